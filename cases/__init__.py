@@ -1,0 +1,1 @@
+"""Built-in cases, one YAML file each."""

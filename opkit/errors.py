@@ -1,0 +1,100 @@
+"""Exceptions of opkit.
+
+`OpkitInputError` and its children mean: the input is at fault, the message is one line
+and names the remedy, and the command line ends with exit code 2. `SolverError` and its
+children mean: a solver refused to hand out a wrong answer.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from types import ModuleType
+
+
+class OpkitError(Exception):
+    """Base class of every exception opkit raises on purpose."""
+
+
+class OpkitInputError(OpkitError, ValueError):
+    """The user's input is wrong; the message names what and the remedy."""
+
+
+class CaseError(OpkitInputError):
+    """A case is unknown, malformed, or does not fit what it is used for."""
+
+
+class DataError(OpkitInputError):
+    """A data file is damaged, hostile, of another format, or of another case."""
+
+
+class BundleError(OpkitInputError):
+    """A bundle or checkpoint is missing, damaged, or of a newer format."""
+
+
+class MissingExtraError(OpkitInputError, ImportError):
+    """An optional dependency is not installed; the message names the extra."""
+
+
+class SolverError(OpkitError, ArithmeticError):
+    """A solver could not reach its promised accuracy.
+
+    Args:
+        message: what happened, in one line.
+        seed: (seed, sample index) of the sample at fault, where known.
+    """
+
+    def __init__(self, message: str, seed: tuple[int, int] | None = None) -> None:
+        super().__init__(message)
+        self.seed = seed
+
+    def __str__(self) -> str:
+        """Return the message, followed by the seed where it is known."""
+        message = super().__str__()
+        return (
+            message if self.seed is None else f"{message} (seed, sample: {self.seed})"
+        )
+
+    def __reduce__(
+        self,
+    ) -> tuple[type[SolverError], tuple[str, tuple[int, int] | None]]:
+        """Keep the seed when the exception crosses a process boundary."""
+        return type(self), (super().__str__(), self.seed)
+
+
+class NotConvergedError(SolverError):
+    """An iterative solver stopped above its tolerance."""
+
+
+class CFLError(SolverError):
+    """The time step violates the advective stability limit."""
+
+
+class NonFiniteError(SolverError):
+    """NaN or infinity appeared in a solution."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return " Did you mean 'x'?" for the closest known name, else an empty string."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import an optional module, or say which extra brings it.
+
+    Args:
+        module: dotted name, such as ``"matplotlib.pyplot"``.
+        extra: name of opkit's extra that installs it.
+
+    Raises:
+        MissingExtraError: the module is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"{module.split('.')[0]} is not installed: "
+            f'python -m pip install "opkit[{extra}]"'
+        ) from error

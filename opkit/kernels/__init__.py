@@ -1,0 +1,1 @@
+"""Compute kernels, one op a folder; only operators import them."""
