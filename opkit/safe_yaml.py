@@ -55,7 +55,8 @@ class _Loader(yaml.SafeLoader):
 
 
 def _number(loader: Any, node: Any) -> float:
-    value = float(loader.construct_scalar(node))
+    text = loader.construct_scalar(node)
+    value = float(text) if text[-1] not in "fFnN" else math.inf
     if not math.isfinite(value):
         raise _Refused(f"line {node.start_mark.line + 1}: {node.value} is not finite")
     return value
@@ -74,7 +75,8 @@ _RESOLVERS = [
     ("tag:yaml.org,2002:int", r"[-+]?(?:0|[1-9][0-9]*)", "-+0123456789"),
     (
         "tag:yaml.org,2002:float",
-        r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+        r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?"
+        r"|[-+]?[0-9]+[eE][-+]?[0-9]+"
         r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
         "-+.0123456789",
     ),
@@ -101,9 +103,12 @@ def parse(text: str, origin: str = "YAML") -> Any:
     """
     if len(text) > MAX_BYTES:
         raise CaseError(f"{origin}: larger than {MAX_BYTES >> 20} MiB")
-    loader = _Loader(text)
     try:
-        return loader.get_single_data()
+        loader = _Loader(text)
+        try:
+            return loader.get_single_data()
+        finally:
+            loader.dispose()
     except _Refused as refusal:
         raise CaseError(f"{origin}: {refusal}") from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
@@ -111,8 +116,6 @@ def parse(text: str, origin: str = "YAML") -> Any:
         where = f"line {mark.line + 1}: " if mark else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise CaseError(f"{origin}: {where}{problem}") from None
-    finally:
-        loader.dispose()
 
 
 def read(path: Path) -> Any:

@@ -1,0 +1,54 @@
+"""The command line: one file a group of verbs; each verb imports what it needs."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from opkit.cli import data, doctor, learn, registry
+
+app = typer.Typer(
+    name="opkit",
+    help="From a partial differential equation to a surrogate in a pipeline.",
+    epilog="--debug, anywhere, shows the traceback of an error.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+)
+for module in (registry, data, learn, doctor):
+    module.register(app)
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    show: bool = typer.Option(False, "--version", help="Print the version."),
+) -> None:
+    """From a partial differential equation to a surrogate in a pipeline."""
+    if show:
+        from opkit import __version__
+
+        print(__version__)
+
+
+def main() -> None:
+    """Run the command line; bad input is one line on stderr and exit code 2."""
+    debug = "--debug" in sys.argv
+    arguments = [word for word in sys.argv[1:] if word != "--debug"]
+    from opkit.errors import OpkitError, OpkitInputError
+
+    try:
+        app(args=arguments, prog_name="opkit")
+    except OpkitError as error:
+        if debug:
+            raise
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, OpkitInputError) else 1)
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
