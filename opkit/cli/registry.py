@@ -9,11 +9,7 @@ import typer
 SET = typer.Option("--set", metavar="KEY=VALUE", help="Override a value: a.b=3.")
 JSON = typer.Option("--json", help="Print JSON.")
 
-cases = typer.Typer(
-    help="List the cases, or show one.",
-    invoke_without_command=True,
-    add_help_option=True,
-)
+cases = typer.Typer(help="List the cases, or show one.", invoke_without_command=True)
 
 
 def register(app: typer.Typer) -> None:
@@ -66,8 +62,7 @@ def show(
     case.build_solver()
     data = {k: v for k, v in case.dump().items() if k not in ("title", "equation")}
     console = Console()
-    console.print(
-        f"[bold]{case.title}[/bold]  ({case.identity})\n\n  {case.equation}\n"
-    )
+    console.print(f"{case.title}  ({case.identity})", style="bold", markup=False)
+    console.print(f"\n  {case.equation}\n", markup=False, highlight=False)
     text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=88)
     console.print(Syntax(text, "yaml", background_color="default", word_wrap=True))
