@@ -1,0 +1,71 @@
+"""Laws of random permeability for Darcy flow on the unit square."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from opkit.solvers.cosine_fields import cosine_field
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+class _Law(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    alpha: Annotated[float, Field(gt=1)] = 2.0
+    tau: Positive = 3.0
+
+
+class TwoPhase(_Law):
+    """a = high where the Gaussian field g >= 0, else low.
+
+    Args:
+        low, high: the two permeabilities.
+        alpha, tau: g ~ N(0, τ^(2α-2) (-Δ + τ²)^(-α)), Neumann.
+    """
+
+    kind: Literal["two-phase"] = "two-phase"
+    low: Positive = 3.0
+    high: Positive = 12.0
+
+    @model_validator(mode="after")
+    def _ordered(self) -> TwoPhase:
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} is above high {self.high}: swap them")
+        return self
+
+    def draw(
+        self, rng: np.random.Generator, shape: tuple[int, int]
+    ) -> NDArray[np.float64]:
+        """Draw one permeability field on the nodes."""
+        field = cosine_field(rng, shape, self.alpha, self.tau)
+        return np.where(field >= 0, self.high, self.low)
+
+
+class LogNormal(_Law):
+    """a = exp(mean + scale · g).
+
+    Args:
+        mean: mean of log a.
+        scale: factor on the Gaussian field, whose own standard deviation is 0.29 for
+            the default α and τ.
+        alpha, tau: g ~ N(0, τ^(2α-2) (-Δ + τ²)^(-α)), Neumann.
+    """
+
+    kind: Literal["log-normal"] = "log-normal"
+    mean: float = 0.0
+    scale: Positive = 1.0
+
+    def draw(
+        self, rng: np.random.Generator, shape: tuple[int, int]
+    ) -> NDArray[np.float64]:
+        """Draw one permeability field on the nodes."""
+        field = cosine_field(rng, shape, self.alpha, self.tau)
+        return np.exp(self.mean + self.scale * field)
+
+
+Distribution = Annotated[TwoPhase | LogNormal, Field(discriminator="kind")]
