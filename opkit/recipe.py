@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+ErrorName = Literal["relative_l2", "relative_h1", "mse", "nrmse", "vrmse"]
+Symmetry = Literal["flip_x", "flip_y", "transpose", "shift"]
 
 
 class _Record(BaseModel):
@@ -15,20 +18,47 @@ class Training(_Record):
     """Everything the training loop needs besides model and data."""
 
     epochs: int = Field(default=100, ge=1)
-    batch_size: int = Field(default=20, ge=1)
-    optimiser: Literal["adam", "adamw"] = "adamw"
+    batch_size: int = Field(default=20, ge=1, description="samples a process and step")
+    optimiser: Literal["adam", "adamw", "sgd"] = "adamw"
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
     schedule: Literal["constant", "cosine", "onecycle", "step"] = "onecycle"
+    warmup: float = Field(default=0.3, ge=0, lt=1, description="onecycle: rising part")
     step_size: int = Field(default=100, ge=1, description="epochs between steps")
     step_factor: float = Field(default=0.5, gt=0, le=1)
-    loss: Literal["relative_l2", "relative_h1", "mse"] = "relative_l2"
+    loss: ErrorName = "relative_l2"
+    metric: ErrorName = Field(
+        default="relative_l2", description="chooses the best epoch on validation"
+    )
     clip_norm: float | None = Field(default=None, gt=0)
-    ema: float | None = Field(default=None, gt=0, lt=1)
+    ema: float | None = Field(default=None, gt=0, lt=1, description="decay a step")
     accumulate: int = Field(default=1, ge=1, description="batches per optimiser step")
     patience: int | None = Field(default=None, ge=1, description="epochs, early stop")
     precision: Literal["fp32", "bf16-mixed", "fp16-mixed"] = "fp32"
-    symmetries: tuple[Literal["flip_x", "flip_y", "transpose", "shift"], ...] = ()
+    compile: bool = Field(default=False, description="torch.compile the operator")
+    symmetries: tuple[Symmetry, ...] = Field(
+        default=(), description="symmetries of the PDE, applied to batches at random"
+    )
+    holdout: float = Field(
+        default=0.1,
+        gt=0,
+        lt=1,
+        description="part of the training split used for validation if there is none",
+    )
+    noise: float = Field(
+        default=0.0, ge=0, description="autoregressive: input noise, in std"
+    )
+    unroll: int | None = Field(
+        default=None, ge=1, description="autoregressive: steps in the loss; all if unset"
+    )
+    pushforward: bool = Field(
+        default=False, description="autoregressive: no gradient between steps"
+    )
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    workers: int = Field(default=0, ge=0, description="reading processes, lazy data")
+    memory: float = Field(
+        default=4.0, gt=0, description="GiB of data kept in memory; beyond it read lazily"
+    )
 
 
 class Expectation(_Record):
@@ -38,6 +68,24 @@ class Expectation(_Record):
     value: float = Field(gt=0)
     resolution: int | None = None
     source: str
+
+
+class Range(_Record):
+    """Values to try for one setting: a range between two numbers, or a list."""
+
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    choices: tuple[Any, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Range:
+        ranged = self.low is not None and self.high is not None
+        if ranged == bool(self.choices):
+            raise ValueError("give either low and high, or choices")
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise ValueError("low must be below high")
+        return self
 
 
 class Recipe(_Record):
@@ -50,3 +98,6 @@ class Recipe(_Record):
     history: int = Field(default=1, ge=1, description="frames, autoregressive mode")
     training: Training = Training()
     expectation: Expectation | None = None
+    search: dict[str, Range] = Field(
+        default={}, description="settings and values for tuning, as model.n_layers"
+    )

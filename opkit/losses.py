@@ -1,0 +1,156 @@
+"""Errors of fields, one number a sample; losses and metrics are means of these.
+
+Every function takes ``prediction`` and ``target`` of shape (batch, channel, *space) in
+physical units and returns (batch,), the mean over channels. Points are weighted
+equally. A target that is zero everywhere (or, for `nrmse` and `vrmse`, the smallest
+scale) counts as having the size ``eps``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from opkit.errors import OpkitInputError, nearest
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Extent and periodicity of the axes, for errors that need derivatives."""
+
+    extent: tuple[float, ...]
+    periodic: tuple[bool, ...]
+
+    def spacing(self, shape: tuple[int, ...]) -> list[float]:
+        """Distance of grid points along each axis: L / n periodic, else L / (n - 1)."""
+        return [
+            length / (n if closed else n - 1)
+            for length, n, closed in zip(self.extent, shape, self.periodic, strict=True)
+        ]
+
+
+Error = Callable[[Tensor, Tensor, Grid], Tensor]
+EPS = 1e-12
+
+
+def relative_l2(
+    prediction: Tensor, target: Tensor, grid: Grid | None = None, eps: float = EPS
+) -> Tensor:
+    """Relative L2 error ||p - t|| / ||t|| of each sample."""
+    error = (prediction - target).flatten(2).norm(dim=2)
+    size = target.flatten(2).norm(dim=2)
+    return (error / size.clamp_min(eps)).mean(1)
+
+
+def mse(prediction: Tensor, target: Tensor, grid: Grid | None = None) -> Tensor:
+    """Mean squared error <(p - t)²> of each sample."""
+    return (prediction - target).square().flatten(1).mean(1)
+
+
+def nrmse(
+    prediction: Tensor, target: Tensor, grid: Grid | None = None, eps: float = EPS
+) -> Tensor:
+    """Normalised root-mean-square error sqrt(<(p - t)²> / <t²>).
+
+    The same number as `relative_l2` on a uniform grid, kept under its own name.
+    """
+    return relative_l2(prediction, target, grid, eps)
+
+
+def vrmse(
+    prediction: Tensor, target: Tensor, grid: Grid | None = None, eps: float = 1e-7
+) -> Tensor:
+    """Root-mean-square error over standard deviation, sqrt(<(p - t)²> / (var t + eps)).
+
+    1 is the error of predicting each sample's own mean (Ohana et al., The Well, 2024).
+    """
+    error = (prediction - target).square().flatten(2).mean(2)
+    variance = target.flatten(2).var(2, correction=0)
+    return (error / (variance + eps)).sqrt().mean(1)
+
+
+def relative_h1(
+    prediction: Tensor, target: Tensor, grid: Grid, eps: float = EPS
+) -> Tensor:
+    """Relative H1 error sqrt((||e||² + ||∇e||²) / (||t||² + ||∇t||²)), e = p - t.
+
+    Second-order differences: central, periodic across periodic axes and one-sided at
+    other boundaries.
+    """
+    error, size = (_h1_squared(u, grid) for u in (prediction - target, target))
+    return (error / size.clamp_min(eps**2)).sqrt().mean(1)
+
+
+def _h1_squared(u: Tensor, grid: Grid) -> Tensor:
+    total = u.square().flatten(2).mean(2)
+    spacing = grid.spacing(tuple(u.shape[2:]))
+    for axis, (h, closed) in enumerate(zip(spacing, grid.periodic, strict=True), 2):
+        if closed:
+            slope = (u.roll(-1, axis) - u.roll(1, axis)) / (2 * h)
+        else:
+            (slope,) = torch.gradient(u, spacing=h, dim=axis, edge_order=2)
+        total = total + slope.square().flatten(2).mean(2)
+    return total
+
+
+def spectral_error(
+    prediction: Tensor, target: Tensor, grid: Grid | None = None, eps: float = EPS
+) -> Tensor:
+    """Mean distance of the energy spectra in decades, mean_k |log10 E_p(k) / E_t(k)|.
+
+    E(k) sums |û|² over shells of rounded integer wavenumber, 1 ≤ k ≤ n/2; shells of
+    less than ``eps`` of the target's energy are left out. A surrogate that smooths
+    scores badly here while its L2 error looks fine.
+    """
+    p, t = (_shell_energy(u) for u in (prediction, target))
+    floor = eps * t.sum(-1, keepdim=True)
+    seen = t > floor
+    decades = (p.clamp_min(floor + 1e-300).log10() - t.clamp_min(1e-300).log10()).abs()
+    mean = (decades * seen).sum(-1) / seen.sum(-1).clamp_min(1)
+    return mean.mean(1).to(target.dtype)
+
+
+def _shell_energy(u: Tensor) -> Tensor:
+    shape = u.shape[2:]
+    axes = tuple(range(2, u.ndim))
+    energy = torch.fft.rfftn(u.double(), dim=axes, norm="forward").abs().square()
+    last = torch.full((energy.shape[-1],), 2.0, dtype=energy.dtype, device=u.device)
+    last[0] = 1.0  # zero and Nyquist columns have no conjugate partner
+    if shape[-1] % 2 == 0:
+        last[-1] = 1.0
+    waves = [torch.fft.fftfreq(n, 1 / n, device=u.device) for n in shape[:-1]]
+    waves.append(torch.arange(energy.shape[-1], device=u.device, dtype=torch.float32))
+    mesh = torch.meshgrid(*waves, indexing="ij")
+    shell = torch.stack(mesh).square().sum(0).sqrt().round().long()
+    top = min(shape) // 2
+    flat = (energy * last).flatten(2)
+    bins = flat.new_zeros(*flat.shape[:2], int(shell.max()) + 1)
+    bins.index_add_(2, shell.flatten(), flat)
+    return bins[..., 1 : top + 1]
+
+
+ERRORS: Mapping[str, Error] = {
+    "relative_l2": relative_l2,
+    "relative_h1": relative_h1,
+    "mse": mse,
+    "nrmse": nrmse,
+    "vrmse": vrmse,
+    "spectral_error": spectral_error,
+}
+
+
+def error(name: str) -> Error:
+    """Return an error function by name.
+
+    Raises:
+        OpkitInputError: the name is unknown.
+    """
+    if name not in ERRORS:
+        raise OpkitInputError(
+            f"unknown loss or metric {name!r}.{nearest(name, ERRORS)} "
+            f"Known: {', '.join(ERRORS)}."
+        )
+    return ERRORS[name]
