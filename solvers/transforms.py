@@ -156,10 +156,10 @@ class _FFTW:
             flags=(flag, "FFTW_DESTROY_INPUT"),
         )
 
-    def forward(self, u: Real, out: Complex) -> Complex:
+    def forward(self, u: Real, out: Complex) -> Any:
         return self._run(self._forward, self._usable(u, self._u), self._u_hat, out)
 
-    def inverse(self, u_hat: Complex, out: Real) -> Real:
+    def inverse(self, u_hat: Complex, out: Real) -> Any:
         return self._run(self._inverse, self._usable(u_hat, self._u_hat), self._u, out)
 
     def _usable(self, array: Any, own: Any) -> Any:

@@ -1,0 +1,155 @@
+"""Exponential Runge-Kutta methods for du/dt = L u + N(u), L diagonal.
+
+uᵢ = e^{cᵢz} u + dt Σ_{j<i} aᵢⱼ(z) N(uⱼ),   u¹ = e^{z} u + dt Σᵢ bᵢ(z) N(uᵢ),   z = dt L
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opkit.solvers.steppers.phi import phi
+
+Array = Any  # numpy array or torch tensor, real or complex
+Nonlinear = Callable[[Array], Array]
+Weights = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class ExponentialRungeKutta:
+    """A method as data.
+
+    Args:
+        name: what cases call it.
+        order: order of convergence, as a test measures it.
+        nodes: c₂, c₃, ... of the stages after the first.
+        weights: z to (rows of a, b); a zero weight is ``None``.
+        embedded: z to the weights d of u¹ − û¹ = dt Σ dᵢ N(uᵢ), whose last one belongs
+            to N(u¹), the first stage of the next step.
+        reference: where the method is from.
+    """
+
+    name: str
+    order: int
+    nodes: tuple[float, ...]
+    weights: Callable[[NDArray[Any]], tuple[tuple[Weights, ...], Weights]]
+    reference: str
+    embedded: Callable[[NDArray[Any]], Weights] | None = None
+
+    def prepare(
+        self,
+        linear: NDArray[Any],
+        dt: float,
+        nonlinear: Nonlinear,
+        asarray: Callable[[Any], Array] = np.asarray,
+    ) -> ExponentialStep:
+        """Fix operator and step.
+
+        Args:
+            linear: the diagonal of L, broadcastable against the state.
+            dt: step.
+            nonlinear: N; must return a new array.
+            asarray: makes the coefficients arrays of the state's library.
+
+        Returns:
+            A function from the state to the state one step later.
+        """
+        return ExponentialStep(self, np.asarray(linear), dt, nonlinear, asarray)
+
+
+class ExponentialStep:
+    """One step of fixed size; ``difference`` holds u¹ − û¹ where a pair is embedded."""
+
+    def __init__(
+        self,
+        method: ExponentialRungeKutta,
+        linear: NDArray[Any],
+        dt: float,
+        nonlinear: Nonlinear,
+        asarray: Callable[[Any], Array],
+    ) -> None:
+        z = dt * linear
+        rows, last = method.weights(z)
+        self._decays = [asarray(np.exp(c * z)) for c in (*method.nodes, 1.0)]
+        self._rows = [_scaled(row, dt, asarray) for row in (*rows, last)]
+        self._embedded = method.embedded and _scaled(method.embedded(z), dt, asarray)
+        self._nonlinear = nonlinear
+        self._known: tuple[Array, Array] | None = None
+        self.difference: Array | None = None
+
+    def __call__(self, u: Array) -> Array:
+        """Advance ``u``, which is left as it is, by one step."""
+        known = self._known
+        slopes = [known[1] if known and known[0] is u else self._nonlinear(u)]
+        for decay, row in zip(self._decays, self._rows, strict=True):
+            stage = _combine(decay * u, row, slopes)
+            if len(slopes) < len(self._rows):
+                slopes.append(self._nonlinear(stage))
+        if self._embedded is not None:
+            slopes.append(self._nonlinear(stage))
+            self._known = (stage, slopes[-1])
+            self.difference = _combine(0 * u, self._embedded, slopes)
+        return stage
+
+
+def _scaled(weights: Weights, dt: float, asarray: Callable[[Any], Array]) -> list[Any]:
+    return [None if w is None else asarray(dt * np.asarray(w)) for w in weights]
+
+
+def _combine(start: Array, weights: list[Any], slopes: list[Array]) -> Array:
+    for weight, slope in zip(weights, slopes, strict=False):
+        if weight is not None:
+            start = start + weight * slope
+    return start
+
+
+def _ifrk4(z: NDArray[Any]) -> tuple[tuple[Weights, ...], Weights]:
+    half = np.exp(z / 2)
+    rows = ((half / 2,), (None, 0.5), (None, None, half))
+    return rows, (half**2 / 6, half / 3, half / 3, 1 / 6)
+
+
+def _etdrk2(z: NDArray[Any]) -> tuple[tuple[Weights, ...], Weights]:
+    one, two = phi(z, 2)
+    return ((one,),), (one - two, two)
+
+
+def _etdrk4(z: NDArray[Any]) -> tuple[tuple[Weights, ...], Weights]:
+    (half,) = phi(z / 2, 1)
+    one, two, three = phi(z, 3)
+    rows = (
+        (half / 2,),
+        (None, half / 2),
+        (half / 2 * (np.exp(z / 2) - 1), None, half),
+    )
+    middle = 2 * two - 4 * three
+    return rows, (one - 3 * two + 4 * three, middle, middle, 4 * three - two)
+
+
+IFRK4 = ExponentialRungeKutta(
+    name="ifrk4",
+    order=4,
+    nodes=(0.5, 0.5, 1.0),
+    weights=_ifrk4,
+    # û¹ weighs the last stage 1/15 and N(u¹) 1/10, and is of order 3
+    embedded=lambda z: (None, None, None, 1 / 10, -1 / 10),
+    reference="Balac and Mahe, Comput. Phys. Commun. 184 (2013), ERK4(3)-IP",
+)
+ETDRK2 = ExponentialRungeKutta(
+    name="etdrk2",
+    order=2,
+    nodes=(1.0,),
+    weights=_etdrk2,
+    reference="Cox and Matthews, J. Comput. Phys. 176 (2002)",
+)
+ETDRK4 = ExponentialRungeKutta(
+    name="etdrk4",
+    order=4,
+    nodes=(0.5, 0.5, 1.0),
+    weights=_etdrk4,
+    reference="Cox and Matthews, J. Comput. Phys. 176 (2002)",
+)
