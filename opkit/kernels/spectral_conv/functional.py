@@ -1,0 +1,147 @@
+"""The spectral convolution as a function of a field and its mode-major weight."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from opkit.errors import OpkitInputError
+from opkit.kernels.spectral_conv import reference
+from opkit.kernels.spectral_conv.dispatch import COMPATS, choose_backend
+from opkit.kernels.spectral_conv.modes import available, scales
+
+PRECISIONS = ("fp32", "tf32", "bf16")
+
+
+def spectral_conv(
+    x: Tensor,
+    weight: Tensor,
+    *,
+    out_shape: Sequence[int] | None = None,
+    norm: str = "forward",
+    compat: str | None = None,
+    precision: str = "fp32",
+    backend: str | None = None,
+) -> Tensor:
+    """Truncated Fourier transform, per-mode mixing of channels, transform back.
+
+    y_n = Σ_k c_k Re(exp(2πi k·n/N) Σ_i W_k,i,o x̂_k,i), with x̂ the discrete Fourier
+    transform of x, k over the kept modes and c_k = 2 where mode -k is implied.
+
+    Args:
+        x: field (batch, in_channel, *space), 1 to 3 space axes, any number of points.
+        weight: real tensor (*modes, in_channel, 2, out_channel), real and imaginary
+            parts along the axis of length 2; (*modes, channel, 2) for a separable
+            convolution. Modes are ordered as in `modes.wavenumbers`; the last axis is
+            that of the real transform.
+        out_shape: grid of the result; that of ``x`` where None.
+        norm: normalisation of torch.fft: ``forward``, ``ortho`` or ``backward``.
+        compat: ``"neuralop-2.0"`` reproduces neuraloperator 2.0.0 where it misplaces
+            modes: odd sizes, and changes of size in more than one dimension.
+        precision: of products on tensor cores: ``fp32`` (error of fp32 arithmetic),
+            ``tf32``, or ``bf16`` (bf16 field in and out, fp32 sums).
+        backend: ``reference``, ``cpu`` or ``triton``; chosen for the device where None.
+
+    Returns:
+        The field (batch, out_channel, *out_shape), of the floating type of ``x``;
+        float32 inside torch.autocast unless the precision is bf16.
+
+    Raises:
+        OpkitInputError: shapes, types or options that do not fit together.
+
+    Source:
+        Z. Li et al., Fourier neural operator for parametric partial differential
+        equations, ICLR 2021, arXiv:2010.08895.
+    """
+    grid = list(x.shape[2:])
+    target = grid if out_shape is None else [int(size) for size in out_shape]
+    _check(x, weight, target, compat, precision)
+    if torch.is_autocast_enabled(x.device.type) and x.dtype in (
+        torch.float16,
+        torch.bfloat16,
+    ):
+        x = x if precision == "bf16" else x.float()
+    dtype = x.dtype
+    work = torch.float64 if dtype == torch.float64 else torch.float32
+    choice = choose_backend(
+        x.device, dtype, grid, list(weight.shape), target, compat, backend
+    )
+    modes = list(weight.shape[: len(grid)])
+    with torch.autocast(x.device.type, enabled=False):
+        if choice.name == "reference":
+            y = reference.spectral_conv(
+                x.to(work), weight.to(work), target, norm, compat
+            )
+            return y.to(dtype)
+        from opkit.kernels.spectral_conv import ops
+
+        forward, inverse = scales(norm, grid, target)
+        spectrum = ops.analysis(x.to(work), modes, forward, False, precision)
+        if weight.ndim == len(grid) + 3:
+            flat = weight.to(work).reshape(math.prod(modes), *weight.shape[-3:])
+            spectrum = ops.mix(spectrum, flat, precision)
+        else:
+            flat = weight.to(work).reshape(math.prod(modes), 1, *weight.shape[-2:])
+            spectrum = _scale_channels(spectrum, flat)
+        y: Tensor = ops.synthesis(spectrum, modes, target, inverse, True, precision)
+        return y.to(dtype)
+
+
+def _scale_channels(spectrum: Tensor, weight: Tensor) -> Tensor:
+    real, imaginary = spectrum.unbind(1)
+    a, b = weight.unbind(-1)
+    return torch.stack([real * a - imaginary * b, real * b + imaginary * a], dim=1)
+
+
+def _check(
+    x: Tensor, weight: Tensor, target: list[int], compat: str | None, precision: str
+) -> None:
+    if not x.is_floating_point():
+        raise OpkitInputError(
+            f"spectral_conv takes real floating-point fields, got {x.dtype}: "
+            "convert with .float(), or pass real and imaginary parts as channels"
+        )
+    if weight.is_complex():
+        raise OpkitInputError(
+            "spectral_conv takes its weight as a real tensor (*modes, in, 2, out): "
+            "convert a complex one with opkit.operators.spectral_conv.from_complex"
+        )
+    if compat not in COMPATS:
+        raise OpkitInputError(f"compat {compat!r} is unknown: use one of {COMPATS}")
+    if precision not in PRECISIONS:
+        raise OpkitInputError(
+            f"precision {precision!r} is unknown: use one of {PRECISIONS}"
+        )
+    dims = x.ndim - 2
+    if not 1 <= dims <= 3:
+        raise OpkitInputError(
+            f"spectral_conv takes (batch, channel, *space) with 1 to 3 space axes, got "
+            f"a tensor of shape {tuple(x.shape)}"
+        )
+    if weight.ndim not in (dims + 2, dims + 3):
+        raise OpkitInputError(
+            f"weight of shape {tuple(weight.shape)} does not fit a field with {dims} "
+            "space axes: expected (*modes, in, 2, out), or (*modes, channel, 2)"
+        )
+    if weight.shape[dims] != x.shape[1]:
+        raise OpkitInputError(
+            f"the field has {x.shape[1]} channels but the weight takes "
+            f"{weight.shape[dims]}: shapes {tuple(x.shape)} and {tuple(weight.shape)}"
+        )
+    if len(target) != dims or min(target) < 1 or min(x.shape[2:]) < 1:
+        raise OpkitInputError(
+            f"cannot go from the grid {tuple(x.shape[2:])} to {tuple(target)}: "
+            "both need the same number of axes with at least one point each"
+        )
+    holds = available(x.shape[2:])
+    if compat is None:
+        holds = [*map(min, holds, available(target))]
+    if any(mode > most for mode, most in zip(weight.shape, holds, strict=False)):
+        raise OpkitInputError(
+            f"{tuple(weight.shape[:dims])} modes do not fit the grids "
+            f"{tuple(x.shape[2:])} and {tuple(target)}, which hold {tuple(holds)}: "
+            "keep fewer modes or use a finer grid"
+        )
