@@ -5,4 +5,10 @@
 
 OPERATORS: dict[str, str] = {
     "fno": "opkit.operators.fno:FNO",
+    "lsm": "opkit.operators.lsm:LSM",
+    "lsm-points": "opkit.operators.lsm_points:PointLSM",
+    "mgno": "opkit.operators.mgno:MgNO",
+    "unet": "opkit.operators.unet:UNet",
+    "deeponet": "opkit.operators.deeponet:DeepONet",
+    "pod-deeponet": "opkit.operators.pod_deeponet:PODDeepONet",
 }

@@ -1,0 +1,79 @@
+"""U-Net, the convolutional baseline (Ronneberger et al., 2015, arXiv:1505.04597)."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from opkit.errors import OpkitInputError
+from opkit.operators import interface
+from opkit.operators.blocks_conv import convolution
+from opkit.operators.blocks_grid import boundaries, coordinates
+from opkit.operators.blocks_unet import UNetTrunk
+from opkit.operators.interface import Accepts, DataShape
+
+
+class UNet(nn.Module):
+    """U-Net on a grid of any size in one, two or three dimensions.
+
+    Convolutions continue periodic axes around and others by zeros; the coordinates of
+    axes that are not periodic are further input channels. Its receptive field is
+    counted in points: on another grid it runs, but is another operator.
+
+    Args:
+        data: channels, grid and periodicity of the data.
+        options: sizes; see `UNet.Options`.
+
+    Raises:
+        OpkitInputError: an axis has fewer than 2^(n_scales - 1) points.
+    """
+
+    accepts: ClassVar[Accepts] = Accepts(geometries=("grid",), dimensions=(1, 2, 3))
+
+    class Options(interface.Options):
+        """Options of the U-Net."""
+
+        hidden_channels: int = Field(default=32, ge=1, description="at the finest grid")
+        n_scales: int = Field(default=5, ge=1)
+        norm: Literal["batch", "group", "none"] = "group"
+        coordinates: bool = True
+
+    def __init__(self, data: DataShape, options: Options) -> None:
+        super().__init__()
+        modes, width = boundaries(data.periodic), options.hidden_channels
+        self.periodic = data.periodic
+        self.least = 2 ** (options.n_scales - 1)
+        # a periodic axis has no distinguished place, so its coordinate is left out
+        self.axes = [
+            axis
+            for axis, wraps in enumerate(data.periodic)
+            if options.coordinates and not wraps
+        ]
+        self.lifting = convolution(data.in_channels + len(self.axes), width, 1, modes)
+        self.trunk = UNetTrunk(width, options.n_scales, modes, options.norm)
+        self.projection = convolution(width, data.out_channels, 1, modes)
+        self._check(data.shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, in_channel, *space) to (batch, out_channel, *space).
+
+        Raises:
+            OpkitInputError: an axis has fewer than 2^(n_scales - 1) points.
+        """
+        self._check(tuple(x.shape[2:]))
+        if self.axes:
+            grid = coordinates(x.shape[2:], self.periodic, like=x)[self.axes]
+            x = torch.cat([x, grid.expand(x.shape[0], *grid.shape)], dim=1)
+        result: Tensor = self.projection(self.trunk(self.lifting(x)))
+        return result
+
+    def _check(self, shape: tuple[int, ...]) -> None:
+        if min(shape) < self.least:
+            raise OpkitInputError(
+                f"grid {list(shape)} has fewer than {self.least} points along an axis: "
+                "use a finer grid or at most "
+                f"--set model.n_scales={min(shape).bit_length()}"
+            )
