@@ -10,6 +10,7 @@ ducc0 and scipy is found first does the work; the torch backend is the GPU path.
 from __future__ import annotations
 
 import math
+from importlib import import_module
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -64,7 +65,7 @@ class RealFFT:
             )
         self.real_shape = (*batch, *shape)
         self.spectral_shape = (*batch, *shape[:-1], shape[-1] // 2 + 1)
-        self.backend = choose_backend() if backend == "auto" else backend
+        self.backend = available_backends()[0] if backend == "auto" else backend
         axes = tuple(range(-len(shape), 0))
         self._plan: _Plan
         if self.backend == "pyfftw":
@@ -117,19 +118,18 @@ class RealFFT:
         return np.empty(shape)
 
 
-def choose_backend() -> Literal["pyfftw", "ducc0", "scipy"]:
-    """Name the fastest numpy backend that is installed."""
+def available_backends() -> list[str]:
+    """Names of the numpy backends that are installed, fastest first."""
+    names = {"pyfftw": "pyfftw", "ducc0": "ducc0", "scipy": "scipy.fft"}
+    return [name for name, module in names.items() if _found(module)]
+
+
+def _found(module: str) -> bool:
     try:
-        import pyfftw  # noqa: F401
+        import_module(module)
     except ImportError:
-        pass
-    else:
-        return "pyfftw"
-    try:
-        import ducc0  # noqa: F401
-    except ImportError:
-        return "scipy"
-    return "ducc0"
+        return False
+    return True
 
 
 class _FFTW:
