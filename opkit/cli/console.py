@@ -41,11 +41,21 @@ def cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def size(nbytes: int) -> str:
+    """Format a number of bytes, such as ``"36.2 MB"``."""
+    value, unit = float(nbytes), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 1000 or unit == "TB":
+            break
+        value /= 1000
+    return f"{value:.3g} {unit}"
+
+
 class Update(Protocol):
     """Reports progress: units done, and a short text about the state."""
 
-    def __call__(self, done: int, total: int, note: str = "") -> None:
-        """Show that ``done`` of ``total`` units are done."""
+    def __call__(self, done: int, total: int, note: str = "", resumed: int = 0) -> None:
+        """Show ``done`` of ``total`` units, ``resumed`` of them from before."""
         ...
 
 
@@ -53,7 +63,7 @@ class Update(Protocol):
 def progress(label: str, unit: str, quiet: bool = False) -> Iterator[Update]:
     """Draw a progress bar on a terminal; print plain lines where there is none."""
     if quiet:
-        yield lambda done, total, note="": None
+        yield lambda done, total, note="", resumed=0: None
     elif sys.stderr.isatty():
         with _bar(label, unit) as update:
             yield update
@@ -64,45 +74,58 @@ def progress(label: str, unit: str, quiet: bool = False) -> Iterator[Update]:
 @contextmanager
 def _bar(label: str, unit: str) -> Iterator[Update]:
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
+        BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn(unit),
-        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+        TextColumn("{task.fields[pace]}"),
         TextColumn("{task.fields[note]}", style="dim"),
     )
+    pace = _Pace()
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(label, total=None, note="")
+        task = bar.add_task(label, total=None, note="", pace="")
 
-        def update(done: int, total: int, note: str = "") -> None:
-            bar.update(task, completed=done, total=total, note=note)
+        def update(done: int, total: int, note: str = "", resumed: int = 0) -> None:
+            text = pace(done - resumed, total - done)
+            bar.update(task, completed=done, total=total, note=note, pace=text)
 
         yield update
 
 
 def _lines(label: str, unit: str, seconds: float = 10.0) -> Update:
-    start = last = time.monotonic()
+    pace = _Pace()
+    last = time.monotonic()
 
-    def update(done: int, total: int, note: str = "") -> None:
+    def update(done: int, total: int, note: str = "", resumed: int = 0) -> None:
         nonlocal last
         now = time.monotonic()
         if done < total and now - last < seconds:
             return
         last = now
-        left = (now - start) * (total - done) / max(done, 1)
+        text = pace(done - resumed, total - done)
         print(
-            f"{label} {done}/{total} {unit}, {left:.0f} s left  {note}",
+            f"{label} {done}/{total} {unit}, {text}  {note}",
             file=sys.stderr,
             flush=True,
         )
 
     return update
+
+
+class _Pace:
+    """Units a second since the start, and the time left."""
+
+    def __init__(self) -> None:
+        self.start = time.monotonic()
+
+    def __call__(self, done: int, left: int) -> str:
+        if done <= 0:
+            return ""
+        elapsed = time.monotonic() - self.start
+        rate = done / max(elapsed, 1e-9)
+        if left <= 0:
+            return f"{rate:.3g}/s, {elapsed:.0f} s"
+        return f"{rate:.3g}/s, {left / rate:.0f} s left"

@@ -2,8 +2,100 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated, Any
+
 import typer
+
+from opkit.cli.console import progress, size, table
+from opkit.cli.registry import JSON, SET
+
+QUIET = typer.Option("--quiet", "-q", help="No progress.")
+DRY = typer.Option("--dry-run", help="Say what it would take; make nothing.")
 
 
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file to the command line."""
+    app.command()(generate)
+
+
+def generate(
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="[case] NAME", help="Name of a case, or a YAML path."),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="File to make; default NAME.h5.")
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Total over all splits.")
+    ] = None,
+    resolution: Annotated[
+        int | None, typer.Option(min=2, help="Grid points along every axis.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the data set.")] = 0,
+    workers: Annotated[int, typer.Option("-w", "--workers", min=1)] = 1,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Dask: 'local' or tcp://HOST:PORT.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted run.")
+    ] = False,
+    gzip: Annotated[int, typer.Option(min=0, max=9, help="Compression level.")] = 0,
+    double: Annotated[
+        bool, typer.Option("--float64", help="Store float64 instead of float32.")
+    ] = False,
+    set_: Annotated[list[str] | None, SET] = None,
+    dry_run: Annotated[bool, DRY] = False,
+    json: Annotated[bool, JSON] = False,
+    quiet: Annotated[bool, QUIET] = False,
+) -> None:
+    """Solve a case for random inputs and write one HDF5 file."""
+    from opkit.errors import CaseError
+    from opkit.registry import load
+
+    name = words[-1]
+    if words[:-1] not in ([], ["case"]):
+        raise CaseError(f"{' '.join(words)}: write it as `opkit generate case NAME`")
+    overrides = [*(set_ or ()), *([f"resolution={resolution}"] if resolution else ())]
+    case = load(name, overrides)
+    dtype: Any = "float64" if double else "float32"
+    if dry_run:
+        table(_plan_rows(case, seed, samples, dtype), json_=json)
+        return
+    from opkit.generate import Progress
+    from opkit.generate import generate as run
+
+    target = out or Path(f"{case.name}.h5")
+    with progress(f"{case.name} -> {target.name}", "samples", quiet or json) as update:
+
+        def show(event: Progress) -> None:
+            stage = "" if event.stage == "solving" else f", {event.stage}"
+            note = f"worst solver error {event.worst:.1e}{stage}"
+            update(event.done, event.total, note, event.resumed)
+
+        run(case, target, seed, samples, workers, scheduler, resume, show, dtype, gzip)
+    row = {"file": str(target), "size": size(target.stat().st_size)}
+    if json:
+        table([row], json_=True)
+    elif not quiet:
+        print(f"{row['file']}: {row['size']}. `opkit inspect {target}` shows it.")
+
+
+def _plan_rows(
+    case: Any, seed: int, samples: int | None, dtype: Any
+) -> list[dict[str, Any]]:
+    from opkit.generate import plan
+
+    planned = plan(case, seed, samples, dtype)
+    splits = ", ".join(f"{k} {len(v)}" for k, v in planned.header.splits.items())
+    grid = " x ".join(str(n) for n in case.shape)
+    return [
+        {"what": "case", "value": case.identity},
+        {"what": "samples", "value": f"{planned.samples} ({splits})"},
+        {"what": "resolution", "value": grid},
+        {"what": "file", "value": size(planned.file_bytes)},
+        {"what": "disk while it is made", "value": size(planned.disk_bytes)},
+        {"what": "memory a worker", "value": size(planned.memory_bytes)},
+        {"what": "shards", "value": planned.shards},
+    ]
