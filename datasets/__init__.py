@@ -1,0 +1,1 @@
+"""Data files: the format (SPEC.md), its writer and reader, importers and exporters."""

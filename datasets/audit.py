@@ -1,0 +1,119 @@
+"""What an HDF5 file may contain, checked from its metadata before any data is read.
+
+A file can point at other files, declare more data than exists, or hide a bomb in a
+compressed chunk. Nothing here reads the data of a data set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import h5py
+import numpy as np
+from h5py import h5o, h5z
+
+from opkit.errors import DataError
+
+FILTERS = {h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE, h5z.FILTER_FLETCHER32}
+MAX_OBJECTS = 10_000
+MAX_DEPTH = 8
+MAX_RANK = 7
+MAX_ATTRIBUTES = 256
+MAX_ATTRIBUTE_BYTES = 4 << 20
+MAX_CHUNK_BYTES = 1 << 30
+MAX_RATIO = 1100  # deflate reaches at most 1032
+NETCDF_LINKS = {"DIMENSION_LIST", "REFERENCE_LIST"}
+
+
+def audit(file: h5py.File, flat: bool = True) -> None:
+    """Refuse what no data file needs.
+
+    Args:
+        file: open for reading.
+        flat: whether groups are refused (opkit's own format has none).
+
+    Raises:
+        DataError: links out of the file, virtual or external storage, foreign filters,
+            references, variable-length data, or sizes that the file does not hold.
+    """
+    seen: set[int] = set()
+    for name, item in _walk(file, file.filename, seen, 0):
+        where = f"{file.filename}: {name}"
+        if isinstance(item, h5py.Dataset):
+            _check_dataset(item, where, file)
+        elif flat:
+            raise DataError(f"{where}: groups are not part of the format")
+        _check_attributes(item, where, flat)
+    _check_attributes(file, file.filename, flat)
+
+
+def _walk(
+    group: h5py.Group, origin: str, seen: set[int], depth: int
+) -> Iterator[tuple[str, Any]]:
+    if depth > MAX_DEPTH:
+        raise DataError(f"{origin}: groups nested deeper than {MAX_DEPTH}")
+    for name in group:
+        link = group.get(name, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            raise DataError(f"{origin}: {name!r} links elsewhere: links are refused")
+        item = group[name]
+        address = h5o.get_info(item.id).addr
+        if address in seen:
+            raise DataError(f"{origin}: {name!r} is linked twice: links are refused")
+        seen.add(address)
+        if len(seen) > MAX_OBJECTS:
+            raise DataError(f"{origin}: more than {MAX_OBJECTS} objects")
+        if not isinstance(item, h5py.Dataset | h5py.Group):
+            raise DataError(f"{origin}: {name!r} is neither data nor a group")
+        yield item.name, item
+        if isinstance(item, h5py.Group):
+            yield from _walk(item, origin, seen, depth + 1)
+
+
+def _check_dataset(item: h5py.Dataset, where: str, file: h5py.File) -> None:
+    creation = item.id.get_create_plist()
+    if item.is_virtual or creation.get_external_count():
+        raise DataError(f"{where}: its data lie in other files: refused")
+    filters = {creation.get_filter(k)[0] for k in range(creation.get_nfilters())}
+    if filters - FILTERS:
+        raise DataError(
+            f"{where}: needs a filter other than gzip, shuffle and fletcher32: "
+            "write it again with one of these"
+        )
+    if item.dtype.kind not in "iufbcS" or item.dtype.hasobject:
+        raise DataError(f"{where}: data of type {item.dtype} are refused")
+    if item.shape is None or len(item.shape) > MAX_RANK:
+        raise DataError(f"{where}: has no shape, or more than {MAX_RANK} dimensions")
+    if item.dtype.itemsize > 1 << 16:
+        raise DataError(f"{where}: elements of {item.dtype.itemsize} bytes are refused")
+    declared = int(np.prod(item.shape, dtype=object)) * item.dtype.itemsize
+    stored = item.id.get_storage_size()
+    if stored > file.id.get_filesize():
+        raise DataError(f"{where}: claims more bytes than the file has: damaged")
+    ratio = MAX_RATIO if h5z.FILTER_DEFLATE in filters else 1
+    if declared > ratio * stored + (1 << 16):
+        raise DataError(
+            f"{where}: declares {declared} bytes and stores {stored}: "
+            "incomplete or hostile"
+        )
+    if item.chunks is not None:
+        chunk = int(np.prod(item.chunks, dtype=object)) * item.dtype.itemsize
+        if chunk > MAX_CHUNK_BYTES:
+            raise DataError(f"{where}: chunks of {chunk} bytes are refused")
+
+
+def _check_attributes(item: Any, where: str, flat: bool) -> None:
+    if len(item.attrs) > MAX_ATTRIBUTES:
+        raise DataError(f"{where}: more than {MAX_ATTRIBUTES} attributes")
+    for name in item.attrs:
+        if name in NETCDF_LINKS:
+            continue
+        identifier = item.attrs.get_id(name)
+        if identifier.get_storage_size() > MAX_ATTRIBUTE_BYTES:
+            raise DataError(f"{where}: attribute {name!r} is too large")
+        text = h5py.check_string_dtype(identifier.dtype)
+        if text is not None and (text.length is not None or not flat):
+            continue
+        if identifier.dtype.kind not in "iufSb" or identifier.dtype.hasobject:
+            raise DataError(f"{where}: attribute {name!r} is of a refused type")

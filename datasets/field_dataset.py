@@ -1,0 +1,168 @@
+"""The torch Dataset over a data file: channels first, physical units, read lazily."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from opkit.datasets.header import VariableSpec
+from opkit.datasets.read import DataFile
+from opkit.errors import DataError
+
+Mode = Literal["map", "autoregressive", "space-time"]
+
+
+class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
+    """Samples of one split as float32 tensors.
+
+    Each item is a dict with ``"inputs"`` and ``"outputs"``; layers are channels.
+
+    ==================  ================================  ==============================
+    mode                inputs                            outputs
+    ==================  ================================  ==============================
+    map                 (channel, *space)                 (channel, *space), last frame
+    autoregressive      (history, channel, *space)        (time, channel, *space)
+    space-time          (channel, time, *space)           (channel, time, *space)
+    ==================  ================================  ==============================
+
+    In mode ``autoregressive`` the channels are those of the outputs: the first
+    ``history`` frames are given, the others asked for. Inputs that are not the initial
+    state of an output (a forcing, a permeability) come under ``"static"``
+    (channel, *space) where there are any. In mode ``space-time`` inputs without time
+    are repeated along it. Only the samples asked for are read; workers of a DataLoader,
+    forked or spawned, open the file themselves.
+
+    Args:
+        path: the data file.
+        split: ``"train"``, ``"validation"`` or ``"test"``.
+        subsample: stride in space.
+        mode: see above.
+        history: frames given in mode ``autoregressive``.
+        subsample_time: stride in time.
+        trusted: see `DataFile`.
+
+    Raises:
+        DataError: no such split, or a mode that does not fit the file.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        split: str,
+        subsample: int = 1,
+        mode: Mode = "map",
+        history: int = 1,
+        subsample_time: int = 1,
+        trusted: bool = False,
+    ) -> None:
+        if mode not in get_args(Mode):
+            raise DataError(f"unknown mode {mode!r}; choose from {get_args(Mode)}")
+        if min(subsample, subsample_time, history) < 1:
+            raise DataError("subsample, subsample_time and history start at 1")
+        self.file = DataFile(path, trusted)
+        self.header = self.file.header
+        self.rows = self.file.indices(split)
+        self.mode, self.history = mode, history
+        self._strides = {"time": subsample_time, "layer": 1}
+        self._default_stride = subsample
+        times = -(-self.header.sizes.get("time", 1) // subsample_time)
+        timed = all("time" in v.dims for v in self.header.outputs)
+        if mode != "map" and not timed:
+            raise DataError(
+                f"{path}: mode {mode!r} needs outputs with a time dimension"
+            )
+        if mode == "autoregressive" and history >= times:
+            raise DataError(
+                f"{path}: {times} frames leave none after history={history}"
+            )
+        self._states = initial_states(self.header.inputs, self.header.outputs)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, item: int) -> dict[str, torch.Tensor]:
+        if not -len(self) <= item < len(self):
+            raise IndexError(f"item {item} of {len(self)}")
+        row = int(self.rows[item])
+        inputs = [self._frames(v, row) for v in self.header.inputs]
+        outputs = np.concatenate([self._frames(v, row) for v in self.header.outputs], 1)
+        if self.mode == "map":
+            pair = {
+                "inputs": np.concatenate([f[-1] for f in inputs]),
+                "outputs": outputs[-1],
+            }
+        elif self.mode == "autoregressive":
+            pair = {
+                "inputs": outputs[: self.history],
+                "outputs": outputs[self.history :],
+            }
+            static = [
+                frames[0]
+                for v, frames in zip(self.header.inputs, inputs, strict=True)
+                if v.name not in self._states
+            ]
+            if static:
+                pair["static"] = np.concatenate(static)
+        else:
+            times = len(outputs)
+            whole = [np.broadcast_to(f, (times, *f.shape[1:])) for f in inputs]
+            pair = {
+                "inputs": np.concatenate(whole, 1).swapaxes(0, 1),
+                "outputs": outputs.swapaxes(0, 1),
+            }
+        return {name: _tensor(array) for name, array in pair.items()}
+
+    @property
+    def input_channels(self) -> tuple[str, ...]:
+        """Names of the channels of ``"inputs"``; ``vorticity[0]`` is a layer."""
+        chosen = self.header.inputs
+        if self.mode == "autoregressive":
+            chosen = self.header.outputs
+        return tuple(c for v in chosen for c in channel_names(v))
+
+    @property
+    def output_channels(self) -> tuple[str, ...]:
+        """Names of the channels of ``"outputs"``."""
+        return tuple(c for v in self.header.outputs for c in channel_names(v))
+
+    def axis(self, dim: str) -> NDArray[np.float64]:
+        """Coordinate values along a dimension, after subsampling."""
+        values = self.header.coordinates[dim].values
+        return values[:: self._strides.get(dim, self._default_stride)]
+
+    def _frames(self, variable: VariableSpec, row: int) -> NDArray[np.floating]:
+        """Read one sample as (time, channel, *space); time is 1 where there is none."""
+        data = self.file.read(variable.name, row)
+        data = data[tuple(slice(None, None, self._stride(d)) for d in variable.dims)]
+        if "layer" not in variable.dims:
+            data = np.expand_dims(data, 1 if "time" in variable.dims else 0)
+        return data if "time" in variable.dims else data[None]
+
+    def _stride(self, dim: str) -> int:
+        if dim in ("node", "cell"):
+            return 1
+        return self._strides.get(dim, self._default_stride)
+
+
+def channel_names(variable: VariableSpec) -> list[str]:
+    """Names of the channels a variable becomes: one, or one a layer."""
+    if "layer" not in variable.dims:
+        return [variable.name]
+    layers = variable.shape[variable.dims.index("layer")]
+    return [f"{variable.name}[{k}]" for k in range(layers)]
+
+
+def initial_states(
+    inputs: tuple[VariableSpec, ...], outputs: tuple[VariableSpec, ...]
+) -> set[str]:
+    """Names of inputs that are an output's initial state: ``initial_`` + its name."""
+    states = {f"initial_{v.name}" for v in outputs if "time" in v.dims}
+    return {v.name for v in inputs} & states
+
+
+def _tensor(array: NDArray[np.floating]) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array, np.float32))

@@ -1,0 +1,242 @@
+"""What a data file says about itself: variables, coordinates, splits, provenance."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opkit.errors import DataError
+
+SCHEMA_VERSION = 1
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+DIMENSIONS = ("time", "layer", "z", "y", "x", "node", "cell")
+RESERVED = {"sample", "split", "sha256", "byte", "corner", "mesh", *DIMENSIONS}
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
+
+
+@dataclass(frozen=True)
+class VariableSpec:
+    """One physical field of a file.
+
+    Args:
+        name: lower-case identifier, such as ``"permeability"``.
+        role: whether it is given to a surrogate or asked of it.
+        dims: names of its dimensions after ``sample``, in array order.
+        shape: length of each of them.
+        dtype: stored number type.
+        units: UDUNITS string; ``"1"`` where nondimensional.
+        long_name: for axes of figures.
+    """
+
+    name: str
+    role: Literal["input", "output"]
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: Literal["float32", "float64"] = "float32"
+    units: str = "1"
+    long_name: str = ""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one sample."""
+        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Values of one dimension, increasing, with units and a long name."""
+
+    values: NDArray[np.float64]
+    units: str = "1"
+    long_name: str = ""
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """Nodes and cells of an unstructured mesh.
+
+    Args:
+        points: (node, 2 or 3) coordinates.
+        cells: (cell, corner) indices into points, counted from 0.
+    """
+
+    points: NDArray[np.float64]
+    cells: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Header:
+    """A file without its samples.
+
+    Args:
+        case: the resolved case as plain JSON types; empty for data without one.
+        variables: the physical fields.
+        coordinates: axis values by dimension name; a mesh brings ``node`` and ``cell``.
+        splits: split name to increasing row numbers; every row is in exactly one.
+        seed: sample i was drawn from ``SeedSequence([seed, i])``; None if imported.
+        provenance: versions, command, source; not part of the content hash.
+        mesh: for variables on ``node`` or ``cell``.
+    """
+
+    case: Mapping[str, Any]
+    variables: tuple[VariableSpec, ...]
+    coordinates: Mapping[str, Axis]
+    splits: Mapping[str, NDArray[np.int64]]
+    seed: int | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    mesh: Mesh | None = None
+
+    @property
+    def inputs(self) -> tuple[VariableSpec, ...]:
+        """The variables given to a surrogate."""
+        return tuple(v for v in self.variables if v.role == "input")
+
+    @property
+    def outputs(self) -> tuple[VariableSpec, ...]:
+        """The variables asked of a surrogate."""
+        return tuple(v for v in self.variables if v.role == "output")
+
+    @property
+    def samples(self) -> int:
+        """Number of rows."""
+        return sum(len(rows) for rows in self.splits.values())
+
+    @property
+    def sample_nbytes(self) -> int:
+        """Bytes of one sample over all variables."""
+        return sum(v.nbytes for v in self.variables)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Length of every dimension but ``sample``."""
+        return {
+            d: n for v in self.variables for d, n in zip(v.dims, v.shape, strict=True)
+        }
+
+    @property
+    def split_codes(self) -> NDArray[np.int8]:
+        """For each row the position of its split in `SPLITS`."""
+        codes = np.full(self.samples, -1, np.int8)
+        for name, rows in self.splits.items():
+            codes[rows] = SPLITS.index(name)
+        return codes
+
+    def variable(self, name: str) -> VariableSpec:
+        """Return a variable by name.
+
+        Raises:
+            DataError: there is none of that name.
+        """
+        for variable in self.variables:
+            if variable.name == name:
+                return variable
+        known = ", ".join(v.name for v in self.variables)
+        raise DataError(f"no variable {name!r}; the file has {known}")
+
+    def describe(self) -> dict[str, Any]:
+        """Return the part stored as JSON (no arrays)."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "case": dict(self.case),
+            "variables": [_plain(v) for v in self.variables],
+            "coordinates": {
+                d: {"units": a.units, "long_name": a.long_name}
+                for d, a in self.coordinates.items()
+            },
+            "seed": self.seed,
+            "provenance": dict(self.provenance),
+        }
+
+
+def check(header: Header, origin: str) -> Header:
+    """Return the header if it is consistent.
+
+    Raises:
+        DataError: names, dims, shapes, coordinates or splits contradict one another.
+    """
+
+    def refuse(problem: str) -> DataError:
+        return DataError(f"{origin}: {problem}")
+
+    names = [v.name for v in header.variables]
+    if not header.inputs or not header.outputs:
+        raise refuse("a file needs at least one input and one output variable")
+    sizes: dict[str, int] = {}
+    for v in header.variables:
+        if (
+            not _NAME.match(v.name)
+            or v.name in RESERVED
+            or v.name.startswith("solver_")
+        ):
+            raise refuse(f"{v.name!r} is not a free lower-case name for a variable")
+        if names.count(v.name) > 1:
+            raise refuse(f"variable {v.name!r} appears twice")
+        if len(v.dims) != len(v.shape) or len(set(v.dims)) != len(v.dims):
+            raise refuse(f"{v.name}: dims {v.dims} do not fit shape {v.shape}")
+        for dim in v.dims:
+            if dim not in DIMENSIONS:
+                raise refuse(f"{v.name}: unknown dimension {dim!r}; use {DIMENSIONS}")
+        if list(v.dims) != sorted(v.dims, key=DIMENSIONS.index):
+            raise refuse(f"{v.name}: the order of dims is {DIMENSIONS}, not {v.dims}")
+        for dim, length in zip(v.dims, v.shape, strict=True):
+            if length < 1 or sizes.setdefault(dim, length) != length:
+                raise refuse(f"dimension {dim} has lengths {sizes[dim]} and {length}")
+    mesh_dims = {"node": "points", "cell": "cells"} if header.mesh else {}
+    for dim, length in sizes.items():
+        if dim in mesh_dims:
+            found = len(getattr(header.mesh, mesh_dims[dim]))
+        elif dim in header.coordinates:
+            axis = np.asarray(header.coordinates[dim].values)
+            found = len(axis) if axis.ndim == 1 else -1
+            if not np.all(np.isfinite(axis)) or np.any(np.diff(axis) <= 0):
+                raise refuse(f"coordinate {dim} must be finite and increasing")
+        else:
+            raise refuse(f"dimension {dim} has no coordinate")
+        if found != length:
+            raise refuse(f"coordinate {dim} does not have {length} values")
+    _check_mesh(header.mesh, refuse)
+    if not set(header.splits) <= set(SPLITS):
+        raise refuse(f"splits must be among {', '.join(SPLITS)}")
+    rows = [np.asarray(r) for r in header.splits.values()]
+    together = np.sort(np.concatenate(rows)) if rows else np.empty(0, np.int64)
+    if not np.array_equal(together, np.arange(len(together))):
+        raise refuse("every sample must be in exactly one split")
+    return header
+
+
+def _check_mesh(mesh: Mesh | None, refuse: Any) -> None:
+    if mesh is None:
+        return
+    if mesh.points.ndim != 2 or mesh.points.shape[1] not in (2, 3):
+        raise refuse("mesh points must be (node, 2) or (node, 3)")
+    if not np.all(np.isfinite(mesh.points)):
+        raise refuse("mesh points must be finite")
+    cells = mesh.cells
+    if cells.ndim != 2 or cells.min(initial=0) < 0:
+        raise refuse("mesh cells must be (cell, corner), counted from 0")
+    if cells.max(initial=0) >= len(mesh.points):
+        raise refuse("mesh cells point beyond the last node")
+
+
+def canonical(data: Any) -> str:
+    """Return JSON text that is the same for equal data."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _plain(variable: VariableSpec) -> dict[str, Any]:
+    return {
+        "name": variable.name,
+        "role": variable.role,
+        "dims": list(variable.dims),
+        "shape": list(variable.shape),
+        "dtype": variable.dtype,
+        "units": variable.units,
+        "long_name": variable.long_name,
+    }

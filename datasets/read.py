@@ -1,0 +1,263 @@
+"""Read a data file lazily: its header at once, samples when asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from opkit.datasets.audit import audit
+from opkit.datasets.digest import content_digest, sample_digest
+from opkit.datasets.guard import open_guarded
+from opkit.datasets.header import (
+    SCHEMA_VERSION,
+    SPLITS,
+    Axis,
+    Header,
+    Mesh,
+    VariableSpec,
+    check,
+)
+from opkit.errors import DataError
+
+
+class DataFile:
+    """An opkit data file, open for reading.
+
+    The HDF5 handle belongs to the process that uses it: it is not pickled, and a forked
+    child opens its own.
+
+    Args:
+        path: the file.
+        trusted: skip opening it first in a limited child process. For files that this
+            program has just written or already checked.
+
+    Raises:
+        DataError: missing, damaged, hostile, or not of this format.
+    """
+
+    def __init__(self, path: str | Path, trusted: bool = False) -> None:
+        self.path = Path(path)
+        if not trusted:
+            open_guarded(self.path)
+        self._handle: h5py.File | None = None
+        self._owner = -1
+        with explained(self.path):
+            audit(self._file)
+            self.header = _read_header(self._file, str(self.path))
+
+    @property
+    def _file(self) -> h5py.File:
+        if self._handle is None or self._owner != os.getpid():
+            self._handle = open_hdf5(self.path)
+            self._owner = os.getpid()
+        return self._handle
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the handle behind: each process opens the file itself."""
+        return {**self.__dict__, "_handle": None}
+
+    def close(self) -> None:
+        """Close the file; reading opens it again."""
+        if self._handle is not None and self._owner == os.getpid():
+            self._handle.close()
+        self._handle = None
+
+    def __enter__(self) -> DataFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return self.header.samples
+
+    def indices(self, split: str) -> NDArray[np.int64]:
+        """Return the rows of a split, increasing.
+
+        Raises:
+            DataError: the file has no such split.
+        """
+        if split not in self.header.splits or not len(self.header.splits[split]):
+            found = [s for s in SPLITS if len(self.header.splits.get(s, ()))]
+            raise DataError(f"{self.path}: no split {split!r}; it has {found}")
+        return self.header.splits[split]
+
+    def read(self, name: str, rows: int | slice | NDArray[np.integer]) -> NDArray[Any]:
+        """Return rows of a variable in its stored type.
+
+        Args:
+            name: a variable.
+            rows: one row (no batch dimension then), a slice, or a list of rows.
+
+        Raises:
+            DataError: a checksum does not match, or no such variable.
+        """
+        self.header.variable(name)
+        with explained(self.path):
+            dataset = self._file[name]
+            if isinstance(rows, (int, np.integer, slice)):
+                return np.asarray(dataset[rows])
+            out = np.empty((len(rows), *dataset.shape[1:]), dataset.dtype)
+            for k, row in enumerate(rows):  # one chunk each; far faster than a list
+                dataset.read_direct(out, np.s_[int(row)], np.s_[k])
+            return out
+
+    def diagnostics(self) -> dict[str, NDArray[np.float64]]:
+        """Return the solver's numbers for each sample; ``error`` is its measure."""
+        with explained(self.path):
+            return {
+                name.removeprefix("solver_"): np.asarray(self._file[name][:])
+                for name in self._file
+                if name.startswith("solver_")
+            }
+
+    @property
+    def measure(self) -> str:
+        """What the solver's ``error`` is; empty where there is none."""
+        if "solver_error" not in self._file:
+            return ""
+        return _decode(self._file["solver_error"].attrs["long_name"])
+
+    @property
+    def index(self) -> NDArray[np.int64]:
+        """The number i of each row's random stream."""
+        with explained(self.path):
+            return np.asarray(self._file["sample"][:])
+
+    def stored_hash(self) -> str:
+        """The content hash the file claims."""
+        with explained(self.path):
+            return _decode(self._file.attrs["content_hash"])
+
+    def content_hash(self) -> str:
+        """Content hash from the header and the stored digests of the samples.
+
+        Equal for equal content, whoever wrote it in whatever order. `verify` compares
+        the digests with the data.
+        """
+        with explained(self.path):
+            return content_digest(self.header, self.index, self._file["sha256"][:])
+
+    def verify(self) -> Iterator[int]:
+        """Read everything and yield the number of each row as it is found intact.
+
+        Raises:
+            DataError: at the first row whose digest differs, or if the hash does.
+        """
+        numbers = self.diagnostics()
+        with explained(self.path):
+            digests = self._file["sha256"][:]
+        for row in range(len(self)):
+            fields = {v.name: self.read(v.name, row) for v in self.header.variables}
+            found = sample_digest(
+                fields, {k: float(n[row]) for k, n in numbers.items()}
+            )
+            if found != digests[row].tobytes():
+                raise DataError(f"{self.path}: sample {row} is damaged")
+            yield row
+        if self.content_hash() != self.stored_hash():
+            raise DataError(f"{self.path}: the content hash does not match: damaged")
+
+
+def open_hdf5(path: Path) -> h5py.File:
+    """Open an HDF5 file for reading.
+
+    Raises:
+        DataError: missing, or not HDF5.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    with explained(path):
+        return h5py.File(path, "r")
+
+
+def hdf5_version() -> str:
+    """Version of the HDF5 library that h5py uses."""
+    return str(h5py.version.hdf5_version)
+
+
+class explained:
+    """Turn what h5py raises on damaged files into a `DataError` with the path."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        if isinstance(error, (OSError, RuntimeError, KeyError, ValueError, TypeError)):
+            if isinstance(error, DataError):
+                return
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise DataError(
+                f"{self._path}: damaged or not a data file ({reason[:160]})"
+            ) from error
+
+
+def _decode(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _read_header(file: h5py.File, origin: str) -> Header:
+    if "opkit_header" not in file.attrs:
+        raise DataError(f"{origin}: not an opkit data file: `opkit import` makes one")
+    text = _decode(file.attrs["opkit_header"])
+    claimed = _decode(file.attrs["opkit_header_sha256"])
+    if hashlib.sha256(text.encode()).hexdigest() != claimed:
+        raise DataError(f"{origin}: the header is damaged")
+    data = json.loads(text)
+    version = data["schema_version"]
+    if version != SCHEMA_VERSION:
+        raise DataError(
+            f"{origin}: schema version {version}, this opkit reads {SCHEMA_VERSION}: "
+            "upgrade opkit"
+        )
+    variables = tuple(_variable(v) for v in data["variables"])
+    for v in variables:
+        found = file[v.name]
+        if found.shape[1:] != v.shape or found.dtype != np.dtype(v.dtype):
+            raise DataError(f"{origin}: {v.name} is not what the header says")
+    codes = np.asarray(file["split"][:])
+    splits = {s: np.flatnonzero(codes == k) for k, s in enumerate(SPLITS)}
+    if (
+        len(codes) != file[variables[0].name].shape[0]
+        or not np.isin(codes, range(3)).all()
+    ):
+        raise DataError(f"{origin}: the split of some samples is not known")
+    header = Header(
+        case=data["case"],
+        variables=variables,
+        coordinates={
+            name: Axis(np.asarray(file[name][:], np.float64), **labels)
+            for name, labels in data["coordinates"].items()
+        },
+        splits={name: rows for name, rows in splits.items() if len(rows)},
+        seed=data["seed"],
+        provenance=data["provenance"],
+        mesh=_read_mesh(file) if "mesh" in file else None,
+    )
+    return check(header, origin)
+
+
+def _read_mesh(file: h5py.File) -> Mesh:
+    names = [n for n in ("node_x", "node_y", "node_z") if n in file]
+    points = np.stack([file[n][:] for n in names], axis=1)
+    return Mesh(points, np.asarray(file["cell_nodes"][:], np.int64))
+
+
+def _variable(data: dict[str, Any]) -> VariableSpec:
+    if data["role"] not in ("input", "output"):
+        raise DataError("a variable's role is input or output")
+    if data["dtype"] not in ("float32", "float64"):
+        raise DataError("a variable's dtype is float32 or float64")
+    dims, shape = tuple(data["dims"]), tuple(int(n) for n in data["shape"])
+    return VariableSpec(**{**data, "dims": dims, "shape": shape})

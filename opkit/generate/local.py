@@ -1,0 +1,112 @@
+"""Worker processes on this machine, each replaced when it dies."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from opkit.errors import OpkitError
+
+DEATHS = 10
+ONE_THREAD = {
+    name: "1"
+    for name in (
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "NUMBA_NUM_THREADS",
+        "VECLIB_MAXIMUM_THREADS",
+    )
+}
+
+
+class LocalWorkers:
+    """A pool of ``python -m opkit.generate.serve`` with the submit of an executor.
+
+    Each thread of a pool owns one worker process. Tasks and answers are JSON lines, so
+    a user's script needs no ``__main__`` guard and nothing is unpickled.
+
+    Args:
+        count: number of processes, each with one BLAS and FFT thread.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix="worker")
+        self._mine = threading.local()
+        self._guard = threading.Lock()
+        self._alive: set[subprocess.Popen[str]] = set()
+        self._closed = False
+
+    @property
+    def pids(self) -> list[int]:
+        """Process numbers of the workers now alive."""
+        with self._guard:
+            return [process.pid for process in self._alive]
+
+    def submit(self, task: dict[str, Any]) -> Future[dict[str, Any]]:
+        """Do a task in one of the workers."""
+        return self._threads.submit(self._run, task)
+
+    def close(self) -> None:
+        """End every worker at once; what they were at is lost."""
+        self._closed = True
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        with self._guard:
+            for process in self._alive:
+                process.kill()
+        self._threads.shutdown(wait=True)
+
+    def _run(self, task: dict[str, Any]) -> dict[str, Any]:
+        line = json.dumps(task)
+        for _ in range(DEATHS):
+            process = self._process()
+            assert process.stdin is not None and process.stdout is not None
+            try:
+                print(line, file=process.stdin, flush=True)
+                answer = process.stdout.readline()
+            except OSError:
+                answer = ""
+            if answer.endswith("\n"):
+                result: dict[str, Any] = json.loads(answer)
+                return result
+            self._bury(process)
+            if self._closed:
+                break
+        raise OpkitError(
+            f"{DEATHS} workers died over the same task: see their messages"
+        )
+
+    def _process(self) -> subprocess.Popen[str]:
+        process: subprocess.Popen[str] | None = getattr(self._mine, "process", None)
+        if process is None or process.poll() is not None:
+            path = os.pathsep.join(p for p in sys.path if p)
+            process = subprocess.Popen(
+                [sys.executable, "-m", "opkit.generate.serve"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env={**os.environ, **ONE_THREAD, "PYTHONPATH": path},
+            )
+            self._mine.process = process
+            with self._guard:
+                self._alive.add(process)
+                if self._closed:
+                    process.kill()
+        return process
+
+    def _bury(self, process: subprocess.Popen[str]) -> None:
+        process.kill()
+        process.wait()
+        with self._guard:
+            self._alive.discard(process)
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+        self._mine.process = None

@@ -1,0 +1,116 @@
+"""The manifest: one JSON line for each finished shard, with its SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from opkit.datasets.files import write_bytes
+from opkit.datasets.header import canonical
+from opkit.datasets.read import DataFile
+from opkit.errors import DataError
+from opkit.generate.plan import Plan
+from opkit.generate.shard import Made
+
+NAME = "manifest.jsonl"
+
+
+def fingerprint(plan: Plan, gzip: int) -> str:
+    """Digest everything that decides the content and the partition into shards."""
+    description = plan.header.describe()
+    del description["provenance"]
+    description["shards"] = [plan.samples, plan.shard_samples, gzip]
+    return hashlib.sha256(canonical(description).encode()).hexdigest()
+
+
+class Manifest:
+    """The list of finished shards in a folder.
+
+    Args:
+        folder: where shards and manifest lie.
+        mark: from `fingerprint`.
+    """
+
+    def __init__(self, folder: Path, mark: str) -> None:
+        self._path = folder / NAME
+        self.mark = mark
+        self.made: dict[str, Made] = {}
+
+    def create(self) -> None:
+        """Start an empty manifest."""
+        write_bytes(self._path, self._line({"fingerprint": self.mark}))
+
+    def resume(self) -> None:
+        """Take over every shard that is intact, listed or not, and delete the others.
+
+        A shard whose worker or parent died before it was listed is read in full and
+        adopted; temporary files are deleted.
+
+        Raises:
+            DataError: the folder belongs to another case, seed or number of samples.
+        """
+        listed: dict[str, Made] = {}
+        lines = self._path.read_bytes().split(b"\n") if self._path.exists() else []
+        for number, line in enumerate(lines):
+            try:
+                data = json.loads(line)
+            except ValueError:
+                continue  # the last line may be cut short
+            if number == 0 and data != {"fingerprint": self.mark}:
+                raise DataError(
+                    f"{self._path.parent}: made for another case, seed or number of "
+                    "samples: resume with the same ones, or delete it"
+                )
+            if number:
+                made = Made(**data)
+                listed[made.name] = made
+        for file in sorted(self._path.parent.iterdir()):
+            if file.suffix == ".h5" and not file.name.startswith("."):
+                made_or_none = self._judge(file, listed.get(file.name))
+                if made_or_none is not None:
+                    self.made[file.name] = made_or_none
+                    continue
+            if file.name not in (NAME, "lock"):
+                file.unlink()
+        content = self._line({"fingerprint": self.mark})
+        for made in self.made.values():
+            content += self._line(asdict(made))
+        write_bytes(self._path, content)
+
+    def add(self, made: Made) -> None:
+        """List a finished shard."""
+        with self._path.open("ab") as file:
+            file.write(self._line(asdict(made)))
+            file.flush()
+            os.fsync(file.fileno())
+        self.made[made.name] = made
+
+    def _judge(self, file: Path, listed: Made | None) -> Made | None:
+        digest = file_digest(file)
+        if listed is not None:
+            return listed if listed.sha256 == digest else None
+        try:
+            with DataFile(file, trusted=True) as shard:
+                if shard.header.provenance.get("fingerprint") != self.mark:
+                    return None
+                for _ in shard.verify():
+                    pass
+                index, error = shard.index, shard.diagnostics()["error"]
+        except DataError:
+            return None
+        first, last = int(index[0]), int(index[-1]) + 1
+        return Made(file.name, first, last, digest, float(error.max()), 0.0, 0.0)
+
+    @staticmethod
+    def _line(data: dict[str, Any]) -> bytes:
+        return (json.dumps(data) + "\n").encode()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,253 @@
+"""Generate a data file: shards by many workers, a manifest, one file at the end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from opkit.case import Case
+from opkit.datasets.files import locked, why
+from opkit.datasets.read import DataFile
+from opkit.errors import DataError, OpkitInputError
+from opkit.generate.assemble import Assembly
+from opkit.generate.manifest import Manifest, fingerprint
+from opkit.generate.plan import DType, Plan, plan
+from opkit.generate.shard import Made, Task, crumb_path
+from opkit.generate.worker import raise_failure
+
+POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a generation is.
+
+    Args:
+        done: samples solved so far, those of earlier runs included.
+        resumed: samples taken over from earlier runs.
+        total: samples asked for.
+        worst: largest solver error so far.
+        stage: what is being done.
+    """
+
+    done: int
+    resumed: int
+    total: int
+    worst: float
+    stage: str = "solving"
+
+
+class Workers(Protocol):
+    """What carries out tasks, elsewhere."""
+
+    def submit(self, task: dict[str, Any]) -> Future[dict[str, Any]]:
+        """Start a task."""
+        ...
+
+    def close(self) -> None:
+        """Stop everything at once."""
+        ...
+
+
+def generate(
+    case: Case,
+    out: str | Path,
+    seed: int = 0,
+    samples: int | None = None,
+    workers: int = 1,
+    scheduler: str | None = None,
+    resume: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+    dtype: DType = "float32",
+    gzip: int = 0,
+) -> Path:
+    """Solve the case for random inputs and write one data file.
+
+    Sample i depends on (seed, i) alone, so the content is the same for any number of
+    workers, any order and any interruption. Finished shards lie in ``out + ".parts"``
+    until the file is complete; what is interrupted goes on with ``resume=True``.
+
+    Args:
+        case: the problem.
+        out: the file to make.
+        seed: of the data set.
+        samples: total number over all splits; None for the case's own numbers.
+        workers: processes on this machine (or of ``scheduler="local"``).
+        scheduler: None for processes, ``"local"`` or ``"tcp://..."`` for Dask.
+        resume: go on with what an earlier run left.
+        progress: called with `Progress` now and then.
+        dtype: stored type; solvers compute in float64.
+        gzip: compression level, 0 for none.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        SolverError: a sample could not be solved; the error has its seed.
+        DataError: the output exists, is locked, or cannot be written.
+        CaseError: the case does not fit its solver.
+    """
+    target = Path(out)
+    if workers < 1:
+        raise OpkitInputError(f"workers {workers}: at least one is needed")
+    if not 0 <= gzip <= 9:
+        raise OpkitInputError(f"gzip {gzip}: levels are 0 to 9")
+    planned = plan(case, seed, samples, dtype)
+    mark = fingerprint(planned, gzip)
+    if target.exists():
+        return _finished(target, planned, resume)
+    folder = target.with_name(target.name + ".parts")
+    _make_folder(folder, target, resume, planned)
+    with locked(folder / "lock"):
+        manifest = Manifest(folder, mark)
+        manifest.resume() if resume else manifest.create()
+        tasks = _tasks(case, planned, folder, manifest, gzip)
+        with _workers(scheduler, workers) as pool:
+            _solve_all(pool, tasks, manifest, planned, progress)
+            shards = sorted(manifest.made.values(), key=lambda made: made.first)
+            job = Assembly(
+                case=case.dump(),
+                seed=seed,
+                samples=samples,
+                dtype=dtype,
+                gzip=gzip,
+                folder=str(folder),
+                out=str(target.absolute()),
+                shards=[(made.name, made.sha256) for made in shards],
+            )
+            if progress:
+                worst = max(made.worst for made in shards)
+                n = planned.samples
+                progress(Progress(n, n, n, worst, "writing the file"))
+            _result(pool.submit({"kind": "assemble", "job": asdict(job)}))
+        shutil.rmtree(folder)
+    return target
+
+
+def _finished(target: Path, planned: Plan, resume: bool) -> Path:
+    if not resume:
+        raise DataError(f"{target}: exists already: choose another name or delete it")
+    with DataFile(target) as file:
+        same = file.header.describe(), planned.header.describe()
+    for description in same:
+        del description["provenance"]
+    if same[0] != same[1] or file.header.samples != planned.samples:
+        raise DataError(f"{target}: exists and is of another case, seed or size")
+    return target
+
+
+def _make_folder(folder: Path, target: Path, resume: bool, planned: Plan) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if folder.exists() and not resume:
+            with locked(folder / "lock"):
+                pass
+            raise DataError(
+                f"{folder}: left by an interrupted run: add --resume to go on, or "
+                "delete it"
+            )
+        folder.mkdir(exist_ok=True)
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise DataError(f"{target}: {why(error)}") from None
+    if free < planned.file_bytes:
+        raise DataError(
+            f"{target}: needs {planned.file_bytes / 1e9:.3g} GB, the disk has "
+            f"{free / 1e9:.3g} GB free"
+        )
+
+
+def _tasks(
+    case: Case, planned: Plan, folder: Path, manifest: Manifest, gzip: int
+) -> list[Task]:
+    tasks = []
+    for number in range(planned.shards):
+        rows = planned.rows(number)
+        name = f"shard-{number:06d}.h5"
+        if name in manifest.made:
+            continue
+        tasks.append(
+            Task(
+                case=case.dump(),
+                seed=planned.header.seed or 0,
+                dtype=planned.header.variables[0].dtype,
+                gzip=gzip,
+                first=rows[0],
+                last=rows[-1] + 1,
+                batch=planned.batch_samples,
+                path=str((folder / name).absolute()),
+                fingerprint=manifest.mark,
+            )
+        )
+    return tasks
+
+
+def _solve_all(
+    pool: Workers,
+    tasks: list[Task],
+    manifest: Manifest,
+    planned: Plan,
+    progress: Callable[[Progress], None] | None,
+) -> None:
+    resumed = sum(made.last - made.first for made in manifest.made.values())
+    running = {
+        pool.submit({"kind": "shard", "task": asdict(task)}): task for task in tasks
+    }
+
+    def report() -> None:
+        if progress is None:
+            return
+        done = sum(made.last - made.first for made in manifest.made.values())
+        worst = max((made.worst for made in manifest.made.values()), default=0.0)
+        for task in running.values():
+            part, error = _peek(task)
+            done, worst = done + part, max(worst, error)
+        progress(Progress(done, resumed, planned.samples, worst))
+
+    while running:
+        report()
+        finished, _ = wait(running, POLL_SECONDS, FIRST_COMPLETED)
+        for future in finished:
+            del running[future]
+            manifest.add(Made(**_result(future)))
+    report()
+
+
+def _peek(task: Task) -> tuple[int, float]:
+    """Read how far a worker is from the note it leaves."""
+    try:
+        note = json.loads(crumb_path(task).read_text())
+    except (OSError, ValueError):
+        return 0, 0.0
+    return note["first"] - task.first, note["worst"]
+
+
+def _result(future: Future[dict[str, Any]]) -> dict[str, Any]:
+    answer = future.result()
+    if "error" in answer:
+        raise_failure(answer["error"])
+    result: dict[str, Any] = answer["result"]
+    return result
+
+
+@contextmanager
+def _workers(scheduler: str | None, count: int) -> Iterator[Workers]:
+    pool: Workers
+    if scheduler is None:
+        from opkit.generate.local import LocalWorkers
+
+        pool = LocalWorkers(count)
+    else:
+        from opkit.generate.cluster import DaskWorkers
+
+        pool = DaskWorkers(scheduler, count)
+    try:
+        yield pool
+    finally:
+        pool.close()

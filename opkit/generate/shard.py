@@ -1,0 +1,253 @@
+"""One shard: draw, solve in small batches, refuse what is wrong, write, rename."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from opkit.case import parse_case
+from opkit.datasets.files import write_bytes
+from opkit.datasets.header import Header
+from opkit.datasets.write import LIBVER, Writer
+from opkit.errors import NonFiniteError, OpkitInputError, SolverError
+from opkit.generate.plan import DType, header_of
+from opkit.solvers.interface import Fields, Solution, Solver
+
+TRIES = 3
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker is told: everything it needs, as JSON types."""
+
+    case: dict[str, Any]
+    seed: int
+    dtype: DType
+    gzip: int
+    first: int
+    last: int
+    batch: int
+    path: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a worker answers: one line of the manifest."""
+
+    name: str
+    first: int
+    last: int
+    sha256: str
+    worst: float
+    solve_seconds: float
+    write_seconds: float
+
+
+def make_shard(task: Task) -> dict[str, Any]:
+    """Make one shard file and return its `Made` as a dict.
+
+    Raises:
+        SolverError: a sample could not be solved; its seed is set.
+        DataError: the disk is full or not writable.
+    """
+    started = time.perf_counter()
+    case = parse_case(task.case)
+    solver = case.build_solver()
+    header = shard_header(header_of(case, solver, task.seed, None, task.dtype), task)
+    parts = list(_solve_all(task, solver, header))
+    solved = time.perf_counter()
+    content = shard_image(task, header, parts)
+    write_bytes(Path(task.path), content)
+    crumb_path(task).unlink(missing_ok=True)
+    made = Made(
+        name=Path(task.path).name,
+        first=task.first,
+        last=task.last,
+        sha256=hashlib.sha256(content).hexdigest(),
+        worst=max(float(s.error.max()) for _, s in parts),
+        solve_seconds=solved - started,
+        write_seconds=time.perf_counter() - solved,
+    )
+    return asdict(made)
+
+
+def shard_header(header: Header, task: Task) -> Header:
+    """Return the header of a shard: its own number of rows, in one split."""
+    rows = np.arange(task.last - task.first)
+    marks = {**header.provenance, "fingerprint": task.fingerprint}
+    return Header(
+        header.case,
+        header.variables,
+        header.coordinates,
+        {"train": rows},
+        header.seed,
+        marks,
+        header.mesh,
+    )
+
+
+def shard_image(
+    task: Task, header: Header, parts: list[tuple[Fields, Solution]]
+) -> bytes:
+    """Return the bytes of the shard's HDF5 file, built in memory.
+
+    Writing them is then one plain system call, so that a full disk is an error and not
+    a half-written HDF5 file (which can crash the library when it is closed).
+    """
+    measure, names = parts[0][1].measure, sorted(parts[0][1].details)
+    with h5py.File(
+        "shard", "w", driver="core", backing_store=False, libver=LIBVER
+    ) as file:
+        writer = Writer(file, header, ["error", *names], measure, task.gzip)
+        row = 0
+        for fields, solution in parts:
+            count = len(solution.error)
+            numbers = {"error": solution.error}
+            numbers |= {k: np.asarray(solution.details[k], float) for k in names}
+            index = np.arange(task.first + row, task.first + row + count)
+            writer.put(slice(row, row + count), index, fields, numbers)
+            row += count
+        writer.finish()
+        file.flush()
+        image: bytes = file.id.get_file_image()
+    return image
+
+
+def draw(solver: Solver, seed: int, index: int, dtype: DType) -> Fields:
+    """Draw sample i of a seed, rounded to the stored type.
+
+    The solver then solves for exactly the inputs that the file holds.
+    """
+    stream = np.random.default_rng(np.random.SeedSequence([seed, index]))
+    return {
+        name: np.asarray(values, dtype).astype(np.float64)
+        for name, values in solver.sample(stream).items()
+    }
+
+
+def _solve_all(
+    task: Task, solver: Solver, header: Header
+) -> Iterator[tuple[Fields, Solution]]:
+    crumb = Crumb(crumb_path(task), task.seed)
+    size = 1 if crumb.found else task.batch
+    worst = 0.0
+    for first in range(task.first, task.last, size):
+        numbers = range(first, min(first + size, task.last))
+        crumb.drop(numbers, worst)
+        inputs = _draw_all(task, solver, numbers)
+        solution = solve_checked(solver, inputs, task.seed, numbers)
+        worst = max(worst, float(solution.error.max()))
+        fields = {**inputs, **solution.outputs}
+        stored = {v.name: _stored(v.name, v.dtype, v.shape, fields, task.seed, numbers)
+                  for v in header.variables}  # fmt: skip
+        yield stored, solution
+
+
+def _draw_all(task: Task, solver: Solver, numbers: range) -> Fields:
+    drawn = []
+    for i in numbers:
+        try:
+            drawn.append(draw(solver, task.seed, i, task.dtype))
+        except SolverError as error:
+            error.seed = (task.seed, i)
+            raise
+    return {name: np.stack([d[name] for d in drawn]) for name in drawn[0]}
+
+
+def solve_checked(
+    solver: Solver, inputs: Fields, seed: int, numbers: range
+) -> Solution:
+    """Solve a batch; a refusal, or NaN, is an error that carries the seed.
+
+    Raises:
+        SolverError: with ``seed`` set to (seed, sample).
+    """
+    try:
+        solution = solver.solve(inputs)
+    except SolverError as error:
+        if len(numbers) > 1:  # find the sample: a batch solves as its members do
+            for k, i in enumerate(numbers):
+                one = {name: values[k : k + 1] for name, values in inputs.items()}
+                solve_checked(solver, one, seed, range(i, i + 1))
+        error.seed = (seed, numbers[0])
+        raise
+    for k, i in enumerate(numbers):
+        numbers_of = [solution.error, *solution.details.values()]
+        for values in (*solution.outputs.values(), *numbers_of):
+            if not np.all(np.isfinite(np.asarray(values)[k])):
+                raise NonFiniteError("NaN or infinity in the solution", (seed, i))
+    return solution
+
+
+def _stored(
+    name: str,
+    dtype: str,
+    shape: tuple[int, ...],
+    fields: Fields,
+    seed: int,
+    numbers: range,
+) -> NDArray[Any]:
+    if name not in fields:
+        raise OpkitInputError(f"the solver gave no {name!r}; it is in the case's lists")
+    with np.errstate(over="ignore"):
+        values = np.asarray(fields[name]).astype(dtype)
+    if values.shape != (len(numbers), *shape):
+        raise OpkitInputError(
+            f"{name}: the solver gave shape {values.shape[1:]}, the case says {shape}"
+        )
+    for k, i in enumerate(numbers):
+        if not np.all(np.isfinite(values[k])):
+            raise NonFiniteError(f"{name} is not finite as {dtype}", (seed, i))
+    return values
+
+
+def crumb_path(task: Task) -> Path:
+    """Where a worker notes what it is at, for whoever finds it dead."""
+    return Path(task.path).with_suffix(".at")
+
+
+class Crumb:
+    """A note of the samples being solved, to find one that kills its worker."""
+
+    def __init__(self, path: Path, seed: int) -> None:
+        self._path, self._seed = path, seed
+        try:
+            self._last = json.loads(path.read_text())
+        except (OSError, ValueError):
+            self._last = None
+
+    @property
+    def found(self) -> bool:
+        """Whether another worker died over this shard."""
+        return self._last is not None
+
+    def drop(self, numbers: range, worst: float) -> None:
+        """Note which samples come next.
+
+        Raises:
+            SolverError: a single sample has killed its worker three times.
+        """
+        tries = 1
+        if self._last and self._last["first"] <= numbers[0] < self._last["last"]:
+            tries = self._last["tries"] + 1
+        if tries > TRIES:
+            raise SolverError(
+                f"this sample killed its worker {TRIES} times (memory, or a crash in "
+                "the solver)",
+                (self._seed, numbers[0]),
+            )
+        note = {"first": numbers[0], "last": numbers[-1] + 1, "tries": tries}
+        temporary = self._path.with_suffix(f".at-{os.getpid()}")
+        temporary.write_text(json.dumps({**note, "worst": worst}))
+        temporary.replace(self._path)
