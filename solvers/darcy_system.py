@@ -9,6 +9,7 @@ coefficient a_e on the face between a node and its east neighbour (and so on),
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -60,6 +61,12 @@ def assemble(permeability: Array, faces: Faces) -> System:
 
 def _mean(a: Array, b: Array, faces: Faces) -> Array:
     return 2.0 * a * b / (a + b) if faces == "harmonic" else 0.5 * (a + b)
+
+
+@lru_cache(maxsize=4)
+def sine_laplacian(shape: tuple[int, int]) -> SineLaplacian:
+    """The `SineLaplacian` of a grid (ny, nx), kept for the next sample."""
+    return SineLaplacian(shape)
 
 
 class SineLaplacian:
