@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from opkit.operators.blocks_grid import Boundary, crop, pad
+from opkit.operators.blocks_grid import Boundary, crop, pad, resample
 
 CONV: tuple[type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d], ...] = (
     nn.Conv1d,
@@ -115,9 +115,9 @@ def normalisation(kind: str, channels: int, dimension: int) -> nn.Module:
     return nn.Identity()
 
 
-def interpolate(x: Tensor, shape: Sequence[int]) -> Tensor:
-    """Interpolate linearly, corner on corner, onto ``shape``."""
-    mode = ("linear", "bilinear", "trilinear")[len(shape) - 1]
-    return torch.nn.functional.interpolate(
-        x, tuple(shape), mode=mode, align_corners=True
-    )
+def interpolate(x: Tensor, shape: Sequence[int], modes: Sequence[Boundary]) -> Tensor:
+    """Interpolate linearly onto ``shape``, around on axes with mode circular."""
+    if "circular" in modes:
+        return resample(x, shape, [mode == "circular" for mode in modes])
+    kind = ("linear", "bilinear", "trilinear")[len(shape) - 1]
+    return F.interpolate(x, tuple(shape), mode=kind, align_corners=True)

@@ -6,6 +6,7 @@ x_i = i/(n-1); a periodic one leaves the last out, x_i = i/n.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Literal
 
@@ -49,14 +50,13 @@ def with_coordinates(x: Tensor, periodic: Sequence[bool]) -> Tensor:
     return torch.cat([x, grid.expand(x.shape[0], *grid.shape)], dim=1)
 
 
+@functools.lru_cache(maxsize=64)
 def interpolation_matrix(source: int, target: int, periodic: bool) -> Tensor:
     """Linear interpolation between two grids of one axis, (target, source), float64.
 
     Rows sum to one; points that both grids share are copied exactly; a periodic axis
-    wraps around.
+    wraps around. Do not write to it: it is kept for the next call.
     """
-    if source == target:
-        return torch.eye(source, dtype=torch.float64)
     intervals = source if periodic else source - 1
     place = axis_points(target, periodic, dtype=torch.float64) * intervals
     left = place.floor().long().clamp(0, max(intervals - 1, 0))

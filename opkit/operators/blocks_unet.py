@@ -62,6 +62,7 @@ class UNetTrunk(nn.Module):
         norm: str = "batch",
     ) -> None:
         super().__init__()
+        self.modes = tuple(modes)
         widths = scale_widths(channels, n_scales)
         before = [channels, *widths[:-1]]
         self.encoder = nn.ModuleList(
@@ -94,6 +95,8 @@ class UNetTrunk(nn.Module):
         x = fields.pop()
         for layer in self.decoder:
             skip = fields.pop()
-            x = layer(torch.cat([skip, interpolate(x, skip.shape[2:])], dim=1))
+            x = layer(
+                torch.cat([skip, interpolate(x, skip.shape[2:], self.modes)], dim=1)
+            )
         mixed: Tensor = self.mixing(x)
         return mixed

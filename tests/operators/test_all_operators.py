@@ -1,0 +1,295 @@
+"""What every operator promises. New ones are found through `OPERATORS`.
+
+The problem: a(x) is a random trigonometric polynomial and u solves u - Δu/(2π)² = a,
+so that u is known at any point: a_k becomes a_k / (1 + |k|²).
+"""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from opkit.errors import OpkitInputError
+from opkit.operators import OPERATORS
+from opkit.operators.blocks_grid import coordinates
+from opkit.operators.interface import DataShape, build_operator, operator_class
+
+SHAPES = {1: (24,), 2: (17, 12), 3: (10, 9, 12)}  # odd ones among them
+TINY = {  # options that make an operator small; one not listed here takes its defaults
+    "fno": lambda d: dict(n_modes=(5,) * d, hidden_channels=16, n_layers=2),
+    "lsm": lambda d: dict(hidden_channels=8, n_scales=3),
+    "lsm-points": lambda d: dict(
+        hidden_channels=8, n_scales=3, n_modes=(4, 4), latent_shape=(12, 12)
+    ),
+    "mgno": lambda d: dict(
+        hidden_channels=16, n_layers=2, iterations=((1, 0), (1, 1), (2, 0))
+    ),
+    "unet": lambda d: dict(hidden_channels=16, n_scales=3),
+    "deeponet": lambda d: dict(n_basis=32, branch_widths=(64,), trunk_widths=(64, 64)),
+    "pod-deeponet": lambda d: dict(n_basis=5 if d == 1 else 13, branch_widths=(64,)),
+}
+CASES = [
+    (name, dimension)
+    for name in sorted(OPERATORS)
+    for dimension in operator_class(name).accepts.dimensions
+]
+# steps of the optimiser, 150 if not listed; a step of these is cheap
+STEPS = {"deeponet": 1000, "pod-deeponet": 500}
+# operators whose answer converges as the grid of the input is refined
+CONSISTENT = ("fno", "deeponet", "pod-deeponet")
+LEARNT = [(name, d) for name, d in CASES if d == 2 or (name, 2) not in CASES]
+
+
+class Fields:
+    """Random a and u on a grid, or at random points if the operator takes meshes."""
+
+    def __init__(self, name: str, dimension: int, seed: int = 0) -> None:
+        self.mesh = "grid" not in operator_class(name).accepts.geometries
+        self.d = 2 if self.mesh else dimension
+        self.shape = (60,) if self.mesh else SHAPES[dimension]
+        self.rng = np.random.default_rng(seed)
+        waves = itertools.product(range(-2, 3), repeat=self.d)
+        self.k = np.array([k for k in waves if sum(map(abs, k)) <= 2])
+
+    def points(self, shape: tuple[int, ...], periodic: bool) -> np.ndarray:
+        if self.mesh:
+            return self.rng.random((self.d, *shape))
+        return coordinates(shape, (periodic,) * self.d).numpy().astype(float)
+
+    def draw(
+        self, n: int, shape: tuple[int, ...] | None = None, periodic: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs (n, channel, *shape) and outputs (n, 1, *shape)."""
+        points = self.points(shape or self.shape, periodic)
+        phase = 2 * np.pi * np.tensordot(self.k, points, axes=1)
+        amplitude = self.rng.standard_normal((2, n, len(self.k)))
+        smooth = 1 / (1 + (self.k**2).sum(1))
+        a, u = (
+            np.tensordot(amplitude[0] * s, np.cos(phase), axes=1)
+            + np.tensordot(amplitude[1] * s, np.sin(phase), axes=1)
+            for s in (np.ones(len(self.k)), smooth)
+        )
+        inputs = [a[:, None] / a.std()]
+        if self.mesh:  # meshes: coordinates are the first channels
+            inputs.insert(0, np.broadcast_to(points, (n, *points.shape)))
+        x = torch.from_numpy(np.concatenate(inputs, 1)).float()
+        return x, torch.from_numpy(u[:, None] / u.std()).float()
+
+
+def build(name: str, dimension: int, outputs: int = 1, periodic: bool = False):
+    torch.manual_seed(0)
+    fields = Fields(name, dimension)
+    x, u = fields.draw(40, periodic=periodic)
+    d = len(fields.shape)
+    data = DataShape(x.shape[1], outputs, fields.shape, (periodic,) * d, (1.0,) * d)
+    model = build_operator(name, data, TINY.get(name, lambda d: {})(dimension))
+    if hasattr(model, "prepare"):
+        model.prepare(x, u.expand(-1, outputs, *[-1] * d).contiguous())
+    return model, fields, data
+
+
+def relative_l2(predicted: torch.Tensor, u: torch.Tensor) -> float:
+    error = (predicted - u).flatten(1).norm(dim=1) / u.flatten(1).norm(dim=1)
+    return error.mean().item()
+
+
+def fit(model, x, u, steps: int, batch: int, rate: float = 3e-3) -> None:
+    optimiser = torch.optim.Adam(model.parameters(), lr=rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(steps):
+        chosen = torch.randperm(len(x), generator=generator)[:batch]
+        optimiser.zero_grad()
+        (model(x[chosen]) - u[chosen]).square().mean().backward()
+        optimiser.step()
+        schedule.step()
+
+
+@pytest.mark.parametrize(("name", "dimension"), CASES)
+@pytest.mark.parametrize("periodic", [False, True])
+def test_shapes_and_independence_of_the_batch(name, dimension, periodic):
+    model, fields, _ = build(name, dimension, outputs=2, periodic=periodic)
+    x, _ = fields.draw(3, periodic=periodic)
+    with torch.no_grad():
+        u = model.eval()(x)
+        alone = model(x[1:2])
+    assert u.shape == (3, 2, *fields.shape)
+    assert u.dtype == torch.float32
+    # another batch size may sum in another order, in fp32
+    torch.testing.assert_close(alone[0], u[1], rtol=1e-4, atol=1e-5)
+    # and the output does depend on the input, by more than rounding
+    assert (u[0] - u[1]).abs().max() > 1e-5 * u.abs().max()
+
+
+@pytest.mark.parametrize(("name", "dimension"), CASES)
+def test_gradient_reaches_every_parameter_and_the_input(name, dimension):
+    model, fields, _ = build(name, dimension)
+    x, u = fields.draw(3)
+    x.requires_grad_()
+    (model(x) - u).square().mean().backward()
+    dead = [
+        key
+        for key, p in model.named_parameters()
+        if p.grad is None or not p.grad.abs().max() > 0
+    ]
+    assert not dead
+    assert x.grad is not None
+    assert x.grad.isfinite().all() and x.grad[:, -1].abs().max() > 0
+
+
+@pytest.mark.parametrize(("name", "dimension"), CASES)
+def test_every_block_matters(name, dimension):
+    model, fields, _ = build(name, dimension)
+    x, _ = fields.draw(2)
+    model.eval()
+    idle = []
+    with torch.no_grad():
+        whole = model(x)
+        for key, block in model.named_modules():
+            own = {k: p.clone() for k, p in block.named_parameters()}
+            # a block that starts as zeros (a bias) shows nothing when set to zero
+            if not key or not any(p.any() for p in own.values()):
+                continue
+            for p in block.parameters():
+                p.zero_()
+            if torch.equal(model(x), whole):
+                idle.append(key)
+            for k, p in block.named_parameters():
+                p.copy_(own[k])
+        assert torch.equal(model(x), whole)
+    assert not idle
+
+
+@pytest.mark.parametrize(("name", "dimension"), LEARNT)
+def test_overfits_one_batch(name, dimension):
+    model, fields, _ = build(name, dimension)
+    x, u = fields.draw(4)
+    fit(model, x, u, STEPS.get(name, 150), batch=4)
+    # memory, in training mode: far below the spread of the data, 1
+    with torch.no_grad():
+        assert relative_l2(model(x), u) < 0.1
+
+
+@pytest.mark.parametrize(("name", "dimension"), LEARNT)
+def test_beats_the_mean_predictor_on_new_data(name, dimension):
+    model, fields, _ = build(name, dimension)
+    x, u = fields.draw(256)
+    new_x, new_u = x[192:], u[192:]
+    fit(model, x[:192], u[:192], STEPS.get(name, 150), batch=16)
+    with torch.no_grad():
+        error = relative_l2(model.eval()(new_x), new_u)
+    assert error < 0.5 * relative_l2(u[:192].mean(0, keepdim=True), new_u)
+
+
+@pytest.mark.parametrize(("name", "dimension"), CASES)
+def test_saves_and_loads(name, dimension, tmp_path):
+    model, fields, data = build(name, dimension)
+    x, u = fields.draw(8)
+    fit(model, x, u, steps=2, batch=8)  # moves statistics of normalisation too
+    # neuraloperator adds a dict of metadata
+    state = {
+        key: value.contiguous()
+        for key, value in model.state_dict().items()
+        if isinstance(value, torch.Tensor)
+    }
+    save_file(state, tmp_path / "model.safetensors")
+    torch.manual_seed(1)
+    other = build_operator(name, data, TINY.get(name, lambda d: {})(dimension))
+    other.load_state_dict(load_file(tmp_path / "model.safetensors"))
+    with torch.no_grad():
+        assert torch.equal(other.eval()(x), model.eval()(x))
+
+
+@pytest.mark.parametrize(("name", "dimension"), CASES)
+def test_runs_on_a_finer_grid(name, dimension):
+    model, fields, _ = build(name, dimension)
+    fine = tuple(2 * n - 1 for n in fields.shape)
+    x, _ = fields.draw(2, fine)
+    with torch.no_grad():
+        u = model.eval()(x)
+    assert u.shape == (2, 1, *fine)
+    assert u.isfinite().all()
+
+
+@pytest.mark.parametrize("name", CONSISTENT)
+@pytest.mark.parametrize("periodic", [False, True])
+def test_answer_converges_as_the_grid_is_refined(name, periodic):
+    """The discretised operator tends to one operator between functions.
+
+    Against the finest grid the difference at shared points must fall like h or faster
+    (h² where the sums over the grid are trapezoidal or the interpolation linear).
+    """
+    sizes = [16, 32, 64, 256]
+    model, fields, data = build(name, 1, periodic=periodic)
+    torch.manual_seed(0)
+    data = DataShape(1, 1, (16 + (not periodic),), (periodic,), (1.0,))
+    model = build_operator(name, data, TINY[name](1)).eval()
+    fields.shape = data.shape
+    if hasattr(model, "prepare"):
+        model.prepare(*fields.draw(40, periodic=periodic))
+    answers = []
+    for n in sizes:
+        fields.rng = np.random.default_rng(1)
+        x, _ = fields.draw(4, (n + (not periodic),), periodic)
+        # the same function on every grid: undo the scaling by the grid's own spread
+        answers.append(model(x / x[..., :1]).detach()[..., :: n // 16])
+    errors = [relative_l2(a, answers[-1]) for a in answers[:-1]]
+    if max(errors) > 1e-5:  # periodic FNO: exact, up to aliasing of its nonlinearity
+        rates = np.diff(np.log2(errors))
+        assert (rates < -0.8).all(), errors
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "shift"),
+    [
+        ("fno", dict(n_modes=(4, 4), hidden_channels=8, coordinates=False), 1),
+        ("mgno", dict(hidden_channels=8, iterations=((1, 0), (1, 1), (2, 0))), 4),
+        ("unet", dict(hidden_channels=8, n_scales=3), 4),
+    ],
+)
+def test_translation_equivariance_on_a_torus(name, options, shift):
+    """A(τa) = τA(a) for every shift by whole points of the coarsest grid."""
+    torch.manual_seed(0)
+    data = DataShape(1, 1, (24, 16), (True, True), (1.0, 1.0))
+    model = build_operator(name, data, options).double().eval()
+    x = torch.randn(2, 1, 24, 16, dtype=torch.float64)
+    shifts, axes = (3 * shift, -shift), (2, 3)
+    with torch.no_grad():
+        u, moved = model(x), model(x.roll(shifts, axes))
+    torch.testing.assert_close(moved, u.roll(shifts, axes), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("name", "dimension"), CASES)
+def test_unknown_options_and_dimensions_are_refused(name, dimension):
+    _, _, data = build(name, dimension)
+    with pytest.raises(OpkitInputError, match="unknown key"):
+        build_operator(name, data, {"hiden_channels": 3})
+    four = DataShape(1, 1, (4,) * 4, (False,) * 4, (1.0,) * 4)
+    with pytest.raises(OpkitInputError, match=f"{name} takes"):
+        build_operator(name, four, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "remedy"),
+    [
+        ("fno", dict(n_modes=(12, 12)), "model.n_modes"),
+        ("lsm", {}, "model.n_scales=4"),
+        ("mgno", {}, "at most 3 entries"),
+        ("unet", {}, "model.n_scales=4"),
+        ("deeponet", dict(sensors=(9, 9)), "model.sensors"),
+        ("pod-deeponet", dict(sensors=(9, 9)), "model.sensors"),
+    ],
+)
+def test_grids_too_small_are_refused_and_the_remedy_works(name, options, remedy):
+    small = DataShape(1, 1, (8, 8), (False, False), (1.0, 1.0))
+    with pytest.raises(OpkitInputError, match=remedy):
+        build_operator(name, small, options)
+    works = {
+        "fno": dict(n_modes=(8, 8)),
+        "lsm": dict(n_scales=4),
+        "mgno": dict(iterations=((1, 0),) * 3),
+        "unet": dict(n_scales=4),
+    }.get(name, dict(sensors=(8, 8)))
+    build_operator(name, small, works)
