@@ -1,7 +1,9 @@
 """The truncated transforms and the mixing as real matrix products.
 
 A field is (batch, channel, *space); a spectrum is (mode, 2, batch, channel) with the
-real and the imaginary plane, modes in the order of `modes.wavenumbers`.
+real and the imaginary plane, modes in the order of `modes.wavenumbers`. The axes are
+transformed from first to last, so that every product but the last reads the field as it
+lies in memory, in wide rows; the ones that follow work on what little is left.
 """
 
 from __future__ import annotations
@@ -16,17 +18,37 @@ from opkit.kernels.spectral_conv.matrices import full_axis, real_axis
 from opkit.kernels.spectral_conv.modes import highest, split
 
 
-def analysis(x: Tensor, modes: Sequence[int], scale: float, doubled: bool) -> Tensor:
+def is_channels_last(x: Tensor) -> bool:
+    """Whether the channels of a field lie next to each other in memory."""
+    return not x.is_contiguous() and x.movedim(1, -1).is_contiguous()
+
+
+def analysis(
+    x: Tensor, modes: Sequence[int], scale: float, doubled: bool, precision: str
+) -> Tensor:
     """Z_k = w_k Σ_n x_n exp(-2πi k·n/N) on the kept modes."""
     batch, channels, *grid = x.shape
+    x = x.float() if x.dtype == torch.bfloat16 else x
     like = (x.dtype, x.device)
+    last = is_channels_last(x)
+    outer, inner = (batch, channels) if last else (batch * channels, 1)
+    part = x.movedim(1, -1) if last else x.contiguous()
+    sizes = []
+    for axis, count in enumerate(modes[:-1]):
+        matrix = full_axis(count, grid[axis], *like)
+        blocks = outer * math.prod(sizes)
+        rest = math.prod(grid[axis + 1 :]) * inner
+        part = _apply(matrix, part.view(blocks, grid[axis], rest))
+        sizes.append(len(matrix))
     rows = real_axis(modes[-1], grid[-1], scale, doubled, *like)
-    planes = rows @ x.reshape(-1, grid[-1]).T
-    for count, num_points in zip(modes[-2::-1], grid[-2::-1], strict=True):
-        matrix = full_axis(count, num_points, *like)
-        planes = matrix @ planes.view(-1, num_points).T
-    sizes = [2 * highest(count) + 1 for count in modes[:-1]]
-    planes = planes.view(*sizes, modes[-1], 2, batch * channels)
+    if last:
+        planes = _apply(rows, part.view(batch * math.prod(sizes), grid[-1], channels))
+        planes = planes.view(batch, *sizes, modes[-1], 2, channels).movedim(0, -2)
+    else:
+        part = part.view(outer, math.prod(sizes), grid[-1]).transpose(0, 1)
+        planes = rows @ part.reshape(-1, grid[-1]).T
+        planes = planes.view(modes[-1], 2, *sizes, batch, channels)
+        planes = planes.movedim((0, 1), (-4, -3))
     for axis, count in enumerate(modes[:-1]):
         planes = _to_signed(planes, axis, count)
     return planes.reshape(math.prod(modes), 2, batch, channels)
@@ -38,19 +60,41 @@ def synthesis(
     grid: Sequence[int],
     scale: float,
     doubled: bool,
+    last: bool,
+    precision: str,
 ) -> Tensor:
-    """y_n = Σ_k w_k Re(U_k exp(2πi k·n/N)), the adjoint of `analysis`."""
+    """y_n = Σ_k w_k Re(U_k exp(2πi k·n/N)), the adjoint of `analysis`.
+
+    With ``last`` the channels of the field lie next to each other in memory.
+    """
     _, _, batch, channels = spectrum.shape
     like = (spectrum.dtype, spectrum.device)
-    planes = spectrum.reshape(*modes, 2, batch * channels)
+    planes = spectrum.reshape(*modes, 2, batch, channels)
     for axis, count in enumerate(modes[:-1]):
         planes = _from_signed(planes, axis, count)
-    for count, num_points in zip(modes[:-1], grid[:-1], strict=True):
-        matrix = full_axis(count, num_points, *like)
-        planes = planes.reshape(len(matrix), -1).T @ matrix
+    sizes = planes.shape[: len(modes) - 1]
     rows = real_axis(modes[-1], grid[-1], scale, doubled, *like)
-    field = planes.reshape(len(rows), -1).T @ rows
-    return field.view(batch, channels, *grid)
+    outer, inner = (batch, channels) if last else (batch * channels, 1)
+    blocks = outer * math.prod(sizes)
+    if last:
+        planes = planes.movedim(-2, 0).reshape(blocks, len(rows), channels)
+        part = _apply(rows.T, planes)
+    else:
+        part = planes.view(-1, outer).T.reshape(blocks, len(rows)) @ rows
+    rest = grid[-1] * inner
+    for axis in reversed(range(len(sizes))):
+        blocks //= sizes[axis]
+        matrix = full_axis(modes[axis], grid[axis], *like).T
+        part = _apply(matrix, part.view(blocks, sizes[axis], rest))
+        rest *= grid[axis]
+    part = part.bfloat16() if precision == "bf16" else part
+    if last:
+        return part.view(batch, *grid, channels).movedim(-1, 1)
+    return part.view(batch, channels, *grid)
+
+
+def _apply(matrix: Tensor, blocks: Tensor) -> Tensor:
+    return torch.bmm(matrix.expand(len(blocks), *matrix.shape), blocks)
 
 
 def _to_signed(planes: Tensor, axis: int, count: int) -> Tensor:
@@ -58,14 +102,15 @@ def _to_signed(planes: Tensor, axis: int, count: int) -> Tensor:
     positive, negative = split(count)
     high = highest(count)
     out = planes.new_empty(*planes.shape[:axis], count, *planes.shape[axis + 1 :])
-    cosine, sine = planes.narrow(axis, 0, high + 1), planes.narrow(axis, high + 1, high)
+    cosine, sine = planes.split((high + 1, high), axis)
     out.select(axis, 0).copy_(cosine.select(axis, 0))
     for first, length, sign in ((1, positive - 1, 1), (positive, negative, -1)):
-        even, odd = cosine.narrow(axis, 1, length), sine.narrow(axis, 0, length)
-        block = out.narrow(axis, first, length)
-        # (a + ib)(cos - i sin) for +m; the sine changes sign for -m
-        torch.add(even[..., 0, :], odd[..., 1, :], alpha=sign, out=block[..., 0, :])
-        torch.sub(even[..., 1, :], odd[..., 0, :], alpha=sign, out=block[..., 1, :])
+        even_re, even_im = cosine.narrow(axis, 1, length).unbind(-3)
+        odd_re, odd_im = sine.narrow(axis, 0, length).unbind(-3)
+        out_re, out_im = out.narrow(axis, first, length).unbind(-3)
+        # (re + i im)(cos - i sin) for +m; the sine changes sign for -m
+        torch.add(even_re, odd_im, alpha=sign, out=out_re)
+        torch.sub(even_im, odd_re, alpha=sign, out=out_im)
     return out
 
 
@@ -75,23 +120,26 @@ def _from_signed(planes: Tensor, axis: int, count: int) -> Tensor:
     high = highest(count)
     shape = (*planes.shape[:axis], 2 * high + 1, *planes.shape[axis + 1 :])
     out = planes.new_empty(shape)
-    out.select(axis, 0).copy_(planes.select(axis, 0))
-    both = min(positive - 1, negative)
-    plus, minus = planes.narrow(axis, 1, both), planes.narrow(axis, positive, both)
-    even, odd = out.narrow(axis, 1, both), out.narrow(axis, high + 1, both)
-    torch.add(plus, minus, out=even)
-    torch.sub(minus[..., 1, :], plus[..., 1, :], out=odd[..., 0, :])
-    torch.sub(plus[..., 0, :], minus[..., 0, :], out=odd[..., 1, :])
-    if negative > both:  # even count: the mode -Q has no partner
-        last = planes.select(axis, positive + both)
-        out.select(axis, high).copy_(last)
-        odd = out.select(axis, 2 * high)
-        odd[..., 0, :] = last[..., 1, :]
-        torch.neg(last[..., 0, :], out=odd[..., 1, :])
+    cosine, sine = out.split((high + 1, high), axis)
+    pairs = positive - 1
+    plus, minus = planes.narrow(axis, 1, pairs), planes.narrow(axis, positive, pairs)
+    cosine.select(axis, 0).copy_(planes.select(axis, 0))
+    torch.add(plus, minus, out=cosine.narrow(axis, 1, pairs))
+    (plus_re, plus_im), (minus_re, minus_im) = plus.unbind(-3), minus.unbind(-3)
+    sine_re, sine_im = sine.narrow(axis, 0, pairs).unbind(-3)
+    torch.sub(minus_im, plus_im, out=sine_re)
+    torch.sub(plus_re, minus_re, out=sine_im)
+    if negative > pairs:  # even count: the mode -Q has no partner
+        alone = planes.select(axis, count - 1)
+        cosine.select(axis, high).copy_(alone)
+        alone_re, alone_im = alone.unbind(-3)
+        sine_re, sine_im = sine.select(axis, high - 1).unbind(-3)
+        sine_re.copy_(alone_im)
+        torch.neg(alone_re, out=sine_im)
     return out
 
 
-def mix(spectrum: Tensor, weight: Tensor) -> Tensor:
+def mix(spectrum: Tensor, weight: Tensor, precision: str) -> Tensor:
     """Y_k = Z_k W_k, with weight (mode, in_channel, 2, out_channel)."""
     modes, _, batch, channels = spectrum.shape
     product = torch.bmm(spectrum.reshape(modes, 2 * batch, channels), weight.flatten(2))
@@ -102,7 +150,7 @@ def mix(spectrum: Tensor, weight: Tensor) -> Tensor:
     return out
 
 
-def mix_input(grad: Tensor, weight: Tensor) -> Tensor:
+def mix_input(grad: Tensor, weight: Tensor, precision: str) -> Tensor:
     """Z̄_k = Ȳ_k W_kᴴ, the adjoint of `mix` in the spectrum."""
     modes, _, batch, _ = grad.shape
     channels = weight.shape[1]
@@ -111,7 +159,7 @@ def mix_input(grad: Tensor, weight: Tensor) -> Tensor:
     return out.view(modes, 2, batch, channels)
 
 
-def mix_weight(spectrum: Tensor, grad: Tensor) -> Tensor:
+def mix_weight(spectrum: Tensor, grad: Tensor, precision: str) -> Tensor:
     """W̄_k = Z_kᴴ Ȳ_k, the adjoint of `mix` in the weight."""
     modes, _, batch, channels = spectrum.shape
     flat = spectrum.reshape(modes, 2 * batch, channels)

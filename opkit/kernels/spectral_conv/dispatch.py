@@ -25,8 +25,8 @@ class Choice(NamedTuple):
 def choose_backend(
     device: torch.device,
     dtype: torch.dtype,
+    modes: Sequence[int],
     in_shape: Sequence[int],
-    weight_shape: Sequence[int],
     out_shape: Sequence[int],
     compat: str | None = None,
     backend: str | None = None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from opkit.errors import OpkitInputError
 from opkit.kernels.spectral_conv import reference
+from opkit.kernels.spectral_conv.cpu import is_channels_last
 from opkit.kernels.spectral_conv.dispatch import COMPATS, choose_backend
 from opkit.kernels.spectral_conv.modes import available, scales
 
@@ -59,35 +59,33 @@ def spectral_conv(
     grid = list(x.shape[2:])
     target = grid if out_shape is None else [int(size) for size in out_shape]
     _check(x, weight, target, compat, precision)
-    if torch.is_autocast_enabled(x.device.type) and x.dtype in (
-        torch.float16,
-        torch.bfloat16,
-    ):
-        x = x if precision == "bf16" else x.float()
+    modes = list(weight.shape[: len(grid)])
     dtype = x.dtype
     work = torch.float64 if dtype == torch.float64 else torch.float32
-    choice = choose_backend(
-        x.device, dtype, grid, list(weight.shape), target, compat, backend
-    )
-    modes = list(weight.shape[: len(grid)])
-    with torch.autocast(x.device.type, enabled=False):
-        if choice.name == "reference":
-            y = reference.spectral_conv(
-                x.to(work), weight.to(work), target, norm, compat
-            )
-            return y.to(dtype)
-        from opkit.kernels.spectral_conv import ops
+    choice = choose_backend(x.device, work, modes, grid, target, compat, backend)
+    if precision == "bf16" and work == torch.float32:
+        x, result = x.bfloat16(), torch.bfloat16
+    else:
+        autocast = torch.is_autocast_enabled(x.device.type)
+        x, result = x.to(work), work if autocast else dtype
+        precision = "fp32" if work == torch.float64 else precision
+    weight = weight.to(work)
+    if choice.name == "reference":
+        y = reference.spectral_conv(x.to(work), weight, target, norm, compat)
+        return y.to(result)
+    from opkit.kernels.spectral_conv import ops
 
-        forward, inverse = scales(norm, grid, target)
-        spectrum = ops.analysis(x.to(work), modes, forward, False, precision)
-        if weight.ndim == len(grid) + 3:
-            flat = weight.to(work).reshape(math.prod(modes), *weight.shape[-3:])
-            spectrum = ops.mix(spectrum, flat, precision)
-        else:
-            flat = weight.to(work).reshape(math.prod(modes), 1, *weight.shape[-2:])
-            spectrum = _scale_channels(spectrum, flat)
-        y: Tensor = ops.synthesis(spectrum, modes, target, inverse, True, precision)
-        return y.to(dtype)
+    how = (precision, choice.name)
+    forward, inverse = scales(norm, grid, target)
+    spectrum = ops.analysis(x, modes, forward, False, *how)
+    flat = weight.flatten(0, len(grid) - 1)
+    if weight.ndim == len(grid) + 3:
+        spectrum = ops.mix(spectrum, flat, *how)
+    else:
+        spectrum = _scale_channels(spectrum, flat.unsqueeze(1))
+    last = is_channels_last(x)
+    y = ops.synthesis(spectrum, modes, target, inverse, True, last, *how)
+    return y.to(result)
 
 
 def _scale_channels(spectrum: Tensor, weight: Tensor) -> Tensor:

@@ -1,143 +1,154 @@
-"""The truncated transforms and the mixing as PyTorch operators.
+"""The truncated transforms and the mixing as differentiable primitives.
 
-Three families, each closed under differentiation, so that gradients of any order exist:
-analysis and synthesis are each other's adjoint; `mix`, `mix_input` and `mix_weight` are
-the three contractions of one trilinear form. They are opaque to torch.compile and
-torch.export, and hold real tensors only.
+Two families, each closed under differentiation, so that gradients of any order exist:
+`analysis` and `synthesis` are each other's adjoint; `mix`, `mix_input` and `mix_weight`
+are the three contractions of one trilinear form. All hold real tensors only.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from opkit.kernels.spectral_conv import cpu
+from opkit.kernels.spectral_conv.primitive import Primitive
 
 
-def _disabled_autocast() -> torch.autocast:
-    return torch.autocast("cpu", enabled=False)
+def _kernels(backend: str) -> Any:
+    if backend == "cpu":
+        return cpu
+    from opkit.kernels.spectral_conv import triton
+
+    return triton
 
 
-@torch.library.custom_op("opkit::spectral_analysis", mutates_args=())
-def analysis(
-    x: Tensor, modes: list[int], scale: float, doubled: bool, precision: str
-) -> Tensor:
-    """Field (batch, channel, *space) to spectrum (mode, 2, batch, channel)."""
-    with _disabled_autocast():
-        return cpu.analysis(x, modes, scale, doubled)
-
-
-@torch.library.custom_op("opkit::spectral_synthesis", mutates_args=())
-def synthesis(
-    spectrum: Tensor,
+def _analysis(
+    x: Tensor,
     modes: list[int],
-    shape: list[int],
     scale: float,
     doubled: bool,
     precision: str,
+    backend: str,
 ) -> Tensor:
-    """Spectrum (mode, 2, batch, channel) to field (batch, channel, *shape)."""
-    with _disabled_autocast():
-        return cpu.synthesis(spectrum, modes, shape, scale, doubled)
+    spectrum: Tensor = _kernels(backend).analysis(x, modes, scale, doubled, precision)
+    return spectrum
 
 
-@torch.library.custom_op("opkit::spectral_mix", mutates_args=())
-def mix(spectrum: Tensor, weight: Tensor, precision: str) -> Tensor:
-    """Y_k = Z_k W_k with weight (mode, in_channel, 2, out_channel)."""
-    with _disabled_autocast():
-        return cpu.mix(spectrum, weight)
-
-
-@torch.library.custom_op("opkit::spectral_mix_input", mutates_args=())
-def mix_input(grad: Tensor, weight: Tensor, precision: str) -> Tensor:
-    """Z̄_k = Ȳ_k W_kᴴ."""
-    with _disabled_autocast():
-        return cpu.mix_input(grad, weight)
-
-
-@torch.library.custom_op("opkit::spectral_mix_weight", mutates_args=())
-def mix_weight(spectrum: Tensor, grad: Tensor, precision: str) -> Tensor:
-    """W̄_k = Z_kᴴ Ȳ_k."""
-    with _disabled_autocast():
-        return cpu.mix_weight(spectrum, grad)
-
-
-def _count(modes: list[int]) -> int:
-    total = 1
-    for mode in modes:
-        total *= mode
-    return total
-
-
-@analysis.register_fake
-def _(
-    x: Tensor, modes: list[int], scale: float, doubled: bool, precision: str
-) -> Tensor:
-    return x.new_empty(_count(modes), 2, x.shape[0], x.shape[1])
-
-
-@synthesis.register_fake
-def _(
-    spectrum: Tensor,
+def _analysis_fake(
+    x: Tensor,
     modes: list[int],
-    shape: list[int],
     scale: float,
     doubled: bool,
     precision: str,
+    backend: str,
 ) -> Tensor:
-    return spectrum.new_empty(spectrum.shape[2], spectrum.shape[3], *shape)
+    work = torch.float64 if x.dtype == torch.float64 else torch.float32
+    return x.new_empty(math.prod(modes), 2, x.shape[0], x.shape[1], dtype=work)
 
 
-@mix.register_fake
-def _(spectrum: Tensor, weight: Tensor, precision: str) -> Tensor:
-    return spectrum.new_empty(*spectrum.shape[:3], weight.shape[3])
-
-
-@mix_input.register_fake
-def _(grad: Tensor, weight: Tensor, precision: str) -> Tensor:
-    return grad.new_empty(*grad.shape[:3], weight.shape[1])
-
-
-@mix_weight.register_fake
-def _(spectrum: Tensor, grad: Tensor, precision: str) -> Tensor:
-    return grad.new_empty(spectrum.shape[0], spectrum.shape[3], 2, grad.shape[3])
-
-
-def _keep_arguments(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.shape = list(inputs[0].shape[2:])
-    ctx.arguments = inputs[1:]
+def _analysis_setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    x, *ctx.arguments = inputs
+    ctx.grid = list(x.shape[2:])
+    ctx.last = cpu.is_channels_last(x)
 
 
 def _analysis_backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-    modes, scale, doubled, precision = ctx.arguments
-    back = synthesis(grad, modes, ctx.shape, scale, doubled, precision)
-    return back, None, None, None, None
-
-
-def _synthesis_backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-    modes, _, scale, doubled, precision = ctx.arguments
-    back = analysis(grad, modes, scale, doubled, precision)
+    modes, scale, doubled, precision, backend = ctx.arguments
+    back = synthesis(
+        grad, modes, ctx.grid, scale, doubled, ctx.last, precision, backend
+    )
     return back, None, None, None, None, None
 
 
-analysis.register_autograd(_analysis_backward, setup_context=_keep_arguments)
-synthesis.register_autograd(_synthesis_backward, setup_context=_keep_arguments)
+def _synthesis(
+    spectrum: Tensor,
+    modes: list[int],
+    grid: list[int],
+    scale: float,
+    doubled: bool,
+    last: bool,
+    precision: str,
+    backend: str,
+) -> Tensor:
+    field: Tensor = _kernels(backend).synthesis(
+        spectrum, modes, grid, scale, doubled, last, precision
+    )
+    return field
 
 
-def _save_both(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    first, second, ctx.precision = inputs
-    ctx.save_for_backward(first, second)
+def _synthesis_fake(
+    spectrum: Tensor,
+    modes: list[int],
+    grid: list[int],
+    scale: float,
+    doubled: bool,
+    last: bool,
+    precision: str,
+    backend: str,
+) -> Tensor:
+    batch, channels = spectrum.shape[2:]
+    dtype = torch.bfloat16 if precision == "bf16" else spectrum.dtype
+    if last:
+        return spectrum.new_empty(batch, *grid, channels, dtype=dtype).movedim(-1, 1)
+    return spectrum.new_empty(batch, channels, *grid, dtype=dtype)
 
 
-# With <Y, Z W> = <Ȳ, Y> the adjoint of each contraction is the other two.
+def _synthesis_setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    _, ctx.modes, _, ctx.scale, ctx.doubled, _, ctx.precision, ctx.backend = inputs
+
+
+def _synthesis_backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    back = analysis(grad, ctx.modes, ctx.scale, ctx.doubled, ctx.precision, ctx.backend)
+    return back, None, None, None, None, None, None, None
+
+
+def _mix(spectrum: Tensor, weight: Tensor, precision: str, backend: str) -> Tensor:
+    mixed: Tensor = _kernels(backend).mix(spectrum, weight, precision)
+    return mixed
+
+
+def _mix_fake(spectrum: Tensor, weight: Tensor, precision: str, backend: str) -> Tensor:
+    return spectrum.new_empty(*spectrum.shape[:3], weight.shape[3])
+
+
+def _mix_input(grad: Tensor, weight: Tensor, precision: str, backend: str) -> Tensor:
+    back: Tensor = _kernels(backend).mix_input(grad, weight, precision)
+    return back
+
+
+def _mix_input_fake(
+    grad: Tensor, weight: Tensor, precision: str, backend: str
+) -> Tensor:
+    return grad.new_empty(*grad.shape[:3], weight.shape[1])
+
+
+def _mix_weight(spectrum: Tensor, grad: Tensor, precision: str, backend: str) -> Tensor:
+    back: Tensor = _kernels(backend).mix_weight(spectrum, grad, precision)
+    return back
+
+
+def _mix_weight_fake(
+    spectrum: Tensor, grad: Tensor, precision: str, backend: str
+) -> Tensor:
+    return grad.new_empty(spectrum.shape[0], spectrum.shape[3], 2, grad.shape[3])
+
+
+def _save_both(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    ctx.save_for_backward(*inputs[:2])
+    ctx.how = inputs[2:]
+
+
+# Of the trilinear form Re Σ conj(Ȳ) Z W each contraction's gradients are the other two.
 def _mix_backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     spectrum, weight = ctx.saved_tensors
     needs = ctx.needs_input_grad
     return (
-        mix_input(grad, weight, ctx.precision) if needs[0] else None,
-        mix_weight(spectrum, grad, ctx.precision) if needs[1] else None,
+        mix_input(grad, weight, *ctx.how) if needs[0] else None,
+        mix_weight(spectrum, grad, *ctx.how) if needs[1] else None,
+        None,
         None,
     )
 
@@ -146,8 +157,9 @@ def _mix_input_backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     outer, weight = ctx.saved_tensors
     needs = ctx.needs_input_grad
     return (
-        mix(grad, weight, ctx.precision) if needs[0] else None,
-        mix_weight(grad, outer, ctx.precision) if needs[1] else None,
+        mix(grad, weight, *ctx.how) if needs[0] else None,
+        mix_weight(grad, outer, *ctx.how) if needs[1] else None,
+        None,
         None,
     )
 
@@ -156,12 +168,31 @@ def _mix_weight_backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     spectrum, outer = ctx.saved_tensors
     needs = ctx.needs_input_grad
     return (
-        mix_input(outer, grad, ctx.precision) if needs[0] else None,
-        mix(spectrum, grad, ctx.precision) if needs[1] else None,
+        mix_input(outer, grad, *ctx.how) if needs[0] else None,
+        mix(spectrum, grad, *ctx.how) if needs[1] else None,
+        None,
         None,
     )
 
 
-mix.register_autograd(_mix_backward, setup_context=_save_both)
-mix_input.register_autograd(_mix_input_backward, setup_context=_save_both)
-mix_weight.register_autograd(_mix_weight_backward, setup_context=_save_both)
+analysis = Primitive(
+    "spectral_analysis", _analysis, _analysis_fake, _analysis_setup, _analysis_backward
+)
+synthesis = Primitive(
+    "spectral_synthesis",
+    _synthesis,
+    _synthesis_fake,
+    _synthesis_setup,
+    _synthesis_backward,
+)
+mix = Primitive("spectral_mix", _mix, _mix_fake, _save_both, _mix_backward)
+mix_input = Primitive(
+    "spectral_mix_input", _mix_input, _mix_input_fake, _save_both, _mix_input_backward
+)
+mix_weight = Primitive(
+    "spectral_mix_weight",
+    _mix_weight,
+    _mix_weight_fake,
+    _save_both,
+    _mix_weight_backward,
+)

@@ -1,0 +1,314 @@
+"""Spectral convolution against neuraloperator 2.0.0 and a lean torch.fft layer.
+
+    python benchmarks/spectral_conv.py                        # CPU, one thread
+    python benchmarks/spectral_conv.py --rows 64,421 --threads 2
+    python benchmarks/spectral_conv.py --device cuda --graphs # all rows on a GPU
+
+Contenders take turns in one process; the figures are medians of wall time. Errors are
+relative L2 distances from the same convolution in float64. "Saved" is what autograd
+keeps for the backward pass besides the input and the parameters.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from opkit.kernels.spectral_conv import choose_backend
+from opkit.operators.spectral_conv import SpectralConv, to_complex
+
+
+class Row(NamedTuple):
+    """A problem size; half_modes is k in n_modes = (2 k, ...)."""
+
+    batch: int
+    channels: int
+    size: int
+    half_modes: int
+    dims: int = 2
+
+    @property
+    def label(self) -> str:
+        """Name of the row as printed."""
+        return f"{self.batch},{self.channels},{self.size}^{self.dims},{self.half_modes}"
+
+
+ROWS = {
+    "64": Row(16, 32, 64, 12),
+    "64c": Row(20, 20, 64, 12),
+    "85": Row(16, 32, 85, 12),
+    "128": Row(16, 32, 128, 16),
+    "241": Row(4, 32, 241, 12),
+    "421": Row(4, 32, 421, 12),
+    "1d": Row(20, 64, 8192, 16, 1),
+    "3d": Row(4, 32, 64, 8, 3),
+    # larger fields, for a GPU
+    "128g": Row(16, 64, 128, 16),
+    "256g": Row(8, 64, 256, 32),
+    "421g": Row(20, 32, 421, 12),
+}
+CPU_ROWS = [name for name in ROWS if not name.endswith("g")]
+
+
+class Lean(nn.Module):
+    """The spectral convolution by rfftn, products on the corners, and irfftn."""
+
+    def __init__(self, weight: Tensor, half_modes: int, dims: int) -> None:
+        super().__init__()
+        self.half, self.dims = half_modes, dims
+        shifted = weight.detach().clone()  # ascending wavenumbers on all but the last
+        for axis in range(2, 1 + dims):
+            shifted = torch.fft.ifftshift(shifted, dim=axis)
+        self.weight = nn.Parameter(torch.view_as_real(shifted.contiguous()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve the field x (batch, channel, *space)."""
+        k, dims = self.half, tuple(range(2, x.ndim))
+        weight = torch.view_as_complex(self.weight)
+        spectrum = torch.fft.rfftn(x, dim=dims, norm="forward")
+        out = spectrum.new_zeros(len(x), weight.shape[1], *spectrum.shape[2:])
+        corners: list[tuple[slice, ...]] = [(slice(0, k + 1),)]
+        for _ in range(self.dims - 1):
+            corners = [
+                (side, *corner)
+                for side in (slice(0, k), slice(-k, None))
+                for corner in corners
+            ]
+        for corner in corners:
+            index = (..., *corner)
+            out[index] = torch.einsum(
+                "bi...,io...->bo...", spectrum[index], weight[index]
+            )
+        return torch.fft.irfftn(out, s=x.shape[2:], dim=dims, norm="forward")
+
+
+def contenders(row: Row, device: str, compiled: bool) -> dict[str, nn.Module]:
+    from neuralop.layers.spectral_convolution import SpectralConv as Theirs
+
+    modes = (2 * row.half_modes,) * row.dims
+    theirs = Theirs(row.channels, row.channels, modes, bias=False).to(device)
+    ours = SpectralConv(row.channels, row.channels, modes, bias=False, device=device)
+    ours.load_state_dict(theirs.state_dict())
+    lean = Lean(theirs.weight.tensor, row.half_modes, row.dims)
+    named: dict[str, nn.Module] = {"neuraloperator": theirs, "lean": lean}
+    if compiled:
+        named["lean compiled"] = torch.compile(lean)
+    named["opkit"] = ours
+    if device == "cuda":
+        for precision in ("tf32", "bf16"):
+            other = SpectralConv(
+                row.channels, row.channels, modes, False, None, False,
+                device=device, precision=precision,
+            )  # fmt: skip
+            other.load_state_dict(ours.state_dict())
+            named[f"opkit {precision}"] = other
+    return named
+
+
+def saved_bytes(layer: nn.Module, x: Tensor) -> int:
+    parameters = {p.untyped_storage().data_ptr() for p in layer.parameters()}
+    known = parameters | {x.untyped_storage().data_ptr()}
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        y = layer(x)
+    del y
+    return sum(kept.values())
+
+
+class Work(NamedTuple):
+    """A contender's two timed calls."""
+
+    name: str
+    forward: Callable[[], Any]
+    both: Callable[[], Any]
+
+
+def work(name: str, layer: nn.Module, x: Tensor, grad: Tensor, device: str) -> Work:
+    half = name.endswith("bf16")
+    field = (x.bfloat16() if half else x).detach().requires_grad_()
+    seed = grad.bfloat16() if half else grad
+    leaves = [field, *layer.parameters()]
+
+    def forward() -> Tensor:
+        with torch.no_grad():
+            result: Tensor = layer(field)
+        return result
+
+    def both() -> None:
+        torch.autograd.grad(layer(field), leaves, seed)
+
+    return Work(name, forward, both)
+
+
+def graphed(call: Callable[[], Any]) -> Callable[[], Any]:
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            call()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        call()
+    return graph.replay
+
+
+def interleaved(
+    calls: dict[str, Callable[[], Any]], repeats: int, device: str
+) -> dict[str, list[float]]:
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    flush = (
+        torch.empty(2**28, dtype=torch.int8, device=device)
+        if device == "cuda"
+        else None
+    )
+    for call in calls.values():
+        call()
+        call()
+    for _ in range(repeats):
+        for name, call in calls.items():
+            if flush is not None:
+                flush.zero_()  # empties the L2 cache
+                start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+                torch.cuda.synchronize()
+                start.record()
+                call()
+                end.record()
+                torch.cuda.synchronize()
+                times[name].append(start.elapsed_time(end))
+            else:
+                begin = time.perf_counter()
+                call()
+                times[name].append(1e3 * (time.perf_counter() - begin))
+    return times
+
+
+def errors(named: dict[str, nn.Module], row: Row, x: Tensor) -> dict[str, float]:
+    ours = named["opkit"]
+    assert isinstance(ours, SpectralConv)
+    exact = Lean(to_complex(ours.weight.double(), row.dims), row.half_modes, row.dims)
+    few = x[:1]
+    with torch.no_grad():
+        truth = exact.to(x.device)(few.double())
+        result = {}
+        for name, layer in named.items():
+            field = few.bfloat16() if name.endswith("bf16") else few
+            result[name] = float((layer(field).double() - truth).norm() / truth.norm())
+    return result
+
+
+def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
+    row = ROWS[name]
+    torch.manual_seed(0)
+    shape = (row.batch, row.channels, *(row.size,) * row.dims)
+    x, grad = (torch.randn(shape, device=args.device) for _ in range(2))
+    named = contenders(row, args.device, args.compiled)
+    works = [work(n, layer, x, grad, args.device) for n, layer in named.items()]
+    result: dict[str, Any] = {"row": name, "label": row.label, "contenders": {}}
+    for kind in ("forward", "both"):
+        calls = {w.name: getattr(w, kind) for w in works}
+        times = interleaved(calls, args.repeats, args.device)
+        for contender, values in times.items():
+            entry = result["contenders"].setdefault(contender, {})
+            entry[f"{kind}_ms"] = statistics.median(values)
+            entry[f"{kind}_min_ms"] = min(values)
+        if args.graphs:
+            calls = {n: graphed(c) for n, c in calls.items() if "compiled" not in n}
+            times = interleaved(calls, args.repeats, args.device)
+            for contender, values in times.items():
+                entry = result["contenders"][contender]
+                entry[f"{kind}_graph_ms"] = statistics.median(values)
+    field = x.detach().requires_grad_()
+    for contender, error in errors(named, row, x).items():
+        entry = result["contenders"][contender]
+        entry["error"] = error
+        if "compiled" not in contender and "bf16" not in contender:
+            entry["saved_mb"] = saved_bytes(named[contender], field) / 1e6
+    return result
+
+
+def report(result: dict[str, Any]) -> None:
+    base = result["contenders"]["neuraloperator"]
+    print(f"\n{result['label']}")
+    print(f"  {'':16} forward  fwd+bwd    ratio          error    saved MB")
+    for name, entry in result["contenders"].items():
+        ratios = [base[f"{k}_ms"] / entry[f"{k}_ms"] for k in ("forward", "both")]
+        line = (
+            f"  {name:16} {entry['forward_ms']:7.2f} {entry['both_ms']:8.2f} ms"
+            f"  {ratios[0]:5.2f} {ratios[1]:5.2f}  {entry['error']:9.1e}"
+        )
+        if "saved_mb" in entry:
+            line += f"  {entry['saved_mb']:8.1f}"
+        if "forward_graph_ms" in entry:
+            line += (
+                f"  graphs {entry['forward_graph_ms']:.3f} "
+                f"{entry['both_graph_ms']:.3f} ms"
+            )
+        print(line, flush=True)
+
+
+def machine(args: argparse.Namespace) -> dict[str, Any]:
+    import neuralop
+
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = [s for s in info.read_text().splitlines() if s.startswith("model name")]
+        cpu = lines[0].split(":")[1].strip() if lines else cpu
+    gpu = torch.cuda.get_device_name() if args.device == "cuda" else None
+    names = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "THP_MEM_ALLOC_ENABLE")
+    device = torch.device(args.device)
+    choice = choose_backend(device, torch.float32, [24, 13], [64, 64], [64, 64])
+    return {
+        "cpu": cpu,
+        "gpu": gpu,
+        "threads": torch.get_num_threads(),
+        "load": os.getloadavg()[0],
+        "torch": torch.__version__,
+        "neuraloperator": neuralop.__version__,
+        "allocator": {name: os.environ.get(name, "default") for name in names},
+        "backend": choice._asdict(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", help=f"comma-separated, of {', '.join(ROWS)}")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=11)
+    parser.add_argument("--compiled", action="store_true", help="also torch.compile")
+    parser.add_argument("--graphs", action="store_true", help="also CUDA graphs")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    default = list(ROWS) if args.device == "cuda" else CPU_ROWS
+    names = args.rows.split(",") if args.rows else default
+    where = machine(args)
+    print(json.dumps(where))
+    results = []
+    for name in names:
+        results.append(measure(name, args))
+        report(results[-1])
+    if args.json:
+        args.json.write_text(json.dumps({"machine": where, "rows": results}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
