@@ -40,9 +40,10 @@ def relative_l2(
     prediction: Tensor, target: Tensor, grid: Grid | None = None, eps: float = EPS
 ) -> Tensor:
     """Relative L2 error ||p - t|| / ||t|| of each sample."""
-    error = (prediction - target).flatten(2).norm(dim=2)
-    size = target.flatten(2).norm(dim=2)
-    return (error / size.clamp_min(eps)).mean(1)
+    error = torch.linalg.vector_norm((prediction - target).flatten(2), dim=2)
+    size = torch.linalg.vector_norm(target.flatten(2), dim=2)
+    result: Tensor = (error / size.clamp_min(eps)).mean(1)
+    return result
 
 
 def mse(prediction: Tensor, target: Tensor, grid: Grid | None = None) -> Tensor:
@@ -124,12 +125,13 @@ def _shell_energy(u: Tensor) -> Tensor:
     waves = [torch.fft.fftfreq(n, 1 / n, device=u.device) for n in shape[:-1]]
     waves.append(torch.arange(energy.shape[-1], device=u.device, dtype=torch.float32))
     mesh = torch.meshgrid(*waves, indexing="ij")
-    shell = torch.stack(mesh).square().sum(0).sqrt().round().long()
+    shell = torch.linalg.vector_norm(torch.stack(mesh), dim=0).round().long()
     top = min(shape) // 2
     flat = (energy * last).flatten(2)
     bins = flat.new_zeros(*flat.shape[:2], int(shell.max()) + 1)
     bins.index_add_(2, shell.flatten(), flat)
-    return bins[..., 1 : top + 1]
+    result: Tensor = bins[..., 1 : top + 1]
+    return result
 
 
 ERRORS: Mapping[str, Error] = {

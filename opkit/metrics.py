@@ -41,7 +41,7 @@ class MeanError(Metric):
     def update(
         self, prediction: Tensor, target: Tensor, weight: Tensor | None = None
     ) -> None:
-        """Add a batch (batch, channel, *space); weight (batch,) is 1 where not given."""
+        """Add a batch (batch, channel, *space), each sample with its weight or 1."""
         values = losses.error(self.name)(prediction, target, self.grid).double()
         if weight is None:
             weight = torch.ones_like(values)

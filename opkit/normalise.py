@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor, nn
+
+
+class Moments:
+    """Mean, variance and range of channels, gathered batch by batch in float64.
+
+    Merged as in Chan, Golub, LeVeque 1983: the result does not depend on how the data
+    are cut into batches, beyond rounding.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean = self.square = torch.zeros((), dtype=torch.float64)
+        self.low = torch.tensor(torch.inf)
+        self.high = torch.tensor(-torch.inf)
+
+    def add(self, batch: Tensor) -> None:
+        """Add a batch (batch, channel, *space)."""
+        x = batch.transpose(0, 1).flatten(1).double()
+        n, mean = x.shape[1], x.mean(1)
+        delta, total = mean - self.mean, self.count + n
+        between = delta.square() * (self.count * n / total)
+        self.square = self.square + (x - mean[:, None]).square().sum(1) + between
+        self.mean = self.mean + delta * (n / total)
+        self.count = total
+        self.low = torch.minimum(self.low, x.amin(1))
+        self.high = torch.maximum(self.high, x.amax(1))
 
 
 class Normaliser(nn.Module):
@@ -13,8 +37,6 @@ class Normaliser(nn.Module):
 
     Args:
         channels: number of channels.
-        axis: position of the channel axis counted from the front, 1 for
-            (batch, channel, *space).
     """
 
     mean: Tensor
@@ -29,33 +51,24 @@ class Normaliser(nn.Module):
         self.register_buffer("low", torch.zeros(channels))
         self.register_buffer("high", torch.zeros(channels))
 
-    def fit(self, batches: Iterable[Tensor]) -> Normaliser:
-        """Set mean, std, and range from batches (batch, channel, *space).
+    def fit(self, moments: Moments) -> Normaliser:
+        """Set mean, std and range; a constant channel gets std 1.
 
-        Moments are merged in float64 (Chan, Golub, LeVeque 1983): the result does not
-        depend on how the data are cut into batches, beyond rounding. A constant
-        channel gets std 1.
+        Raises:
+            ValueError: no data, or another number of channels.
         """
-        count, mean, square = 0, torch.zeros(()), torch.zeros(())
-        low, high = torch.tensor(torch.inf), torch.tensor(-torch.inf)
-        for batch in batches:
-            x = batch.transpose(0, 1).flatten(1).double()
-            n, m = x.shape[1], x.mean(1)
-            s = (x - m[:, None]).square().sum(1)
-            delta, total = m - mean, count + n
-            mean = mean + delta * (n / total)
-            square = square + s + delta.square() * (count * n / total)
-            count = total
-            low, high = torch.minimum(low, x.amin(1)), torch.maximum(high, x.amax(1))
-        if not count:
-            raise ValueError("no samples to fit a normaliser on")
-        std = (square / count).sqrt()
+        if not moments.count or moments.mean.shape != self.mean.shape:
+            raise ValueError(
+                f"moments of {moments.count} values with shape "
+                f"{tuple(moments.mean.shape)} for {len(self.mean)} channels"
+            )
+        std = (moments.square / moments.count).sqrt()
         # below float32 resolution of the mean a spread is rounding, not signal
-        constant = std <= 1e-6 * mean.abs() + torch.finfo(torch.float32).tiny
-        self.mean.copy_(mean)
+        constant = std <= 1e-6 * moments.mean.abs() + torch.finfo(torch.float32).tiny
+        self.mean.copy_(moments.mean)
         self.std.copy_(torch.where(constant, torch.ones_like(std), std))
-        self.low.copy_(low)
-        self.high.copy_(high)
+        self.low.copy_(moments.low)
+        self.high.copy_(moments.high)
         return self
 
     def encode(self, x: Tensor) -> Tensor:
@@ -72,13 +85,14 @@ def _along(values: Tensor, like: Tensor) -> Tensor:
 
 
 class PhysicalModel(nn.Module):
-    """An operator between its two normalisers: u = decode(operator(encode(a))).
+    """An operator between its normalisers: u = decode(operator(encode(a))).
 
     Args:
         operator: maps normalised (batch, in_channel, *space) fields.
         inputs: normaliser of the input channels.
         outputs: normaliser of the output channels.
         history: frames the operator sees; 0 where it is not autoregressive.
+        static: normaliser of fields that do not change in time, autoregressive only.
     """
 
     def __init__(
@@ -87,14 +101,22 @@ class PhysicalModel(nn.Module):
         inputs: Normaliser,
         outputs: Normaliser,
         history: int = 0,
+        static: Normaliser | None = None,
     ) -> None:
         super().__init__()
         self.operator = operator
         self.inputs = inputs
         self.outputs = outputs
         self.history = history
+        self.static = static
 
-    def forward(self, x: Tensor, steps: int = 1, detach: bool = False) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        static: Tensor | None = None,
+        steps: int = 1,
+        detach: bool = False,
+    ) -> Tensor:
         """Map physical inputs to physical outputs.
 
         Without history: (batch, in_channel, *space) -> (batch, out_channel, *space).
@@ -103,18 +125,20 @@ class PhysicalModel(nn.Module):
 
         Args:
             x: input fields.
+            static: (batch, channel, *space) fields given at every step, with history.
             steps: frames to roll out, with history.
             detach: cut the gradient between frames, so that each step learns from the
                 states the model itself makes (pushforward; Brandstetter et al. 2022).
         """
         if not self.history:
             return self.outputs.decode(self.operator(self.inputs.encode(x)))
+        fixed = []
+        if self.static is not None and static is not None:
+            fixed = [self.static.encode(static)]
         frames, made = list(x.unbind(1)), []
         for _ in range(steps):
-            window = torch.stack(frames[-self.history :], 1)
-            encoded = self.inputs.encode(window.flatten(0, 1))
-            stacked = encoded.view(len(x), -1, *x.shape[3:])
-            after = self.outputs.decode(self.operator(stacked))
+            window = [self.inputs.encode(frame) for frame in frames[-self.history :]]
+            after = self.outputs.decode(self.operator(torch.cat([*window, *fixed], 1)))
             made.append(after)
             frames.append(after.detach() if detach else after)
         return torch.stack(made, 1)

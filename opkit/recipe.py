@@ -49,7 +49,9 @@ class Training(_Record):
         default=0.0, ge=0, description="autoregressive: input noise, in std"
     )
     unroll: int | None = Field(
-        default=None, ge=1, description="autoregressive: steps in the loss; all if unset"
+        default=None,
+        ge=1,
+        description="autoregressive: frames in the loss, all if unset",
     )
     pushforward: bool = Field(
         default=False, description="autoregressive: no gradient between steps"
@@ -57,7 +59,9 @@ class Training(_Record):
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
     workers: int = Field(default=0, ge=0, description="reading processes, lazy data")
     memory: float = Field(
-        default=4.0, gt=0, description="GiB of data kept in memory; beyond it read lazily"
+        default=4.0,
+        gt=0,
+        description="GiB of data kept in memory; beyond it read lazily",
     )
 
 

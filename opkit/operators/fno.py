@@ -27,8 +27,8 @@ Modes = Annotated[int, Field(ge=1)]
 class FNO(nn.Module):
     """Fourier neural operator on a uniform grid in one, two or three dimensions.
 
-    ``network`` is a ``neuralop.models.FNO`` with the same parameters under the same
-    names; weights can be exchanged with one built without padding and embedding.
+    The parameters are those of ``neuralop.models.FNO`` under the same names;
+    `opkit.operators.spectral_conv.neuralop_state_dict` gives the complex weights.
 
     Args:
         data: channels, grid, periodicity and extent of the data.
@@ -71,7 +71,7 @@ class FNO(nn.Module):
         self.data = data
         self.options = options
         axes = len(data.shape)
-        self.network = neuralop.FNO(
+        network = neuralop.FNO(
             n_modes=options.n_modes,
             in_channels=data.in_channels + (axes if options.coordinates else 0),
             out_channels=data.out_channels,
@@ -85,6 +85,10 @@ class FNO(nn.Module):
             norm=options.norm,
             conv_module=SpectralConv,
         )
+        # the parts, not the whole: its state_dict holds more than tensors
+        self.lifting = network.lifting
+        self.fno_blocks = network.fno_blocks
+        self.projection = network.projection
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, in_channel, *space) to (batch, out_channel, *space).
@@ -94,19 +98,19 @@ class FNO(nn.Module):
         """
         shape = tuple(x.shape[2:])
         _check_modes(self.options.n_modes, shape)
-        network = self.network
         if self.options.coordinates:
             grid = coordinates(shape, self.data.periodic, x)
             x = torch.cat([x, grid.expand(len(x), *grid.shape[1:])], dim=1)
-        x = network.lifting(x)
+        x = self.lifting(x)
         extra = padding(shape, self.data.periodic, self.options.padding)
         if any(extra):  # F.pad wants the last axis first, as (before, after)
             x = F.pad(x, [side for n in reversed(extra) for side in (0, n)])
-        for layer in range(network.n_layers):
-            x = network.fno_blocks(x, layer)
+        for layer in range(self.options.n_layers):
+            x = self.fno_blocks(x, layer)
         if any(extra):
-            x = x[(..., *(slice(n) for n in shape))]
-        result: Tensor = network.projection(x)
+            for axis, n in enumerate(shape, 2):
+                x = x.narrow(axis, 0, n)
+        result: Tensor = self.projection(x)
         return result
 
 

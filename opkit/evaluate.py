@@ -1,0 +1,105 @@
+"""Evaluate a bundle on its data, or on other data, and compare with what it claims."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from opkit import scores, surrogate
+from opkit.bundle import Score
+from opkit.datasets.read import DataFile
+from opkit.errors import BundleError, CaseError
+from opkit.rundir import RunDirectory
+from opkit.surrogate import Surrogate
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Errors of a surrogate, measured now.
+
+    Args:
+        rows: measured now.
+        stored: what the bundle claims.
+        same_data: whether the data are those the bundle's scores were measured on.
+        difference: largest relative difference of an error from the stored one; None
+            where they cannot be compared.
+        flags: what the bundle says is wrong with it.
+    """
+
+    rows: tuple[Score, ...]
+    stored: tuple[Score, ...]
+    same_data: bool
+    difference: float | None
+    flags: tuple[str, ...]
+
+    @property
+    def reproduced(self) -> bool | None:
+        """Whether all stored errors were found again exactly; None on other data."""
+        return None if self.difference is None else self.difference == 0.0
+
+
+def evaluate(run: Path, data: Path | None = None) -> Evaluation:
+    """Measure a surrogate's errors per resolution beside those of trivial predictors.
+
+    Args:
+        run: run directory or bundle.
+        data: data file; the one the run was trained on where not given.
+
+    Raises:
+        BundleError: no bundle, or its data file is not known or gone.
+        CaseError: the data are of another case.
+        DataError: the data cannot be read.
+    """
+    loaded = surrogate.load(run)
+    path = data if data is not None else _own_data(Path(run))
+    with DataFile(path) as file:
+        header, found = file.header, file.content_hash()
+    _same_case(loaded, dict(header.case), path)
+    config = loaded.config
+    split = config.scores[0].split if config.scores else "test"
+    rows = tuple(scores.table(loaded, path, split))
+    same = found == config.provenance.data_hash
+    return Evaluation(
+        rows=rows,
+        stored=config.scores,
+        same_data=same,
+        difference=_difference(rows, config.scores) if same else None,
+        flags=config.flags,
+    )
+
+
+def _own_data(run: Path) -> Path:
+    for folder in (run, run.parent):
+        if (folder / "config.yaml").is_file():
+            path = Path(str(RunDirectory(folder).config()["data"]))
+            if path.is_file():
+                return path
+            raise BundleError(
+                f"{path} is gone: say where the data are with --data FILE"
+            )
+    raise BundleError(f"{run} does not say where its data are: give --data FILE")
+
+
+def _same_case(loaded: Surrogate, case: dict[str, Any], path: Path) -> None:
+    own = loaded.config.case
+    for key in ("name", "version"):
+        if own.get(key) != case.get(key):
+            raise CaseError(
+                f"{path} is of case {_identity(case)}, the surrogate of "
+                f"{_identity(own)}: give a data file of that case"
+            )
+
+
+def _identity(case: dict[str, Any]) -> str:
+    return f"{case['name']}-v{case.get('version', 0)}" if case else "none"
+
+
+def _difference(rows: tuple[Score, ...], stored: tuple[Score, ...]) -> float | None:
+    def key(row: Score) -> tuple[object, ...]:
+        return row.predictor, row.split, row.resolution, row.samples
+
+    known = {key(row): row.relative_l2 for row in stored}
+    if set(known) != {key(row) for row in rows}:
+        return None
+    return max(abs(r.relative_l2 - known[key(r)]) / known[key(r)] for r in rows)

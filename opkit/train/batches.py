@@ -1,0 +1,150 @@
+"""Batches in an order that depends on (seed, epoch) alone.
+
+All processes draw the same order and take their own slices of it, so that a step of
+two processes sees the samples of one process with the doubled batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+Sample = dict[str, Tensor]
+
+
+class Samples(Protocol):
+    """Anything indexable that gives dicts with "inputs" and "outputs"."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...
+
+
+class Memory:
+    """Samples held as tensors; a batch is one indexing operation.
+
+    Args:
+        fields: role to tensor (sample, ...).
+    """
+
+    def __init__(self, fields: Sample) -> None:
+        self.fields = fields
+
+    @classmethod
+    def of(cls, samples: Samples) -> Memory:
+        """Read all samples once."""
+        fields = {k: t.new_empty(len(samples), *t.shape) for k, t in samples[0].items()}
+        for i in range(len(samples)):
+            for name, tensor in samples[i].items():
+                fields[name][i] = tensor
+        return cls(fields)
+
+    def __len__(self) -> int:
+        return len(self.fields["inputs"])
+
+    def __getitem__(self, index: int) -> Sample:
+        return {name: tensor[index] for name, tensor in self.fields.items()}
+
+    def to(self, device: torch.device) -> Memory:
+        """Move to a device."""
+        return Memory({name: tensor.to(device) for name, tensor in self.fields.items()})
+
+
+class Part:
+    """Some of the samples, by position."""
+
+    def __init__(self, samples: Samples, indices: list[int]) -> None:
+        self.samples = samples
+        self.indices = indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.samples[self.indices[index]]
+
+
+def nbytes(samples: Samples) -> int:
+    """Bytes of all samples in memory."""
+    first = samples[0]
+    return len(samples) * sum(t.nbytes for t in first.values())
+
+
+def in_memory(samples: Samples, gib: float) -> Samples:
+    """Hold the samples in memory if they fit."""
+    return Memory.of(samples) if nbytes(samples) <= gib * 2**30 else samples
+
+
+class Slice:
+    """The part of a global batch that one process works on.
+
+    Args:
+        indices: samples of this process, never empty.
+        weight: 1 for each, 0 for a repeated sample that only fills the slice.
+        total: samples of the global batch.
+    """
+
+    def __init__(self, indices: Tensor, weight: Tensor, total: int) -> None:
+        self.indices = indices
+        self.weight = weight
+        self.total = total
+
+
+def generator(seed: int, epoch: int, purpose: int) -> torch.Generator:
+    """Random generator of one purpose in one epoch."""
+    word = np.random.SeedSequence([seed, epoch, purpose]).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(word[0] >> np.uint64(1)))
+
+
+def slices(
+    count: int, batch_size: int, rank: int, world: int, order: Tensor | None = None
+) -> list[Slice]:
+    """Cut an epoch into batches of all processes and take one process's slices."""
+    if order is None:
+        order = torch.arange(count)
+    made = []
+    for chunk in torch.split(order, batch_size * world):
+        own = torch.tensor_split(chunk, world)[rank]
+        weight = torch.ones(max(len(own), 1))
+        if not len(own):
+            own, weight = chunk[:1], torch.zeros(1)
+        made.append(Slice(own, weight, len(chunk)))
+    return made
+
+
+class _Indexed(Dataset[Sample]):
+    def __init__(self, samples: Samples) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.samples[index]
+
+
+def batches(
+    samples: Samples, parts: list[Slice], device: torch.device, workers: int = 0
+) -> Iterator[tuple[Sample, Slice]]:
+    """Yield the batch of each slice on the device."""
+    if isinstance(samples, Memory):
+        home = samples.fields["inputs"].device
+        for part in parts:
+            index = part.indices.to(home)
+            chosen = {k: t[index].to(device) for k, t in samples.fields.items()}
+            yield chosen, part
+        return
+    loader = DataLoader(
+        _Indexed(samples),
+        batch_sampler=[part.indices.tolist() for part in parts],
+        num_workers=workers,
+        multiprocessing_context="spawn" if workers else None,
+        pin_memory=device.type == "cuda",
+    )
+    for batch, part in zip(loader, parts, strict=True):
+        yield {k: t.to(device, non_blocking=True) for k, t in batch.items()}, part

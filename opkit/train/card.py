@@ -1,0 +1,66 @@
+"""The model card: what a surrogate is, how good it is, and where its limits are."""
+
+from __future__ import annotations
+
+from opkit.bundle import BundleConfig, Channels
+
+UNKNOWN = "not recorded (imported data)"
+
+
+def card(config: BundleConfig) -> str:
+    """Return the card of a bundle as Markdown."""
+    case, made = config.case, config.provenance
+    name = case.get("name", "imported data")
+    lines = [
+        f"# {config.operator} for {name}",
+        "",
+        f"- equation: {case.get('equation', UNKNOWN)}",
+        f"- inputs: {_variables(config.inputs)}",
+        f"- outputs: {_variables(config.outputs)}",
+        f"- grid: {_grid(config.shape.shape)} on "
+        + ", ".join(
+            f"{axis} of length {length:g}" + (" (periodic)" if closed else "")
+            for axis, length, closed in zip(
+                config.axes, config.shape.extent, config.shape.periodic, strict=True
+            )
+        ),
+        f"- parameters: {made.parameters:,}",
+        f"- data: {made.data}, SHA-256 {made.data_hash[:16]}…, "
+        f"{made.train_samples} training samples, {made.validation_samples} for "
+        f"validation from the {made.validation_source} split",
+        f"- training: {made.epochs} epochs, seed {made.seed}, {made.seconds:.1f} s; "
+        f"weights of epoch {made.best_epoch}, the best on validation "
+        f"({made.best_validation:.4g})",
+        f"- command: `{made.command}`",
+        "",
+        "## Errors",
+        "",
+        "| predictor | split | grid | samples | relative L2 | seconds a sample |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in config.scores:
+        seconds = "" if row.seconds is None else f"{row.seconds:.2g}"
+        lines.append(
+            f"| {row.predictor} | {row.split} | {_grid(row.resolution)} "
+            f"| {row.samples} | {row.relative_l2:.4f} | {seconds} |"
+        )
+    lines += ["", "## Limits", ""]
+    lines += [f"- **{flag}**" for flag in config.flags]
+    lines += [
+        "- Valid for inputs from the distribution of the training data, on the whole "
+        "domain; errors elsewhere were not measured.",
+        "- On other grids than the one it was trained on see the table above.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _variables(variables: tuple[Channels, ...]) -> str:
+    return ", ".join(
+        f"{v.name} [{v.units}]" + (f" x {v.channels}" if v.channels > 1 else "")
+        for v in variables
+    )
+
+
+def _grid(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(n) for n in shape)

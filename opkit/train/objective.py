@@ -1,0 +1,74 @@
+"""From a batch to per-sample errors: one step, rollouts, space-time."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from opkit import losses
+from opkit.normalise import PhysicalModel
+from opkit.train import symmetries
+from opkit.train.batches import Sample
+from opkit.train.problem import Problem
+
+
+class Objective:
+    """What is minimised.
+
+    Args:
+        model: the model as the loop calls it (wrapped for precision and processes).
+        bare: the model itself, for its normalisers.
+        problem: recipe, grid and mode.
+    """
+
+    def __init__(self, model: nn.Module, bare: PhysicalModel, problem: Problem) -> None:
+        self.model, self.bare, self.problem = model, bare, problem
+        self.training = problem.recipe.training
+        self.error = losses.error(self.training.loss)
+
+    def errors(self, batch: Sample, random: torch.Generator) -> Tensor:
+        """Return the loss of each sample of a training batch, (batch,).
+
+        Args:
+            batch: fields in physical units.
+            random: source of augmentation, windows, and noise, on the CPU.
+        """
+        names = self.training.symmetries
+        if names:
+            axes = len(self.problem.shape.shape)
+            fields = symmetries.apply(names, list(batch.values()), axes, random)
+            batch = dict(zip(batch, fields, strict=True))
+        if not self.problem.history:
+            prediction = self.model(batch["inputs"])
+            return self.error(prediction, batch["outputs"], self.problem.grid)
+        batch = self._window(batch, random)
+        prediction, target = self.rollout(batch, detach=self.training.pushforward)
+        values = self.error(
+            prediction.flatten(0, 1), target.flatten(0, 1), self.problem.grid
+        )
+        return values.view(len(prediction), -1).mean(1)
+
+    def rollout(self, batch: Sample, detach: bool = False) -> tuple[Tensor, Tensor]:
+        """Return prediction and target of a batch, over all frames of the target."""
+        target = batch["outputs"]
+        if not self.problem.history:
+            return self.model(batch["inputs"]), target
+        prediction = self.model(
+            batch["inputs"], batch.get("static"), target.shape[1], detach
+        )
+        return prediction, target
+
+    def _window(self, batch: Sample, random: torch.Generator) -> Sample:
+        """Cut ``unroll`` frames out of the trajectories and add noise to the inputs."""
+        history, steps = self.problem.history, self.training.unroll
+        frames = torch.cat([batch["inputs"], batch["outputs"]], 1)
+        latest = 0 if steps is None else frames.shape[1] - history - steps
+        start = int(torch.randint(max(latest, 0) + 1, (), generator=random))
+        end = frames.shape[1] if steps is None else start + history + steps
+        inputs = frames[:, start : start + history]
+        if self.training.noise:
+            noise = torch.randn(inputs.shape, generator=random).to(inputs)
+            std = self.bare.inputs.std.view(-1, *(1,) * (inputs.ndim - 3))
+            inputs = inputs + self.training.noise * std * noise
+        window = {"inputs": inputs, "outputs": frames[:, start + history : end]}
+        return {**batch, **window}

@@ -1,0 +1,107 @@
+"""Small data files with a known map: band-limited a to u = (1 - Δ)⁻¹ a."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+h5py = pytest.importorskip("h5py")
+
+from opkit.datasets.header import Axis, Header, VariableSpec  # noqa: E402
+from opkit.datasets.write import LIBVER, Writer  # noqa: E402
+
+
+def write_file(path: Path, header: Header, fields: dict[str, np.ndarray]) -> Path:
+    with h5py.File(path, "w", libver=LIBVER) as file:
+        writer = Writer(file, header)
+        count = header.samples
+        writer.put(slice(0, count), np.arange(count), fields)
+        writer.finish()
+    return path
+
+
+def smooth(rng: np.random.Generator, count: int, n: int) -> np.ndarray:
+    """Periodic fields of wavenumbers up to 3."""
+    a_hat = np.zeros((count, n, n // 2 + 1), complex)
+    draw = rng.normal(size=(2, count, 7, 4))
+    block = draw[0] + 1j * draw[1]
+    a_hat[:, :4, :4], a_hat[:, -3:, :4] = block[:, :4], block[:, 4:]
+    return np.fft.irfft2(a_hat, s=(n, n)) * n * n / 10
+
+
+def helmholtz(a: np.ndarray) -> np.ndarray:
+    """Solve u - Δu = a on the periodic square of length 2π."""
+    n = a.shape[-1]
+    k, l = np.fft.fftfreq(n, 1 / n), np.fft.rfftfreq(n, 1 / n)
+    symbol = 1 + k[:, None] ** 2 + l**2
+    return np.fft.irfft2(np.fft.rfft2(a) / symbol, s=(n, n))
+
+
+def splits(train: int, validation: int, test: int) -> dict[str, np.ndarray]:
+    ends = np.cumsum([0, train, validation, test])
+    names = ("train", "validation", "test")
+    return {
+        name: np.arange(a, b)
+        for name, a, b in zip(names, ends[:-1], ends[1:], strict=True)
+        if b > a
+    }
+
+
+CASE = {
+    "name": "helmholtz",
+    "version": 1,
+    "title": "Helmholtz on the torus",
+    "equation": "u - Δu = a",
+    "solver": {"target": "none:None"},
+    "geometry": {
+        "kind": "grid",
+        "extent": {"y": [0, 6.283185307179586], "x": [0, 6.283185307179586]},
+    },
+    "resolution": 16,
+    "boundary": {s: {"kind": "periodic"} for s in ("left", "right", "bottom", "top")},
+    "inputs": [{"name": "forcing", "dims": ["y", "x"], "units": "1"}],
+    "outputs": [{"name": "solution", "dims": ["y", "x"], "units": "1"}],
+    "samples": {"train": 24},
+    "recipes": {
+        "fno": {
+            "operator": "fno",
+            "model": {"n_modes": [8, 8], "hidden_channels": 8, "n_layers": 2},
+            "training": {"epochs": 4, "batch_size": 8, "learning_rate": 1e-2},
+        }
+    },
+}
+
+
+@pytest.fixture
+def make_data(tmp_path: Path) -> Callable[..., Path]:
+    def make(
+        name: str = "data.h5",
+        n: int = 16,
+        train: int = 24,
+        validation: int = 8,
+        test: int = 8,
+        case: dict | None = CASE,
+        edit: Callable[[np.ndarray, np.ndarray], None] | None = None,
+        seed: int = 0,
+    ) -> Path:
+        count = train + validation + test
+        a = smooth(np.random.default_rng(seed), count, n).astype(np.float32)
+        u = (3 + 100 * helmholtz(a)).astype(np.float32)
+        if edit is not None:
+            edit(a, u)
+        axis = Axis(np.arange(n) * 2 * np.pi / n)
+        header = Header(
+            case=case or {},
+            variables=(
+                VariableSpec("forcing", "input", ("y", "x"), (n, n)),
+                VariableSpec("solution", "output", ("y", "x"), (n, n)),
+            ),
+            coordinates={"y": axis, "x": axis},
+            splits=splits(train, validation, test),
+        )
+        return write_file(tmp_path / name, header, {"forcing": a, "solution": u})
+
+    return make
