@@ -61,23 +61,22 @@ def interpolate(
     for i in range(1, m + 1, 2):  # in the middle of four coarse points
         low, high = i // 2, i // 2 + 1
         for j in range(1, n + 1, 2):
-            left_, right_ = j // 2, j // 2 + 1
-            e, w, u, d = east[i, j], east[i, j - 1], north[i, j], north[i - 1, j]
-            inverse = 1.0 / diagonal[i, j]
-            weight[NE, low, left_] = inverse * (
-                ne[i - 1, j - 1] + d * weight[E, low, left_] + w * weight[N, low, left_]
-            )
-            weight[NW, low, right_] = inverse * (
-                nw[i - 1, j + 1]
-                + d * weight[W, low, right_]
-                + e * weight[N, low, right_]
-            )
-            weight[SE, high, left_] = inverse * (
-                nw[i, j] + u * weight[E, high, left_] + w * weight[S, high, left_]
-            )
-            weight[SW, high, right_] = inverse * (
-                ne[i, j] + u * weight[W, high, right_] + e * weight[S, high, right_]
-            )
+            first, last = j // 2, j // 2 + 1
+            e, w = east[i, j], east[i, j - 1]
+            u, d = north[i, j], north[i - 1, j]
+            c = diagonal[i, j]
+            weight[NE, low, first] = (
+                ne[i - 1, j - 1] + d * weight[E, low, first] + w * weight[N, low, first]
+            ) / c
+            weight[NW, low, last] = (
+                nw[i - 1, j + 1] + d * weight[W, low, last] + e * weight[N, low, last]
+            ) / c
+            weight[SE, high, first] = (
+                nw[i, j] + u * weight[E, high, first] + w * weight[S, high, first]
+            ) / c
+            weight[SW, high, last] = (
+                ne[i, j] + u * weight[W, high, last] + e * weight[S, high, last]
+            ) / c
 
 
 @compiled
@@ -226,7 +225,7 @@ def restrict(
     weight: Array,
     b: Array,
 ) -> None:
-    """Restrict the residual that `forward` leaves, the upper part of A: b = Pᵀ (-U x)."""
+    """Restrict the residual -U x that `forward` leaves (U: upper part of A)."""
     m, n = x.shape[0] - 2, x.shape[1] - 2
     lines = np.zeros((3, n + 2), x.dtype)  # residuals of three fine rows
     for row in range(1, m // 2 + 1):

@@ -41,7 +41,7 @@ class Multigrid:
 
     def __init__(self, system: System) -> None:
         matrix = _padded(system)
-        self._matrix = matrix[:3]
+        self._matrix = (matrix[0], matrix[1], matrix[2])
         self._image = np.zeros_like(matrix[0])
         self._direction = np.zeros_like(matrix[0])
         self._levels: list[_Level] = []
@@ -50,8 +50,9 @@ class Multigrid:
             weight = np.zeros((9, rows + 2, columns + 2))
             coarse = np.zeros((5, rows + 2, columns + 2))
             kernels.close_at_boundary(weight, matrix.shape[1] - 2, matrix.shape[2] - 2)
-            kernels.interpolate(*matrix, weight)
-            kernels.coarsen(*matrix, weight, coarse)
+            diagonal, east, north, ne, nw = matrix
+            kernels.interpolate(diagonal, east, north, ne, nw, weight)
+            kernels.coarsen(diagonal, east, north, ne, nw, weight, coarse)
             self._levels.append(_level(matrix, weight, five=not self._levels))
             matrix = coarse
         self._shape = matrix[0].shape
@@ -61,7 +62,8 @@ class Multigrid:
         """Return A p for interior values, in float64."""
         self._direction[1:-1, 1:-1] = p
         kernels.apply(*self._matrix, self._direction, self._image)
-        return self._image[1:-1, 1:-1]
+        image: Array = self._image[1:-1, 1:-1]
+        return image
 
     def solve(self, r: Array) -> Array:
         """Return M⁻¹ r for interior values."""
@@ -138,7 +140,6 @@ def _dense(matrix: Array) -> Array:
         for i, j in np.argwhere(number >= 0):
             other = number[i + di, j + dj]
             if other >= 0:
-                dense[number[i, j], other] = dense[other, number[i, j]] = -coupling[
-                    i, j
-                ]
+                dense[number[i, j], other] = -coupling[i, j]
+                dense[other, number[i, j]] = -coupling[i, j]
     return dense

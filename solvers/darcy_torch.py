@@ -91,12 +91,9 @@ class _System:
         self._y = mean(a[:, :-1, 1:-1], a[:, 1:, 1:-1]) * (ny - 1.0) ** 2
         k_y = torch.arange(1, ny - 1, device=a.device, dtype=a.dtype)[:, None]
         k_x = torch.arange(1, nx - 1, device=a.device, dtype=a.dtype)
-        eigenvalues = (2 * (ny - 1) * torch.sin(0.5 * torch.pi * k_y / (ny - 1))) ** 2
-        eigenvalues = (
-            eigenvalues
-            + (2 * (nx - 1) * torch.sin(0.5 * torch.pi * k_x / (nx - 1))) ** 2
-        )
-        self._inverse = 1.0 / eigenvalues
+        along_y = (2 * (ny - 1) * torch.sin(0.5 * torch.pi * k_y / (ny - 1))) ** 2
+        along_x = (2 * (nx - 1) * torch.sin(0.5 * torch.pi * k_x / (nx - 1))) ** 2
+        self._inverse = 1.0 / (along_y + along_x)
 
     def apply(self, p: Tensor) -> Tensor:
         flux_x = self._x * torch.diff(torch.nn.functional.pad(p, (1, 1)), dim=2)
