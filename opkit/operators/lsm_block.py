@@ -49,7 +49,7 @@ class NeuralSpectralBlock(nn.Module):
         n_heads: heads.
     """
 
-    frequencies: Tensor
+    orders: Tensor
 
     def __init__(
         self, channels: int, n_tokens: int = 4, n_basis: int = 12, n_heads: int = 8
@@ -61,8 +61,8 @@ class NeuralSpectralBlock(nn.Module):
         self.weights = nn.Parameter(torch.rand(channels, 2 * n_basis) / channels)
         self.key_value = nn.Conv1d(channels, 2 * channels, 1)
         self.query = nn.Conv1d(channels, channels, 1)
-        frequencies = math.pi / n_basis * torch.arange(n_basis)
-        self.register_buffer("frequencies", frequencies, persistent=False)
+        orders = torch.arange(n_basis, dtype=torch.get_default_dtype())
+        self.register_buffer("orders", orders, persistent=False)
 
     def forward(self, x: Tensor, patch: Sequence[int]) -> Tensor:
         """(batch, channel, *space) to the same; ``patch`` divides the grid."""
@@ -83,7 +83,7 @@ class NeuralSpectralBlock(nn.Module):
     def solve(self, tokens: Tensor) -> Tensor:
         """Add the trigonometric series to every token."""
         weights = self.weights.view(self.n_heads, tokens.shape[-1], -1)
-        angles = tokens[..., None] * self.frequencies
+        angles = (math.pi / len(self.orders)) * tokens[..., None] * self.orders
         basis = torch.cat([angles.sin(), angles.cos()], dim=-1)
         return tokens + torch.einsum("phtcm,hcm->phtc", basis, weights)
 

@@ -72,14 +72,18 @@ class PODDeepONet(nn.Module):
             outputs: (sample, out_channel, *space).
 
         Raises:
-            OpkitInputError: fewer samples than modes, another grid, or modes without
-                variance.
+            OpkitInputError: values not finite, fewer samples than modes, another grid,
+                or modes without variance.
         """
         p = self.options.n_basis
         if tuple(outputs.shape[1:]) != tuple(self.mean.shape):
             raise OpkitInputError(
                 f"pod-deeponet was built for outputs {list(self.mean.shape)}, not "
                 f"{list(outputs.shape[1:])}: train on the grid it was built for"
+            )
+        if not outputs.isfinite().all():
+            raise OpkitInputError(
+                "the training outputs are not finite: generate the data again"
             )
         samples = outputs.flatten(1).to(self.mean.device, torch.float64)
         if len(samples) <= p:
