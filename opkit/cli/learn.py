@@ -130,13 +130,20 @@ def evaluate(
     data: Annotated[
         Path | None, typer.Option("--data", help="Data file; default the run's own.")
     ] = None,
+    solver: Annotated[
+        bool, typer.Option("--solver", help="Add rows of the case's solver, timed.")
+    ] = False,
     json: Annotated[bool, JSON] = False,
 ) -> None:
     """Measure a surrogate's errors per resolution, beside trivial predictors."""
+    from opkit import solver_scores
     from opkit.evaluate import evaluate as measure
 
     result = measure(run, data)
-    table(score_rows(result.rows), json_=json)
+    rows = list(result.rows)
+    if solver:
+        rows += solver_scores.table(result.data, rows[0].split)
+    table(score_rows(rows), json_=json)
     if json:
         return
     if result.reproduced is not None:

@@ -1,0 +1,95 @@
+"""The classical solver in the table of errors: in full, and on coarser grids."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opkit.bundle import Score
+from opkit.case import parse_case
+from opkit.datasets.read import DataFile
+from opkit.errors import CaseError
+from opkit.solvers.interface import Fields
+
+COARSEST = 8
+"""Fewest steps along an axis of a coarse grid."""
+
+
+def table(data: Path, split: str = "test", most: int = 64) -> list[Score]:
+    """Solve samples of a file again, and time it.
+
+    Rows: ``solver`` at the file's resolution, whose error is the rounding of storage
+    and the solver's tolerance; and, for solvers that offer ``coarse_solve``, the
+    solution on grids of 1/2, 1/3, ... of the steps, interpolated bilinearly.
+
+    Args:
+        data: data file with its case.
+        split: which samples.
+        most: number of samples at most.
+
+    Raises:
+        CaseError: the file has no case, so no solver is known.
+    """
+    with DataFile(data) as file:
+        header, rows = file.header, file.indices(split)[:most]
+        if not header.case:
+            raise CaseError(
+                f"{data}: imported data name no case, so no solver is known"
+            )
+        stored: dict[str, NDArray[Any]] = {
+            v.name: file.read(v.name, rows).astype(np.float64) for v in header.variables
+        }
+    case = parse_case(header.case, str(data))
+    solver: Any = case.build_solver()
+    inputs = {v.name: stored[v.name] for v in header.inputs}
+    truth = {v.name: stored[v.name] for v in header.outputs}
+    methods: dict[str, Callable[[Fields], Fields]] = {
+        "solver": lambda fields: solver.solve(fields).outputs
+    }
+    if hasattr(solver, "coarse_solve"):
+        for factor in _factors(case.shape):
+            methods[f"coarse solve 1/{factor}"] = lambda fields, factor=factor: (
+                solver.coarse_solve(fields, factor)
+            )
+    found = []
+    for name, method in methods.items():
+        method({k: v[:1] for k, v in inputs.items()})  # plans and compiled code
+        start = time.perf_counter()
+        outputs = method(inputs)
+        seconds = (time.perf_counter() - start) / len(rows)
+        error = _relative_l2(outputs, truth)
+        found.append(
+            Score(
+                predictor=name,
+                split=split,
+                resolution=case.shape,
+                samples=len(rows),
+                relative_l2=error,
+                seconds=seconds,
+            )
+        )
+    return found
+
+
+def _factors(shape: tuple[int, ...]) -> list[int]:
+    steps = [n - 1 for n in shape]
+    return [
+        f
+        for f in range(2, min(steps) // COARSEST + 1)
+        if all(n % f == 0 for n in steps)
+    ]
+
+
+def _relative_l2(outputs: Fields, truth: Fields) -> float:
+    def flat(fields: Fields) -> NDArray[np.floating]:
+        parts = [np.asarray(fields[name]) for name in sorted(truth)]
+        return np.concatenate([p.reshape(len(p), -1) for p in parts], axis=1)
+
+    difference = flat(outputs) - flat(truth)
+    ratio = np.linalg.norm(difference, axis=1) / np.linalg.norm(flat(truth), axis=1)
+    return float(ratio.mean())
