@@ -42,8 +42,8 @@ class ExponentialRungeKutta:
 
     def prepare(
         self,
-        linear: NDArray[Any],
-        dt: float,
+        linear: Array,
+        dt: Any,
         nonlinear: Nonlinear,
         asarray: Callable[[Any], Array] = np.asarray,
     ) -> ExponentialStep:
@@ -51,53 +51,70 @@ class ExponentialRungeKutta:
 
         Args:
             linear: the diagonal of L, broadcastable against the state.
-            dt: step.
+            dt: step, one number or broadcastable against the state.
             nonlinear: N; must return a new array.
             asarray: makes the coefficients arrays of the state's library.
 
         Returns:
             A function from the state to the state one step later.
         """
-        return ExponentialStep(self, np.asarray(linear), dt, nonlinear, asarray)
+        return ExponentialStep(self, linear, dt, nonlinear, asarray)
 
 
 class ExponentialStep:
-    """One step of fixed size; ``difference`` holds u¹ − û¹ where a pair is embedded."""
+    """One step of fixed size.
+
+    Where a pair is embedded, ``difference`` holds u¹ − û¹ and ``slope`` holds N(u¹).
+    """
 
     def __init__(
         self,
         method: ExponentialRungeKutta,
-        linear: NDArray[Any],
-        dt: float,
+        linear: Array,
+        dt: Any,
         nonlinear: Nonlinear,
         asarray: Callable[[Any], Array],
     ) -> None:
         z = dt * linear
         rows, last = method.weights(z)
-        self._decays = [asarray(np.exp(c * z)) for c in (*method.nodes, 1.0)]
+        self._decays = [asarray(_exp(c * z)) for c in (*method.nodes, 1.0)]
         self._rows = [_scaled(row, dt, asarray) for row in (*rows, last)]
         self._embedded = method.embedded and _scaled(method.embedded(z), dt, asarray)
         self._nonlinear = nonlinear
         self._known: tuple[Array, Array] | None = None
         self.difference: Array | None = None
+        self.slope: Array | None = None
 
-    def __call__(self, u: Array) -> Array:
-        """Advance ``u``, which is left as it is, by one step."""
-        known = self._known
-        slopes = [known[1] if known and known[0] is u else self._nonlinear(u)]
+    def __call__(self, u: Array, slope: Array | None = None) -> Array:
+        """Advance ``u``, which is left as it is, by one step.
+
+        Args:
+            u: state.
+            slope: N(u) where known; a state this step returned is recognised.
+        """
+        if slope is None and self._known and self._known[0] is u:
+            slope = self._known[1]
+        slopes = [self._nonlinear(u) if slope is None else slope]
         for decay, row in zip(self._decays, self._rows, strict=True):
             stage = _combine(decay * u, row, slopes)
             if len(slopes) < len(self._rows):
                 slopes.append(self._nonlinear(stage))
         if self._embedded is not None:
             slopes.append(self._nonlinear(stage))
-            self._known = (stage, slopes[-1])
+            self.slope = slopes[-1]
+            self._known = (stage, self.slope)
             self.difference = _combine(0 * u, self._embedded, slopes)
         return stage
 
 
-def _scaled(weights: Weights, dt: float, asarray: Callable[[Any], Array]) -> list[Any]:
-    return [None if w is None else asarray(dt * np.asarray(w)) for w in weights]
+def _scaled(weights: Weights, dt: Any, asarray: Callable[[Any], Array]) -> list[Any]:
+    products = [None if w is None else dt * w for w in weights]
+    # plain numbers stay as they are: torch would make them float32
+    return [p if p is None or np.isscalar(p) else asarray(p) for p in products]
+
+
+def _exp(z: Array) -> Array:
+    return z.exp() if hasattr(z, "exp") else np.exp(z)
 
 
 def _combine(start: Array, weights: list[Any], slopes: list[Array]) -> Array:
@@ -108,7 +125,7 @@ def _combine(start: Array, weights: list[Any], slopes: list[Array]) -> Array:
 
 
 def _ifrk4(z: NDArray[Any]) -> tuple[tuple[Weights, ...], Weights]:
-    half = np.exp(z / 2)
+    half = _exp(z / 2)
     rows = ((half / 2,), (None, 0.5), (None, None, half))
     return rows, (half**2 / 6, half / 3, half / 3, 1 / 6)
 
