@@ -20,6 +20,7 @@ class Evaluation:
 
     Args:
         rows: measured now.
+        data: the file they were measured on.
         stored: what the bundle claims.
         same_data: whether the data are those the bundle's scores were measured on.
         difference: largest relative difference of an error from the stored one; None
@@ -28,6 +29,7 @@ class Evaluation:
     """
 
     rows: tuple[Score, ...]
+    data: Path
     stored: tuple[Score, ...]
     same_data: bool
     difference: float | None
@@ -62,6 +64,7 @@ def evaluate(run: Path, data: Path | None = None) -> Evaluation:
     same = found == config.provenance.data_hash
     return Evaluation(
         rows=rows,
+        data=path,
         stored=config.scores,
         same_data=same,
         difference=_difference(rows, config.scores) if same else None,

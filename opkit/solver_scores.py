@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,8 @@ def table(data: Path, split: str = "test", most: int = 64) -> list[Score]:
     }
     if hasattr(solver, "coarse_solve"):
         for factor in _factors(case.shape):
-            methods[f"coarse solve 1/{factor}"] = lambda fields, factor=factor: (
-                solver.coarse_solve(fields, factor)
+            methods[f"coarse solve 1/{factor}"] = partial(
+                solver.coarse_solve, factor=factor
             )
     found = []
     for name, method in methods.items():
