@@ -1,0 +1,127 @@
+"""Operators at equal wall time: train each for so many seconds, compare test errors.
+
+    python -m benchmarks.operators DATA.h5 --seconds 600 --subsample 10
+
+Each operator first runs two epochs to see how long one takes, then trains from the
+start for as many epochs as fit into the time, with its learning-rate schedule made for
+that number. Sizes are those below, meant for a CPU; ``--published`` takes the recipes of
+the data's case instead. Run it with nothing else running.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from opkit.bundle import Score
+from opkit.train import Epoch, Event, TrainingResult, plan, train
+
+TRAINING = ("optimiser=adamw", "schedule=onecycle", "batch_size=20")
+SIZES: dict[str, tuple[str, ...]] = {
+    "fno": ("model.hidden_channels=32", "training.learning_rate=2e-3"),
+    "lsm": ("model.hidden_channels=32", "training.learning_rate=1e-3"),
+    "mgno": ("model.hidden_channels=24", "training.learning_rate=1e-3"),
+    "unet": ("model.hidden_channels=32", "training.learning_rate=1e-3"),
+    "deeponet": ("model.branch=cnn", "training.learning_rate=1e-3"),
+    "pod-deeponet": ("model.branch=cnn", "training.learning_rate=1e-3"),
+}
+
+
+class Clock:
+    """Collects the seconds of each epoch."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def __call__(self, event: Event) -> None:
+        """Take the time of a finished epoch."""
+        if isinstance(event, Epoch):
+            self.seconds.append(event.seconds)
+
+
+def run(
+    data: Path, folder: Path, operator: str, overrides: Sequence[str], seconds: float
+) -> tuple[TrainingResult, list[float]]:
+    """Train for about ``seconds``; return the result and the time of each epoch."""
+    trial, clock = Clock(), Clock()
+    start = time.perf_counter()
+    train(
+        data,
+        folder / f"{operator}-trial",
+        operator=operator,
+        overrides=[*overrides, "training.epochs=2"],
+        progress=trial,
+    )
+    setup = max(time.perf_counter() - start - sum(trial.seconds), 0.0)
+    # the first epoch pays for allocations and plans
+    epochs = max(int((seconds - setup) / trial.seconds[-1]), 1)
+    result = train(
+        data,
+        folder / operator,
+        operator=operator,
+        overrides=[*overrides, f"training.epochs={epochs}"],
+        progress=clock,
+    )
+    return result, clock.seconds
+
+
+def errors(scores: Sequence[Score]) -> str:
+    """Relative L2 of the surrogate at every resolution, training resolution first."""
+    return "  ".join(
+        f"{'x'.join(map(str, row.resolution))}: {row.relative_l2:.4f}"
+        + (f" ({row.predictor})" if row.predictor != "surrogate" else "")
+        for row in scores
+        if row.predictor != "mean"
+    )
+
+
+def main() -> None:
+    """Print one line for each operator."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--operators", nargs="+", default=list(SIZES))
+    parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--subsample", type=int, default=1)
+    parser.add_argument("--published", action="store_true")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--runs", type=Path, help="keep the run directories here")
+    arguments = parser.parse_args()
+    print(
+        f"{platform.machine()}, {torch.get_num_threads()} threads, load "
+        f"{os.getloadavg()[0]:.1f}, torch {torch.__version__}; "
+        f"{arguments.seconds:.0f} s an operator on {arguments.data.name}"
+    )
+    print(f"{'operator':14}{'parameters':>12}{'s/epoch':>9}{'epochs':>8}  relative L2")
+    with tempfile.TemporaryDirectory() as scratch:
+        for operator in arguments.operators:
+            overrides = [f"subsample={arguments.subsample}", *arguments.set]
+            if not arguments.published:
+                common = [f"training.{setting}" for setting in TRAINING]
+                overrides = [*common, *SIZES.get(operator, ()), *overrides]
+            parameters = plan(
+                arguments.data, operator=operator, overrides=overrides
+            ).parameters
+            result, epochs = run(
+                arguments.data,
+                arguments.runs or Path(scratch),
+                operator,
+                overrides,
+                arguments.seconds,
+            )
+            typical = sorted(epochs)[len(epochs) // 2]
+            print(
+                f"{operator:14}{parameters:12,}{typical:9.2f}{len(epochs):8}  "
+                f"{errors(result.scores)}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
