@@ -4,8 +4,8 @@
 
 Each operator first runs two epochs to see how long one takes, then trains from the
 start for as many epochs as fit into the time, with its learning-rate schedule made for
-that number. Sizes are those below, meant for a CPU; ``--published`` takes the recipes of
-the data's case instead. Run it with nothing else running.
+that number. Sizes are those below, meant for a CPU; ``--published`` takes the recipes
+of the data's case instead. Run it with nothing else running.
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ from opkit.train import Epoch, Event, TrainingResult, plan, train
 
 TRAINING = ("optimiser=adamw", "schedule=onecycle", "batch_size=20")
 SIZES: dict[str, tuple[str, ...]] = {
-    "fno": ("model.hidden_channels=32", "training.learning_rate=2e-3"),
+    "fno": (
+        "model.n_modes=[12,12]",
+        "model.hidden_channels=32",
+        "training.learning_rate=2e-3",
+    ),
     "lsm": ("model.hidden_channels=32", "training.learning_rate=1e-3"),
     "mgno": ("model.hidden_channels=24", "training.learning_rate=1e-3"),
     "unet": ("model.hidden_channels=32", "training.learning_rate=1e-3"),

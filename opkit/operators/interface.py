@@ -7,6 +7,8 @@ An operator is a ``torch.nn.Module`` that knows of no files, cases or normaliser
         class Options(pydantic.BaseModel): ...
         def __init__(self, data: DataShape, options: Options): ...
         def forward(self, x): ...     # (batch, in_channel, *space) normalised values
+        def prepare(self, outputs): ...    # optional: sees all normalised training
+                                           # outputs before the first step
 """
 
 from __future__ import annotations

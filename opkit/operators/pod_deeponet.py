@@ -64,11 +64,10 @@ class PODDeepONet(nn.Module):
         self.register_buffer("energy", torch.zeros(()))
 
     @torch.no_grad()
-    def prepare(self, inputs: Tensor, outputs: Tensor) -> None:
+    def prepare(self, outputs: Tensor) -> None:
         """Set the modes from training data; ``energy`` is the variance they hold.
 
         Args:
-            inputs: not used; (sample, in_channel, *space).
             outputs: (sample, out_channel, *space).
 
         Raises:
@@ -117,7 +116,7 @@ class PODDeepONet(nn.Module):
         """
         if not self.energy > 0:
             raise OpkitInputError(
-                "pod-deeponet has no modes yet: call prepare(inputs, outputs) with the "
+                "pod-deeponet has no modes yet: call prepare(outputs) with the "
                 "training data, or load trained weights"
             )
         shape, periodic = x.shape[2:], self.data.periodic

@@ -29,6 +29,7 @@ from opkit.train.problem import (
     build_model,
     fit_normalisers,
     prepare,
+    prepare_operator,
     resolve_recipe,
 )
 
@@ -108,6 +109,7 @@ def train(
     problem = prepare(Path(data), recipe, seed)
     model = build_model(problem, seed)
     mean = fit_normalisers(model, problem)
+    prepare_operator(model, problem)
     if not resume and fabric.is_global_zero:
         directory.create(
             {
@@ -166,6 +168,7 @@ def plan(
     recipe = resolve_recipe(_case(Path(data)), operator, overrides)
     problem = prepare(Path(data), recipe, seed)
     model = build_model(problem, seed)
+    prepare_operator(model, problem)
     batches = math.ceil(len(problem.train) / recipe.training.batch_size)
     steps = math.ceil(batches / recipe.training.accumulate)
     fields = problem.train[0].values()

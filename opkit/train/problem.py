@@ -193,6 +193,21 @@ def fit_normalisers(model: PhysicalModel, problem: Problem) -> Tensor:
     return (total / len(problem.train)).float()
 
 
+def prepare_operator(model: PhysicalModel, problem: Problem) -> None:
+    """Show the normalised training outputs to an operator that asks for them.
+
+    Raises:
+        OpkitInputError: the operator cannot be built from these outputs.
+    """
+    hook = getattr(model.operator, "prepare", None)
+    if hook is None:
+        return
+    outputs = Memory.of(problem.train).fields["outputs"]
+    if problem.history:  # (sample, time, channel, *space): every frame is an output
+        outputs = outputs.flatten(0, 1)
+    hook(model.outputs.encode(outputs))
+
+
 def data_shape(
     samples: FieldDataset, recipe: Recipe
 ) -> tuple[DataShape, tuple[str, ...]]:
