@@ -80,7 +80,12 @@ def synthesis(
         planes = planes.movedim(-2, 0).reshape(blocks, len(rows), channels)
         part = _apply(rows.T, planes)
     else:
-        part = planes.view(-1, outer).T.reshape(blocks, len(rows)) @ rows
+        part = (
+            planes.view(math.prod(sizes) * len(rows), outer).T.reshape(
+                blocks, len(rows)
+            )
+            @ rows
+        )
     rest = grid[-1] * inner
     for axis in reversed(range(len(sizes))):
         blocks //= sizes[axis]
@@ -143,8 +148,9 @@ def mix(spectrum: Tensor, weight: Tensor, precision: str) -> Tensor:
     """Y_k = Z_k W_k, with weight (mode, in_channel, 2, out_channel)."""
     modes, _, batch, channels = spectrum.shape
     product = torch.bmm(spectrum.reshape(modes, 2 * batch, channels), weight.flatten(2))
-    product = product.view(modes, 2, batch, 2, -1)
-    out = product.new_empty(modes, 2, batch, product.shape[-1])
+    outputs = weight.shape[3]
+    product = product.view(modes, 2, batch, 2, outputs)
+    out = product.new_empty(modes, 2, batch, outputs)
     torch.sub(product[:, 0, :, 0], product[:, 1, :, 1], out=out[:, 0])
     torch.add(product[:, 0, :, 1], product[:, 1, :, 0], out=out[:, 1])
     return out
@@ -164,7 +170,7 @@ def mix_weight(spectrum: Tensor, grad: Tensor, precision: str) -> Tensor:
     modes, _, batch, channels = spectrum.shape
     flat = spectrum.reshape(modes, 2 * batch, channels)
     out = torch.bmm(flat.transpose(1, 2), _spread(grad))
-    return out.view(modes, channels, 2, -1)
+    return out.view(modes, channels, 2, grad.shape[3])
 
 
 def _spread(grad: Tensor) -> Tensor:

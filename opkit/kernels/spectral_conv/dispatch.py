@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import lru_cache
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import torch
@@ -22,6 +24,14 @@ class Choice(NamedTuple):
     reason: str
 
 
+class DeviceChoice(NamedTuple):
+    """The backend of float32 fields on a device, and the reason."""
+
+    device: str
+    name: str
+    reason: str
+
+
 def choose_backend(
     device: torch.device,
     dtype: torch.dtype,
@@ -36,13 +46,18 @@ def choose_backend(
     In order: the argument ``backend``, the environment variable
     OPKIT_SPECTRAL_BACKEND, the fastest one that can do it.
 
+    Args:
+        device: where the field is.
+        dtype: of the arithmetic, float32 or float64.
+        modes: number of modes along each axis, the last of the real transform.
+        in_shape: grid of the field.
+        out_shape: grid of the result.
+        compat: see `spectral_conv`.
+        backend: ``reference``, ``cpu``, ``triton``, or None.
+
     Raises:
         OpkitInputError: the backend asked for does not exist or cannot do this.
     """
-    displaced = compat is not None and (
-        any(size % 2 for size in in_shape[:-1])
-        or (len(in_shape) > 1 and list(in_shape) != list(out_shape))
-    )
     asked = backend or os.environ.get(VARIABLE) or None
     origin = "the argument backend" if backend else VARIABLE
     if asked is not None and asked not in BACKENDS:
@@ -50,20 +65,83 @@ def choose_backend(
             f"{origin}: backend {asked!r} is unknown.{nearest(asked, BACKENDS)} "
             f"Use one of {', '.join(BACKENDS)}"
         )
+    choice = _fastest(device, dtype, modes, in_shape, out_shape, compat)
+    if asked is None or asked == choice.name:
+        return choice
+    obstacle = None
+    if asked != "reference":
+        obstacle = _displaced(in_shape, out_shape, compat)
+    if asked == "cpu" and device.type != "cpu":
+        obstacle = f"the field is on {device}"
+    if asked == "triton":
+        obstacle = obstacle or _no_triton(device, dtype)
+    if obstacle:
+        raise OpkitInputError(
+            f"{origin} asks for {asked}, but {obstacle}: use reference, or none"
+        )
+    return Choice(asked, f"asked for by {origin}")
+
+
+def _fastest(
+    device: torch.device,
+    dtype: torch.dtype,
+    modes: Sequence[int],
+    in_shape: Sequence[int],
+    out_shape: Sequence[int],
+    compat: str | None,
+) -> Choice:
+    displaced = _displaced(in_shape, out_shape, compat)
     if displaced:
-        if asked not in (None, "reference"):
-            raise OpkitInputError(
-                f"{origin} asks for {asked}, but compat={compat!r} at the size "
-                f"{tuple(in_shape)} runs on the backend reference only"
-            )
-        return Choice("reference", f"compat={compat} displaces modes at this size")
-    if asked is not None:
-        if asked == "cpu" and device.type != "cpu":
-            raise OpkitInputError(
-                f"{origin} asks for cpu, but the field is on {device}: "
-                "move it with .cpu(), or use reference"
-            )
-        return Choice(asked, f"asked for by {origin}")
+        return Choice("reference", displaced)
     if device.type == "cpu":
-        return Choice("cpu", "matrix products beat transforms of full size on a CPU")
-    return Choice("reference", f"no kernel for {device.type}")
+        return Choice("cpu", "matrix products beat full-size transforms on a CPU")
+    obstacle = _no_triton(device, dtype)
+    if obstacle:
+        return Choice("reference", obstacle)
+    if 4 * modes[-1] > min(in_shape[-1], out_shape[-1]):
+        return Choice("reference", "so many modes that full-size transforms are faster")
+    return Choice("triton", "truncated transforms on the GPU")
+
+
+def _displaced(
+    in_shape: Sequence[int], out_shape: Sequence[int], compat: str | None
+) -> str:
+    if compat is None or len(in_shape) == 1:
+        return ""
+    odd = any(size % 2 for size in in_shape[:-1])
+    if odd or list(in_shape) != list(out_shape):
+        return f"compat={compat} displaces modes on this grid"
+    return ""
+
+
+def _no_triton(device: torch.device, dtype: torch.dtype) -> str:
+    if dtype != torch.float32:
+        return "the Triton kernels compute in float32"
+    if device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1":
+        return ""
+    if device.type != "cuda":
+        return f"the Triton kernels need a CUDA device, not {device.type}"
+    if find_spec("triton") is None:
+        return 'triton is not installed (python -m pip install "opkit[kernels]")'
+    major, minor = _capability(device.index or 0)
+    if major < 8:
+        return f"the GPU has compute capability {major}.{minor}, below 8.0"
+    return ""
+
+
+@lru_cache
+def _capability(index: int) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(index)
+
+
+def describe() -> list[DeviceChoice]:
+    """Say for each kind of device which backend float32 fields run on, and why.
+
+    Loads neither triton nor a CUDA context.
+    """
+    usual = (torch.float32, [24, 13], [64, 64], [64, 64])
+    rows = [DeviceChoice("cpu", *choose_backend(torch.device("cpu"), *usual))]
+    for index in range(torch.cuda.device_count()):
+        device = torch.device("cuda", index)
+        rows.append(DeviceChoice(str(device), *choose_backend(device, *usual)))
+    return rows

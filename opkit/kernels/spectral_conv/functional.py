@@ -124,6 +124,12 @@ def _check(
             f"weight of shape {tuple(weight.shape)} does not fit a field with {dims} "
             "space axes: expected (*modes, in, 2, out), or (*modes, channel, 2)"
         )
+    if weight.shape[dims + 1] != 2:
+        raise OpkitInputError(
+            f"weight of shape {tuple(weight.shape)} needs real and imaginary parts "
+            f"along axis {dims + 1}, of length 2: (*modes, in, 2, out) or "
+            "(*modes, channel, 2)"
+        )
     if weight.shape[dims] != x.shape[1]:
         raise OpkitInputError(
             f"the field has {x.shape[1]} channels but the weight takes "
