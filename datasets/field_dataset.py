@@ -89,10 +89,10 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             raise IndexError(f"item {item} of {len(self)}")
         row = int(self.rows[item])
         inputs = [self._frames(v, row) for v in self.header.inputs]
-        outputs = np.concatenate([self._frames(v, row) for v in self.header.outputs], 1)
+        outputs = _join([self._frames(v, row) for v in self.header.outputs], 1)
         if self.mode == "map":
             pair = {
-                "inputs": np.concatenate([f[-1] for f in inputs]),
+                "inputs": _join([f[-1] for f in inputs]),
                 "outputs": outputs[-1],
             }
         elif self.mode == "autoregressive":
@@ -106,15 +106,20 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
                 if v.name not in self._states
             ]
             if static:
-                pair["static"] = np.concatenate(static)
+                pair["static"] = _join(static)
         else:
             times = len(outputs)
             whole = [np.broadcast_to(f, (times, *f.shape[1:])) for f in inputs]
             pair = {
-                "inputs": np.concatenate(whole, 1).swapaxes(0, 1),
+                "inputs": _join(whole, 1).swapaxes(0, 1),
                 "outputs": outputs.swapaxes(0, 1),
             }
         return {name: _tensor(array) for name, array in pair.items()}
+
+    def __getitems__(self, items: list[int]) -> list[dict[str, torch.Tensor]]:
+        """Return a batch; the disk fetches its samples while the first are checked."""
+        self.file.prefetch(int(self.rows[item]) for item in items)
+        return [self[item] for item in items]
 
     @property
     def input_channels(self) -> tuple[str, ...]:
@@ -164,5 +169,11 @@ def initial_states(
     return {v.name for v in inputs} & states
 
 
+def _join(arrays: list[NDArray[np.floating]], axis: int = 0) -> NDArray[np.floating]:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis)
+
+
 def _tensor(array: NDArray[np.floating]) -> torch.Tensor:
+    if not array.flags.writeable:  # a broadcast: torch wants memory of its own
+        array = array.copy()
     return torch.from_numpy(np.ascontiguousarray(array, np.float32))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opkit.datasets.audit import audit
+from opkit.datasets.chunks import SampleReader
 from opkit.datasets.digest import content_digest, sample_digest
 from opkit.datasets.guard import open_guarded
 from opkit.datasets.header import (
@@ -31,8 +32,8 @@ from opkit.errors import DataError
 class DataFile:
     """An opkit data file, open for reading.
 
-    The HDF5 handle belongs to the process that uses it: it is not pickled, and a forked
-    child opens its own.
+    The handles belong to the process that uses them: they are not pickled, and a forked
+    child opens its own. Checksums are verified when a sample is first read.
 
     Args:
         path: the file.
@@ -47,28 +48,53 @@ class DataFile:
         self.path = Path(path)
         if not trusted:
             open_guarded(self.path)
-        self._handle: h5py.File | None = None
-        self._owner = -1
+        self._forget()
         with explained(self.path):
             audit(self._file)
             self.header = _read_header(self._file, str(self.path))
 
+    def _forget(self) -> None:
+        self._handle: h5py.File | None = None
+        self._owner = -1
+        self._descriptor = -1
+        self._readers: dict[str, SampleReader] = {}
+
     @property
     def _file(self) -> h5py.File:
         if self._handle is None or self._owner != os.getpid():
+            self._forget()  # after a fork the handles are the parent's
             self._handle = open_hdf5(self.path)
+            self._descriptor = os.open(self.path, os.O_RDONLY)
             self._owner = os.getpid()
         return self._handle
 
+    def _reader(self, name: str) -> SampleReader:
+        file = self._file
+        if name not in self._readers:
+            self.header.variable(name)
+            self._readers[name] = SampleReader(file[name], self._descriptor)
+        return self._readers[name]
+
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the handle behind: each process opens the file itself."""
-        return {**self.__dict__, "_handle": None}
+        """Leave the handles behind: each process opens the file itself."""
+        return {"path": self.path, "header": self.header}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over path and header; the file is opened at the first reading."""
+        self.__dict__.update(state)
+        self._forget()
 
     def close(self) -> None:
         """Close the file; reading opens it again."""
         if self._handle is not None and self._owner == os.getpid():
             self._handle.close()
-        self._handle = None
+            os.close(self._descriptor)
+        self._forget()
+
+    def __del__(self) -> None:
+        """Close the file when nobody can read it any more."""
+        if getattr(self, "_owner", -1) == os.getpid():
+            self.close()
 
     def __enter__(self) -> DataFile:
         return self
@@ -100,15 +126,24 @@ class DataFile:
         Raises:
             DataError: a checksum does not match, or no such variable.
         """
-        self.header.variable(name)
         with explained(self.path):
-            dataset = self._file[name]
-            if isinstance(rows, (int, np.integer, slice)):
-                return np.asarray(dataset[rows])
-            out = np.empty((len(rows), *dataset.shape[1:]), dataset.dtype)
-            for k, row in enumerate(rows):  # one chunk each; far faster than a list
-                dataset.read_direct(out, np.s_[int(row)], np.s_[k])
+            reader = self._reader(name)
+            if isinstance(rows, int | np.integer):
+                return reader.read(int(rows))
+            if isinstance(rows, slice):
+                rows = np.arange(len(self))[rows]
+            shape = self.header.variable(name).shape
+            out = np.empty((len(rows), *shape), self.header.variable(name).dtype)
+            for k, row in enumerate(rows):
+                out[k] = reader.read(int(row))
             return out
+
+    def prefetch(self, rows: Iterable[int]) -> None:
+        """Ask the operating system to fetch all variables of these rows from disk."""
+        wanted = list(rows)
+        with explained(self.path):
+            for variable in self.header.variables:
+                self._reader(variable.name).prefetch(wanted)
 
     def diagnostics(self) -> dict[str, NDArray[np.float64]]:
         """Return the solver's numbers for each sample; ``error`` is its measure."""
