@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 import typer
 
@@ -37,6 +38,7 @@ def main() -> None:
     arguments = [word for word in sys.argv[1:] if word != "--debug"]
     from opkit.errors import OpkitError, OpkitInputError
 
+    warnings.showwarning = _show_warning
     try:
         app(args=arguments, prog_name="opkit")
     except OpkitError as error:
@@ -52,3 +54,7 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"Warning: {message}", file=sys.stderr)

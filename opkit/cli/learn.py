@@ -1,4 +1,4 @@
-"""Verbs about operators: train, evaluate, runs."""
+"""Verbs about operators: train, evaluate, predict, runs."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
     """Add the verbs of this file to the command line."""
     app.command()(train)
     app.command()(evaluate)
+    app.command()(predict)
     app.command()(runs)
 
 
@@ -151,6 +152,24 @@ def evaluate(
         print(f"The errors stored in the bundle are reproduced {word}.")
     for flag in result.flags:
         typer.echo(f"Warning: {flag}", err=True)
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="Run directory or bundle.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="Data file, .npz or .npy.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help=".nc, .h5, .npz or .npy.")],
+    split: Annotated[
+        str | None, typer.Option(help="Of a data file; default all samples.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Apply a surrogate to the inputs in a file, in physical units."""
+    from opkit.predict import predict as run_it
+
+    shape = run_it(run, source, out, split, device)
+    print(f"{out}: {' x '.join(str(n) for n in shape)}")
 
 
 def runs(
