@@ -165,7 +165,7 @@ class Geometry:
 
     def exposed(self, points: Tensor) -> Tensor:
         """Whether boundary points lie in the closed square and in no hole."""
-        shown = points.abs().amax(-1) <= 1 + 1e-6
+        shown: Tensor = points.abs().amax(-1) <= 1 + 1e-6
         return shown & self.inside(points) if self.holes else shown
 
 

@@ -1,0 +1,68 @@
+"""Losses of HyPINO: residual, derivatives, values and boundary conditions, all Huber.
+
+L = 1/4 L_residual + 1/4 L_derivatives + L_values + 10 L_dirichlet + L_neumann, the
+published weights. Derivatives are jets: one pass through the generated networks gives
+every term of every problem in the batch, and the encoder runs once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from opkit import jets
+from opkit.operators.hypino import HyPINO
+from opkit.operators.hypino_target import Target
+from opkit.problems import Problems
+
+WEIGHTS: Mapping[str, float] = {
+    "residual": 0.25,
+    "derivatives": 0.25,
+    "values": 1.0,
+    "dirichlet": 10.0,
+    "neumann": 1.0,
+}
+
+
+def hypino_loss(model: HyPINO, problems: Problems) -> dict[str, Tensor]:
+    """Terms of the loss of a batch, and their weighted sum under ``loss``."""
+    return target_loss(model.solve(problems), problems)
+
+
+def target_loss(target: Target, problems: Problems) -> dict[str, Tensor]:
+    """Terms of the loss of given target networks, and their weighted sum ``loss``.
+
+    Huber's δ is 1. Interior terms are means over points of the domain, the last two over
+    all boundary points; label terms are means over labelled problems.
+    """
+    count = problems.points.shape[1]
+    points = torch.cat([problems.points, problems.boundary_points], 1)
+    jet = target.jet(points)
+    inner, outer = jet[..., :count], jet[..., count:]
+    weights = problems.weights / problems.weights.sum(1, keepdim=True).clamp_min(1)
+    labels = problems.labelled.to(weights.dtype)
+    labels = labels[:, None] * weights / labels.sum().clamp_min(1)
+    residual = jets.apply_operator(problems.coefficients, inner)
+    n = problems.normals
+    flux = outer[1] * n[..., 0] + outer[2] * n[..., 1]
+    by_label = (_huber(inner, problems.solution) * labels).sum((1, 2))
+    terms = {
+        "residual": (_huber(residual, problems.source) * weights).sum(1).mean(),
+        "derivatives": by_label[1:].mean(),
+        "values": by_label[0],
+        "dirichlet": (
+            _huber(outer[0], problems.dirichlet_values) * problems.dirichlet
+        ).mean(),
+        "neumann": (_huber(flux, problems.neumann_values) * problems.neumann).mean(),
+    }
+    total = sum(
+        (WEIGHTS[name] * term for name, term in terms.items()), inner.new_zeros(())
+    )
+    return {"loss": total, **terms}
+
+
+def _huber(found: Tensor, wanted: Tensor) -> Tensor:
+    return functional.huber_loss(found, wanted, reduction="none")
