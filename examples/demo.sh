@@ -16,7 +16,8 @@ run opkit generate case darcy --resolution 85 --samples 1250 --seed 1 --workers 
 run opkit train "$folder/darcy.h5" --operator fno-demo --out "$folder/fno"
 printf '\n$ opkit evaluate %s --solver\n' "$folder/fno"
 opkit evaluate "$folder/fno" --solver | tee "$folder/table.txt"
-run opkit plot "$folder/fno" --out "$folder/figure.png"
+run opkit plot "$folder/fno"
+cp "$folder/fno/figures/samples.png" "$folder/figure.png"
 
 printf '\nLeft in %s:\n' "$folder"
 ls "$folder"

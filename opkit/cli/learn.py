@@ -1,4 +1,4 @@
-"""Verbs about operators: train, evaluate, predict, runs."""
+"""Verbs about operators: train, evaluate, predict, plot, runs."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
     app.command()(train)
     app.command()(evaluate)
     app.command()(predict)
+    app.command()(plot)
     app.command()(runs)
 
 
@@ -170,6 +171,19 @@ def predict(
 
     shape = run_it(run, source, out, split, device)
     print(f"{out}: {' x '.join(str(n) for n in shape)}")
+
+
+def plot(
+    run: Annotated[Path, typer.Argument(help="Run directory.")],
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Data file; default the run's own.")
+    ] = None,
+) -> None:
+    """Draw a run: loss curves, errors per resolution, samples, worst, spectra."""
+    from opkit.figures import draw
+
+    for path in draw(run, data):
+        print(path)
 
 
 def runs(
