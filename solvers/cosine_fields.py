@@ -53,3 +53,43 @@ def cosine_field(
         modes[1:-1] *= 0.5
     field: NDArray[np.float64] = fft.dctn(coefficients, type=1)
     return field
+
+
+def cosine_field_at(
+    rng: np.random.Generator,
+    points: NDArray[np.float64],
+    alpha: float,
+    tau: float,
+    modes: int = 64,
+) -> NDArray[np.float64]:
+    """Draw g at any points of the unit square or cube.
+
+    In the plane it is the field of `cosine_field` for the same generator state, less
+    the modes from ``modes`` on. In space each of the layers k_z = 0, 1, ... < modes / 8
+    of coefficients is drawn by shells, and ``modes / 8`` bounds all wavenumbers.
+
+    Args:
+        rng: source of ξ.
+        points: (point, d) with coordinates x, y(, z) in [0, 1].
+        alpha: smoothness α.
+        tau: inverse length scale τ.
+        modes: number of wavenumbers along each axis.
+    """
+    space = points.shape[1] == 3
+    size = max(modes // 8, 2) if space else modes
+    k = np.arange(size)
+    waves = [np.cos(np.pi * k * points[:, [axis]]) for axis in range(points.shape[1])]
+    for wave in waves:
+        wave[:, 1:] *= np.sqrt(2.0)
+    along_x, along_y = waves[0], waves[1]
+    field = np.zeros(len(points))
+    for k_z in range(size) if space else [0]:
+        coefficients = np.zeros((size, size))
+        coefficients[shell_order(size)] = rng.standard_normal(size * size - 1)
+        if k_z:
+            coefficients[0, 0] = rng.standard_normal()
+        laplacian = np.pi**2 * (k[:, None] ** 2 + k**2 + k_z**2)
+        coefficients *= tau ** (alpha - 1) * (laplacian + tau**2) ** (-alpha / 2)
+        layer = ((along_y @ coefficients) * along_x).sum(axis=1)
+        field += layer * waves[2][:, k_z] if space else layer
+    return field

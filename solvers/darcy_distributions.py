@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from opkit.solvers.cosine_fields import cosine_field
+from opkit.solvers.cosine_fields import cosine_field, cosine_field_at
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -18,6 +18,23 @@ class _Law(BaseModel):
 
     alpha: Annotated[float, Field(gt=1)] = 2.0
     tau: Positive = 3.0
+
+    def permeability(self, field: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Turn a Gaussian field into permeability, point by point."""
+        raise NotImplementedError
+
+    def draw(
+        self, rng: np.random.Generator, shape: tuple[int, int]
+    ) -> NDArray[np.float64]:
+        """Draw permeability on the nodes (y, x) of a grid."""
+        return self.permeability(cosine_field(rng, shape, self.alpha, self.tau))
+
+    def draw_at(
+        self, rng: np.random.Generator, points: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Draw permeability at points (point, d) of the unit square or cube."""
+        field = cosine_field_at(rng, points, self.alpha, self.tau)
+        return self.permeability(field)
 
 
 class TwoPhase(_Law):
@@ -38,11 +55,8 @@ class TwoPhase(_Law):
             raise ValueError(f"low {self.low} is above high {self.high}: swap them")
         return self
 
-    def draw(
-        self, rng: np.random.Generator, shape: tuple[int, int]
-    ) -> NDArray[np.float64]:
-        """Draw one permeability field on the nodes."""
-        field = cosine_field(rng, shape, self.alpha, self.tau)
+    def permeability(self, field: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Threshold a Gaussian field."""
         return np.where(field >= 0, self.high, self.low)
 
 
@@ -60,11 +74,8 @@ class LogNormal(_Law):
     mean: float = 0.0
     scale: Positive = 1.0
 
-    def draw(
-        self, rng: np.random.Generator, shape: tuple[int, int]
-    ) -> NDArray[np.float64]:
-        """Draw one permeability field on the nodes."""
-        field = cosine_field(rng, shape, self.alpha, self.tau)
+    def permeability(self, field: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Exponentiate a Gaussian field."""
         return np.exp(self.mean + self.scale * field)
 
 

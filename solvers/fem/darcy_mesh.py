@@ -1,0 +1,203 @@
+"""Darcy flow and Poisson's equation on unstructured meshes by finite elements.
+
+    -∇·(a ∇p) = f in Ω,   p = g on Dirichlet parts,   a ∂p/∂n = q on Neumann parts,
+
+a: permeability, constant on each cell; p: pressure on the nodes of Lagrange elements of
+degree 1 or 2; f, g, q constants; all nondimensional. With FEniCSx (extra ``fem``).
+Method and accuracy: docs/solvers-darcy-mesh.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from opkit.errors import NotConvergedError, OpkitInputError
+from opkit.solvers.darcy_distributions import LogNormal, Positive, TwoPhase
+from opkit.solvers.fem.boundary import Condition, check_conditions
+from opkit.solvers.fem.domains import Domain, LShape
+from opkit.solvers.fem.lagrange import lagrange_nodes
+from opkit.solvers.fem.simplex_mesh import Array, Indices, SimplexMesh
+from opkit.solvers.interface import Coordinate, Fields, Solution, solver_dataclass
+
+if TYPE_CHECKING:
+    from opkit.solvers.fem.poisson import LinearSolver, Poisson
+
+
+class Subdomains(BaseModel):
+    """One permeability for each subdomain of the mesh, log-uniform in [low, high]."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    kind: Literal["subdomains"] = "subdomains"
+    low: Positive = 1.0
+    high: Positive = 100.0
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Subdomains:
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} is above high {self.high}: swap them")
+        return self
+
+
+Law = Annotated[TwoPhase | LogNormal | Subdomains, Field(discriminator="kind")]
+
+
+@solver_dataclass
+class DarcyMesh:
+    """Solver of -∇·(a ∇p) = f on a mesh, for fields on (cell,) and (node,).
+
+    Inputs: ``permeability`` (batch, cell) > 0. Outputs: ``pressure`` (batch, node).
+
+    Args:
+        resolution: cells along the domain's longest extent, at least; the first number
+            counts, and a mesh from a file has its own.
+        distribution: law of the permeability: `TwoPhase` and `LogNormal` take a
+            Gaussian field at the cells' centroids (the domain's longest extent scaled
+            to 1), the same for a seed on every mesh; `Subdomains` one value each.
+        domain: `Square`, `LShape`, `NotchedTriangle` or `MeshFile`.
+        boundary: a condition for each named part of the domain's boundary.
+        degree: of the Lagrange elements, 1 or 2.
+        forcing: f, constant.
+        rtol: largest relative residual in the discrete H⁻¹ norm.
+        linear_solver: ``direct``, ``iterative``, or ``auto`` by size.
+        parallel: share one mesh between all ranks of ``mpirun`` (every rank passes the
+            same inputs and gets the whole solution).
+    """
+
+    resolution: Annotated[
+        tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, max_length=3)
+    ]
+    distribution: Law = Subdomains()
+    domain: Domain = LShape()
+    boundary: dict[str, Condition]
+    degree: Annotated[int, Field(ge=1, le=2)] = 1
+    forcing: float = 1.0
+    rtol: Annotated[float, Field(ge=1e-12, lt=1)] = 1e-8
+    linear_solver: Literal["auto", "direct", "iterative"] = "auto"
+    parallel: bool = False
+
+    def simplex_mesh(self) -> SimplexMesh:
+        """The mesh with its subdomains and named boundary parts."""
+        return _mesh(self.domain, self.resolution[0])
+
+    def mesh(self) -> tuple[Array, Indices]:
+        """Nodes (node, d) and cells (cell, corner) of the pressure's elements."""
+        return lagrange_nodes(self.simplex_mesh(), self.degree)
+
+    def coordinates(self) -> Mapping[str, Coordinate]:
+        """None: a mesh has no axes; see `mesh`."""
+        return {}
+
+    def sample(self, rng: np.random.Generator) -> Fields:
+        """Draw one permeability (cell,)."""
+        mesh, law = self.simplex_mesh(), self.distribution
+        if isinstance(law, Subdomains):
+            numbers, which = np.unique(mesh.subdomains, return_inverse=True)
+            exponent = rng.uniform(np.log(law.low), np.log(law.high), len(numbers))
+            return {"permeability": np.exp(exponent)[which]}
+        points = (mesh.centroids() - mesh.points.min(axis=0)) / mesh.size
+        return {"permeability": law.draw_at(rng, points)}
+
+    def solve(self, inputs: Fields) -> Solution:
+        """Solve for a batch, one sample after the other on one mesh.
+
+        Returns:
+            ``pressure``, relative residuals in the H⁻¹ norm, and ``iterations``.
+
+        Raises:
+            OpkitInputError: permeability not positive and finite, or of another shape;
+                boundary conditions that do not fit the mesh.
+            NotConvergedError: PETSc gave up, or rtol was not reached.
+            MissingExtraError: FEniCSx is not installed.
+        """
+        permeability = self._permeability(inputs)
+        poisson = self._poisson()
+        pressure = np.empty((len(permeability), len(poisson.nodes)))
+        error = np.empty(len(permeability))
+        iterations = np.empty(len(permeability))
+        for i, a in enumerate(permeability):
+            pressure[i], iterations[i], converged = poisson.solve(a)
+            error[i] = poisson.residual(a, pressure[i])
+            if not (converged and error[i] <= self.rtol):
+                raise NotConvergedError(
+                    f"DarcyMesh: sample {i} of the batch stopped at relative residual "
+                    f"{error[i]:.1e} (rtol {self.rtol:.1e}) after {iterations[i]:.0f} "
+                    f"iterations; permeability {a.min():.1e} to {a.max():.1e}"
+                )
+        return Solution(
+            outputs={"pressure": pressure},
+            error=error,
+            measure="relative residual (H-1)",
+            details={"iterations": iterations},
+        )
+
+    def residual(self, inputs: Fields, outputs: Fields) -> NDArray[np.float64]:
+        """Relative residual |b - A p| / |b| in the discrete H⁻¹ norm, per sample.
+
+        The given boundary values are put into p first.
+        """
+        permeability = self._permeability(inputs)
+        poisson = self._poisson()
+        pressure = self._field(outputs, "pressure", len(poisson.nodes))
+        pairs = zip(permeability, pressure, strict=True)
+        return np.array([poisson.residual(a, p) for a, p in pairs])
+
+    def _poisson(self) -> Poisson:
+        conditions = tuple(sorted(self.boundary.items()))
+        key = (self.domain, self.resolution[0], conditions, self.degree, self.forcing)
+        return _poisson(*key, self.linear_solver, self.rtol, self.parallel)
+
+    def _permeability(self, inputs: Fields) -> Array:
+        mesh = self.simplex_mesh()
+        check_conditions(mesh, self.boundary)
+        field = self._field(inputs, "permeability", len(mesh.cells))
+        if not (field > 0).all():
+            sample, cell = np.argwhere(~(field > 0))[0]
+            raise OpkitInputError(
+                f"permeability must be above zero; it is {field[sample, cell]:g} in "
+                f"cell {cell} of sample {sample}"
+            )
+        return field
+
+    def _field(self, fields: Fields, name: str, length: int) -> Array:
+        if name not in fields:
+            given = ", ".join(fields) or "nothing"
+            raise OpkitInputError(f"DarcyMesh needs {name} and was given {given}")
+        field = np.asarray(fields[name], dtype=np.float64)
+        if field.ndim != 2 or field.shape[1] != length:
+            raise OpkitInputError(
+                f"{name} has shape {field.shape}, not (batch, {length})"
+            )
+        if not np.isfinite(field).all():
+            raise OpkitInputError(f"{name} holds NaN or infinity: remove those samples")
+        return field
+
+
+@lru_cache(maxsize=4)
+def _mesh(domain: Domain, cells: int) -> SimplexMesh:
+    return domain.mesh(cells)
+
+
+@lru_cache(maxsize=2)
+def _poisson(
+    domain: Domain,
+    cells: int,
+    conditions: tuple[tuple[str, Condition], ...],
+    degree: int,
+    forcing: float,
+    linear_solver: LinearSolver,
+    rtol: float,
+    parallel: bool,
+) -> Poisson:
+    from opkit.solvers.fem.poisson import Poisson
+    from opkit.solvers.fem.stack import MPI
+
+    communicator = MPI.COMM_WORLD if parallel else MPI.COMM_SELF
+    mesh, given = _mesh(domain, cells), dict(conditions)
+    return Poisson(mesh, degree, given, forcing, linear_solver, rtol, communicator)

@@ -1,0 +1,147 @@
+"""Domains a case can name: built-in shapes, and meshes from files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from scipy.spatial import Delaunay
+
+from opkit.solvers.fem.read_mesh import read_mesh
+from opkit.solvers.fem.simplex_mesh import (
+    SimplexMesh,
+    boundary_facets,
+    build,
+    refine,
+)
+
+
+class _Domain(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def coarsest(self) -> SimplexMesh:
+        """The mesh that `mesh` refines."""
+        raise NotImplementedError
+
+    def mesh(self, cells: int) -> SimplexMesh:
+        """Nested meshes: halve until longest extent / longest edge >= cells."""
+        mesh = self.coarsest()
+        while _longest_edge(mesh) > mesh.size / cells * (1 + 1e-12):
+            mesh = refine(mesh)
+        return mesh
+
+
+class Square(_Domain):
+    """The unit square in ``left``, ``right``, ``bottom``, ``top``."""
+
+    kind: Literal["square"] = "square"
+
+    def mesh(self, cells: int) -> SimplexMesh:
+        """Squares of side 1 / cells, each cut along its rising diagonal."""
+        n = cells + 1
+        x, y = np.meshgrid(np.linspace(0, 1, n), np.linspace(0, 1, n))
+        number = np.arange(n * n).reshape(n, n)
+        a, b, c, d = (
+            number[s].ravel()
+            for s in (np.s_[:-1, :-1], np.s_[:-1, 1:], np.s_[1:, 1:], np.s_[1:, :-1])
+        )
+        triangles = np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)])
+        sides = {
+            "left": number[:, 0],
+            "right": number[:, -1],
+            "bottom": number[0],
+            "top": number[-1],
+        }
+        tagged = {s: np.stack([k[:-1], k[1:]], 1) for s, k in sides.items()}
+        return build(np.stack([x.ravel(), y.ravel()], 1), triangles, tagged=tagged)
+
+
+class LShape(_Domain):
+    """[-1, 1]² less (0, 1]²: three unit squares, each a subdomain.
+
+    The two edges that meet in the re-entrant corner are ``inner``, the others
+    ``outer``. Solutions behave like r^(2/3) at the corner: uniform meshes reach order
+    4/3 in L2 and 2/3 in H1.
+    """
+
+    kind: Literal["l-shape"] = "l-shape"
+
+    def coarsest(self) -> SimplexMesh:
+        """Six triangles, mirror symmetric about the line y = x."""
+        points = [(-1, -1), (0, -1), (1, -1), (-1, 0), (0, 0), (1, 0), (-1, 1), (0, 1)]
+        cells = [(0, 1, 4), (0, 4, 3), (1, 2, 4), (2, 5, 4), (3, 4, 6), (4, 7, 6)]
+        return build(
+            np.array(points, dtype=float),
+            np.array(cells),
+            subdomains=np.array([0, 0, 1, 1, 2, 2]),
+            tagged={"inner": np.array([(4, 5), (4, 7)])},
+            rest="outer",
+        )
+
+
+class NotchedTriangle(_Domain):
+    """The triangle (0, 0), (1, 0), (1/2, √3/2) less the notch 0.49 < x < 0.51, y < 0.4.
+
+    ``notch`` is the edge of the notch, ``outer`` the rest; subdomains are left of,
+    right of and above the notch. Cells shrink towards the tip of the notch.
+    Source: Lu et al., Comput. Methods Appl. Mech. Eng. 2022, arXiv:2111.05512.
+    """
+
+    kind: Literal["notched-triangle"] = "notched-triangle"
+
+    def coarsest(self) -> SimplexMesh:
+        """A graded triangulation, mirror symmetric in its nodes."""
+        root = np.sqrt(3.0)
+        left = [(0.0, 0.0), (0.25, 0.0), (0.40, 0.0), (0.46, 0.0), (0.49, 0.0)]
+        left += [(0.49, y) for y in (0.05, 0.11, 0.18, 0.25, 0.31, 0.35, 0.38, 0.4)]
+        left += [(x, root * x) for x in (0.1, 0.19, 0.27, 0.34, 0.41, 0.46)]
+        left += [(0.45, 0.05), (0.43, 0.14), (0.43, 0.24), (0.45, 0.31), (0.465, 0.36)]
+        left += [(0.465, 0.40), (0.475, 0.425), (0.44, 0.4), (0.45, 0.46), (0.38, 0.37)]
+        left += [(0.33, 0.1), (0.34, 0.23), (0.24, 0.22), (0.18, 0.12), (0.4, 0.55)]
+        left += [(0.30, 0.38), (0.455, 0.65)]
+        middle = [(0.5, y) for y in (0.4, 0.42, 0.45, 0.5, 0.58, 0.69, root / 2)]
+        points = np.array([*left, *((1.0 - x, y) for x, y in left), *middle])
+        cells = Delaunay(points).simplices.astype(np.int64)
+        x, y = points[cells].mean(axis=1).T
+        cells = cells[~((abs(x - 0.5) < 0.01) & (y < 0.4))]
+        corner = points[cells]
+        u, v = corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]
+        turn = u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]
+        cells = cells[abs(turn) > 1e-9]  # Qhull's slivers along the straight sides
+        cells[turn[abs(turn) > 1e-9] < 0] = cells[turn[abs(turn) > 1e-9] < 0][:, ::-1]
+        x, y = points[cells].mean(axis=1).T
+        subdomains = np.where(y > 0.4, 2, np.where(x < 0.5, 0, 1))
+        facets = boundary_facets(cells)
+        centre = points[facets].mean(axis=1)
+        notch = (abs(centre[:, 0] - 0.5) < 0.0101) & (centre[:, 1] < 0.401)
+        return build(
+            points, cells, subdomains, tagged={"notch": facets[notch]}, rest="outer"
+        )
+
+
+class MeshFile(_Domain):
+    """A mesh from a file: subdomains and boundary parts are its physical groups."""
+
+    kind: Literal["file"] = "file"
+    path: Path
+    refinements: Annotated[int, Field(ge=0, le=8)] = 0
+
+    def mesh(self, cells: int) -> SimplexMesh:
+        """The file's mesh, refined as often as asked; ``cells`` has no say."""
+        mesh = read_mesh(self.path)
+        for _ in range(self.refinements):
+            mesh = refine(mesh)
+        return mesh
+
+
+Domain = Annotated[
+    Square | LShape | NotchedTriangle | MeshFile, Field(discriminator="kind")
+]
+
+
+def _longest_edge(mesh: SimplexMesh) -> float:
+    corners = mesh.points[mesh.cells]
+    sides = corners - np.roll(corners, 1, axis=1)
+    return float(np.linalg.norm(sides, axis=2).max())

@@ -1,0 +1,74 @@
+"""Read mesh files with meshio, in a child process that cannot do harm.
+
+Mesh files are not trusted, and readers of many formats trust them: counts of 10¹²
+nodes, ends of the interpreter, other files read on the way. The child has limits on
+memory, processor and wall time, writes plain arrays, and what it wrote is checked
+again here. Formats that name other files (XDMF, HDF5-based ones) are not read at all.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from opkit.errors import MissingExtraError
+from opkit.solvers.fem.simplex_mesh import Indices, MeshError, SimplexMesh, build
+
+GMSH, VTK = (".msh",), (".vtk", ".vtu")
+OTHERS = (".bdf", ".fem", ".inp", ".mesh", ".nas", ".obj", ".off", ".ply", ".stl")
+SUFFIXES = (*GMSH, *VTK, *OTHERS, ".su2", ".ugrid")
+SECONDS = 60
+LARGEST_FILE = 512 << 20
+CHILD = "opkit.solvers.fem.read_mesh_child"
+
+
+def read_mesh(path: Path) -> SimplexMesh:
+    """Read triangles or tetrahedra with their physical groups.
+
+    Quadrilaterals become two triangles. Quadratic cells keep their corners; curved
+    ones are refused. Group numbers of cells become subdomains, named groups of facets
+    the parts of the boundary.
+
+    Raises:
+        MeshError: no such file, a format that is not read, a file that cannot be read
+            within the limits, or a mesh that `simplex_mesh.check` refuses.
+        MissingExtraError: meshio is not installed.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise MeshError(f"{path}: not read; formats are {' '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise MeshError(f"{path}: no such file")
+    if path.stat().st_size > LARGEST_FILE:
+        raise MeshError(f"{path}: larger than {LARGEST_FILE >> 20} MiB")
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "mesh.npz"
+        command = [sys.executable, "-m", CHILD, str(path.resolve()), str(out)]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, timeout=SECONDS, cwd=folder, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise MeshError(f"{path}: not read within {SECONDS} s") from None
+        if done.returncode == 3:
+            raise MissingExtraError(
+                'meshio is not installed: python -m pip install "opkit[fem]"'
+            )
+        if done.returncode or not out.is_file():
+            lines = done.stderr.decode(errors="replace").strip().splitlines()
+            reason = lines[-1][:200] if lines else f"exit code {done.returncode}"
+            raise MeshError(f"{path}: cannot be read as a mesh ({reason})")
+        with np.load(out, allow_pickle=False) as arrays:
+            points, cells = arrays["points"], arrays["cells"]
+            groups = arrays["subdomains"]
+            tagged: dict[str, Indices] = {
+                str(name): arrays[f"facets_{i}"]
+                for i, name in enumerate(arrays["names"])
+            }
+    try:
+        return build(points, cells, groups, tagged)
+    except MeshError as error:
+        raise MeshError(f"{path}: {error}") from None

@@ -1,0 +1,33 @@
+"""FEniCSx, imported here and nowhere else, in the one order that works.
+
+The dolfinx wheel carries an HDF5 library of its own. h5py cannot be imported after
+it, but works beside it when imported before; and the wheel's libraries are found only
+once ``dolfinx_solver`` is imported. conda's ``fenics-dolfinx`` needs neither.
+
+    from opkit.solvers.fem.stack import MPI, PETSc, fem, mesh, ufl
+
+Raises:
+    MissingExtraError: FEniCSx is not installed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.util import find_spec
+
+from opkit.errors import require
+
+for _name in ("h5py", "dolfinx_solver"):
+    if find_spec(_name) is not None:
+        importlib.import_module(_name)
+
+dolfinx = require("dolfinx", "fem")
+basix_ufl = require("basix.ufl", "fem")
+fem = require("dolfinx.fem", "fem")
+fem_petsc = require("dolfinx.fem.petsc", "fem")
+mesh = require("dolfinx.mesh", "fem")
+ufl = require("ufl", "fem")
+MPI = require("mpi4py.MPI", "fem")
+PETSc = require("petsc4py.PETSc", "fem")
+
+__all__ = ["MPI", "PETSc", "basix_ufl", "dolfinx", "fem", "fem_petsc", "mesh", "ufl"]
