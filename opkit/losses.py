@@ -106,7 +106,7 @@ def spectral_error(
     less than ``eps`` of the target's energy are left out. A surrogate that smooths
     scores badly here while its L2 error looks fine.
     """
-    p, t = (_shell_energy(u) for u in (prediction, target))
+    p, t = (energy_spectrum(u) for u in (prediction, target))
     floor = eps * t.sum(-1, keepdim=True)
     seen = t > floor
     decades = (p.clamp_min(floor + 1e-300).log10() - t.clamp_min(1e-300).log10()).abs()
@@ -114,7 +114,15 @@ def spectral_error(
     return mean.mean(1).to(target.dtype)
 
 
-def _shell_energy(u: Tensor) -> Tensor:
+def energy_spectrum(u: Tensor) -> Tensor:
+    """Return E(k), the sum of |û|² over shells of rounded integer wavenumber.
+
+    Args:
+        u: (batch, channel, *space).
+
+    Returns:
+        (batch, channel, k) for k = 1 … n/2, n the shortest axis, in float64.
+    """
     shape = u.shape[2:]
     axes = tuple(range(2, u.ndim))
     energy = torch.fft.rfftn(u.double(), dim=axes, norm="forward").abs().square()

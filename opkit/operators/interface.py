@@ -38,10 +38,14 @@ class Options(BaseModel):
 
 @dataclass(frozen=True)
 class Accepts:
-    """Geometry kinds and numbers of space axes that an operator can work on."""
+    """Geometry kinds and numbers of space axes that an operator can work on.
+
+    ``periodic`` is False where it cannot work on periodic axes.
+    """
 
     geometries: tuple[GeometryKind, ...]
     dimensions: tuple[int, ...]
+    periodic: bool = True
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,10 @@ def build_operator(name: str, data: DataShape, options: Mapping[str, Any]) -> nn
         raise OpkitInputError(
             f"operator {name} takes {_listed(cls.accepts.dimensions)} space axes, "
             f"the data have {len(data.shape)}: choose another operator or mode"
+        )
+    if any(data.periodic) and not cls.accepts.periodic:
+        raise OpkitInputError(
+            f"operator {name} does not take periodic axes: choose another operator"
         )
     try:
         parsed = cls.Options.model_validate(dict(options))

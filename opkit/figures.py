@@ -1,0 +1,117 @@
+"""The figures of a run: loss curves, errors, samples, worst samples, spectra."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from opkit import bundle, losses, plots, surrogate
+from opkit.bundle import BundleConfig
+from opkit.datasets.field_dataset import FieldDataset
+from opkit.errors import BundleError
+from opkit.metrics import RolloutError
+from opkit.rundir import RunDirectory
+from opkit.surrogate import Surrogate
+
+SAMPLES = 3
+SCANNED = 200
+"""Test samples among which the worst are looked for."""
+
+
+def draw(run: Path, data: Path | None = None) -> list[Path]:
+    """Draw all figures of a finished run into its ``figures/``.
+
+    Args:
+        run: run directory.
+        data: its data file; the one it was trained on where not given.
+
+    Returns:
+        The files written.
+
+    Raises:
+        BundleError: not a finished run, or its data are gone.
+        MissingExtraError: matplotlib is not installed.
+    """
+    directory = RunDirectory(Path(run))
+    folder = directory.path / "figures"
+    loaded = surrogate.load(run)
+    config = bundle.read_config(run)
+    made = [plots.curves(folder / "curves.png", directory.metrics())]
+    made.append(_resolutions(folder / "resolutions.png", config))
+    path = data if data is not None else Path(str(directory.config()["data"]))
+    if not path.is_file():
+        raise BundleError(f"{path} is gone: say where the data are with --data FILE")
+    split = config.scores[0].split if config.scores else "validation"
+    recipe = config.recipe
+    samples = FieldDataset(path, split, recipe.subsample, recipe.mode, recipe.history)
+    count = min(len(samples), SCANNED)
+    items = [samples[i] for i in range(count)]
+    fields = {k: torch.stack([item[k] for item in items]) for k in items[0]}
+    steps = fields["outputs"].shape[1] if loaded.model.history else 1
+    predicted = loaded.predict(fields["inputs"], steps, fields.get("static"))
+    if loaded.model.history:
+        metric = RolloutError(steps)
+        metric.update(predicted, fields["outputs"])
+        made.append(plots.rollout(folder / "rollout.png", metric.compute().tolist()))
+        fields["inputs"] = fields["inputs"][:, -1]
+        fields["outputs"], predicted = fields["outputs"][:, -1], predicted[:, -1]
+    errors = losses.relative_l2(predicted, fields["outputs"])
+    order = errors.argsort()
+    middle = order[len(order) // 2 :][:SAMPLES].tolist()
+    worst = order.flip(0)[:SAMPLES].tolist()
+    for name, chosen in (("samples", middle), ("worst", worst)):
+        made.append(
+            _rows(folder / f"{name}.png", loaded, fields, predicted, errors, chosen)
+        )
+    if len(config.axes) > 1:
+        energies = {
+            "solver": losses.energy_spectrum(fields["outputs"]),
+            "surrogate": losses.energy_spectrum(predicted),
+        }
+        flat = {k: e.mean((0, 1)).numpy() for k, e in energies.items()}
+        made.append(plots.spectra(folder / "spectra.png", flat))
+    return made
+
+
+def _resolutions(path: Path, config: BundleConfig) -> Path:
+    errors: dict[str, dict[int, float]] = {}
+    for row in config.scores:
+        errors.setdefault(row.predictor, {})[row.resolution[-1]] = row.relative_l2
+    return plots.errors_by_resolution(path, errors, config.shape.shape[-1])
+
+
+def _rows(
+    path: Path,
+    loaded: Surrogate,
+    fields: dict[str, Tensor],
+    predicted: Tensor,
+    errors: Tensor,
+    chosen: list[int],
+) -> Path:
+    config = loaded.config
+    names = [v.name for v in config.inputs for _ in range(v.channels)]
+    rows = []
+    for i in chosen:
+        inputs = {
+            name: _plane(fields["inputs"][i, channel])
+            for channel, name in enumerate(names)
+        }
+        target, made = _plane(fields["outputs"][i, 0]), _plane(predicted[i, 0])
+        rows.append(plots.prediction_row(inputs, target, made, config.outputs[0].name))
+    extent = None
+    if len(config.axes) == 2:
+        y, x = config.shape.extent
+        extent = (0.0, x, 0.0, y)
+    labels = [f"test {i}: {errors[i]:.3g}" for i in chosen]
+    title = f"{config.operator}: relative L2 error of each sample at the left"
+    return plots.rows_of_fields(path, rows, extent, title, labels)
+
+
+def _plane(field: Tensor) -> np.ndarray:
+    """Return the last plane of a field of three axes, others as they are."""
+    while field.ndim > 2:
+        field = field[-1]
+    return field.numpy()

@@ -1,0 +1,270 @@
+"""Figures as PNG files, drawn without a display."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opkit.errors import require
+
+Array = NDArray[Any]
+ACCENT, GREY = "#b5482a", "#8a8f98"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One field in a row of fields.
+
+    Args:
+        title: above the field.
+        values: (y, x) or (x,).
+        kind: ``"input"``, ``"field"`` or ``"error"``; fields of one row share their
+            colour scale, errors have their own that starts at 0.
+    """
+
+    title: str
+    values: Array
+    kind: Literal["input", "field", "error"] = "field"
+
+
+def rows_of_fields(
+    path: Path,
+    rows: Sequence[Sequence[Panel]],
+    extent: tuple[float, float, float, float] | None = None,
+    title: str = "",
+    labels: Sequence[str] = (),
+) -> Path:
+    """Draw rows of fields, such as permeability, solution, prediction, error.
+
+    Args:
+        path: PNG file to write.
+        rows: one row a sample.
+        extent: left, right, bottom, top of the domain; unit square where not given.
+        title: above the figure.
+        labels: one text a row, left of it.
+
+    Returns:
+        The path.
+    """
+    plt = _pyplot()
+    columns = max(len(row) for row in rows)
+    figure, axes = plt.subplots(
+        len(rows),
+        columns,
+        figsize=(3.1 * columns, 2.75 * len(rows) + 0.5),
+        squeeze=False,
+        layout="constrained",
+    )
+    for r, row in enumerate(rows):
+        shared = [p.values for p in row if p.kind == "field"]
+        low = min((float(np.min(v)) for v in shared), default=0.0)
+        high = max((float(np.max(v)) for v in shared), default=1.0)
+        for c, axis in enumerate(axes[r]):
+            if c >= len(row):
+                axis.axis("off")
+                continue
+            _draw(figure, axis, row[c], (low, high), extent or (0, 1, 0, 1))
+        if labels:
+            axes[r][0].set_ylabel(labels[r], fontsize=9)
+    if title:
+        figure.suptitle(title, fontsize=11)
+    return _save(plt, figure, path)
+
+
+def prediction(
+    path: Path,
+    inputs: Mapping[str, Array],
+    target: Array,
+    predicted: Array,
+    name: str = "solution",
+    extent: tuple[float, float, float, float] | None = None,
+    title: str = "",
+) -> Path:
+    """Draw inputs, solution, prediction and absolute error of one sample side by side.
+
+    Args:
+        path: PNG file to write.
+        inputs: name to (y, x).
+        target: (y, x), the solver's solution.
+        predicted: (y, x), the surrogate's.
+        name: of the output.
+        extent: left, right, bottom, top of the domain.
+        title: above the figure; the relative L2 error is added.
+    """
+    error = _relative(target, predicted)
+    row = prediction_row(inputs, target, predicted, name)
+    heading = f"{title}: " if title else ""
+    return rows_of_fields(
+        path, [row], extent, f"{heading}relative L2 error {error:.3g}"
+    )
+
+
+def prediction_row(
+    inputs: Mapping[str, Array], target: Array, predicted: Array, name: str
+) -> list[Panel]:
+    """Return the panels of one sample: inputs, solution, prediction, absolute error."""
+    return [
+        *(Panel(key, values, "input") for key, values in inputs.items()),
+        Panel(f"{name}: solver", target),
+        Panel(f"{name}: surrogate", predicted),
+        Panel("absolute error", np.abs(predicted - target), "error"),
+    ]
+
+
+def curves(path: Path, rows: Sequence[Mapping[str, float]]) -> Path:
+    """Draw training loss and validation error over epochs, and the learning rate.
+
+    Args:
+        path: PNG file to write.
+        rows: lines of ``metrics.csv``.
+    """
+    plt = _pyplot()
+    figure, (axis, lower) = plt.subplots(
+        2,
+        1,
+        figsize=(6.4, 4.6),
+        sharex=True,
+        height_ratios=(3, 1),
+        layout="constrained",
+    )
+    epochs = [row["epoch"] for row in rows]
+    axis.semilogy(
+        epochs, [row["train_loss"] for row in rows], color=GREY, label="train"
+    )
+    validation = [row["validation"] for row in rows]
+    axis.semilogy(epochs, validation, color=ACCENT, label="validation")
+    best = int(np.argmin(validation))
+    axis.plot(epochs[best], validation[best], "o", color=ACCENT)
+    axis.annotate(
+        f"best {validation[best]:.3g}, epoch {epochs[best]:.0f}",
+        (epochs[best], validation[best]),
+        xytext=(-6, 10),
+        textcoords="offset points",
+        ha="right",
+        fontsize=9,
+    )
+    axis.set_ylabel("error")
+    axis.legend(frameon=False)
+    lower.semilogy(epochs, [row["learning_rate"] for row in rows], color=GREY)
+    lower.set(xlabel="epoch", ylabel="learning rate")
+    return _save(plt, figure, path)
+
+
+def errors_by_resolution(
+    path: Path, errors: Mapping[str, Mapping[int, float]], trained_at: int
+) -> Path:
+    """Draw relative L2 errors of predictors against grid points along the last axis.
+
+    Args:
+        path: PNG file to write.
+        errors: predictor to points to error.
+        trained_at: points of the training grid, marked by a line.
+    """
+    plt = _pyplot()
+    figure, axis = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    colours = [ACCENT, GREY, "#33658a", "#6b8e4e", "#a07db0"]
+    for (name, values), colour in zip(errors.items(), colours * 3, strict=False):
+        points = sorted(values)
+        line = [values[n] for n in points]
+        axis.loglog(points, line, "o-", color=colour, label=name)
+    axis.axvline(trained_at, color="black", lw=0.7, ls=":")
+    axis.text(trained_at, axis.get_ylim()[1], " training grid", va="top", fontsize=8)
+    axis.set(xlabel="points along x", ylabel="relative L2 error")
+    axis.legend(frameon=False)
+    return _save(plt, figure, path)
+
+
+def spectra(path: Path, energies: Mapping[str, Array]) -> Path:
+    """Draw energy spectra E(k) over integer wavenumbers k = 1, 2, ….
+
+    Args:
+        path: PNG file to write.
+        energies: who to E (k,).
+    """
+    plt = _pyplot()
+    figure, axis = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    for (name, energy), colour in zip(energies.items(), [GREY, ACCENT], strict=False):
+        axis.loglog(np.arange(1, len(energy) + 1), energy, color=colour, label=name)
+    axis.set(xlabel="wavenumber k", ylabel="E(k)")
+    axis.legend(frameon=False)
+    return _save(plt, figure, path)
+
+
+def rollout(path: Path, errors: Sequence[float], mean: Sequence[float] = ()) -> Path:
+    """Draw the relative L2 error of every step of a rollout.
+
+    Args:
+        path: PNG file to write.
+        errors: the surrogate's.
+        mean: the mean predictor's.
+    """
+    plt = _pyplot()
+    figure, axis = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    steps = np.arange(1, len(errors) + 1)
+    axis.plot(steps, errors, "o-", color=ACCENT, ms=3, label="surrogate")
+    if len(mean):
+        axis.plot(steps, mean, color=GREY, label="mean predictor")
+    axis.set(xlabel="step", ylabel="relative L2 error", yscale="log")
+    axis.legend(frameon=False)
+    return _save(plt, figure, path)
+
+
+def _draw(
+    figure: Any,
+    axis: Any,
+    panel: Panel,
+    shared: tuple[float, float],
+    extent: tuple[float, float, float, float],
+) -> None:
+    axis.set_title(panel.title, fontsize=9)
+    values = np.asarray(panel.values)
+    if values.ndim == 1:
+        axis.plot(np.linspace(extent[0], extent[1], len(values)), values, color=ACCENT)
+        return
+    low, high = shared
+    if panel.kind == "input":
+        low, high = float(values.min()), float(values.max())
+    elif panel.kind == "error":
+        low, high = 0.0, float(values.max())
+    image = axis.imshow(
+        values,
+        origin="lower",
+        extent=extent,
+        vmin=low,
+        vmax=high,
+        cmap=_colours(panel.kind),
+        interpolation="nearest",
+    )
+    axis.set(xticks=[], yticks=[])
+    figure.colorbar(image, ax=axis, shrink=0.85).ax.tick_params(labelsize=7)
+
+
+def _colours(kind: str) -> Any:
+    try:
+        maps = require("cmocean", "plots").cm
+    except ImportError:
+        return {"input": "Greys", "field": "viridis", "error": "magma"}[kind]
+    return {"input": maps.gray_r, "field": maps.deep, "error": maps.amp}[kind]
+
+
+def _relative(target: Array, predicted: Array) -> float:
+    return float(np.linalg.norm(predicted - target) / np.linalg.norm(target))
+
+
+def _pyplot() -> Any:
+    require("matplotlib", "plots").use("Agg")
+    return require("matplotlib.pyplot", "plots")
+
+
+def _save(plt: Any, figure: Any, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.tmp")
+    figure.savefig(aside, dpi=150, format="png")
+    plt.close(figure)
+    aside.replace(path)
+    return path
