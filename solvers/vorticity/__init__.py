@@ -1,0 +1,1 @@
+"""Engines of the two-dimensional vorticity equation: compiled, and in array code."""
