@@ -1,0 +1,1 @@
+"""Readers of other formats, one a file; `opkit.datasets.importing` uses them."""

@@ -1,0 +1,76 @@
+"""MATLAB files: version 5 and 7 through scipy, version 7.3 through h5py.
+
+The published FNO data have the sample first and time last: ``a`` (sample, y, x) and
+``u`` (sample, y, x, time).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from opkit.datasets.importers.hdf5 import audited
+from opkit.datasets.importers.source import (
+    LazyArray,
+    Source,
+    check_expansion,
+    in_memory,
+    unreadable,
+)
+from opkit.datasets.read import explained
+
+NUMBERS = {
+    "double": 8, "single": 4, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2,
+    "int32": 4, "uint32": 4, "int64": 8, "uint64": 8, "logical": 1,
+}  # fmt: skip
+
+
+def open_source(path: Path) -> Source:
+    """Open a .mat of any version; only numeric arrays are read.
+
+    Raises:
+        DataError: not such a file, or a decompression bomb.
+    """
+    if h5py.is_hdf5(path):
+        file = audited(path)
+        arrays = {
+            name: _reversed(path, item)
+            for name, item in file.items()
+            if isinstance(item, h5py.Dataset) and item.dtype.kind in "iufb"
+        }
+        return Source(arrays)
+    return _old(path)
+
+
+def _old(path: Path) -> Source:
+    from scipy.io import loadmat, whosmat
+    from scipy.io.matlab import MatReadError
+
+    try:
+        wanted = []
+        for name, shape, kind in whosmat(path):
+            if kind in NUMBERS:
+                size = int(np.prod(shape, dtype=object)) * NUMBERS[kind]
+                check_expansion(path, name, path.stat().st_size, size)
+                wanted.append(name)
+        found = loadmat(path, variable_names=wanted)
+    except (
+        OSError, ValueError, TypeError, NotImplementedError, MatReadError, MemoryError,
+        KeyError, IndexError,
+    ) as error:  # fmt: skip
+        raise unreadable(path, error) from error
+    return Source({name: in_memory(np.asarray(found[name])) for name in wanted})
+
+
+def _reversed(path: Path, item: h5py.Dataset) -> LazyArray:
+    """Undo the order of axes: MATLAB writes arrays column by column."""
+
+    def read(index: tuple[slice, ...]) -> NDArray[Any]:
+        with explained(path):
+            return np.asarray(item[index[::-1]]).T
+
+    return LazyArray(item.shape[::-1], item.dtype, read)
