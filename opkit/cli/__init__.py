@@ -7,7 +7,7 @@ import warnings
 
 import typer
 
-from opkit.cli import data, doctor, learn, registry
+from opkit.cli import data, doctor, files, learn, registry
 
 app = typer.Typer(
     name="opkit",
@@ -17,7 +17,7 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
 )
-for module in (registry, data, learn, doctor):
+for module in (registry, data, files, learn, doctor):
     module.register(app)
 
 

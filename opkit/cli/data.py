@@ -1,4 +1,4 @@
-"""Verbs about data: generate, inspect, validate, import, export-data."""
+"""The verb generate: a case becomes a data file."""
 
 from __future__ import annotations
 

@@ -73,9 +73,9 @@ def _gpu() -> str:
 
 
 def _spectral() -> str:
-    from opkit.operators.spectral_conv import describe
+    from opkit.kernels.spectral_conv import describe
 
-    return describe()
+    return "; ".join(f"{d.device}: {d.name} ({d.reason})" for d in describe())
 
 
 def _fft() -> str:

@@ -1,0 +1,158 @@
+"""Verbs about data files: inspect, validate, import."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from opkit.cli.console import as_json, size, table
+from opkit.cli.registry import JSON
+
+FIELD = (
+    "permeability=x:sample,y,x takes array x; vorticity=u:sample,x,y,time@1: frames."
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs of this file to the command line."""
+    app.command()(inspect)
+    app.command()(validate)
+    app.command("import")(import_)
+
+
+def inspect(
+    file: Annotated[Path, typer.Argument(help="Data file.")],
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Draw samples into this PNG.")
+    ] = None,
+    json: Annotated[bool, JSON] = False,
+) -> None:
+    """Show a data file's card and check it against the specification."""
+    from opkit.datasets.card import card
+    from opkit.datasets.conformity import faults
+    from opkit.datasets.read import DataFile
+    from opkit.errors import DataError
+
+    found = card(file)
+    with DataFile(file) as opened:
+        wrong = list(faults(opened))
+    if plot:
+        from opkit.data_figure import draw
+
+        draw(file, plot)
+    if json:
+        as_json({**found, "faults": wrong})
+    else:
+        _print_card(file, found)
+    if wrong:
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise DataError(f"{file}: {wrong[0]}{more}")
+    if not json:
+        print("The file follows the specification.")
+
+
+def _print_card(file: Path, found: dict[str, Any]) -> None:
+    problem, storage = found["problem"], found["storage"]
+    lines = {
+        "case": problem["case"] or "imported data",
+        "title": problem["title"],
+        "equation": problem["equation"],
+        "solver": problem["solver"],
+        "parameters": _pairs(problem["parameters"]),
+        "distribution": _pairs(problem["distribution"]),
+        "splits": _pairs(found["splits"]),
+        "size": f"{size(storage['bytes'])}, {storage['ratio']:.2f} of the raw numbers",
+        **{key.replace("_", " "): value for key, value in found["origin"].items()},
+    }
+    if found["solver_error"]:
+        error = found["solver_error"]
+        lines["solver error"] = (
+            f"{error['measure']}: median {error['median']:.1e}, "
+            f"largest {error['largest']:.1e} (sample {error['sample']})"
+        )
+    rows = [{"what": k, "value": v} for k, v in lines.items() if v not in (None, "")]
+    table(rows, title=str(file))
+    table(found["variables"])
+    if found["dimensions"]:
+        table(found["dimensions"])
+
+
+def _pairs(values: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in values.items())
+
+
+def validate(
+    file: Annotated[Path, typer.Argument(help="Data file.")],
+    samples: Annotated[
+        int, typer.Option(min=1, help="Samples whose physics is recomputed.")
+    ] = 16,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses the samples.")] = 0,
+    json: Annotated[bool, JSON] = False,
+) -> None:
+    """Check a data file: layout, checksums, duplicates, and the PDE itself."""
+    from opkit.errors import DataError
+    from opkit.validate import validate as check
+
+    checks = check(file, samples=samples, seed=seed)
+    rows = [{"check": c.name, "passed": c.passed, "detail": c.detail} for c in checks]
+    table(rows, json_=json)
+    failed = [c for c in checks if c.passed is False]
+    if failed:
+        raise DataError(f"{file}: {failed[0].name}: {failed[0].detail}")
+
+
+def import_(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Data file to make.")],
+    train: Annotated[Path, typer.Option("--train", help="File with training data.")],
+    inputs: Annotated[
+        list[str],
+        typer.Option("--input", metavar="NAME=ARRAY[:DIMS][@FRAMES]", help=FIELD),
+    ],
+    outputs: Annotated[
+        list[str],
+        typer.Option("--output", metavar="NAME=ARRAY[:DIMS][@FRAMES]", help=FIELD),
+    ],
+    validation: Annotated[Path | None, typer.Option("--validation")] = None,
+    test: Annotated[Path | None, typer.Option("--test")] = None,
+    hold_out: Annotated[
+        int, typer.Option(min=0, help="Last training samples kept for validation.")
+    ] = 0,
+    format: Annotated[
+        str | None, typer.Option(help="Default: told by content.")
+    ] = None,
+    coordinates: Annotated[
+        list[str] | None,
+        typer.Option("--axis", metavar="DIM=LOW,HIGH", help="Ends of an axis."),
+    ] = None,
+    double: Annotated[bool, typer.Option("--float64", help="Store float64.")] = False,
+) -> None:
+    """Copy arrays out of npz, mat, pt, HDF5 or netCDF files into one data file."""
+    from opkit.datasets.fieldmap import FieldMap
+    from opkit.datasets.importing import import_data
+
+    dtype: Literal["float32", "float64"] = "float64" if double else "float32"
+    given = {"train": train, "validation": validation, "test": test}
+    import_data(
+        {split: path for split, path in given.items() if path is not None},
+        out,
+        [FieldMap.parse(text, "input") for text in inputs]
+        + [FieldMap.parse(text, "output") for text in outputs],
+        format=format,
+        held_out={"validation": hold_out} if hold_out else None,
+        coordinates=dict(_axis(text) for text in coordinates or ()),
+        dtype=dtype,
+    )
+    print(f"{out}: {size(out.stat().st_size)}. `opkit inspect {out}` shows it.")
+
+
+def _axis(text: str) -> tuple[str, tuple[float, float]]:
+    from opkit.errors import DataError
+
+    name, _, values = text.partition("=")
+    try:
+        low, high = (float(word) for word in values.split(","))
+    except ValueError:
+        raise DataError(f"--axis {text}: write it as --axis x=0,1") from None
+    return name, (low, high)
