@@ -61,6 +61,6 @@ def _panels(variable: VariableSpec, values: np.ndarray) -> Iterator[plots.Panel]
     if "time" in dims:
         last = values.shape[0] - 1
         for frame in sorted({0, last}):
-            yield plots.Panel(f"{name}, frame {frame}", values[frame], "input")
+            yield plots.Panel(f"{name}, frame {frame}", values[frame], variable.role)
     else:
-        yield plots.Panel(name, values, "input")
+        yield plots.Panel(name, values, variable.role)

@@ -23,13 +23,13 @@ class Panel:
     Args:
         title: above the field.
         values: (y, x) or (x,).
-        kind: ``"input"``, ``"field"`` or ``"error"``; fields of one row share their
-            colour scale, errors have their own that starts at 0.
+        kind: ``"input"``, ``"output"``, ``"field"`` or ``"error"``; fields of one row
+            share their colour scale, errors have their own that starts at 0.
     """
 
     title: str
     values: Array
-    kind: Literal["input", "field", "error"] = "field"
+    kind: Literal["input", "output", "field", "error"] = "field"
 
 
 def rows_of_fields(
@@ -227,7 +227,7 @@ def _draw(
         axis.plot(np.linspace(extent[0], extent[1], len(values)), values, color=ACCENT)
         return
     low, high = shared
-    if panel.kind == "input":
+    if panel.kind in ("input", "output"):
         low, high = float(values.min()), float(values.max())
     elif panel.kind == "error":
         low, high = 0.0, float(values.max())
@@ -248,8 +248,8 @@ def _colours(kind: str) -> Any:
     try:
         maps = require("cmocean", "plots").cm
     except ImportError:
-        return {"input": "Greys", "field": "viridis", "error": "magma"}[kind]
-    return {"input": maps.gray_r, "field": maps.deep, "error": maps.amp}[kind]
+        return {"input": "Greys", "error": "magma"}.get(kind, "viridis")
+    return {"input": maps.gray_r, "error": maps.amp}.get(kind, maps.deep)
 
 
 def _relative(target: Array, predicted: Array) -> float:
