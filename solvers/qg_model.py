@@ -36,7 +36,7 @@ class Parameters:
     velocity: tuple[float, ...]
     drag: float
     filter_strength: float
-    dealias: bool
+    drop: Literal["nothing", "corners", "third"]
 
 
 class Model:
@@ -52,7 +52,7 @@ class Model:
         velocity: (layers, 1, 1), U_i, m/s.
         depth: (layers,), H_i / H.
         log_filter: (ny, nk), logarithm of the filter's factor, ≤ 0.
-        kept: (ny, nk), 1 where a mode is kept, 0 where it is dealiased away.
+        kept: (ny, nk), 1 where a mode is kept, 0 where it is dropped.
         weights: (1, nk), 2 for columns that stand for ±k, 1 for k = 0 and Nyquist.
     """
 
@@ -85,9 +85,14 @@ class Model:
         self.gradient = gradient[:, None, None]
         self.velocity = velocity[:, None, None]
         self.log_filter = self._log_filter()
-        modes_x, modes_y = np.arange(nx // 2 + 1), np.abs(np.fft.fftfreq(ny, 1 / ny))
-        within = (modes_y[:, None] < ny / 3) & (modes_x < nx / 3)
-        self.kept = np.where(within | (not p.dealias), 1.0, 0.0)
+        y, x = self.k * 0 + self.l * p.extent[0] / ny, self.k * p.extent[1] / nx
+        reach = {
+            "nothing": np.zeros_like(y),
+            "corners": np.hypot(x, y) / np.pi,
+            "third": 1.5 * np.maximum(np.abs(x), np.abs(y)) / np.pi,
+        }[p.drop]
+        # 1 is Nyquist along an axis, or 2/3 of it; round-off must not decide
+        self.kept = np.where(reach < 1 - 1e-12, 1.0, 0.0)
         self.weights = np.full((1, nx // 2 + 1), 2.0)
         # k = 0 and the Nyquist column hold both ±l themselves: counted once.
         self.weights[:, [0, -1]] = 1.0

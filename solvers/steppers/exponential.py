@@ -147,6 +147,10 @@ def _etdrk4(z: NDArray[Any]) -> tuple[tuple[Weights, ...], Weights]:
     return rows, (one - 3 * two + 4 * three, middle, middle, 4 * three - two)
 
 
+def _last_stage(weight: Any) -> Weights:
+    return (None, None, None, weight, -weight)
+
+
 IFRK4 = ExponentialRungeKutta(
     name="ifrk4",
     order=4,
@@ -168,5 +172,7 @@ ETDRK4 = ExponentialRungeKutta(
     order=4,
     nodes=(0.5, 0.5, 1.0),
     weights=_etdrk4,
+    # as for ifrk4: 3/5 of the last weight moves from k₄ to N(u¹)
+    embedded=lambda z: _last_stage(3 / 5 * _etdrk4(z)[1][3]),
     reference="Cox and Matthews, J. Comput. Phys. 176 (2002)",
 )

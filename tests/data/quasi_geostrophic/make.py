@@ -18,7 +18,7 @@ RUNS = {
 
 
 def band_limited(rng: np.random.Generator, layers: int, n: int) -> np.ndarray:
-    """White noise in wavenumbers 1..n/3, zero mean, 1/s: strong enough to be chaotic."""
+    """White noise in wavenumbers 1..n/3, zero mean, 1/s: chaotic when evolved."""
     k = np.fft.fftfreq(n, 1 / n)
     kappa = np.hypot(k[:, None], k)
     keep = (kappa > 0) & (kappa <= n / 3)
