@@ -20,6 +20,8 @@ from opkit.datasets.importers.source import Source
 from opkit.datasets.write import LIBVER, Writer
 from opkit.errors import DataError, nearest
 
+__all__ = ["FORMATS", "FieldMap", "import_data", "list_arrays", "open_source"]
+
 FORMATS = {
     "npz": "opkit.datasets.importers.npz",
     "pt": "opkit.datasets.importers.pt",

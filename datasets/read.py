@@ -68,6 +68,11 @@ class DataFile:
             self._owner = os.getpid()
         return self._handle
 
+    @property
+    def handle(self) -> h5py.File:
+        """The open HDF5 file, for looking at attributes; audited."""
+        return self._file
+
     def _reader(self, name: str) -> SampleReader:
         file = self._file
         if name not in self._readers:
@@ -159,7 +164,7 @@ class DataFile:
         """What the solver's ``error`` is; empty where there is none."""
         if "solver_error" not in self._file:
             return ""
-        return _decode(self._file["solver_error"].attrs["long_name"])
+        return text(self._file["solver_error"].attrs["long_name"])
 
     @property
     def index(self) -> NDArray[np.int64]:
@@ -170,7 +175,7 @@ class DataFile:
     def stored_hash(self) -> str:
         """The content hash the file claims."""
         with explained(self.path):
-            return _decode(self._file.attrs["content_hash"])
+            return text(self._file.attrs["content_hash"])
 
     def content_hash(self) -> str:
         """Content hash from the header and the stored digests of the samples.
@@ -238,18 +243,19 @@ class explained:
             ) from error
 
 
-def _decode(value: Any) -> str:
+def text(value: Any) -> str:
+    """Return an attribute's text, whichever way HDF5 holds it."""
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _read_header(file: h5py.File, origin: str) -> Header:
     if "opkit_header" not in file.attrs:
         raise DataError(f"{origin}: not an opkit data file: `opkit import` makes one")
-    text = _decode(file.attrs["opkit_header"])
-    claimed = _decode(file.attrs["opkit_header_sha256"])
-    if hashlib.sha256(text.encode()).hexdigest() != claimed:
+    described = text(file.attrs["opkit_header"])
+    claimed = text(file.attrs["opkit_header_sha256"])
+    if hashlib.sha256(described.encode()).hexdigest() != claimed:
         raise DataError(f"{origin}: the header is damaged")
-    data = json.loads(text)
+    data = json.loads(described)
     version = data["schema_version"]
     if version != SCHEMA_VERSION:
         raise DataError(

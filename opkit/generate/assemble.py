@@ -9,12 +9,13 @@ from typing import Any
 import h5py
 
 from opkit.case import parse_case
+from opkit.case_data import DType
 from opkit.datasets.files import appearing
 from opkit.datasets.read import DataFile
 from opkit.datasets.write import LIBVER, Writer
 from opkit.errors import DataError
 from opkit.generate.manifest import file_digest
-from opkit.generate.plan import DType, plan
+from opkit.generate.plan import plan
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from opkit.case import Case
+from opkit.case_data import DType
 from opkit.datasets.files import locked, why
 from opkit.datasets.read import DataFile
 from opkit.errors import DataError, OpkitInputError
 from opkit.generate.assemble import Assembly
 from opkit.generate.manifest import Manifest, fingerprint
-from opkit.generate.plan import DType, Plan, plan
+from opkit.generate.plan import Plan, plan
 from opkit.generate.shard import Made, Task, crumb_path
 from opkit.generate.worker import raise_failure
 

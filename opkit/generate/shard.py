@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opkit.case import parse_case
+from opkit.case_data import DType, draw, header_of
 from opkit.datasets.files import write_bytes
 from opkit.datasets.header import Header
 from opkit.datasets.write import LIBVER, Writer
 from opkit.errors import NonFiniteError, OpkitInputError, SolverError
-from opkit.generate.plan import DType, header_of
 from opkit.solvers.interface import Fields, Solution, Solver
 
 TRIES = 3
@@ -122,18 +122,6 @@ def shard_image(
         file.flush()
         image: bytes = file.id.get_file_image()
     return image
-
-
-def draw(solver: Solver, seed: int, index: int, dtype: DType) -> Fields:
-    """Draw sample i of a seed, rounded to the stored type.
-
-    The solver then solves for exactly the inputs that the file holds.
-    """
-    stream = np.random.default_rng(np.random.SeedSequence([seed, index]))
-    return {
-        name: np.asarray(values, dtype).astype(np.float64)
-        for name, values in solver.sample(stream).items()
-    }
 
 
 def _solve_all(

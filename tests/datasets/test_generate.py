@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from opkit.case import Case
+from opkit.case_data import draw
 from opkit.datasets.read import DataFile
 from opkit.errors import (
     CaseError,
@@ -22,7 +23,6 @@ from opkit.errors import (
 )
 from opkit.generate import Progress, generate, plan
 from opkit.generate import run as run_module
-from opkit.generate.shard import draw
 
 Heat = Callable[..., Case]
 
