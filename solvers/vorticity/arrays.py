@@ -18,7 +18,7 @@ import numpy as np
 from opkit.errors import require
 from opkit.solvers.steppers import IFRK4
 from opkit.solvers.steppers.exponential import ExponentialStep
-from opkit.solvers.transforms import RealFFT
+from opkit.solvers.transforms import Backend, RealFFT
 from opkit.solvers.vorticity import control
 from opkit.solvers.vorticity.problem import Problem, Real, Status, Trajectories
 
@@ -53,7 +53,7 @@ class _Batch:
         if device is not None:
             torch = require("torch", "all")
             self._asarray = lambda a: torch.as_tensor(a, device=device)
-        backend = "auto" if device is None else "torch"
+        backend: Backend = "auto" if device is None else "torch"
         shapes = ((count,), (2, count))
         self._one, self._two = (
             RealFFT((n, n), batch, backend, device=device or "cpu") for batch in shapes
@@ -110,7 +110,8 @@ class _Batch:
     def _norm(self, state: Any) -> Real:
         """Root mean square of the fields, one a sample."""
         total = (abs(state) ** 2 * self._weight).sum((-2, -1))
-        return np.sqrt(_host(total))
+        norm: Real = np.sqrt(_host(total))
+        return norm
 
     def _estimate(self, step: ExponentialStep, new: Any, dt: Real) -> Real:
         """Size of the defect, or of the embedded difference at a first step."""

@@ -39,7 +39,7 @@ def start(p: Passes, s: Any, order: Any) -> float:
         for x in range(first, first + width):
             velocity(p, x, first, width, s[order[STATE], x])
         scatter_tile(p, first, width)
-    speed = row_pass(p, True)
+    speed = float(row_pass(p, True))
     for first in range(0, kept, tile):
         width = min(tile, kept - first)
         gather_tile(p, first, width)

@@ -1,8 +1,8 @@
 """FFTW called from compiled code, through the library that pyfftw brings.
 
-A loop that calls FFTW from Python spends as long on the calls as on transforms of 64²
-points, and holds the interpreter lock. `execute` is FFTW's new-array execution as a
-function for numba; `plan_columns` and `plan_rows` make batched one-dimensional plans.
+At 64² points a loop that calls FFTW from Python would spend a third of its time on the
+calls, holding the interpreter's lock. `execute` is FFTW's new-array execution as a
+function for numba; `plan` makes batched one-dimensional plans.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from llvmlite import binding
+from llvmlite import binding  # type: ignore[import-untyped]
 from numba import types
 
 from opkit.errors import OpkitError, require
