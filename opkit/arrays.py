@@ -34,7 +34,7 @@ def _apply_array(predict: Predict, inputs: Any, config: BundleConfig) -> Any:
     full = space + (3 if history else 2)
     channels = sum(v.channels for v in config.inputs)
     given = tensor.ndim
-    no_channel = not history and channels == 1 and given <= space + 1
+    no_channel = not history and channels == 1 and given in (space, space + 1)
     if no_channel:
         tensor = tensor.unsqueeze(-space - 1)
     batched = tensor.ndim == full
