@@ -31,7 +31,11 @@ SIZES: dict[str, tuple[str, ...]] = {
         "training.learning_rate=2e-3",
     ),
     "lsm": ("model.hidden_channels=32", "training.learning_rate=1e-3"),
-    "mgno": ("model.hidden_channels=24", "training.learning_rate=1e-3"),
+    "mgno": (
+        "model.iterations=[[1,0],[1,0],[1,0],[2,0]]",
+        "model.hidden_channels=24",
+        "training.learning_rate=1e-3",
+    ),
     "unet": ("model.hidden_channels=32", "training.learning_rate=1e-3"),
     "deeponet": ("model.branch=cnn", "training.learning_rate=1e-3"),
     "pod-deeponet": ("model.branch=cnn", "training.learning_rate=1e-3"),

@@ -18,6 +18,7 @@ from opkit.datasets.field_dataset import FieldDataset
 from opkit.datasets.header import Header
 from opkit.errors import DataError, OpkitInputError
 from opkit.normalise import Moments, Normaliser, PhysicalModel
+from opkit.operators.acceptance import check_acceptance
 from opkit.operators.interface import DataShape, build_operator, operator_class
 from opkit.recipe import Recipe
 from opkit.registry import apply_override
@@ -217,11 +218,15 @@ def data_shape(
 
     Raises:
         DataError: variables with different space axes.
+        OpkitInputError: the operator does not take the case's geometry.
     """
     header, first = samples.header, samples[0]
     timeless = [d for d in header.outputs[0].dims if d not in ("time", "layer")]
     axes = (["time"] if recipe.mode == "space-time" else []) + timeless
-    periodic = parse_case(header.case).periodic if header.case else {}
+    case = parse_case(header.case) if header.case else None
+    if case is not None:
+        check_acceptance(recipe.operator, case.geometry.kind, len(axes))
+    periodic = case.periodic if case is not None else {}
     lengths = []
     for axis in axes:
         values = samples.axis(axis)
