@@ -163,7 +163,7 @@ class _Worker:
         self._load(initial)
         decay = np.ones((4, self._passes.ky.size))
         clock = np.zeros(9)
-        clock[TIME], clock[STEP] = begin, problem.duration
+        clock[TIME], clock[STEP] = begin, problem.first_step
         clock[SPEED] = start(self._passes, states, self._order)
         for record, time in enumerate(times):
             rates = (problem.viscosity, problem.drag)

@@ -85,7 +85,7 @@ class _Batch:
         self._slope = self._nonlinear(self._state)
         self._speed = _host(_largest(self._largest))
         self._time = np.full(count, begin)
-        self._step = np.full(count, problem.duration)
+        self._step = np.full(count, problem.first_step)
         self._previous = np.zeros(count)
         self._past, self._past_slope = 0 * self._state, 0 * self._state
 
@@ -167,7 +167,8 @@ class _Batch:
                 distance, norm, out=np.zeros_like(norm), where=distance > 0
             )
             allowed = problem.rtol / problem.duration * dt
-            good = finite & (fixed | (error <= allowed))
+            moving = dt > 0
+            good = ~moving | (finite & (fixed | (error <= allowed)))
             rejections = np.where(good, 0, rejections + 1)
             if fixed:
                 status[~finite] = Status.NOT_FINITE
@@ -175,13 +176,13 @@ class _Batch:
             status[lost] = np.where(finite, Status.NOT_CONVERGED, Status.NOT_FINITE)[
                 lost
             ]
-            moved = good & (dt > 0)
+            moved = good & moving
             self._accept(self._asarray(moved[:, None, None]), new, step.slope, dt)
             self._previous = np.where(moved, dt, self._previous)
             factor = np.where(
                 finite, control.factor(error, np.maximum(allowed, 1e-300)), 0.2
             )
-            self._step = np.where(dt > 0, dt * factor, self._step)
+            self._step = np.where(moving, dt * factor, self._step)
             self._time = np.where(
                 good, np.where(dt == remaining, until, self._time + dt), self._time
             )
