@@ -66,12 +66,25 @@ def test_bad_input_is_one_line_and_exit_code_2(words: list[str], message: str) -
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert "Traceback" not in result.stderr
-    assert "Traceback" in opkit(*words, "--debug").stderr
+
+
+def test_debug_shows_the_traceback() -> None:
+    result = opkit("cases", "show", "dracy", "--debug")
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
 
 
 def test_doctor_names_what_it_found() -> None:
     rows = json.loads(opkit("doctor", "--json").stdout)
     found = {row["what"]: row["found"] for row in rows}
     assert found["Python"].startswith("3.")
-    for what in ("torch", "GPU", "triton", "dolfinx", "MPI", "HDF5", "spectral backend"):
+    for what in (
+        "torch",
+        "GPU",
+        "triton",
+        "dolfinx",
+        "MPI",
+        "HDF5",
+        "spectral backend",
+    ):
         assert found[what]
