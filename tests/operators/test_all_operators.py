@@ -296,3 +296,20 @@ def test_grids_too_small_are_refused_and_the_remedy_works(name, options, remedy)
         "unet": dict(n_scales=4),
     }.get(name, dict(sensors=(8, 8)))
     build_operator(name, small, works)
+
+
+@pytest.mark.parametrize(("name", "dimension"), LEARNT)
+def test_mixed_precision_stays_close(name, dimension):
+    """Under bfloat16 autocast: finite, and within a few of its units (2⁻⁸)."""
+    model, fields, _ = build(name, dimension)
+    x, _ = fields.draw(4)
+    with torch.no_grad():
+        exact = model.eval()(x)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            u = model(x)
+    assert u.isfinite().all()
+    # roundings of a dozen layers add up; a part that overflows or is cut shows as 1
+    assert (u.float() - exact).norm() < 0.1 * exact.norm()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model.train()(x).float().square().mean().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
