@@ -66,6 +66,7 @@ class DarcyMesh:
         forcing: f, constant.
         rtol: largest relative residual in the discrete H⁻¹ norm.
         linear_solver: ``direct``, ``iterative``, or ``auto`` by size.
+        max_iterations: of the iterative solver.
         parallel: share one mesh between all ranks of ``mpirun`` (every rank passes the
             same inputs and gets the whole solution).
     """
@@ -80,6 +81,7 @@ class DarcyMesh:
     forcing: float = 1.0
     rtol: Annotated[float, Field(ge=1e-12, lt=1)] = 1e-8
     linear_solver: Literal["auto", "direct", "iterative"] = "auto"
+    max_iterations: Annotated[int, Field(ge=1)] = 500
     parallel: bool = False
 
     def simplex_mesh(self) -> SimplexMesh:
@@ -151,7 +153,8 @@ class DarcyMesh:
     def _poisson(self) -> Poisson:
         conditions = tuple(sorted(self.boundary.items()))
         key = (self.domain, self.resolution[0], conditions, self.degree, self.forcing)
-        return _poisson(*key, self.linear_solver, self.rtol, self.parallel)
+        numerics = (self.linear_solver, self.rtol, self.max_iterations, self.parallel)
+        return _poisson(*key, *numerics)
 
     def _permeability(self, inputs: Fields) -> Array:
         mesh = self.simplex_mesh()
@@ -193,6 +196,7 @@ def _poisson(
     forcing: float,
     linear_solver: LinearSolver,
     rtol: float,
+    max_iterations: int,
     parallel: bool,
 ) -> Poisson:
     from opkit.solvers.fem.poisson import Poisson
@@ -200,4 +204,5 @@ def _poisson(
 
     communicator = MPI.COMM_WORLD if parallel else MPI.COMM_SELF
     mesh, given = _mesh(domain, cells), dict(conditions)
-    return Poisson(mesh, degree, given, forcing, linear_solver, rtol, communicator)
+    numerics = (linear_solver, rtol, max_iterations, communicator)
+    return Poisson(mesh, degree, given, forcing, *numerics)

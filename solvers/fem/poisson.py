@@ -32,6 +32,7 @@ class Poisson:
         linear_solver: Cholesky by MUMPS; or conjugate gradients with algebraic
             multigrid (GAMG), which ``auto`` takes above 30,000 nodes.
         rtol: of the iterative solver.
+        max_iterations: of the iterative solver.
         communicator: who shares the mesh; every rank gives and gets everything.
     """
 
@@ -43,6 +44,7 @@ class Poisson:
         forcing: float,
         linear_solver: LinearSolver,
         rtol: float,
+        max_iterations: int = 500,
         communicator: Any = None,
     ) -> None:
         check_conditions(mesh, conditions)
@@ -77,19 +79,22 @@ class Poisson:
         # The unit problem's inverse measures residuals in the H⁻¹ norm.
         self._unit = fem_petsc.create_matrix(self._left)
         self._assemble(self._unit, np.ones(len(mesh.cells)))
-        self._unit_solver = self._krylov(self._unit, direct, rtol)
-        self._solver = self._krylov(self._matrix, direct, rtol)
+        self._unit_solver = self._krylov(self._unit, direct, rtol, 500)
+        self._numerics = (direct, rtol, max_iterations)
 
     def solve(self, permeability: Array) -> tuple[Array, int, bool]:
         """Pressure on the nodes, iterations, and whether PETSc says it converged."""
         b = self._system(permeability)
-        self._solver.setOperators(self._matrix)
+        # A new solver each time: nothing of the sample before is left, no aggregates.
+        solver = self._krylov(self._matrix, *self._numerics)
         x = self._p.x.petsc_vec
-        self._solver.solve(b, x)
+        solver.solve(b, x)
         self._p.x.scatter_forward()
+        converged = solver.getConvergedReason() > 0
+        iterations = int(solver.getIterationNumber())
+        solver.destroy()
         b.destroy()
-        converged = self._solver.getConvergedReason() > 0
-        return self._gather(), int(self._solver.getIterationNumber()), converged
+        return self._gather(), iterations, converged
 
     def residual(self, permeability: Array, pressure: Array) -> float:
         """|b - A p| / |b| in the discrete H⁻¹ norm, |r|² = rᵀ K⁻¹ r, K for a = 1.
@@ -133,7 +138,9 @@ class Poisson:
         fem_petsc.set_bc(b, self._given)
         return b
 
-    def _krylov(self, matrix: Any, direct: bool, rtol: float) -> Any:
+    def _krylov(
+        self, matrix: Any, direct: bool, rtol: float, max_iterations: int
+    ) -> Any:
         solver = PETSc.KSP().create(self._comm)
         solver.setOperators(matrix)
         matrix.setOption(PETSc.Mat.Option.SPD, True)
@@ -147,7 +154,7 @@ class Poisson:
             conditioner.setType(PETSc.PC.Type.GAMG)
             # The energy norm of the residual; a tenth leaves room for other norms.
             solver.setNormType(PETSc.KSP.NormType.NATURAL)
-            solver.setTolerances(rtol=0.1 * rtol, max_it=500)
+            solver.setTolerances(rtol=0.1 * rtol, max_it=max_iterations)
         return solver
 
     def _match(self, space: Any, size: float) -> None:
