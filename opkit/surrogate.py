@@ -238,7 +238,8 @@ def build(config: BundleConfig, weights: Mapping[str, Tensor]) -> Surrogate:
 def build_model(config: BundleConfig) -> PhysicalModel:
     """Construct the untrained model that a bundle's record describes."""
     shape = DataShape(**config.shape.model_dump())
-    operator = build_operator(config.operator, shape, config.options)
+    with torch.random.fork_rng():  # weights come later: leave the caller's numbers
+        operator = build_operator(config.operator, shape, config.options)
     static = config.static_channels
     return PhysicalModel(
         operator,

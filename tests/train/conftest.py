@@ -76,6 +76,11 @@ CASE = {
 
 
 @pytest.fixture
+def case() -> dict:
+    return CASE
+
+
+@pytest.fixture
 def make_data(tmp_path: Path) -> Callable[..., Path]:
     def make(
         name: str = "data.h5",
