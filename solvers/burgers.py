@@ -1,0 +1,219 @@
+"""Viscous Burgers equation on a periodic interval.
+
+    ∂u/∂t + ∂/∂x (u²/2) = ν ∂²u/∂x²
+
+Fourier-spectral, float64, truncated by the 2/3 rule; ETDRK4, the number of steps
+between records doubled until the result stands still. Accuracy:
+docs/solvers-navier-stokes.md.
+
+Reference: Li et al., Fourier Neural Operator for Parametric Partial Differential
+Equations, ICLR 2021, arXiv:2010.08895.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from opkit.errors import NotConvergedError, OpkitInputError, require
+from opkit.solvers.interface import Coordinate, Fields, Solution, solver_dataclass
+from opkit.solvers.random_fields import GaussianField
+from opkit.solvers.steppers import ETDRK4
+from opkit.solvers.transforms import RealFFT
+
+Real = NDArray[np.float64]
+
+# C = 625 (−Δ + 25 I)⁻² of the published data set
+PUBLISHED = GaussianField(alpha=2.0, tau=5.0, sigma=25.0)
+_MOST_STEPS = 2**20  # between two records
+_TAIL = 1e-4  # largest coefficient allowed at the edge of the spectrum, relative
+
+
+@solver_dataclass
+class Burgers:
+    """Solver from the initial velocity to the velocity at equally spaced times.
+
+    Args:
+        viscosity: ν.
+        resolution: (N,), N even and 16 or more.
+        records: number of records, the initial field not among them.
+        record_interval: time between records, and before the first.
+        distribution: law of the initial velocity.
+        length: of the interval.
+        mean_flow: added to the initial velocity that is drawn.
+        rtol: bound of the summed time-stepping errors (relative L2).
+        device: ``cpu`` is numpy, anything else a device of torch.
+    """
+
+    viscosity: float = Field(gt=0)
+    resolution: tuple[int]
+    records: int = Field(default=1, ge=1)
+    record_interval: float = Field(default=1.0, gt=0)
+    distribution: GaussianField = PUBLISHED
+    length: float = Field(default=1.0, gt=0)
+    mean_flow: float = 0.0
+    rtol: float = Field(default=1e-6, ge=1e-12, le=0.1)
+    device: str = "cpu"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Burgers:
+        (n,) = self.resolution
+        if n % 2 or n < 16:
+            raise ValueError(f"resolution {n}: give an even number, 16 or more")
+        if self.distribution.length != self.length:
+            raise ValueError(
+                f"distribution.length is {self.distribution.length:g}: give it the "
+                f"domain's length, {self.length:g}"
+            )
+        return self
+
+    def coordinates(self) -> Mapping[str, Coordinate]:
+        """Record times and grid points."""
+        (n,) = self.resolution
+        return {
+            "time": Coordinate(
+                self.record_interval * np.arange(1.0, self.records + 1),
+                long_name="time",
+            ),
+            "x": Coordinate(self.length * np.arange(n) / n, long_name="x"),
+        }
+
+    def sample(self, rng: np.random.Generator) -> Fields:
+        """Draw ``initial_velocity`` (x,), with the modes that the solver keeps."""
+        field = self.distribution.sample(rng, self.resolution, self._most)
+        return {"initial_velocity": field + self.mean_flow}
+
+    def solve(self, inputs: Fields) -> Solution:
+        """Solve for ``velocity`` (batch, time, x).
+
+        Raises:
+            OpkitInputError: wrong shape, or not finite.
+            NotConvergedError: fronts too steep for the grid, or steps too many.
+        """
+        u = self._checked(inputs, "initial_velocity", 2)
+        records, error, steps = [], np.zeros(len(u)), np.zeros(len(u))
+        for _ in range(self.records):
+            u, change, count = self._advance(u)
+            records.append(u)
+            error += change
+            steps += count
+        return Solution(
+            {"velocity": np.stack(records, axis=1)},
+            error,
+            "sum over records of the change on doubling the steps (relative L2)",
+            {"steps": steps},
+        )
+
+    def residual(self, inputs: Fields, outputs: Fields) -> Real:
+        """Advance each record from the one before; largest relative L2 change."""
+        before = self._checked(inputs, "initial_velocity", 2)
+        records = self._checked(outputs, "velocity", 3)
+        worst = np.zeros(len(before))
+        for index in range(self.records):
+            after = records[:, index]
+            worst = np.maximum(worst, _change(self._advance(before)[0], after))
+            before = after
+        return worst
+
+    @property
+    def _most(self) -> int:
+        """Largest wavenumber kept: squares alias into dropped modes only."""
+        return (self.resolution[0] - 1) // 3
+
+    def _checked(self, fields: Fields, name: str, ndim: int) -> Real:
+        if name not in fields:
+            raise OpkitInputError(f"no {name!r} among {', '.join(fields) or 'nothing'}")
+        field = np.ascontiguousarray(fields[name], dtype=np.float64)
+        wanted = (self.records, *self.resolution)[3 - ndim :]
+        if field.ndim != ndim or field.shape[1:] != wanted:
+            shape = ", ".join(map(str, ("batch", *wanted)))
+            raise OpkitInputError(f"{name} is {field.shape}: give ({shape})")
+        if not np.isfinite(field).all():
+            raise OpkitInputError(f"{name} has NaN or infinite values: remove them")
+        return field
+
+    def _advance(self, u: Real) -> tuple[Real, Real, Real]:
+        """Advance by one record interval; return fields, errors, and steps made."""
+        if self.device != "cpu":
+            return self._converge(u)
+        # numpy's transforms may round differently with the batch: one sample at a time
+        parts = [self._converge(field[None]) for field in u]
+        result, error, steps = (
+            np.concatenate(part) for part in zip(*parts, strict=True)
+        )
+        return result, error, steps
+
+    def _converge(self, u: Real) -> tuple[Real, Real, Real]:
+        result, error, steps = u.copy(), np.zeros(len(u)), np.zeros(len(u))
+        allowed = self.rtol / self.records
+        count = 4
+        pending = np.arange(len(u))
+        coarse = self._march(u, count)
+        while len(pending):
+            count *= 2
+            if count > _MOST_STEPS:
+                raise NotConvergedError(
+                    f"sample {pending[0]} of the batch: {count // 2} steps do not "
+                    f"reach rtol={self.rtol:g}; relax it"
+                )
+            fine = self._march(u[pending], count)
+            # not divided by 2⁴ − 1: stiff diffusion leaves less than the fourth order
+            change = _change(coarse, fine)
+            done = change <= allowed
+            result[pending[done]] = fine[done]
+            error[pending[done]] = change[done]
+            steps[pending[done]] = 2 * count - 4
+            pending, coarse = pending[~done], fine[~done]
+        self._refuse_steep(result)
+        return result, error, steps
+
+    def _march(self, u: Real, count: int) -> Real:
+        """Advance by one record interval in ``count`` steps."""
+        (n,) = self.resolution
+        on_cpu = self.device == "cpu"
+        fft = RealFFT(
+            (n,), (len(u),), "auto" if on_cpu else "torch", device=self.device
+        )
+        asarray: Callable[[Any], Any] = np.asarray
+        if not on_cpu:
+            torch = require("torch", "all")
+            asarray = lambda a: torch.as_tensor(a, device=self.device)  # noqa: E731
+        k = 2 * np.pi / self.length * np.arange(n // 2 + 1)
+        kept = np.arange(n // 2 + 1) <= self._most
+        derivative = asarray(-0.5j * k * kept)
+
+        def nonlinear(u_hat: Any) -> Any:
+            return derivative * fft.forward(fft.inverse(1 * u_hat) ** 2)
+
+        step = ETDRK4.prepare(
+            -self.viscosity * k**2, self.record_interval / count, nonlinear, asarray
+        )
+        u_hat = fft.forward(asarray(u)) * asarray(1.0 * kept)
+        with np.errstate(over="ignore", invalid="ignore"):  # too few steps: refined
+            for _ in range(count):
+                u_hat = step(u_hat)
+        field = fft.inverse(u_hat)
+        advanced: Real = field if on_cpu else field.cpu().numpy()
+        return advanced
+
+    def _refuse_steep(self, u: Real) -> None:
+        size = np.abs(np.fft.rfft(u))
+        edge = size[:, self._most - 1 : self._most + 1].max(1)
+        tail = edge / np.maximum(size.max(1), 1e-300)
+        if (tail > _TAIL).any():
+            raise NotConvergedError(
+                f"sample {tail.argmax()} of the batch: fronts are too steep for "
+                f"{self.resolution[0]} points; take more, or more viscosity"
+            )
+
+
+def _change(u: Real, reference: Real) -> Real:
+    """Relative L2 distance, infinite where it is not a number."""
+    distance = np.linalg.norm(u - reference, axis=-1)
+    size = np.linalg.norm(reference, axis=-1)
+    relative = np.divide(distance, size, out=distance.copy(), where=size > 0)
+    return np.where(np.isfinite(relative), relative, np.inf)
