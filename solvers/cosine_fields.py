@@ -9,11 +9,14 @@ over k = (k_y, k_x) in {0, 1, ...}² without (0, 0), so g has covariance
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
 
+@lru_cache(maxsize=8)
 def shell_order(size: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Wavenumbers (k_y, k_x) below ``size`` by shells of equal max(k_y, k_x).
 
@@ -23,7 +26,9 @@ def shell_order(size: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     k = np.arange(size)
     k_y, k_x = (part.ravel() for part in np.meshgrid(k, k, indexing="ij"))
     order = np.lexsort((k_x, k_y, np.maximum(k_y, k_x)))[1:]
-    return k_y[order], k_x[order]
+    k_y, k_x = k_y[order], k_x[order]
+    k_y.flags.writeable = k_x.flags.writeable = False  # shared by all callers
+    return k_y, k_x
 
 
 def cosine_field(
