@@ -33,7 +33,7 @@ def analysis(
     last = is_channels_last(x)
     outer, inner = (batch, channels) if last else (batch * channels, 1)
     part = x.movedim(1, -1) if last else x.contiguous()
-    sizes = []
+    sizes: list[int] = []
     for axis, count in enumerate(modes[:-1]):
         matrix = full_axis(count, grid[axis], *like)
         blocks = outer * math.prod(sizes)
@@ -107,7 +107,7 @@ def _to_signed(planes: Tensor, axis: int, count: int) -> Tensor:
     positive, negative = split(count)
     high = highest(count)
     out = planes.new_empty(*planes.shape[:axis], count, *planes.shape[axis + 1 :])
-    cosine, sine = planes.split((high + 1, high), axis)
+    cosine, sine = planes.narrow(axis, 0, high + 1), planes.narrow(axis, high + 1, high)
     out.select(axis, 0).copy_(cosine.select(axis, 0))
     for first, length, sign in ((1, positive - 1, 1), (positive, negative, -1)):
         even_re, even_im = cosine.narrow(axis, 1, length).unbind(-3)
@@ -125,7 +125,7 @@ def _from_signed(planes: Tensor, axis: int, count: int) -> Tensor:
     high = highest(count)
     shape = (*planes.shape[:axis], 2 * high + 1, *planes.shape[axis + 1 :])
     out = planes.new_empty(shape)
-    cosine, sine = out.split((high + 1, high), axis)
+    cosine, sine = out.narrow(axis, 0, high + 1), out.narrow(axis, high + 1, high)
     pairs = positive - 1
     plus, minus = planes.narrow(axis, 1, pairs), planes.narrow(axis, positive, pairs)
     cosine.select(axis, 0).copy_(planes.select(axis, 0))

@@ -20,9 +20,9 @@ from opkit.kernels.spectral_conv.primitive import Primitive
 def _kernels(backend: str) -> Any:
     if backend == "cpu":
         return cpu
-    from opkit.kernels.spectral_conv import triton
+    from opkit.kernels.spectral_conv import launch
 
-    return triton
+    return launch
 
 
 def _analysis(

@@ -1,0 +1,336 @@
+"""The truncated transforms as Triton kernels.
+
+Triton has no complex type: real and imaginary parts are planes. On a full axis the
+modes +m and -m share one pair of real sums with the cosines and the sines:
+
+    Z_±m = (CC ± SS) + i (CS ∓ SC),   CC = Σ cos·Re, CS = Σ cos·Im, SC = Σ sin·Re, …
+
+The tables f of the last axis and g of another axis come from `tables.py`, padded with
+zeros to whole blocks, so that only fields and spectra need masks. With FOLD the last
+axis is folded at its middle: x_j + x_{N-j} meets the cosines and x_j - x_{N-j} the
+sines, which halves the arithmetic for every N, odd or even.
+"""
+
+import os
+
+import triton
+import triton.language as tl
+
+# Triton's interpreter multiplies the bits of bf16 numbers as integers.
+INTERPRETED = tl.constexpr(os.environ.get("TRITON_INTERPRET") == "1")
+
+
+@triton.jit
+def _dot(a, b, sums, PRECISION: tl.constexpr):
+    if INTERPRETED:
+        a = a.to(tl.float32)
+        b = b.to(tl.float32)
+    return tl.dot(a, b, sums, input_precision=PRECISION)
+
+
+@triton.jit
+def _add_rows(
+    real, imag, x, f, row_ok, j, k, width, table, KP: tl.constexpr,
+    FOLD: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Add x[row, j] f[j, k] to (real, imag); x points at column 0 of each row."""
+    cosine = tl.load(f + j[:, None] * KP + k[None, :])
+    sine = tl.load(f + table + j[:, None] * KP + k[None, :])
+    if FOLD:
+        near = tl.load(x + j[None, :], row_ok & (2 * j <= width)[None, :], 0.0)
+        paired = (j > 0) & (2 * j < width)
+        far = tl.load(x + (width - j)[None, :], row_ok & paired[None, :], 0.0)
+        even = (near.to(tl.float32) + far.to(tl.float32)).to(cosine.dtype)
+        odd = (near.to(tl.float32) - far.to(tl.float32)).to(cosine.dtype)
+    else:
+        even = tl.load(x + j[None, :], row_ok & (j < width)[None, :], 0.0)
+        odd = even
+    real = _dot(even, cosine, real, PRECISION)
+    imag = _dot(odd, sine, imag, PRECISION)
+    return real, imag
+
+
+@triton.jit
+def _add_points(
+    real, imag, even, odd, f, k, j, points, table, FOLD: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Add even f_cos to ``real``, and odd f_sin to ``imag`` or, unfolded, ``real``."""
+    at = f + k[:, None] * points + j[None, :]
+    cosine = tl.load(at)
+    sine = tl.load(at + table)
+    real = _dot(even.to(cosine.dtype), cosine, real, PRECISION)
+    if FOLD:
+        imag = _dot(odd.to(sine.dtype), sine, imag, PRECISION)
+    else:
+        real = _dot(odd.to(sine.dtype), sine, real, PRECISION)
+    return real, imag
+
+
+@triton.jit
+def _store_points(real, imag, y, row_ok, j, width, FOLD: tl.constexpr):
+    """Store y[row, j], and where folded its mirror image y[row, width - j]."""
+    if FOLD:
+        near = (real + imag).to(y.dtype.element_ty)
+        tl.store(y + j[None, :], near, row_ok & (2 * j <= width)[None, :])
+        paired = (j > 0) & (2 * j < width)
+        far = (real - imag).to(y.dtype.element_ty)
+        tl.store(y + (width - j)[None, :], far, row_ok & paired[None, :])
+    else:
+        value = real.to(y.dtype.element_ty)
+        tl.store(y + j[None, :], value, row_ok & (j < width)[None, :])
+
+
+@triton.jit
+def _store_signed(
+    out, cc, cs, sc, ss, m, column, column_ok, count, step, plane
+):  # fmt: skip
+    """Store the modes +m and -m of an axis with ``count`` modes."""
+    positive = (count + 1) // 2
+    at = out + m[:, None] * step + column[None, :]
+    ok = (m < positive)[:, None] & column_ok[None, :]
+    tl.store(at, cc + ss, ok)
+    tl.store(at + plane, cs - sc, ok)
+    at = out + (positive + m - 1)[:, None] * step + column[None, :]
+    ok = ((m > 0) & (m <= count // 2))[:, None] & column_ok[None, :]
+    tl.store(at, cc - ss, ok)
+    tl.store(at + plane, cs + sc, ok)
+
+
+@triton.jit
+def _load_signed(u, m, column, column_ok, count, step, plane):
+    """Load the modes ±m as the factors of cos (re, im) and of sin (re, im)."""
+    positive = (count + 1) // 2
+    at = u + m[:, None] * step + column[None, :]
+    ok = (m < positive)[:, None] & column_ok[None, :]
+    plus_re = tl.load(at, ok, 0.0)
+    plus_im = tl.load(at + plane, ok, 0.0)
+    at = u + (positive + m - 1)[:, None] * step + column[None, :]
+    ok = ((m > 0) & (m <= count // 2))[:, None] & column_ok[None, :]
+    minus_re = tl.load(at, ok, 0.0)
+    minus_im = tl.load(at + plane, ok, 0.0)
+    return (
+        plus_re + minus_re,
+        plus_im + minus_im,
+        minus_im - plus_im,
+        plus_re - minus_re,
+    )
+
+
+@triton.jit
+def analyse_rows(
+    x, f, out, rows, width, points, modes, step_row, step_mode, plane, step_part,
+    BR: tl.constexpr, BJ: tl.constexpr, KP: tl.constexpr, FOLD: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Transform the last axis of x (rows, width).
+
+    Grid: blocks of BR rows, blocks of KP modes, parts of the axis. Each part stores its
+    own partial sums.
+    """
+    row = tl.program_id(0).to(tl.int64) * BR + tl.arange(0, BR)
+    k = tl.arange(0, KP)
+    block = tl.program_id(1)
+    part = tl.program_id(2)
+    row_ok = (row < rows)[:, None]
+    x += row[:, None] * width
+    f += block * (2 * points * KP)
+    share = tl.cdiv(points // BJ, tl.num_programs(2)) * BJ
+    real = tl.zeros((BR, KP), tl.float32)
+    imag = tl.zeros((BR, KP), tl.float32)
+    for start in range(part * share, tl.minimum((part + 1) * share, points), BJ):
+        j = start + tl.arange(0, BJ)
+        real, imag = _add_rows(
+            real, imag, x, f, row_ok, j, k, width, points * KP, KP, FOLD, PRECISION
+        )
+    mode = block * KP + k
+    out += part * step_part + row[:, None] * step_row + mode[None, :] * step_mode
+    ok = row_ok & (mode < modes)[None, :]
+    tl.store(out, real, ok)
+    tl.store(out + plane, imag, ok)
+
+
+@triton.jit
+def analyse_planes(
+    x, f, g, out, height, width, lines, points, count, modes,
+    step_image, step_row, step_mode, plane, step_part,
+    BH: tl.constexpr, BJ: tl.constexpr, KP: tl.constexpr, MP: tl.constexpr,
+    FOLD: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Transform the last two axes of x (images, height, width), reading x once.
+
+    Grid: images, parts of the height.
+    """
+    image = tl.program_id(0).to(tl.int64)
+    part = tl.program_id(1)
+    k = tl.arange(0, KP)
+    m = tl.arange(0, MP)
+    x += image * height * width
+    share = tl.cdiv(lines // BH, tl.num_programs(1)) * BH
+    cc = tl.zeros((MP, KP), tl.float32)
+    cs = tl.zeros((MP, KP), tl.float32)
+    sc = tl.zeros((MP, KP), tl.float32)
+    ss = tl.zeros((MP, KP), tl.float32)
+    for start in range(part * share, tl.minimum((part + 1) * share, lines), BH):
+        h = start + tl.arange(0, BH)
+        row_ok = (h < height)[:, None]
+        rows = x + h[:, None] * width
+        real = tl.zeros((BH, KP), tl.float32)
+        imag = tl.zeros((BH, KP), tl.float32)
+        for column in range(0, points, BJ):
+            j = column + tl.arange(0, BJ)
+            real, imag = _add_rows(
+                real, imag, rows, f, row_ok, j, k, width, points * KP, KP, FOLD,
+                PRECISION,
+            )  # fmt: skip
+        at = g + m[:, None] * lines + h[None, :]
+        cosine = tl.load(at)
+        sine = tl.load(at + MP * lines)
+        cc = tl.dot(cosine, real, cc, input_precision=PRECISION)
+        cs = tl.dot(cosine, imag, cs, input_precision=PRECISION)
+        sc = tl.dot(sine, real, sc, input_precision=PRECISION)
+        ss = tl.dot(sine, imag, ss, input_precision=PRECISION)
+    out += image * step_image + part * step_part
+    _store_signed(
+        out, cc, cs, sc, ss, m, k * step_mode, k < modes, count, step_row, plane
+    )
+
+
+@triton.jit
+def analyse_axis(
+    t, g, out, length, points, inner, count,
+    t_plane, step_outer, step_row, step_inner, plane,
+    BN: tl.constexpr, BI: tl.constexpr, MP: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Transform the middle axis of complex t (2, outer, length, inner).
+
+    Grid: outer, blocks of BI columns, blocks of MP wavenumbers.
+    """
+    outer = tl.program_id(0).to(tl.int64)
+    column = tl.program_id(1) * BI + tl.arange(0, BI)
+    m = tl.program_id(2) * MP + tl.arange(0, MP)
+    column_ok = column < inner
+    t += outer * length * inner
+    table = tl.num_programs(2) * MP * points
+    cc = tl.zeros((MP, BI), tl.float32)
+    cs = tl.zeros((MP, BI), tl.float32)
+    sc = tl.zeros((MP, BI), tl.float32)
+    ss = tl.zeros((MP, BI), tl.float32)
+    for start in range(0, points, BN):
+        n = start + tl.arange(0, BN)
+        ok = (n < length)[:, None] & column_ok[None, :]
+        at = t + n[:, None] * inner + column[None, :]
+        real = tl.load(at, ok, 0.0)
+        imag = tl.load(at + t_plane, ok, 0.0)
+        at = g + m[:, None] * points + n[None, :]
+        cosine = tl.load(at)
+        sine = tl.load(at + table)
+        cc = tl.dot(cosine, real, cc, input_precision=PRECISION)
+        cs = tl.dot(cosine, imag, cs, input_precision=PRECISION)
+        sc = tl.dot(sine, real, sc, input_precision=PRECISION)
+        ss = tl.dot(sine, imag, ss, input_precision=PRECISION)
+    out += outer * step_outer
+    _store_signed(
+        out, cc, cs, sc, ss, m, column * step_inner, column_ok, count, step_row, plane
+    )
+
+
+@triton.jit
+def synthesise_rows(
+    u, f, y, rows, width, points, modes, step_row, step_mode, plane,
+    BR: tl.constexpr, BJ: tl.constexpr, KP: tl.constexpr, FOLD: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Fill y (rows, width) from the modes of its last axis.
+
+    Grid: blocks of BR rows, blocks of BJ columns.
+    """
+    row = tl.program_id(0).to(tl.int64) * BR + tl.arange(0, BR)
+    j = tl.program_id(1) * BJ + tl.arange(0, BJ)
+    row_ok = (row < rows)[:, None]
+    u += row[:, None] * step_row
+    table = tl.cdiv(modes, KP) * KP * points
+    real = tl.zeros((BR, BJ), tl.float32)
+    imag = tl.zeros((BR, BJ), tl.float32)
+    for start in range(0, modes, KP):
+        k = start + tl.arange(0, KP)
+        ok = row_ok & (k < modes)[None, :]
+        even = tl.load(u + k[None, :] * step_mode, ok, 0.0)
+        odd = tl.load(u + plane + k[None, :] * step_mode, ok, 0.0)
+        real, imag = _add_points(
+            real, imag, even, odd, f, k, j, points, table, FOLD, PRECISION
+        )
+    _store_points(real, imag, y + row[:, None] * width, row_ok, j, width, FOLD)
+
+
+@triton.jit
+def synthesise_planes(
+    u, f, g, y, height, width, lines, points, count, modes,
+    step_image, step_row, step_mode, plane,
+    BH: tl.constexpr, BJ: tl.constexpr, KP: tl.constexpr, MP: tl.constexpr,
+    FOLD: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Fill y (images, height, width) from the modes of its two axes.
+
+    Grid: images, blocks of BH rows.
+    """
+    image = tl.program_id(0).to(tl.int64)
+    h = tl.program_id(1) * BH + tl.arange(0, BH)
+    k = tl.arange(0, KP)
+    m = tl.arange(0, MP)
+    cos_re, cos_im, sin_re, sin_im = _load_signed(
+        u + image * step_image, m, k * step_mode, k < modes, count, step_row, plane
+    )
+    at = g + h[:, None] * MP + m[None, :]
+    cosine = tl.load(at)
+    sine = tl.load(at + lines * MP)
+    even = tl.dot(cosine, cos_re, input_precision=PRECISION)
+    even = tl.dot(sine, sin_re, even, input_precision=PRECISION)
+    odd = tl.dot(cosine, cos_im, input_precision=PRECISION)
+    odd = tl.dot(sine, sin_im, odd, input_precision=PRECISION)
+    row_ok = (h < height)[:, None]
+    y += image * height * width + h[:, None] * width
+    for column in range(0, points, BJ):
+        j = column + tl.arange(0, BJ)
+        real = tl.zeros((BH, BJ), tl.float32)
+        imag = tl.zeros((BH, BJ), tl.float32)
+        real, imag = _add_points(
+            real, imag, even, odd, f, k, j, points, KP * points, FOLD, PRECISION
+        )
+        _store_points(real, imag, y, row_ok, j, width, FOLD)
+
+
+@triton.jit
+def synthesise_axis(
+    u, g, t, length, points, inner, count, high,
+    step_outer, step_row, step_inner, plane, t_plane,
+    BN: tl.constexpr, BI: tl.constexpr, MP: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Fill complex t (2, outer, length, inner) from the modes of its middle axis.
+
+    Grid: outer, blocks of BN points, blocks of BI columns. The table is
+    (2, points, high).
+    """
+    outer = tl.program_id(0).to(tl.int64)
+    n = tl.program_id(1) * BN + tl.arange(0, BN)
+    column = tl.program_id(2) * BI + tl.arange(0, BI)
+    column_ok = column < inner
+    u += outer * step_outer
+    real = tl.zeros((BN, BI), tl.float32)
+    imag = tl.zeros((BN, BI), tl.float32)
+    for start in range(0, high, MP):
+        m = start + tl.arange(0, MP)
+        cos_re, cos_im, sin_re, sin_im = _load_signed(
+            u, m, column * step_inner, column_ok, count, step_row, plane
+        )
+        at = g + n[:, None] * high + m[None, :]
+        cosine = tl.load(at)
+        sine = tl.load(at + points * high)
+        real = tl.dot(cosine, cos_re, real, input_precision=PRECISION)
+        real = tl.dot(sine, sin_re, real, input_precision=PRECISION)
+        imag = tl.dot(cosine, cos_im, imag, input_precision=PRECISION)
+        imag = tl.dot(sine, sin_im, imag, input_precision=PRECISION)
+    at = t + outer * length * inner + n[:, None] * inner + column[None, :]
+    ok = (n < length)[:, None] & column_ok[None, :]
+    tl.store(at, real, ok)
+    tl.store(at + t_plane, imag, ok)
