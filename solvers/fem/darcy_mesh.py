@@ -93,7 +93,7 @@ class DarcyMesh:
         return lagrange_nodes(self.simplex_mesh(), self.degree)
 
     def coordinates(self) -> Mapping[str, Coordinate]:
-        """None: a mesh has no axes; see `mesh`."""
+        """None: a mesh has no axes; `mesh` says where nodes and cells are."""
         return {}
 
     def sample(self, rng: np.random.Generator) -> Fields:
