@@ -80,6 +80,7 @@ class Range(_Record):
     low: float | None = None
     high: float | None = None
     log: bool = False
+    integer: bool = False
     choices: tuple[Any, ...] = ()
 
     @model_validator(mode="after")

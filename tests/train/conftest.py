@@ -110,3 +110,42 @@ def make_data(tmp_path: Path) -> Callable[..., Path]:
         return write_file(tmp_path / name, header, {"forcing": a, "solution": u})
 
     return make
+
+
+@pytest.fixture
+def make_trajectories(tmp_path: Path) -> Callable[..., Path]:
+    """Travelling waves u(t + 1, x) = u(t, x - 2π/8), with a static field if asked."""
+
+    def make(static: bool = False, frames: int = 6, n: int = 16) -> Path:
+        count, rng = 40, np.random.default_rng(0)
+        x = np.arange(n) * 2 * np.pi / n
+        k = np.arange(1, 4)[:, None, None]
+        phase = x - np.arange(frames)[:, None] * np.pi / 4
+        c, s = rng.normal(size=(2, count, 3))
+        waves = np.tensordot(c, np.cos(k * phase), 1)
+        waves += np.tensordot(s, np.sin(k * phase), 1)
+        u = (5 + 10 * waves).astype(np.float32)
+        variables = [
+            VariableSpec("initial_wave", "input", ("x",), (n,)),
+            VariableSpec("wave", "output", ("time", "x"), (frames, n)),
+        ]
+        fields = {"initial_wave": u[:, 0], "wave": u}
+        if static:
+            variables.append(VariableSpec("speed", "input", ("x",), (n,)))
+            fields["speed"] = rng.normal(size=(count, n)).astype(np.float32)
+        header = Header(
+            case={
+                **CASE,
+                "geometry": {"kind": "grid", "extent": {"x": [0, 2 * np.pi]}},
+                "boundary": {s: {"kind": "periodic"} for s in ("left", "right")},
+                "inputs": [{"name": "initial_wave", "dims": ["x"], "units": "1"}],
+                "outputs": [{"name": "wave", "dims": ["time", "x"], "units": "1"}],
+                "recipes": {},
+            },
+            variables=tuple(variables),
+            coordinates={"x": Axis(x), "time": Axis(np.arange(frames) * 1.0)},
+            splits=splits(28, 6, 6),
+        )
+        return write_file(tmp_path / "waves.h5", header, fields)
+
+    return make

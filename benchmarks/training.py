@@ -1,0 +1,212 @@
+"""A training step of opkit against neuraloperator's own Trainer.
+
+    python -m benchmarks.training [--rounds 5] [--points 64 85]
+
+The same FNO with the same weights (AdamW, relative L2 loss in physical units, batches
+of 16, Gaussian normalisation of inputs and outputs) trains on the same random data in
+both; epochs of the two are interleaved in one process and medians compared. The third
+row runs opkit's model, loss and optimiser in a bare loop: what the training loop costs
+on top is its overhead. Accuracy: the losses of the first epoch, which agree to rounding
+at even sizes; at odd sizes neuraloperator 2.0.0 places modes differently (see
+tests/operators/test_fno.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import lightning_fabric
+import neuralop
+import torch
+from neuralop.data.transforms.data_processors import DefaultDataProcessor
+from neuralop.data.transforms.normalizers import UnitGaussianNormalizer
+from neuralop.losses import LpLoss
+from neuralop.training import Trainer
+from torch.utils.data import DataLoader, Dataset
+
+from opkit import losses
+from opkit.normalise import Moments, PhysicalModel
+from opkit.operators.interface import DataShape
+from opkit.operators.spectral_conv import neuralop_state_dict
+from opkit.recipe import Recipe
+from opkit.rundir import RunDirectory
+from opkit.train.batches import Memory
+from opkit.train.guards import LossGuard
+from opkit.train.loop import Loop, build_optimiser
+from opkit.train.problem import Problem, build_model
+
+BATCH, STEPS, WIDTH, MODES, LAYERS = 16, 4, 32, 24, 4
+RATE, DECAY = 1e-4, 1e-4
+
+
+class Pairs(Dataset[dict[str, torch.Tensor]]):
+    """The data as neuraloperator's Trainer wants them."""
+
+    def __init__(self, x: torch.Tensor, y: torch.Tensor) -> None:
+        self.x, self.y = x, y
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return {"x": self.x[index], "y": self.y[index]}
+
+
+def make_problem(points: int) -> Problem:
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(2, BATCH * STEPS, 1, points, points, generator=generator)
+    recipe = Recipe.model_validate(
+        {
+            "operator": "fno",
+            "model": {
+                "n_modes": [MODES, MODES],
+                "hidden_channels": WIDTH,
+                "n_layers": LAYERS,
+            },
+            "training": {
+                "batch_size": BATCH,
+                "learning_rate": RATE,
+                "weight_decay": DECAY,
+                "schedule": "constant",
+            },
+        }
+    )
+    samples = Memory({"inputs": x, "outputs": y})
+    return Problem(
+        recipe=recipe,
+        shape=DataShape(1, 1, (points, points), (True, True), (1.0, 1.0)),
+        axes=("y", "x"),
+        inputs=(),
+        outputs=(),
+        static=0,
+        train=samples,
+        validation=samples,
+        validation_source="train",
+        case={},
+        data=Path(),
+        data_hash="",
+    )
+
+
+def make_model(problem: Problem) -> PhysicalModel:
+    from opkit.bundle import Channels
+
+    one = (Channels(name="a", units="1", channels=1),)
+    described = Problem(**{**problem.__dict__, "inputs": one, "outputs": one})
+    model = build_model(described, 0)
+    samples = problem.train
+    assert isinstance(samples, Memory)
+    for normaliser, role in ((model.inputs, "inputs"), (model.outputs, "outputs")):
+        moments = Moments()
+        moments.add(samples.fields[role])
+        normaliser.fit(moments)
+    return model
+
+
+def opkit_epoch(problem: Problem, folder: Path) -> Callable[[], float]:
+    fabric = lightning_fabric.Fabric(accelerator="cpu", devices=1)
+    loop = Loop(fabric, problem, make_model(problem), RunDirectory(folder), seed=0)
+    return lambda: loop._train(1, LossGuard())
+
+
+def bare_epoch(problem: Problem) -> Callable[[], float]:
+    model = make_model(problem)
+    optimiser = build_optimiser(model, problem.recipe.training)
+    samples = problem.train
+    assert isinstance(samples, Memory)
+    x, y = samples.fields["inputs"], samples.fields["outputs"]
+
+    def epoch() -> float:
+        total = 0.0
+        for a, u in zip(x.split(BATCH), y.split(BATCH), strict=True):
+            loss = losses.relative_l2(model(a), u).mean()
+            loss.backward()
+            optimiser.step()
+            optimiser.zero_grad()
+            total += loss.item()
+        return total / STEPS
+
+    return epoch
+
+
+def neuralop_epoch(problem: Problem) -> Callable[[], float]:
+    samples = problem.train
+    assert isinstance(samples, Memory)
+    x, y = samples.fields["inputs"], samples.fields["outputs"]
+    # opkit's coordinates are i / n and so are those of this embedding
+    model = neuralop.models.FNO(
+        n_modes=(MODES, MODES),
+        in_channels=1,
+        out_channels=1,
+        hidden_channels=WIDTH,
+        n_layers=LAYERS,
+    )
+    ours = make_model(problem).operator
+    model.load_state_dict(neuralop_state_dict(ours), strict=False)
+    normalisers = []
+    for field in (x, y):
+        normaliser = UnitGaussianNormalizer(dim=[0, 2, 3])
+        normaliser.fit(field)
+        normalisers.append(normaliser)
+    trainer = Trainer(
+        model=model, n_epochs=1, data_processor=DefaultDataProcessor(*normalisers)
+    )
+    trainer.optimizer = torch.optim.AdamW(model.parameters(), RATE, weight_decay=DECAY)
+    trainer.scheduler = torch.optim.lr_scheduler.ConstantLR(trainer.optimizer, factor=1)
+    trainer.regularizer = None
+    loader = DataLoader(Pairs(x, y), batch_size=BATCH, shuffle=False)
+    loss = LpLoss(d=2, p=2, reduction="sum")
+    return lambda: float(trainer.train_one_epoch(0, loader, loss)[1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--points", type=int, nargs="+", default=[64, 85])
+    arguments = parser.parse_args()
+    warnings.filterwarnings("ignore", message=".*unexpected keyword.*")
+    print(
+        f"{platform.machine()}, {torch.get_num_threads()} threads, load "
+        f"{os.getloadavg()[0]:.1f}, torch {torch.__version__}, FNO width {WIDTH}, "
+        f"modes {MODES}, {LAYERS} layers, batch {BATCH}, medians of {arguments.rounds} "
+        f"epochs of {STEPS} steps"
+    )
+    for points in arguments.points:
+        problem = make_problem(points)
+        with tempfile.TemporaryDirectory() as folder:
+            epochs = {
+                "opkit": opkit_epoch(problem, Path(folder)),
+                "neuraloperator": neuralop_epoch(problem),
+                "bare loop": bare_epoch(problem),
+            }
+            first = {name: epoch() for name, epoch in epochs.items()}  # also warms up
+            seconds: dict[str, list[float]] = {name: [] for name in epochs}
+            for _ in range(arguments.rounds):
+                for name, epoch in epochs.items():
+                    begin = time.perf_counter()
+                    epoch()
+                    seconds[name].append(time.perf_counter() - begin)
+        median = {k: statistics.median(v) / STEPS for k, v in seconds.items()}
+        for name, value in median.items():
+            print(
+                f"{points:4d} x {points:<4d} {name:15s} {value * 1e3:8.1f} ms a step, "
+                f"first loss {first[name]:.6f}"
+            )
+        overhead = 1 - median["bare loop"] / median["opkit"]
+        print(
+            f"{points:4d} x {points:<4d} neuraloperator / opkit "
+            f"{median['neuraloperator'] / median['opkit']:.2f}x, overhead of the loop "
+            f"{overhead:.1%}"
+        )
+
+
+if __name__ == "__main__":
+    main()
