@@ -33,6 +33,7 @@ class Problems:
         weights: (batch, point), 1 at points in the domain, 0 in holes.
         source: (batch, point), f at the points.
         solution: jets (5, batch, point) of u at the points; 0 where not labelled.
+        solution_grid: (batch, y, x), u on the grid; 0 where not labelled.
         labelled: (batch,), whether the solution is known.
         boundary_points: (batch, side point, 2).
         normals: (batch, side point, 2), unit and outward.
@@ -49,6 +50,7 @@ class Problems:
     weights: Tensor
     source: Tensor
     solution: Tensor
+    solution_grid: Tensor
     labelled: Tensor
     boundary_points: Tensor
     normals: Tensor

@@ -10,4 +10,6 @@ SOLVERS: dict[str, str] = {
     "navier-stokes": "opkit.solvers.navier_stokes:NavierStokes",
     "quasi-geostrophic": "opkit.solvers.quasi_geostrophic:QuasiGeostrophic",
     "burgers": "opkit.solvers.burgers:Burgers",
+    "linear-pde": "opkit.solvers.linear_pde:LinearPDE",
+    "manufactured": "opkit.solvers.manufactured:Manufactured",
 }

@@ -14,6 +14,8 @@ from torch import Tensor
 
 VERTICES = 5
 _FAR = 1e6
+TOUCH = 1e-5  # points this close to a hole's boundary count as on it
+_EXACT = "donot_use_mm_for_euclid_dist"
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Geometry:
         present: (batch, piece), whether the piece exists.
         dirichlet: (batch, piece), whether u is given on it.
         neumann: (batch, piece), whether ∇u · n is given on it.
+        holes: number of places for holes.
     """
 
     start: Tensor
@@ -35,21 +38,27 @@ class Geometry:
     present: Tensor
     dirichlet: Tensor
     neumann: Tensor
+    holes: int
 
     @property
-    def holes(self) -> int:
-        """Number of places for holes."""
-        return (self.start.shape[1] - 4) // (VERTICES + 1)
+    def vertices(self) -> int:
+        """Number of segments of each place for a hole."""
+        return (self.start.shape[1] - 4) // self.holes - 1 if self.holes else 0
 
     def select(self, rows: Tensor | slice) -> Geometry:
         """Return the geometries of these rows."""
-        return Geometry(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+        chosen = {
+            f.name: getattr(self, f.name)[rows]
+            for f in fields(self)
+            if f.name != "holes"
+        }
+        return Geometry(**chosen, holes=self.holes)
 
     def hole_of_piece(self) -> Tensor:
         """Index of the hole each piece belongs to, -1 for the sides."""
         index = torch.arange(self.holes, device=self.start.device)
         sides = index.new_full((4,), -1)
-        return torch.cat([sides, index.repeat_interleave(VERTICES), index])
+        return torch.cat([sides, index.repeat_interleave(self.vertices), index])
 
     def depth(self, points: Tensor) -> Tensor:
         """How deep points lie in each hole: positive inside, 0 on its boundary.
@@ -60,7 +69,7 @@ class Geometry:
         Returns:
             (batch, point, hole), the distance to the nearest edge line or circle.
         """
-        split = 4 + self.holes * VERTICES
+        split = 4 + self.holes * self.vertices
         start, end = self.start[:, 4:split], self.end[:, 4:split]
         along = end - start
         length = along.norm(dim=-1).clamp_min(1e-12)
@@ -68,9 +77,9 @@ class Geometry:
         level = torch.einsum("bnk,bpk->bnp", points, normal)
         level = level - (start * normal).sum(-1)[:, None]
         level = level.masked_fill(~self.present[:, None, 4:split], _FAR)
-        level = level.unflatten(-1, (self.holes, VERTICES)).amin(-1)
+        level = level.unflatten(-1, (self.holes, self.vertices)).amin(-1)
         level = level.masked_fill(level >= _FAR, -_FAR)
-        apart = torch.cdist(points, self.start[:, split:])
+        apart = torch.cdist(points, self.start[:, split:], compute_mode=_EXACT)
         disk = self.radius[:, None, split:] - apart
         disk = disk.masked_fill(~self.present[:, None, split:], -_FAR)
         return torch.maximum(level, disk)
@@ -79,7 +88,7 @@ class Geometry:
         """Whether points (batch, point, 2) of the square are in no hole's interior."""
         if self.holes == 0:
             return points.new_ones(points.shape[:2], dtype=torch.bool)
-        return (self.depth(points) <= 1e-6).all(-1)
+        return (self.depth(points) <= TOUCH).all(-1)
 
     def nearest(
         self, points: Tensor, allowed: Tensor
@@ -94,7 +103,7 @@ class Geometry:
             distance (batch, point), foot (batch, point, 2), normal (batch, point, 2),
             and the number of the piece (batch, point).
         """
-        split = 4 + self.holes * VERTICES
+        split = 4 + self.holes * self.vertices
         start, along = self.start[:, :split], (self.end - self.start)[:, :split]
         squared = along.square().sum(-1).clamp_min(1e-12)
         # |x - s - t a|² without an array (batch, point, piece, 2).
@@ -105,7 +114,7 @@ class Geometry:
         dy = points[..., 1:] - start[:, None, :, 1] - t * along[:, None, :, 1]
         distance = dx.square().add_(dy.square()).sqrt_()
         if self.holes:
-            apart = torch.cdist(points, self.start[:, split:])
+            apart = torch.cdist(points, self.start[:, split:], compute_mode=_EXACT)
             circles = (apart - self.radius[:, None, split:]).abs()
             distance = torch.cat([distance, circles], -1)
         distance = distance.masked_fill(~(allowed & self.present)[:, None], _FAR)
@@ -165,8 +174,8 @@ class Geometry:
 
     def exposed(self, points: Tensor) -> Tensor:
         """Whether boundary points lie in the closed square and in no hole."""
-        shown: Tensor = points.abs().amax(-1) <= 1 + 1e-6
-        return shown & self.inside(points) if self.holes else shown
+        shown: Tensor = points.abs().amax(-1) <= 1 + TOUCH
+        return shown & self.inside(points)
 
 
 def _pick(value: Tensor, piece: Tensor) -> Tensor:
@@ -181,12 +190,12 @@ def _normal(along: Tensor) -> Tensor:
     return torch.stack([-along[..., 1], along[..., 0]], -1) / length
 
 
-def square(batch: int, holes: int, like: Tensor) -> Geometry:
+def square(batch: int, holes: int, like: Tensor, vertices: int = VERTICES) -> Geometry:
     """Geometry of the whole square with room for holes, and no conditions yet.
 
     Sides run clockwise, so that the outside lies to their left.
     """
-    pieces = 4 + holes * (VERTICES + 1)
+    pieces = 4 + holes * (vertices + 1)
     corners = torch.tensor(
         # left, right, bottom, top
         [
@@ -210,6 +219,7 @@ def square(batch: int, holes: int, like: Tensor) -> Geometry:
         present,
         torch.zeros_like(present),
         torch.zeros_like(present),
+        holes,
     )
 
 
@@ -218,7 +228,7 @@ def put_polygon(geometry: Geometry, row: int, hole: int, vertices: Tensor) -> No
     x, y = vertices[:, 0], vertices[:, 1]
     area = (x * y.roll(-1) - x.roll(-1) * y).sum()
     vertices = vertices if area > 0 else vertices.flip(0)
-    first = 4 + hole * VERTICES
+    first = 4 + hole * geometry.vertices
     here = slice(first, first + len(vertices))
     geometry.start[row, here] = vertices
     geometry.end[row, here] = vertices.roll(-1, 0)
@@ -227,7 +237,7 @@ def put_polygon(geometry: Geometry, row: int, hole: int, vertices: Tensor) -> No
 
 def put_disk(geometry: Geometry, row: int, hole: int, centre: Tensor, r: float) -> None:
     """Make hole number `hole` of a row a disk, in place."""
-    piece = 4 + geometry.holes * VERTICES + hole
+    piece = 4 + geometry.holes * geometry.vertices + hole
     geometry.start[row, piece] = geometry.end[row, piece] = centre
     geometry.radius[row, piece] = r
     geometry.present[row, piece] = True

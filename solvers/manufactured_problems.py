@@ -5,15 +5,13 @@ Everything is drawn from one `torch.Generator` and computed on its device.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from opkit import jets
 from opkit.errors import NonFiniteError
 from opkit.problems import Problems
+from opkit.solvers.manufactured_distribution import ManufacturedDistribution
 from opkit.solvers.manufactured_expressions import Programs, draw_programs
 from opkit.solvers.manufactured_geometry import VERTICES, Geometry
 from opkit.solvers.manufactured_holes import draw_holes
@@ -25,46 +23,6 @@ from opkit.solvers.manufactured_random import Draw
 from opkit.solvers.manufactured_raster import Functions, assemble, pixels
 
 LARGEST_U, SMALLEST_SPREAD, LARGEST_JET, LARGEST_FLUX = 10.0, 0.1, 1e4, 100.0
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class ManufacturedDistribution(BaseModel):
-    """Law of the random problems.
-
-    Args:
-        elliptic, parabolic, hyperbolic: relative frequency of each class.
-        min_steps, max_steps: length of the manufactured solution's program.
-        frequency: largest |a| and |b| in ψ(a x + b y + c).
-        max_holes: holes of an elliptic problem are 0 to this many, uniformly.
-        lower_order: probability of each term the class does not need.
-        neumann: probability that a side carries ∇u · n and not u.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    kind: Literal["manufactured"] = "manufactured"
-    elliptic: float = Field(default=1.0, ge=0)
-    parabolic: float = Field(default=1.0, ge=0)
-    hyperbolic: float = Field(default=1.0, ge=0)
-    min_steps: int = Field(default=6, ge=1, le=32)
-    max_steps: int = Field(default=10, ge=1, le=32)
-    frequency: float = Field(default=10.0, gt=0, le=100)
-    max_holes: int = Field(default=3, ge=0, le=8)
-    lower_order: Share = 0.3
-    neumann: Share = 0.25
-
-    @model_validator(mode="after")
-    def _some_class_and_some_steps(self) -> ManufacturedDistribution:
-        if not sum(self.shares) > 0:
-            raise ValueError("every class has frequency 0: give one a positive one")
-        if self.min_steps > self.max_steps:
-            raise ValueError("min_steps is above max_steps: exchange them")
-        return self
-
-    @property
-    def shares(self) -> tuple[float, float, float]:
-        """Relative frequencies in the order of `CLASSES`."""
-        return self.elliptic, self.parabolic, self.hyperbolic
 
 
 def draw_problems(

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from opkit.jets import apply_operator
 from opkit.problems import Problems
-from opkit.solvers.manufactured_geometry import Geometry
+from opkit.solvers.manufactured_geometry import TOUCH, Geometry
 
 BAND = 0.0223
 
@@ -61,7 +62,7 @@ def boundary_grids(
     inside = near.new_ones(batch, count)
     if geometry.holes:
         depth = geometry.depth(spread)
-        inside = (depth <= 1e-6).all(-1)
+        inside = (depth <= TOUCH).all(-1)
         near = near | (depth.abs() < width).any(-1)
     index, valid = _pack(near)
     grids = points.new_zeros(batch, 4, count + 1)
@@ -90,6 +91,16 @@ def _pack(near: Tensor) -> tuple[Tensor, Tensor]:
     return index, index < count
 
 
+def _fields(
+    coefficients: Tensor, functions: Functions, points: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Jets of the solution, 0 where it is not known, and the source."""
+    if functions.solution is None:
+        return points.new_zeros(5, *points.shape[:2]), functions.source(points)
+    jet = functions.solution(points)
+    return jet, apply_operator(coefficients, jet)
+
+
 def assemble(
     coefficients: Tensor,
     geometry: Geometry,
@@ -111,7 +122,8 @@ def assemble(
     like = geometry.start
     grids, inside = boundary_grids(geometry, functions, resolution)
     spread = pixels(resolution, like).expand(len(like), -1, 2)
-    source = functions.source(spread).reshape(len(like), 1, *resolution)
+    u, source = _fields(coefficients, functions, spread)
+    source = source.reshape(len(like), 1, *resolution)
     points = 2 * torch.rand(
         len(like),
         counts[0],
@@ -121,12 +133,7 @@ def assemble(
         dtype=like.dtype,
     )
     points = points - 1
-    known = functions.solution is not None
-    solution = (
-        functions.solution(points)
-        if functions.solution is not None
-        else like.new_zeros(5, len(like), counts[0])
-    )
+    solution, source_at = _fields(coefficients, functions, points)
     sides, normals, piece, on_u, on_flux = geometry.sample(counts[1], generator)
     g, h = functions.boundary(sides, normals, piece)
     return Problems(
@@ -135,9 +142,12 @@ def assemble(
         inside=inside,
         points=points,
         weights=geometry.inside(points).to(like.dtype),
-        source=functions.source(points),
+        source=source_at,
         solution=solution,
-        labelled=torch.full((len(like),), known, device=like.device),
+        solution_grid=u[0].reshape(len(like), *resolution),
+        labelled=torch.full(
+            (len(like),), functions.solution is not None, device=like.device
+        ),
         boundary_points=sides,
         normals=normals,
         dirichlet=on_u.to(like.dtype),

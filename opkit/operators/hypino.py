@@ -1,8 +1,9 @@
 """HyPINO: a network that reads a linear PDE and writes the network that solves it.
 
 A Swin encoder reads the five grids of `opkit.problems.Problems` and is conditioned on
-the coefficients; learned queries gather one token for every tensor of the target network;
-one small head a tensor emits it. Bischof et al., NeurIPS 2025, arXiv:2509.05117.
+the coefficients; learned queries gather one token for every tensor of the target
+network; one small head a tensor emits it. Bischof et al., NeurIPS 2025,
+arXiv:2509.05117.
 
 Two departures from the published model: heads start at the scale of Glorot's rule, so
 that untrained solutions are of order 1; and `magnitude_invariant` adds the
@@ -108,7 +109,7 @@ PRESETS: dict[Literal["tiny", "base", "published"], HyPINOOptions] = {
 
 
 class AttentionPooling(nn.Module):
-    """One token for each learned query, by multi-head attention over a stage's tokens."""
+    """One token for each learned query, by attention over a stage's tokens."""
 
     def __init__(self, channels: int, heads: int, queries: int) -> None:
         super().__init__()
@@ -163,12 +164,12 @@ class HyPINO(nn.Module):
                     nn.init.normal_(start, std=(2 / sum(shape)) ** 0.5)
                 self.base.append(nn.Parameter(start))
                 with torch.no_grad():
-                    head[-1].weight.mul_(0.1)
-                    head[-1].bias.mul_(0.1)
+                    for parameter in list(head.parameters())[-2:]:
+                        parameter.mul_(0.1)
         self.spares = _published_spares() if options.published_spares else None
 
-    def forward(self, coefficients: Tensor, grids: Tensor) -> Target:
-        """Write one target network a problem.
+    def forward(self, coefficients: Tensor, grids: Tensor) -> list[Tensor]:
+        """Write the tensors of one target network a problem, as `Target.tensors`.
 
         Args:
             coefficients: (batch, 5).
@@ -193,12 +194,11 @@ class HyPINO(nn.Module):
             if k < len(self.shape.weights):
                 tensor = tensor.unflatten(1, self.shape.weights[k])
             made.append(tensor + self.base[k] if len(self.base) else tensor)
-        return Target.from_tensors(made)
+        return made
 
     def solve(self, problems: Problems) -> Target:
         """Write the networks of a batch of problems."""
-        target: Target = self(problems.coefficients, problems.grids)
-        return target
+        return Target.from_tensors(self(problems.coefficients, problems.grids))
 
 
 def _head(

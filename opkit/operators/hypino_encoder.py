@@ -1,4 +1,4 @@
-"""The reading half of HyPINO: a PDE's grids and coefficients to tokens of every scale."""
+"""The reading half of HyPINO: grids and coefficients of a PDE to tokens."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ class FourierFeatures(nn.Module):
         """Map (batch, channel, *space) to (batch, out_channel, *space)."""
         waves = 2 * torch.pi * self.frequencies
         waves = waves.reshape(*waves.shape, *(1,) * (x.ndim - 2))
-        phase = (x.unsqueeze(2) * waves).flatten(1, 2)
+        phase: Tensor = (x.unsqueeze(2) * waves).flatten(1, 2)
         parts = [phase.sin(), phase.cos()]
-        return torch.cat([*parts, x] if self.keep else parts, 1)
+        joined: Tensor = torch.cat([*parts, x] if self.keep else parts, 1)
+        return joined
 
 
 class FiLM(nn.Module):

@@ -35,8 +35,8 @@ def hypino_loss(model: HyPINO, problems: Problems) -> dict[str, Tensor]:
 def target_loss(target: Target, problems: Problems) -> dict[str, Tensor]:
     """Terms of the loss of given target networks, and their weighted sum ``loss``.
 
-    Huber's δ is 1. Interior terms are means over points of the domain, the last two over
-    all boundary points; label terms are means over labelled problems.
+    Huber's δ is 1. Interior terms are means over points of the domain, the last two
+    over all boundary points; label terms are means over labelled problems.
     """
     count = problems.points.shape[1]
     points = torch.cat([problems.points, problems.boundary_points], 1)

@@ -1,7 +1,7 @@
 """Swin stages on channel-last grids: attention in shifted windows, then a merge by 2.
 
-Liu et al., Swin Transformer, ICCV 2021, arXiv:2103.14030. Windows never exceed the grid;
-where one window covers the grid it is not shifted.
+Liu et al., Swin Transformer, ICCV 2021, arXiv:2103.14030. Windows never exceed the
+grid; where one window covers the grid it is not shifted.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class SwinStage(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (batch, y, x, channel) to half the size and twice the channels, or keep."""
+        """Map (batch, y, x, channel); a merge halves y and x and doubles channels."""
         if self.merge is not None:
             corners = [x[:, i::2, j::2] for j in range(2) for i in range(2)]
             x = self.merge(torch.cat(corners, -1))
@@ -148,15 +148,16 @@ class SwinStage(nn.Module):
 
 def split_windows(x: Tensor, window: int) -> Tensor:
     """Cut (batch, y, x, channel) into tokens (batch · windows, window², channel)."""
-    x = x.unflatten(2, (-1, window)).unflatten(1, (-1, window))
-    return x.permute(0, 1, 3, 2, 4, 5).flatten(3, 4).flatten(0, 2)
+    batch, rows, columns, channels = x.shape
+    x = x.reshape(batch, rows // window, window, columns // window, window, channels)
+    return x.transpose(2, 3).reshape(-1, window * window, channels)
 
 
 def join_windows(tokens: Tensor, window: int, size: int) -> Tensor:
     """Inverse of `split_windows` for a grid of size x size."""
-    count = size // window
-    x = tokens.unflatten(1, (window, window)).unflatten(0, (-1, count, count))
-    return x.permute(0, 1, 3, 2, 4, 5).flatten(3, 4).flatten(1, 2)
+    count, channels = size // window, tokens.shape[-1]
+    x = tokens.reshape(-1, count, count, window, window, channels)
+    return x.transpose(2, 3).reshape(-1, size, size, channels)
 
 
 def shift_mask(size: int, window: int, shift: int) -> Tensor:

@@ -1,12 +1,12 @@
 """The small network whose weights HyPINO writes: u(x, y) with exact derivatives.
 
-    F = [sin 2π s_k x, cos 2π s_k x, x],  s_k = 0.1 · 2^k, k = 0 … 4, of both coordinates
+    F = [sin 2π s_k x, cos 2π s_k x, x],  s_k = 0.1 · 2^k, k = 0 … 4, of x and of y
     U = tanh(F W_u + b_u),  V = tanh(F W_v + b_v),  z = tanh(F W_0 + b_0)
     repeated:  z ← tanh((U z + V (1 - z)) W_i + b_i)
     u = z W + b
 
-Jets (`opkit.jets`) are carried through the layers in closed form, so a loss made of u_xx
-needs one backward pass and nothing is differentiated twice.
+Jets (`opkit.jets`) are carried through the layers in closed form, so a loss made of
+u_xx needs one backward pass and nothing is differentiated twice.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Target:
         return self._affine(z, len(self.weights) - 1)[..., 0]
 
     def value(self, points: Tensor) -> Tensor:
-        """U (batch, point) at points (batch, point, 2): the jet's first entry, cheaper."""
+        """Values (batch, point) at points (batch, point, 2), without derivatives."""
         phase = _phases(points)
         features = torch.cat([phase.sin(), phase.cos(), points], -1)
         first = [

@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from opkit import jets
 from opkit.errors import NonFiniteError, OpkitInputError
+from opkit.solvers.manufactured_distribution import ManufacturedDistribution
 from opkit.solvers.manufactured_geometry import put_disk, put_polygon, square
 from opkit.solvers.manufactured_holes import draw_holes
 from opkit.solvers.manufactured_operators import (
@@ -15,10 +16,7 @@ from opkit.solvers.manufactured_operators import (
     draw_conditions,
     draw_operators,
 )
-from opkit.solvers.manufactured_problems import (
-    ManufacturedDistribution,
-    draw_problems,
-)
+from opkit.solvers.manufactured_problems import draw_problems
 from opkit.solvers.manufactured_random import Draw
 
 DOUBLE = torch.float64
