@@ -73,6 +73,11 @@ def test_parts_of_the_notched_triangle() -> None:
     outer = lengths[mesh.parts == mesh.names.index("outer")].sum()
     assert notch == pytest.approx(0.4 + 0.4 + 0.02)
     assert outer == pytest.approx(3 - 0.02)
+    # Subdomains meet along y = 0.4: no cell reaches across it.
+    height = mesh.points[mesh.cells][..., 1]
+    above = mesh.subdomains == 2
+    assert height[above].min() == pytest.approx(0.4)
+    assert height[~above].max() == pytest.approx(0.4)
 
 
 def test_quadratic_nodes_are_edge_midpoints() -> None:
