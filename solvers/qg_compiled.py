@@ -88,7 +88,7 @@ class CompiledRun:
             adams_bashforth(self._passes, 1, _ab(dt, done))
         self._taken += count
         # 5/12 dt (N - 2 N' + N''), of this slope and of what is due from past ones
-        weights = (5 * dt / 12, 1.0, 1.2, 0.0)
+        weights = (5 * dt / 12, 1.0, 1.2, 0)
         return np.array([column_pass(self._passes, MEASURE, _ab(dt, 2), weights)])
 
     def runge_kutta(self, dt: float, count: int, log_decay: Array) -> Array:

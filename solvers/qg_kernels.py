@@ -11,9 +11,9 @@ Fields are (ny, nx + spare) complex; column nx stands for -0, and the spare colu
 strides off powers of two. Columns of negative k are transformed with the opposite sign,
 which stores them by -l. Coefficients are kept in tiles of 16 modes of equal k: each
 tile holds, one after the other, the real and imaginary parts of both layers of three
-arrays (the first is the current state), then α, g, k, l and weights of the step. Modes with k = l = 0 written there stay
-as they are and move nothing: so are dealiased modes, and Nyquist modes where the
-derivative of a real field has none.
+arrays (the first is the current state), then α, g, k, l and weights of the step. Modes
+with k = l = 0 written there stay as they are and move nothing: so do dropped modes, and
+Nyquist modes along the axis where a real field has no derivative.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _W = 16 * LANES  # Adams-Bashforth: the filter. ETDRK4: e^{z/2}, then three of `
 _I1, _R2, _I2 = LANES, 2 * LANES, 3 * LANES
 _FAST = {"contract", "nsz"}
 _NONE = (0.0, 0.0, 0.0)
-_ETD_DEFECT = (-0.6, 0.0, 0.6, 1.0)  # 3/5 dt b₄(z) (k₄ - N(u¹))
+_ETD_DEFECT = (-0.6, 0.0, 0.6, 3)  # 3/5 dt b₄(z) (k₄ - N(u¹))
 
 PRIME, ADAMS_BASHFORTH, STAGE_1, STAGE_2, STAGE_3, STAGE_4, MEASURE = range(7)
 
@@ -143,13 +143,13 @@ def _update(t: Any, s: Any, kind: int, steps: Any) -> None:
 @njit(cache=True, nogil=True, fastmath=_FAST | {"reassoc"})  # type: ignore[untyped-decorator]
 def _squares(t: Any, s: Any, weights: Any) -> tuple[float, float]:
     """Sums over a tile of |defect|² and |q̂|²; see `column_pass`."""
-    of_slope, of_first, of_second, by_last = weights
+    of_slope, of_first, of_second, stream = weights
     defect, size = 0.0, 0.0
     for i in range(0, 4 * LANES, LANES):
         for n in range(LANES):
             d = of_slope * s[i + n] + of_first * t[_FIRST + i + n]
             d += of_second * t[_SECOND + i + n]
-            d *= 1 - by_last + by_last * t[_W + 3 * LANES + n]
+            d *= t[_W + stream * LANES + n]
             defect += d * d
             size += t[i + n] * t[i + n]
     return defect, size
@@ -208,7 +208,7 @@ def column_pass(p: Passes, kind: int, steps: Any, weights: Any) -> float:
         steps: for ``ADAMS_BASHFORTH``, weights of this slope in its own step and the
             next two.
         weights: of the slope and the two stored arrays in the defect, an estimate of
-            the local error; and 1 where its modes weigh as k₄ does in ETDRK4, else 0.
+            the local error, and which weight of the step its modes are multiplied by.
 
     Returns:
         |defect| / |q̂| before the update, for ``STAGE_1`` and ``MEASURE``.

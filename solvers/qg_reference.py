@@ -122,7 +122,7 @@ class ArrayRun:
             self.q_hat = factor * self._multistep(self.q_hat)
         now, last = self.tendency(self.q_hat), self._slopes[-1]
         before = self._slopes[0] if len(self._slopes) > 1 else 0.0
-        return self._relative(5 * dt / 12 * (now - 2 * last + before))
+        return self._relative(5 * dt / 12 * factor * (now - 2 * last + before))
 
     def runge_kutta(
         self, dt: float, count: int, log_decay: NDArray[np.float64]
