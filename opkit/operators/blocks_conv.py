@@ -100,15 +100,38 @@ def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.GELU) -> nn.Seque
     return nn.Sequential(*layers[:-1])
 
 
-def normalisation(kind: str, channels: int, dimension: int) -> nn.Module:
+class BatchNorm(nn.modules.batchnorm._BatchNorm):
+    """Batch normalisation in any dimension that bears a single value a channel.
+
+    One value has no variance: a batch of one on a grid of one point is normalised by
+    the running statistics, in training too, and leaves them as they are.
+    """
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Accept any number of axes."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(batch, channel, *space) to the same."""
+        if self.training and input.numel() == input.shape[1]:
+            return F.batch_norm(
+                input,
+                self.running_mean,
+                self.running_var,
+                self.weight,
+                self.bias,
+                eps=self.eps,
+            )
+        return super().forward(input)
+
+
+def normalisation(kind: str, channels: int) -> nn.Module:
     """Return the layer for ``"batch"``, ``"group"`` or ``"none"``.
 
     None of them depends on the size of the grid. Group normalisation uses the largest
     number of groups up to 8 that divides the channels.
     """
     if kind == "batch":
-        kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-        return kinds[dimension - 1](channels)
+        return BatchNorm(channels)
     if kind == "group":
         groups = max(g for g in range(1, 9) if channels % g == 0)
         return nn.GroupNorm(groups, channels)

@@ -111,9 +111,7 @@ class VCycle(nn.Module):
         self.prolongations = nn.ModuleList(
             Prolongation(u, modes) for _ in range(levels - 1)
         )
-        self.norms = nn.ModuleList(
-            normalisation(norm, u, len(modes)) for _ in range(levels - 1)
-        )
+        self.norms = nn.ModuleList(normalisation(norm, u) for _ in range(levels - 1))
 
     def forward(self, f: Tensor) -> Tensor:
         """(batch, in channel, *space) to (batch, out channel, *space)."""

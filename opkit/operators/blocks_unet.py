@@ -33,10 +33,10 @@ class DoubleConv(nn.Sequential):
         middle = middle or out_channels
         super().__init__(
             convolution(in_channels, middle, 3, modes, bias=False),
-            normalisation(norm, middle, len(modes)),
+            normalisation(norm, middle),
             nn.ReLU(),
             convolution(middle, out_channels, 3, modes, bias=False),
-            normalisation(norm, out_channels, len(modes)),
+            normalisation(norm, out_channels),
             nn.ReLU(),
         )
 

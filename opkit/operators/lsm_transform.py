@@ -86,8 +86,9 @@ def synthesise_points(
         shift = torch.polar(torch.ones_like(angle), angle)
         mirrored = mirrored * shift[..., None, None]
     basis = torch.cat([basis[..., :1], basis[..., 1:] + mirrored], dim=-1)
-    series: Tensor = torch.real(coefficients.flatten(2) @ basis.flatten(2).mT)
-    return series
+    series: Tensor = coefficients.flatten(2) @ basis.flatten(2).mT
+    real: Tensor = torch.view_as_real(series)[..., 0]
+    return real
 
 
 def analyse_grid(u: Tensor, n_modes: Sequence[int]) -> Tensor:

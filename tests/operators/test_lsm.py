@@ -75,6 +75,23 @@ def test_small_grids_and_wrong_heads_are_refused():
         build_operator("lsm", grid(16, 16), {"hidden_channels": 12})
 
 
+def test_a_batch_of_one_trains_on_a_coarsest_grid_of_one_point():
+    model = LSM(grid(16, 16), LSM.Options(hidden_channels=8))
+    before = {name: value.clone() for name, value in model.named_buffers()}
+    model.train()(torch.randn(1, 1, 16, 16)).square().mean().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+    # the finest grid has statistics, one point has none
+    moved = {n for n, v in model.named_buffers() if not torch.equal(v, before[n])}
+    assert "unet.trunk.encoder.0.1.running_var" in moved
+    assert "unet.trunk.encoder.4.1.running_var" not in moved
+    # two samples have statistics on every grid
+    model(torch.randn(2, 1, 16, 16))
+    assert not torch.equal(
+        model.unet.trunk.encoder[4][1].running_var,
+        before["unet.trunk.encoder.4.1.running_var"],
+    )
+
+
 @pytest.mark.parametrize(
     ("shape", "patch"), [((12,), (3,)), ((6, 8), (3, 2)), ((4, 6, 10), (2, 3, 5))]
 )
