@@ -157,7 +157,7 @@ def solve(
     source: str | None = None,
     holes: Sequence[Disk | Polygon | Rectangle] = (),
     model: HyPINO | None = None,
-    refinements: int = 10,
+    refinements: int = 3,
     steps: int = 500,
     lbfgs_steps: int = 300,
     seed: int = 0,

@@ -17,7 +17,7 @@ from typing import Annotated
 import numpy as np
 import torch
 from pydantic import Field
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -230,7 +230,7 @@ def _resume(
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         step = int(metadata["step"])
         found = json.loads(metadata["recipe"])
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise BundleError(
             f"{path}: not a checkpoint of this program ({error})"
         ) from None

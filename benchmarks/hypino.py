@@ -1,0 +1,256 @@
+"""Figures of HyPINO: data, held-out problems, the seven benchmarks, ablation.
+
+    python benchmarks/hypino.py throughput
+    python benchmarks/hypino.py references [--authors DIR]
+    python benchmarks/hypino.py held-out [--model FILE]
+    python benchmarks/hypino.py benchmarks [--model FILE] [--steps 300] [--lbfgs 100]
+    python benchmarks/hypino.py magnitude [--steps 600]
+    python benchmarks/hypino.py train --preset tiny --out runs/hypino-tiny --minutes 40
+    python benchmarks/hypino.py export --out runs/hypino-tiny --model FILE
+
+Everything runs on one thread. DIR holds the authors' arrays (github.com/rbischof/hypino,
+folder assets), row 0 at y = +1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import opkit.hypino
+from opkit.case import load_case
+from opkit.hypino_refine import Ensemble, fine_tune, magnitude, nothing, refine, write
+from opkit.hypino_training import CHECKPOINT, StreamTraining, train_hypino
+from opkit.operators.hypino import PRESETS
+from opkit.operators.hypino_target import random_target
+from opkit.solvers.manufactured_distribution import ManufacturedDistribution
+from opkit.solvers.manufactured_operators import CLASSES
+from opkit.solvers.manufactured_problems import draw_problems
+
+BENCHMARKS = {
+    "heat": "heat",
+    "helmholtz": "helmholtz",
+    "helmholtz-holes": "helmholtz_G",
+    "poisson-disks": "poisson_C",
+    "poisson-l-shape": "poisson_L",
+    "poisson-gaussians": "poisson_G",
+    "wave": "wave",
+}
+SMOOTH = ManufacturedDistribution(
+    elliptic=2, frequency=2.5, min_steps=2, max_steps=5, max_holes=4
+)
+SCHEDULES = {
+    "tiny": StreamTraining(
+        steps=9600,
+        batch=32,
+        points=192,
+        boundary_points=96,
+        learning_rate=1e-3,
+        unlabelled_from=0.2,
+        block=8,
+        distribution=SMOOTH,
+        compile=True,
+    ),
+    "base": StreamTraining(
+        steps=30_000,
+        points=1024,
+        boundary_points=512,
+        learning_rate=5e-4,
+        unlabelled_from=0.3,
+        compile=True,
+    ),
+}
+
+
+def throughput(_: argparse.Namespace) -> None:
+    print("problems drawn a second, 1 thread, published distribution; median of 5")
+    for n, batch, counts in ((32, 128, (256, 128)), (224, 16, (2048, 2048))):
+        for labelled in (True, False):
+            generator = torch.Generator().manual_seed(0)
+            rates = []
+            for _ in range(6):
+                start = time.process_time()
+                draw_problems(
+                    batch,
+                    ManufacturedDistribution(),
+                    (n, n),
+                    counts,
+                    generator,
+                    labelled,
+                )
+                rates.append(batch / (time.process_time() - start))
+            kind = "labelled" if labelled else "unlabelled"
+            print(f"{n}x{n} {kind:>10}: {statistics.median(rates[1:]):7.0f} /s of CPU")
+
+
+def reference(name: str):
+    solver = load_case(f"hypino-{name}").build_solver()
+    u, error, measure = solver.reference()
+    return solver, u, error, solver.inside(), measure
+
+
+def references(arguments: argparse.Namespace) -> None:
+    print(
+        "benchmark            reference     est. error  max u    authors: rel L2  MSE"
+    )
+    for name, folder in BENCHMARKS.items():
+        solver, u, error, inside, measure = reference(name)
+        line = f"{name:20} {measure[:11]:12} {error:10.1e} {u.max():8.4f}"
+        if arguments.authors is not None:
+            array = np.load(arguments.authors / folder / "reference_solution.npy")[::-1]
+            off = (array - u)[inside]
+            relative = np.linalg.norm(off) / np.linalg.norm(u[inside])
+            line += f" {relative:14.1e} {np.mean(off**2):9.1e}"
+        print(line, flush=True)
+
+
+def scores(field: np.ndarray, u: np.ndarray, inside: np.ndarray) -> tuple[float, ...]:
+    off, size = (field - u)[inside], np.abs(field[inside]) + np.abs(u[inside])
+    return (
+        float(np.mean(off**2)),
+        float(100 * np.mean(2 * np.abs(off) / (size + 1e-8))),
+        float(np.linalg.norm(off) / np.linalg.norm(u[inside])),
+    )
+
+
+def evaluate(networks: Ensemble, inside: np.ndarray) -> np.ndarray:
+    axis = np.linspace(-1, 1, len(inside))
+    x, y = np.meshgrid(axis, axis)
+    points = torch.tensor(np.stack([x[inside], y[inside]], -1)[None]).float()
+    field = np.zeros(inside.shape)
+    with torch.no_grad():
+        field[inside] = networks.value(points)[0].numpy()
+    return field
+
+
+def benchmarks(arguments: argparse.Namespace) -> None:
+    model = opkit.hypino.load(arguments.model)
+    print("MSE / SMAPE % / relative L2, over the domain at 224 x 224")
+    for name in arguments.only or BENCHMARKS:
+        solver, u, _, inside, _ = reference(name)
+        mean = np.full_like(u, u[inside].mean())
+        stated = opkit.hypino.state_problem(solver.problem)
+        zero = write(model, stated, nothing)
+        fresh = random_target(
+            model.shape, 1, torch.Generator().manual_seed(0), stated.coefficients
+        )
+        random = Ensemble((fresh,), (magnitude(stated, nothing),))
+        three, history = refine(model, stated, zero, 3)
+        ten, longer = refine(model, stated, zero, 10)
+        budget = (arguments.steps, arguments.lbfgs)
+        rows = {
+            "mean of u": mean,
+            "zero-shot": evaluate(zero, inside),
+            f"3 refinements ({len(history) - 1} accepted)": evaluate(three, inside),
+            f"10 refinements ({len(longer) - 1} accepted)": evaluate(ten, inside),
+            "fine-tuned": evaluate(fine_tune(stated, zero, *budget), inside),
+            "random, fine-tuned": evaluate(fine_tune(stated, random, *budget), inside),
+        }
+        print(f"{name}: variance {u[inside].var():.3g}")
+        for label, field in rows.items():
+            mse, smape, relative = scores(field, u, inside)
+            print(f"  {label:30} {mse:9.2e} {smape:6.1f} {relative:8.4f}", flush=True)
+
+
+def by_class(model: opkit.hypino.HyPINO, count: int) -> dict[str, float]:
+    found = {}
+    for k, name in enumerate(CLASSES):
+        shares = {c: float(c == name) for c in CLASSES}
+        generator = torch.Generator().manual_seed(10_000 + k)
+        n = model.options.resolution
+        law = SMOOTH.model_copy(update=shares)
+        p = draw_problems(count, law, (n, n), (512, 64), generator)
+        with torch.no_grad():
+            off = (model.solve(p).value(p.points) - p.solution[0]) * p.weights
+        centred = p.solution[0] - p.solution[0].mean(1, keepdim=True)
+        size = (p.solution[0] * p.weights).norm(dim=1)
+        found[name] = float((off.norm(dim=1) / size).median())
+        found[f"{name}, mean of u"] = float(
+            ((centred * p.weights).norm(dim=1) / size).median()
+        )
+    return found
+
+
+def held_out(arguments: argparse.Namespace) -> None:
+    print("median relative L2 of 200 held-out manufactured problems of each class")
+    for name, value in by_class(opkit.hypino.load(arguments.model), 200).items():
+        print(f"{name:25} {value:.3f}")
+
+
+def ablation(arguments: argparse.Namespace) -> None:
+    print(f"tiny, {arguments.steps} steps: median relative L2 of 200 held-out problems")
+    for invariant in (True, False):
+        options = PRESETS["tiny"].model_copy(update={"magnitude_invariant": invariant})
+        schedule = SCHEDULES["tiny"].model_copy(update={"steps": arguments.steps})
+        folder = arguments.out / f"magnitude-{invariant}"
+        start = time.process_time()
+        model = train_hypino(options, schedule, folder, accelerator="cpu").eval()
+        found = by_class(model, 200)
+        figures = ", ".join(f"{name} {found[name]:.3f}" for name in CLASSES)
+        seconds = time.process_time() - start
+        print(
+            f"magnitude_invariant={invariant}: {figures} ({seconds:.0f} s)", flush=True
+        )
+
+
+def train(arguments: argparse.Namespace) -> None:
+    train_hypino(
+        PRESETS[arguments.preset],
+        SCHEDULES[arguments.preset],
+        arguments.out,
+        stop_after=60 * arguments.minutes,
+        progress=lambda line: print(json.dumps(line), flush=True),
+    )
+
+
+def export(arguments: argparse.Namespace) -> None:
+    """Put the weights of a checkpoint into one file that `opkit.hypino.load` reads."""
+    from safetensors import safe_open
+
+    with safe_open(arguments.out / CHECKPOINT, framework="pt") as file:
+        recipe, step = json.loads(file.metadata()["recipe"]), file.metadata()["step"]
+        names = [name for name in file.keys() if name.startswith("model.")]  # noqa: SIM118
+        weights = {name.removeprefix("model."): file.get_tensor(name) for name in names}
+    options = type(PRESETS["tiny"]).model_validate(recipe["model"])
+    model = opkit.hypino.HyPINO(options)
+    model.load_state_dict(weights)
+    card = {"steps": int(step), "training": recipe["training"]}
+    opkit.hypino.save(model, arguments.model, card)
+    print(f"{arguments.model}: step {step}, {os.path.getsize(arguments.model)} bytes")
+
+
+def main() -> None:
+    commands = {
+        "throughput": throughput,
+        "references": references,
+        "held-out": held_out,
+        "benchmarks": benchmarks,
+        "magnitude": ablation,
+        "train": train,
+        "export": export,
+    }
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("command", choices=commands)
+    parser.add_argument("--authors", type=Path)
+    parser.add_argument("--model", type=Path, default=opkit.hypino.WEIGHTS)
+    parser.add_argument("--out", type=Path, default=Path("runs/hypino"))
+    parser.add_argument("--preset", choices=SCHEDULES, default="tiny")
+    parser.add_argument("--minutes", type=float, default=40)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--lbfgs", type=int, default=100)
+    parser.add_argument("--only", nargs="*", choices=BENCHMARKS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    print(f"threads 1, load {os.getloadavg()[0]:.1f}, torch {torch.__version__}")
+    commands[arguments.command](arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,276 @@
+"""The user's side of HyPINO: stating, solving, refining, fine-tuning, training."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import opkit.hypino
+from opkit.errors import BundleError, NonFiniteError, OpkitInputError
+from opkit.hypino_refine import Ensemble, defect, fine_tune, nothing, refine, write
+from opkit.hypino_training import CHECKPOINT, StreamTraining, stream, train_hypino
+from opkit.operators.hypino import PRESETS, HyPINO
+from opkit.operators.hypino_target import TargetShape, random_target
+from opkit.solvers.manufactured_distribution import ManufacturedDistribution
+
+POISSON = {
+    "source": "-2*pi**2*sin(pi*x)*sin(pi*y)",
+    "boundary": "u = 0 on all",
+}
+
+
+def mesh(n=33):
+    axis = np.linspace(-1, 1, n)
+    return np.meshgrid(axis, axis)
+
+
+def relative(found, exact):
+    return np.linalg.norm(found - exact) / np.linalg.norm(exact)
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return HyPINO(PRESETS["tiny"])
+
+
+def test_solve_reaches_the_known_solution_of_poisson():
+    u = opkit.hypino.solve("u_xx + u_yy = f", steps=200, lbfgs_steps=150, **POISSON)
+    x, y = mesh()
+    assert relative(u(x, y), np.sin(np.pi * x) * np.sin(np.pi * y)) < 0.02
+    slopes = u.derivatives(x, y)
+    assert relative(slopes["u_x"], np.pi * np.cos(np.pi * x) * np.sin(np.pi * y)) < 0.05
+    # f - Lu from the values that u itself hands out, against its own residual.
+    f = -2 * np.pi**2 * np.sin(np.pi * x) * np.sin(np.pi * y)
+    left = f - slopes["u_xx"] - slopes["u_yy"]
+    np.testing.assert_allclose(u.residual_at(x, y), left, atol=1e-4)
+    assert u.residual < 0.1
+    assert u.history[-1] == u.residual
+
+
+def test_derivatives_are_those_of_the_values():
+    u = opkit.hypino.solve("u_xx + u_yy = f", steps=5, lbfgs_steps=0, **POISSON)
+    x, y = np.array([0.1, -0.4]), np.array([0.3, 0.7])
+    h = 1e-2
+    exact = u.derivatives(x, y)
+    central = (u(x + h, y) - u(x - h, y)) / (2 * h)
+    # h² / 6 of the third derivative, and single-precision round-off over 2h.
+    np.testing.assert_allclose(central, exact["u_x"], rtol=1e-2, atol=1e-2)
+
+
+def test_values_outside_the_domain_are_not_numbers(model):
+    u = opkit.hypino.solve(
+        "u_xx + u_yy = 0",
+        boundary="u = 1 on sides; u = 0 on holes",
+        holes=[opkit.hypino.Disk(centre=(0.0, 0.0), radius=0.5)],
+        model=model,
+        refinements=0,
+        steps=0,
+        lbfgs_steps=0,
+    )
+    assert np.isnan(u(0.0, 0.2))
+    assert np.isnan(u(1.2, 0.0))
+    assert np.isfinite(u(0.9, 0.0))
+    assert u(np.zeros((2, 3)), 0.7).shape == (2, 3)
+
+
+def test_refinement_never_raises_the_residual(model):
+    # An untrained model's corrections are noise: still the residual may only fall.
+    pde = opkit.hypino.PDE("u_xx + u_yy + u = f", "u = x on all", "sin(3*x) + y")
+    stated = opkit.hypino.state_problem(pde)
+    first = write(model, stated, nothing)
+    refined, history = refine(model, stated, first, 5)
+    assert all(b < a for a, b in zip(history, history[1:], strict=False))
+    assert len(refined.members) == len(history)
+    with torch.no_grad():
+        found = float(defect(stated, refined.jet).norm())
+    assert found == pytest.approx(history[-1], rel=1e-4)
+
+
+def test_the_residual_is_linear_in_the_solution(model):
+    pde = opkit.hypino.PDE("u_xx + 2*u_yy = f", "u = 1 on all; ", "x")
+    stated = opkit.hypino.state_problem(pde, torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    target = random_target(TargetShape(8, 1), 1, generator, stated.coefficients)
+    empty = defect(stated, nothing)
+    once = defect(stated, Ensemble((target,), (1.0,)).jet)
+    thrice = defect(stated, Ensemble((target,), (3.0,)).jet)
+    torch.testing.assert_close(thrice - empty, 3 * (once - empty))
+    # By hand: ¼ mean f² over the square and 10 mean g² over its boundary.
+    exact = math.sqrt(0.25 / 3 + 10)
+    assert float(empty.norm()) == pytest.approx(exact, rel=0.01)
+
+
+def test_scaling_the_problem_scales_the_solution(model):
+    solutions = [
+        opkit.hypino.solve(
+            "u_xx + u_yy = f",
+            boundary=f"u = {s}*x on all",
+            source=f"{s}*y",
+            model=model,
+            refinements=2,
+            steps=0,
+            lbfgs_steps=0,
+        )
+        for s in (1, 1000)
+    ]
+    one, thousand = (u(0.3, -0.2) for u in solutions)
+    assert thousand == pytest.approx(1000 * one, rel=1e-3)
+
+
+def test_scaling_the_operator_changes_nothing(model):
+    by_hand = [
+        opkit.hypino.solve(
+            equation, boundary="u = x on all", model=model, steps=0, lbfgs_steps=0
+        )
+        for equation in ("u_xx + u_yy = y", "50*u_xx + 50*u_yy = 50*y")
+    ]
+    assert by_hand[0](0.3, 0.1) == pytest.approx(by_hand[1](0.3, 0.1), rel=1e-4)
+
+
+def test_fine_tuning_lowers_the_residual_or_keeps_the_start(model):
+    pde = opkit.hypino.PDE(
+        "u_y - u_xx = 0", "u = 0 on left, right; u = 1 - x^2 on bottom"
+    )
+    stated = opkit.hypino.state_problem(pde)
+    start = write(model, stated, nothing)
+    before = float(defect(stated, start.jet).norm())
+    tuned = fine_tune(stated, start, 60, 20)
+    assert float(defect(stated, tuned.jet).norm()) < 0.5 * before
+    ruined = fine_tune(stated, tuned, 3, 0, learning_rate=10.0)
+    assert ruined is tuned
+
+
+def test_the_picture_is_drawn(model, tmp_path):
+    pytest.importorskip("matplotlib")
+    u = opkit.hypino.solve(
+        "u_xx + u_yy = 1", "u = 0 on all", model=model, steps=0, lbfgs_steps=0
+    )
+    u.plot(tmp_path / "u.png", resolution=17)
+    assert (tmp_path / "u.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"equation": "u_x + u = 0", "boundary": "u = 0 on all"}, "second-order"),
+        ({"equation": "u*u_xx = 0", "boundary": "u = 0 on all"}, "nonlinear"),
+        ({"equation": "y*u_xx + u_yy = 0", "boundary": "u = 0 on all"}, "variable"),
+        ({"equation": "u_xx + u_yy = 0", "boundary": " "}, "no boundary condition"),
+        ({"equation": "u_xx + u_yy = 0", "boundary": "u is 0"}, "FORMULA on"),
+        ({"equation": "u_xx + u_yy = 0", "boundary": "u = 0 on lid"}, "'lid'"),
+        ({"equation": "u_xx + u_yy = 0", "boundary": "u_y = 0 on left"}, "across left"),
+        ({"equation": "u_y + u_xx = 0", "boundary": "u = 0 on all"}, "backwards"),
+        ({"equation": "u_y - u_xx = 0", "boundary": "u = 0 on all"}, "final time"),
+        (
+            {"equation": "u_xx + u_yy = 0", "boundary": "u = 0 on all; u = 1 on left"},
+            "two conditions",
+        ),
+        (
+            {
+                "equation": "u_xx + u_yy = 0",
+                "boundary": "u = 0 on all",
+                "holes": [opkit.hypino.Disk(centre=(3.0, 0.0), radius=0.5)],
+            },
+            "outside the domain",
+        ),
+        (
+            {
+                "equation": "u_xx + u_yy = 0",
+                "boundary": "u = 0 on all",
+                "holes": [opkit.hypino.Rectangle(lower=(-0.2, -1.5), upper=(0.2, 1.5))],
+            },
+            "cut the domain apart",
+        ),
+    ],
+)
+def test_bad_problems_are_named_and_refused(options, message):
+    with pytest.raises(OpkitInputError, match=message) as caught:
+        opkit.hypino.PDE(**options)
+    assert "\n" not in str(caught.value)
+
+
+def test_polygons_must_be_convex():
+    with pytest.raises(ValueError, match="convex"):
+        opkit.hypino.Polygon(vertices=((0, 0), (1, 0), (0.2, 0.2), (0, 1)))
+
+
+def test_data_that_are_not_finite_are_refused(model):
+    with pytest.raises(NonFiniteError, match="not finite"):
+        opkit.hypino.solve("u_xx + u_yy = log(x)", "u = 0 on all", model=model)
+
+
+def test_no_boundary_with_an_equation_as_text():
+    with pytest.raises(OpkitInputError, match="no boundary condition"):
+        opkit.hypino.solve("u_xx + u_yy = 0")
+
+
+def test_models_are_saved_and_loaded(model, tmp_path):
+    path = tmp_path / "model.safetensors"
+    opkit.hypino.save(model, path, {"steps": 0})
+    again = opkit.hypino.load(path)
+    p = next(iter(stream(training(), 32, 0, torch.device("cpu"))))
+    model.eval()
+    torch.testing.assert_close(
+        model.solve(p).value(p.points), again.solve(p).value(p.points)
+    )
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(BundleError, match="not a HyPINO file"):
+        opkit.hypino.load(path)
+
+
+def training(**changes):
+    options = {
+        "steps": 6,
+        "batch": 4,
+        "points": 32,
+        "boundary_points": 16,
+        "learning_rate": 1e-3,
+        "unlabelled": 0.5,
+        "unlabelled_from": 0.5,
+        "block": 2,
+        "distribution": ManufacturedDistribution(frequency=2, min_steps=2, max_steps=3),
+    }
+    return StreamTraining(**{**options, **changes})
+
+
+def test_the_stream_depends_on_seed_and_step_alone():
+    first, again = (stream(training(), 32, 1, torch.device("cpu")) for _ in range(2))
+    other = stream(training(seed=1), 32, 1, torch.device("cpu"))
+    assert torch.equal(first[0].grids, again[0].grids)
+    assert not torch.equal(first[0].grids, other[0].grids)
+    assert not torch.equal(first[0].grids, first[1].grids)
+    assert bool(first[0].labelled.all())  # step 2 of 6
+    late = stream(training(), 32, 2, torch.device("cpu"))
+    assert late[0].labelled.tolist() == [True, True, False, False]
+
+
+def test_training_in_slices_equals_training_at_once(tmp_path):
+    pytest.importorskip("lightning_fabric")
+    whole = train_hypino(PRESETS["tiny"], training(), tmp_path / "a", accelerator="cpu")
+    for _ in range(6):  # a slice of no time makes one step
+        sliced = train_hypino(
+            PRESETS["tiny"], training(), tmp_path / "b", 0.0, accelerator="cpu"
+        )
+    for one, other in zip(whole.parameters(), sliced.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_checkpoints_of_other_runs_are_refused(tmp_path):
+    pytest.importorskip("lightning_fabric")
+    train_hypino(PRESETS["tiny"], training(), tmp_path, 0.0, accelerator="cpu")
+    with pytest.raises(BundleError, match="other options"):
+        train_hypino(PRESETS["tiny"], training(seed=3), tmp_path, accelerator="cpu")
+    (tmp_path / CHECKPOINT).write_bytes(b"rubbish")
+    with pytest.raises(BundleError, match="not a checkpoint"):
+        train_hypino(PRESETS["tiny"], training(), tmp_path, accelerator="cpu")
+
+
+def test_the_learning_rate_warms_up_and_decays():
+    schedule = StreamTraining(steps=1000, learning_rate=1.0)
+    rates = [schedule.rate(k) for k in range(1000)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[10] == 1.0
+    assert rates[-1] == pytest.approx(0.001, abs=1e-4)
+    assert all(b <= a for a, b in zip(rates[10:], rates[11:], strict=False))
