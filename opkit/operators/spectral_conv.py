@@ -230,15 +230,15 @@ class SpectralConv(nn.Module):
                 f"axes, got a tensor of shape {tuple(x.shape)}"
             )
         out_shape = self._out_shape(x, output_shape)
-        y = spectral_conv(
+        return spectral_conv(
             x,
             self._cropped(x.shape[2:], out_shape),
+            self.bias,
             out_shape=out_shape,
             norm=self.fft_norm,
             compat=self.compat,
             precision=self.precision,
         )
-        return y if self.bias is None else y + self.bias
 
     def transform(self, x: Tensor, output_shape: Sequence[int] | None = None) -> Tensor:
         """Bring a skip connection's field to the grid of this module's output.

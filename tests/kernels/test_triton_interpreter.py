@@ -86,7 +86,7 @@ QUICK = [
     ((3, 6, 5), (3, 2, 3), 1, 2, 1, "fp32"),
 ]
 SLOW = [
-    ((70,), (33,), 1, 2, 2, "fp32"),  # folded, two blocks of modes
+    ((67,), (33,), 1, 1, 1, "fp32"),  # folded, two blocks of modes
     ((71,), (30,), 1, 2, 2, "fp32"),
     ((3, 41), (1, 18), 1, 2, 1, "fp32"),  # folded planes
     ((36, 4), (36, 1), 1, 1, 1, "fp32"),  # 32 wavenumbers, even count

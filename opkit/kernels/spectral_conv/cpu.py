@@ -65,7 +65,7 @@ def synthesis(
 ) -> Tensor:
     """y_n = Σ_k w_k Re(U_k exp(2πi k·n/N)), the adjoint of `analysis`.
 
-    With ``last`` the channels of the field lie next to each other in memory.
+    With ``last`` the result is (batch, *space, channel).
     """
     _, _, batch, channels = spectrum.shape
     like = (spectrum.dtype, spectrum.device)
@@ -94,7 +94,7 @@ def synthesis(
         rest *= grid[axis]
     part = part.bfloat16() if precision == "bf16" else part
     if last:
-        return part.view(batch, *grid, channels).movedim(-1, 1)
+        return part.view(batch, *grid, channels)
     return part.view(batch, channels, *grid)
 
 

@@ -19,6 +19,7 @@ PRECISIONS = ("fp32", "tf32", "bf16")
 def spectral_conv(
     x: Tensor,
     weight: Tensor,
+    bias: Tensor | None = None,
     *,
     out_shape: Sequence[int] | None = None,
     norm: str = "forward",
@@ -37,6 +38,7 @@ def spectral_conv(
             parts along the axis of length 2; (*modes, channel, 2) for a separable
             convolution. Modes are ordered as in `modes.wavenumbers`; the last axis is
             that of the real transform.
+        bias: one number per output channel, added to the result.
         out_shape: grid of the result; that of ``x`` where None.
         norm: normalisation of torch.fft: ``forward``, ``ortho`` or ``backward``.
         compat: ``"neuralop-2.0"`` reproduces neuraloperator 2.0.0 where it misplaces
@@ -72,6 +74,8 @@ def spectral_conv(
     weight = weight.to(work)
     if choice.name == "reference":
         y = reference.spectral_conv(x.to(work), weight, target, norm, compat)
+        if bias is not None:
+            y = y + bias.to(work).view(-1, *(1,) * len(grid))
         return y.to(result)
     from opkit.kernels.spectral_conv import ops
 
@@ -83,8 +87,11 @@ def spectral_conv(
         spectrum = ops.mix(spectrum, flat, *how)
     else:
         spectrum = _scale_channels(spectrum, flat.unsqueeze(1))
+    if bias is not None:  # a constant is the mode zero, mode 0 in storage order
+        spectrum[0, 0] += bias.to(work).flatten() / inverse
     last = is_channels_last(x)
     y = ops.synthesis(spectrum, modes, target, inverse, True, last, *how)
+    y = y.movedim(-1, 1) if last else y
     return y.to(result)
 
 

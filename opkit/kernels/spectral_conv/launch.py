@@ -15,7 +15,7 @@ from opkit.kernels.spectral_conv import triton_mix
 from opkit.kernels.spectral_conv.modes import highest
 from opkit.kernels.spectral_conv.tables import axis_table, row_table
 
-_POINTS = 32  # block of grid points along an axis that is not the last
+_POINTS = 32  # block of grid points along an axis
 _WIDEST = 32  # most modes along an axis that one program of a fused kernel holds
 _PART_BYTES = 2**17  # a program's share of the field, where it is worth splitting
 _MOST_PARTS = 4
@@ -91,16 +91,15 @@ class Transform:
         mode = _block(self.modes[-1], 64 if transposed else 32)
         # the fold pays where arithmetic, not memory, is the limit
         fold = self.precision == "fp32" and mode > 16
-        point = 32 if self.precision == "fp32" else 64
         table = row_table(
-            self.modes[-1], self.grid[-1], self.scale, self.doubled, fold, mode, point,
+            self.modes[-1], self.grid[-1], self.scale, self.doubled, fold, mode, _POINTS,
             transposed, self.dtype, self.device,
         )  # fmt: skip
-        return table, {"BJ": point, "KP": mode, "FOLD": fold}
+        return table, {"BJ": _POINTS, "KP": mode, "FOLD": fold}
 
     def planes(self, high: int) -> dict[str, int]:
         """Block of lines and warps of a fused kernel, small enough for no spills."""
-        if self.precision == "fp32" and max(high, self.modes[-1]) > 16:
+        if max(high, self.modes[-1]) > 16:
             return {"BH": 16, "num_warps": 8, "num_stages": 3}
         return {"BH": _POINTS, "num_warps": 4, "num_stages": 3}
 
@@ -159,7 +158,7 @@ def synthesis(
             part = _synthesise_axis(to, axis, part)
         stage = _synthesise_rows if first == len(grid) - 1 else _synthesise_planes
         stage(to, part, y)
-    return y.movedim(1, -1).contiguous().movedim(-1, 1) if last else y
+    return y.movedim(1, -1).contiguous() if last else y
 
 
 def _analyse_rows(to: Transform, x: Tensor) -> Tensor:
@@ -219,7 +218,7 @@ def _synthesise_rows(to: Transform, part: Tensor, y: Tensor) -> None:
     axis = len(to.grid) - 1
     rows, layout = to.outer(axis), to.layout(axis)
     table, constants = to.rows(False)
-    block = 32
+    block = 16
     run(
         kernels.synthesise_rows,
         (-(-rows // block), table.shape[2] // constants["BJ"]),
@@ -267,13 +266,13 @@ def _contract(
     z, weight = z.contiguous(), weight.contiguous()
     y = z.new_empty(modes, 2, batch, outputs)
     if y.numel():
-        b, o = _block(batch, 32), _block(outputs, 32)
+        b, o = 16, _block(outputs, 32)
         run(
             triton_mix.contract,
             (modes, -(-batch // b), -(-outputs // o)),
             z, weight, y, batch, inputs, outputs, weight.stride(0), *strides,
             weight.stride(2),
-            BB=b, BI=_block(inputs, 32), BO=o, SIGN=sign,
+            BB=b, BI=16, BO=o, SIGN=sign,
             PRECISION=_products(precision), num_warps=4, num_stages=2,
         )  # fmt: skip
     return y
@@ -296,12 +295,12 @@ def mix_weight(spectrum: Tensor, grad: Tensor, precision: str) -> Tensor:
     modes, _, batch, inputs = spectrum.shape
     outputs = grad.shape[3]
     weight = grad.new_empty(modes, inputs, 2, outputs)
-    i, o = _block(inputs, 32), _block(outputs, 32)
+    i, o = 16, _block(outputs, 32)
     run(
         triton_mix.contract_batch,
         (modes, -(-inputs // i), -(-outputs // o)),
         spectrum.contiguous(), grad.contiguous(), weight, batch, inputs, outputs,
-        BB=_block(batch, 32), BI=i, BO=o, PRECISION=_products(precision),
+        BB=16, BI=i, BO=o, PRECISION=_products(precision),
         num_warps=4, num_stages=2,
     )  # fmt: skip
     return weight

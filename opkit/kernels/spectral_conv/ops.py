@@ -60,6 +60,7 @@ def _analysis_backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     back = synthesis(
         grad, modes, ctx.grid, scale, doubled, ctx.last, precision, backend
     )
+    back = back.movedim(-1, 1) if ctx.last else back
     return back, None, None, None, None, None
 
 
@@ -92,16 +93,17 @@ def _synthesis_fake(
     batch, channels = spectrum.shape[2:]
     dtype = torch.bfloat16 if precision == "bf16" else spectrum.dtype
     if last:
-        return spectrum.new_empty(batch, *grid, channels, dtype=dtype).movedim(-1, 1)
+        return spectrum.new_empty(batch, *grid, channels, dtype=dtype)
     return spectrum.new_empty(batch, channels, *grid, dtype=dtype)
 
 
 def _synthesis_setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    _, ctx.modes, _, ctx.scale, ctx.doubled, _, ctx.precision, ctx.backend = inputs
+    _, ctx.modes, _, ctx.scale, ctx.doubled, ctx.last, *ctx.how = inputs
 
 
 def _synthesis_backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-    back = analysis(grad, ctx.modes, ctx.scale, ctx.doubled, ctx.precision, ctx.backend)
+    grad = grad.movedim(-1, 1) if ctx.last else grad
+    back = analysis(grad, ctx.modes, ctx.scale, ctx.doubled, *ctx.how)
     return back, None, None, None, None, None, None, None
 
 

@@ -1,0 +1,152 @@
+"""The Fourier neural operator in channels-last memory.
+
+    v_{l+1} = σ(M(σ(W v_l + R_l ∗ v_l + b)) + g ⊙ v_l),    M(v) = W₂ σ(W₁ v + b₁) + b₂
+
+Pointwise layers are then plain matrix products over all points, the skip connection W
+is accumulated onto the spectral convolution's output in the same product, and the
+spectral convolution works in wide rows. Names and shapes of the parameters are those of
+``neuralop.models.FNO`` 2.0.0: `SpectralConv` loads its weights.
+
+Reference: Li et al., ICLR 2021, arXiv:2010.08895.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from opkit.errors import OpkitInputError
+from opkit.operators.spectral_conv import SpectralConv
+
+Norm = Literal["group_norm", "instance_norm"]
+
+
+def rows(x: Tensor) -> Tensor:
+    """View a field (batch, channel, *space) as (point, channel)."""
+    return x.movedim(1, -1).reshape(-1, x.shape[1])
+
+
+def field(points: Tensor, like: Tensor) -> Tensor:
+    """View (point, channel) as a field on the batch and grid of ``like``."""
+    shape = (len(like), *like.shape[2:], points.shape[1])
+    return points.view(shape).movedim(-1, 1)
+
+
+class PointwiseMLP(nn.Module):
+    """Linear layers over channels with GELU between: the same map at every point.
+
+    Args:
+        channels: width of the input, of each hidden layer and of the output.
+    """
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.fcs = nn.ModuleList(nn.Conv1d(a, b, 1) for a, b in pairwise(channels))
+
+    def points(self, x: Tensor) -> Tensor:
+        """Map (point, channel) to (point, channel)."""
+        for index, layer in enumerate(self.fcs):
+            x = F.linear(F.gelu(x) if index else x, layer.weight[..., 0], layer.bias)
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, channel, *space) to the same grid."""
+        return field(self.points(rows(x)), x)
+
+
+class LinearSkip(nn.Module):
+    """W v, without bias."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(channels, channels, 1, bias=False)
+
+
+class SoftGating(nn.Module):
+    """g ⊙ v, one number per channel."""
+
+    def __init__(self, channels: int, axes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1, channels, *(1,) * axes))
+
+
+class InstanceNorm(nn.Module):
+    """Zero mean and unit variance of every sample and channel."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise a field."""
+        return F.instance_norm(x)
+
+
+class FNOBlocks(nn.Module):
+    """The Fourier layers, called one at a time.
+
+    Args:
+        channels: width.
+        n_modes: modes kept along each axis.
+        n_layers: number of layers.
+        channel_mlp: whether each layer ends with an MLP over channels and a gated skip.
+        channel_mlp_expansion: hidden width of that MLP over the width.
+        norm: normalisation after the convolution and after the MLP, or None.
+        compat: see `SpectralConv`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        n_modes: Sequence[int],
+        n_layers: int,
+        channel_mlp: bool = True,
+        channel_mlp_expansion: float = 0.5,
+        norm: Norm | None = None,
+        compat: str | None = None,
+    ) -> None:
+        super().__init__()
+        if norm not in (None, "group_norm", "instance_norm"):
+            raise OpkitInputError(
+                f"norm {norm!r} is unknown: use group_norm, instance_norm or None"
+            )
+        layers = range(n_layers)
+        hidden = round(channels * channel_mlp_expansion)
+        self.convs = nn.ModuleList(
+            SpectralConv(channels, channels, n_modes, compat=compat) for _ in layers
+        )
+        self.fno_skips = nn.ModuleList(LinearSkip(channels) for _ in layers)
+        self.channel_mlp = self.channel_mlp_skips = self.norm = None
+        if channel_mlp:
+            self.channel_mlp = nn.ModuleList(
+                PointwiseMLP((channels, hidden, channels)) for _ in layers
+            )
+            self.channel_mlp_skips = nn.ModuleList(
+                SoftGating(channels, len(n_modes)) for _ in layers
+            )
+        if norm == "group_norm":
+            self.norm = nn.ModuleList(
+                nn.GroupNorm(1, channels) for _ in range(2 * n_layers)
+            )
+        elif norm == "instance_norm":
+            self.norm = nn.ModuleList(InstanceNorm() for _ in range(2 * n_layers))
+
+    def forward(self, x: Tensor, index: int) -> Tensor:
+        """Apply layer ``index`` to a field (batch, channel, *space)."""
+        last = index == len(self.convs) - 1
+        v = rows(x)
+        x = field(v, x)
+        skip = self.fno_skips[index].conv.weight[..., 0]
+        y = self.convs[index](x)
+        y = self._normalised(y, 2 * index)
+        u = rows(y).addmm_(v, skip.T)
+        u = u if last else F.gelu(u)
+        if self.channel_mlp is not None and self.channel_mlp_skips is not None:
+            gate = self.channel_mlp_skips[index].weight.flatten()
+            u = torch.addcmul(self.channel_mlp[index].points(u), v, gate)
+        y = self._normalised(field(u, x), 2 * index + 1)
+        return y if last else F.gelu(y)
+
+    def _normalised(self, x: Tensor, index: int) -> Tensor:
+        return x if self.norm is None else self.norm[index](x)
