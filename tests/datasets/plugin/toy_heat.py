@@ -4,6 +4,7 @@ It comes in through the entry-point group opkit.solvers, as any user's would.
 """
 
 import os
+import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -84,3 +85,35 @@ class ToyHeat:
             os._exit(9)
         elif self.fault == "memory":
             raise MemoryError
+        elif self.fault.startswith(("before-", "after-")) and not (
+            Path(self.note).exists()
+        ):
+            strike_at(self.fault, Path(self.note))
+
+
+def strike_at(point: str, note: Path) -> None:
+    """Let this worker process kill itself at a point of writing its shard."""
+    from opkit.datasets import files
+
+    sync, replace = files.sync, os.replace
+
+    def die() -> None:
+        note.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def struck_sync(path: Path) -> None:
+        if point == "before-sync":
+            die()
+        sync(path)
+
+    def struck_replace(old: Path, new: Path) -> None:
+        if Path(new).suffix != ".h5":
+            replace(old, new)
+            return
+        if point == "before-rename":
+            die()
+        replace(old, new)
+        die()
+
+    files.sync = struck_sync  # type: ignore[assignment]
+    files.os.replace = struck_replace  # type: ignore[assignment]

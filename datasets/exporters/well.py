@@ -1,0 +1,108 @@
+"""The Well's layout: groups by tensor rank, axes (sample, time, x, y, z).
+
+Inputs without time become fields that do not vary in time; layers become fields of
+their own. Everything is float32 there.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from opkit.datasets.header import VariableSpec
+from opkit.datasets.read import DataFile
+from opkit.errors import DataError
+
+SPACE = ("x", "y", "z")
+
+
+def write(file: DataFile, split: str, path: Path) -> None:
+    """Write one split into one HDF5 file.
+
+    Raises:
+        DataError: variables on a mesh, for which The Well has no place.
+    """
+    header = file.header
+    if header.mesh is not None:
+        raise DataError(f"{file.path}: The Well's layout has no meshes")
+    rows = file.indices(split)
+    axes = [a for a in SPACE if a in header.sizes]
+    with h5py.File(path, "w") as out:
+        out.attrs["dataset_name"] = str(header.case.get("name", "imported"))
+        out.attrs["grid_type"] = "cartesian"
+        out.attrs["n_spatial_dims"] = len(axes)
+        out.attrs["n_trajectories"] = len(rows)
+        out.attrs["simulation_parameters"] = np.array([], "S1")
+        dimensions = out.create_group("dimensions")
+        dimensions.attrs["spatial_dims"] = axes
+        for name in ("time", *axes):
+            axis = header.coordinates.get(name)
+            values = np.zeros(1) if axis is None else axis.values
+            made = dimensions.create_dataset(name, data=values.astype(np.float32))
+            made.attrs["sample_varying"] = made.attrs["time_varying"] = False
+        _boundary(out, header.case.get("boundary", {}), header.sizes, axes)
+        scalars = out.create_group("scalars")
+        scalars.attrs["field_names"] = np.array([], "S1")
+        for order in range(3):
+            out.create_group(f"t{order}_fields")
+        names: list[str] = []
+        for variable in header.variables:
+            names += _fields(out["t0_fields"], file, variable, rows, axes)
+        out["t0_fields"].attrs["field_names"] = names
+        for order in (1, 2):
+            out[f"t{order}_fields"].attrs["field_names"] = np.array([], "S1")
+
+
+def _fields(
+    group: h5py.Group,
+    file: DataFile,
+    variable: VariableSpec,
+    rows: np.ndarray,
+    axes: list[str],
+) -> list[str]:
+    """Write a variable, or each of its layers, sample by sample."""
+    dims = [d for d in variable.dims if d != "layer"]
+    wanted = [d for d in ("time", *axes) if d in dims]
+    sizes = dict(zip(variable.dims, variable.shape, strict=True))
+    shape = (len(rows), *(sizes[d] for d in wanted))
+    layers = range(sizes["layer"]) if "layer" in variable.dims else [None]
+    names = []
+    for layer in layers:
+        name = variable.name if layer is None else f"{variable.name}_{layer}"
+        made = group.create_dataset(name, shape, "f4", chunks=(1, *shape[1:]))
+        made.attrs["dim_varying"] = [a in dims for a in axes]
+        made.attrs["sample_varying"] = True
+        made.attrs["time_varying"] = "time" in dims
+        made.attrs["units"] = variable.units
+        for k, row in enumerate(rows):
+            values = file.read(variable.name, int(row))
+            if layer is not None:
+                values = values.take(layer, variable.dims.index("layer"))
+            made[k] = values.transpose([dims.index(d) for d in wanted])
+        names.append(name)
+    return names
+
+
+def _boundary(
+    out: h5py.File,
+    sides: dict[str, dict[str, str]],
+    sizes: dict[str, int],
+    axes: list[str],
+) -> None:
+    ends = {"x": ("left", "right"), "y": ("bottom", "top"), "z": ("back", "front")}
+    kinds = {"periodic": "PERIODIC", "dirichlet": "WALL", "neumann": "OPEN"}
+    group = out.create_group("boundary_conditions")
+    for axis in axes:
+        kind = sides.get(ends[axis][0], {}).get("kind", "dirichlet")
+        label = kinds.get(kind, "WALL")
+        made = group.create_group(f"{axis}_{label.lower()}")
+        made.attrs["bc_type"] = label
+        made.attrs["associated_dims"] = [axis]
+        made.attrs["associated_fields"] = np.array([], "S1")
+        made.attrs["sample_varying"] = made.attrs["time_varying"] = False
+        mask = np.zeros(sizes[axis], bool)
+        mask[[0, -1]] = True
+        made.create_dataset("mask", data=mask)
+        made.create_dataset("values", data=np.zeros(2, np.float32))

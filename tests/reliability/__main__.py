@@ -1,0 +1,112 @@
+"""Run the reliability batteries in full and print the table of docs/reliability.md.
+
+    python tests/reliability [NAME ...] [--scale S] [--seed N] [--save FILE]
+
+NAME: kills workers points signals full races corruption hostile (default: all).
+With --save the counts are added to those in FILE, so that long batteries can run in
+portions; the table printed is of the sum.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "datasets" / "plugin")]
+
+import corruption  # noqa: E402
+import hostile  # noqa: E402
+import kills  # noqa: E402
+import runs  # noqa: E402
+
+Counts = dict[str, dict[str, float]]
+
+
+def run(name: str, folder: Path, scale: float, seed: int) -> Iterator[tuple[str, dict]]:
+    """Run one battery and yield its rows."""
+
+    def many(full: int) -> int:
+        return max(1, round(scale * full))
+
+    if name == "kills":
+        yield "kill -9 at a random moment", kills.main_kills(folder, many(200), seed)
+    elif name == "workers":
+        yield "kill -9 of a worker", kills.worker_kills(folder, many(50), seed)
+    elif name == "points":
+        yield from kills.point_kills(folder, many(10))
+    elif name == "signals":
+        yield "SIGINT, SIGTERM", kills.signals(folder, many(20), seed)
+    elif name == "full":
+        yield "disk full", kills.disk_full(folder, many(10))
+    elif name == "races":
+        yield "two writers, HDF5 locks on and off", kills.two_writers(folder, many(10))
+    elif name == "corruption":
+        counts = {k: 2 * many(n // 2) for k, n in corruption.FULL.items()}
+        yield from corruption.battery(folder, counts, seed)
+    elif name == "hostile":
+        yield from _hostile(folder, round(1 / scale))
+
+
+def _hostile(folder: Path, every: int) -> Iterator[tuple[str, dict]]:
+    verdicts = list(hostile.battery(folder, every))
+    for verdict in verdicts:
+        if not verdict.passed:
+            print(verdict, file=sys.stderr)
+    for kind in dict.fromkeys(v.kind for v in verdicts):
+        of_kind = [v for v in verdicts if v.kind == kind]
+        yield (
+            f"hostile {kind}",
+            {
+                "files": len(of_kind),
+                "one line, exit code 2, no harm, within limits": sum(
+                    v.passed for v in of_kind
+                ),
+                "largest s": round(max(v.seconds for v in of_kind), 1),
+                "largest MiB": round(max(v.mebibytes for v in of_kind)),
+            },
+        )
+
+
+def add(total: Counts, name: str, row: dict[str, float]) -> None:
+    """Add counts; of what is called largest or most, keep the largest."""
+    old = total.setdefault(name, {})
+    for key, value in row.items():
+        worst = key.startswith(("largest", "most"))
+        old[key] = max(old.get(key, 0), value) if worst else old.get(key, 0) + value
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    every = ["kills", "workers", "points", "signals", "full", "races"]
+    every += ["corruption", "hostile"]
+    parser.add_argument("names", nargs="*", choices=[*every, []], default=every)
+    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--save", type=Path)
+    asked = parser.parse_args()
+    runs.install_plugin()
+    total: Counts = {}
+    for name in asked.names:
+        with tempfile.TemporaryDirectory() as folder:
+            for row, counts in run(name, Path(folder), asked.scale, asked.seed):
+                add(total, row, counts)
+    if asked.save:
+        saved = json.loads(asked.save.read_text()) if asked.save.exists() else {}
+        for name, row in total.items():
+            add(saved, name, row)
+        asked.save.write_text(json.dumps(saved, indent=1))
+        total = saved
+    cells = [
+        (name, ", ".join(f"{k} {v}" for k, v in row.items()))
+        for name, row in total.items()
+    ]
+    print(runs.table(cells, ("battery", "counts")))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""YAML, npz, pt, mat and mesh files that a stranger could send."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+GOOD = (Path(__file__).parents[2] / "cases" / "darcy.yaml").read_text()
+MESH_CASE = (Path(__file__).parents[2] / "cases" / "darcy-mesh.yaml").read_text()
+
+
+def canary_code(canary: Path) -> str:
+    """Python that leaves a trace if anything executes it."""
+    return f"open({str(canary)!r}, 'w').close()"
+
+
+def yaml_files(canary: Path) -> dict[str, str]:
+    """YAML texts by what is wrong with them."""
+    run = f"!!python/object/apply:os.system ['touch {canary}']"
+    laughs = "".join(
+        f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]\n" for k in range(1, 9)
+    )
+    return {
+        "python tag": f"name: {run}\n",
+        "python name": "name: !!python/name:os.system\n",
+        "alias bomb": f"a0: &a0 [lol]\n{laughs}",
+        "merge key": "a: &a {b: 1}\n<<: *a\n",
+        "duplicate key": GOOD + "\nname: other\n",
+        "nested 5,000 deep": "[" * 5000,
+        "mappings 1,000 deep": "".join(" " * k + "a:\n" for k in range(1000)),
+        "2 MiB": "a: " + "x" * (2 << 20),
+        "NUL bytes": "name: \x00\x00\n",
+        "tab indent": "name:\n\t- x\n",
+        "two documents": "a: 1\n---\nb: 2\n",
+        "a list": "[1, 2]\n",
+        "a number": "7\n",
+        "empty": "",
+        "unclosed quote": 'name: "darcy\n',
+        "unknown key": GOOD + "\nsurprise: 1\n",
+        "solver os:system": GOOD.replace("opkit.solvers.darcy:Darcy", "os:system"),
+        "solver not allowed": GOOD.replace(":Darcy", ":assemble"),
+        "path as a name": GOOD.replace("name: darcy\n", "name: ../../etc\n"),
+        "resolution of 10^12": GOOD.replace("421", "1000000000000"),
+        "negative resolution": GOOD.replace("421", "-3"),
+        "resolution text": GOOD.replace("421", '"421; rm -rf /"'),
+        "infinite forcing": GOOD.replace("forcing: 1.0", "forcing: .inf"),
+        "nan forcing": GOOD.replace("forcing: 1.0", "forcing: .nan"),
+        "huge integer": GOOD.replace("version: 1", "version: " + "9" * 5000),
+        "samples negative": GOOD.replace("train: 1000", "train: -1"),
+        "samples of 10^15": GOOD.replace("train: 1000", "train: 1000000000000000"),
+        "extent reversed": GOOD.replace("x: [0, 1]", "x: [1, 0]"),
+        "dims unknown": GOOD.replace("dims: [y, x]", "dims: [y, w]"),
+        "solver lacks": GOOD.replace("rtol: 1e-8", "tolerance: 1e-8"),
+        "rtol out of range": GOOD.replace("rtol: 1e-8", "rtol: 7"),
+        "distribution unknown": GOOD.replace("two-phase", "three-phase"),
+        "binary tag": "name: !!binary aGVsbG8=\n",
+        "not UTF-8": "name: \udcff\udcfe\n",
+    }
+
+
+class Payload:
+    """Pickles to a call that makes the canary."""
+
+    def __init__(self, canary: Path) -> None:
+        self.canary = canary
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.canary,)
+
+
+def array_files(folder: Path, canary: Path) -> dict[str, Path]:
+    """npz, npy, pt and mat files by what is wrong with them."""
+    import torch
+    from scipy.io import savemat
+
+    def npz(name: str, member: bytes, pack: int = zipfile.ZIP_DEFLATED) -> Path:
+        path = folder / f"{name}.npz"
+        with zipfile.ZipFile(path, "w", pack) as archive:
+            archive.writestr("a.npy", member)
+        return path
+
+    def head(shape: tuple[int, ...], kind: str = "<f4") -> bytes:
+        made = io.BytesIO()
+        text = {"descr": kind, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(made, text)
+        return made.getvalue()
+
+    def raw(name: str, content: bytes) -> Path:
+        (folder / name).write_bytes(content)
+        return folder / name
+
+    objects = io.BytesIO()
+    np.save(objects, np.array([Payload(canary)], object), allow_pickle=True)
+    torch.save({"a": Payload(canary)}, folder / "code.pt")
+    savemat(folder / "cut.mat", {"a": np.random.default_rng(0).random((40, 40))})
+    cut = (folder / "cut.mat").read_bytes()[:3000]
+    return {
+        "npz with pickled objects": npz("objects", objects.getvalue()),
+        "npz bomb of 512 MiB": npz("bomb", head((1 << 27,)) + bytes(512 << 20)),
+        "npz header of 2^50": npz("header", head((1 << 50,), "<f8")),
+        "npz header is code": npz("code", head((1,)).replace(b"'<f4'", b"exit()")),
+        "npz cut off": raw(
+            "cut.npz", npz("x", head((9,)) + bytes(36)).read_bytes()[:90]
+        ),
+        "npy of pickled objects": raw("objects.npy", objects.getvalue()),
+        "npy header of 2^50": raw("header.npy", head((1 << 50,), "<f8")),
+        "npz that is text": raw("text.npz", b"hello"),
+        "pt with a payload": folder / "code.pt",
+        "pt that is a bare pickle": raw("bare.pt", pickle.dumps(Payload(canary))),
+        "pt cut off": raw("cut.pt", (folder / "code.pt").read_bytes()[:200]),
+        "mat cut off": raw("cut.mat", cut),
+        "mat of zeros": raw("zeros.mat", bytes(4096)),
+        "nc of nothing": raw("empty.nc", b"CDF\x01" + b"\xff" * 60),
+        "nc with 2^31 dims": raw("dims.nc", b"CDF\x01\0\0\0\0\0\0\0\n\x7f\xff\xff\xff"),
+        "unknown suffix": raw("data.exe", b"MZ"),
+    }
+
+
+def mesh_files() -> dict[str, tuple[str, str]]:
+    """Mesh files by what is wrong with them: (suffix, text)."""
+    gmsh = "$MeshFormat\n2.2 0 8\n$EndMeshFormat\n"
+    square = "1 0 0 0\n2 1 0 0\n3 1 1 0\n4 0 1 0\n"
+    nodes = f"$Nodes\n4\n{square}$EndNodes\n"
+
+    def cells(*corners: str) -> str:
+        lines = "".join(f"{k} 2 2 1 1 {c}\n" for k, c in enumerate(corners, 1))
+        return f"$Elements\n{len(corners)}\n{lines}$EndElements\n"
+
+    entity = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">' + "".join(
+        f'<!ENTITY {"abcdefgh"[k]} "{("&" + "abcdefgh"[k - 1] + ";") * 10}">'
+        for k in range(1, 8)
+    )
+    vtk = "# vtk DataFile Version 3.0\nx\nASCII\nDATASET UNSTRUCTURED_GRID\n"
+    return {
+        "10^12 nodes, msh": (".msh", gmsh + "$Nodes\n1000000000000\n1 0 0 0\n"),
+        "10^9 nodes, vtk": (".vtk", vtk + "POINTS 1000000000 double\n0 0 0\n"),
+        "index out of range": (".msh", gmsh + nodes + cells("1 2 99", "1 3 4")),
+        "NaN node": (".msh", gmsh + nodes.replace("1 1 0", "nan 1 0") + cells("1 2 3")),
+        "zero-area cell": (".msh", gmsh + nodes + cells("1 2 2", "1 3 4")),
+        "no cells": (".msh", gmsh + nodes),
+        "cut off": (".msh", gmsh + nodes[:20]),
+        "not a mesh": (".msh", "hello\n"),
+        "vtu that exits": (".vtu", '<VTKFile type="PolyData"></VTKFile>'),
+        "vtu entity bomb": (".vtu", f"{entity}]><VTKFile>&h;</VTKFile>"),
+        "xdmf": (".xdmf", '<Xdmf><DataItem Format="HDF">../x.h5:/a</DataItem></Xdmf>'),
+        "obj with infinity": (".obj", "v inf 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n"),
+        "empty": (".msh", ""),
+    }
+
+
+def mesh_case(path: Path) -> str:
+    """The mesh case with a mesh from a file."""
+    return MESH_CASE.replace("{kind: l-shape}", f"{{kind: file, path: {path}}}")
