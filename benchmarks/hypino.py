@@ -8,8 +8,8 @@
     python benchmarks/hypino.py train --preset tiny --out runs/hypino-tiny --minutes 40
     python benchmarks/hypino.py export --out runs/hypino-tiny --model FILE
 
-Everything runs on one thread. DIR holds the authors' arrays (github.com/rbischof/hypino,
-folder assets), row 0 at y = +1.
+Everything runs on one thread. DIR holds the authors' arrays (folder assets of
+github.com/rbischof/hypino), row 0 at y = +1.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def references(arguments: argparse.Namespace) -> None:
         "benchmark            reference     est. error  max u    authors: rel L2  MSE"
     )
     for name, folder in BENCHMARKS.items():
-        solver, u, error, inside, measure = reference(name)
+        _, u, error, inside, measure = reference(name)
         line = f"{name:20} {measure[:11]:12} {error:10.1e} {u.max():8.4f}"
         if arguments.authors is not None:
             array = np.load(arguments.authors / folder / "reference_solution.npy")[::-1]

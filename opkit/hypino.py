@@ -44,14 +44,30 @@ from opkit.hypino_refine import (
 )
 from opkit.operators.hypino import PRESETS, HyPINO, HyPINOOptions
 from opkit.operators.hypino_target import TargetShape, random_target
-from opkit.solvers.linear_problem import Disk, LinearProblem, Polygon, Rectangle
+from opkit.solvers.linear_problem import (
+    Disk,
+    LinearProblem,
+    Polygon,
+    Rectangle,
+    read_hole,
+)
 from opkit.validation import explain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WEIGHTS = Path(__file__).parent / "weights" / "hypino-tiny.safetensors"
-__all__ = ["PDE", "Disk", "Polygon", "Rectangle", "Solution", "load", "save", "solve"]
+__all__ = [
+    "PDE",
+    "Disk",
+    "Polygon",
+    "Rectangle",
+    "Solution",
+    "load",
+    "read_hole",
+    "save",
+    "solve",
+]
 
 Array = NDArray[np.float64]
 

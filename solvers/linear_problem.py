@@ -250,3 +250,33 @@ def _check_domain(geometry: Geometry) -> None:
     if pieces != 1:
         what = "leave nothing of the domain" if pieces == 0 else "cut the domain apart"
         raise OpkitInputError(f"the holes {what}: use fewer or smaller ones")
+
+
+def read_hole(text: str) -> Disk | Polygon | Rectangle:
+    """Read "disk X Y RADIUS", "rectangle X0 Y0 X1 Y1" or "polygon X0 Y0 X1 Y1 ...".
+
+    Raises:
+        OpkitInputError: another shape, or numbers that do not make one.
+    """
+    kind, *words = text.replace(",", " ").split() or [""]
+    remedy = (
+        f"hole {text!r}: write 'disk X Y RADIUS', 'rectangle X0 Y0 X1 Y1' or "
+        "'polygon X0 Y0 X1 Y1 X2 Y2 ...'"
+    )
+    try:
+        numbers = [float(word) for word in words]
+    except ValueError:
+        raise OpkitInputError(remedy) from None
+    pairs = tuple(zip(numbers[::2], numbers[1::2], strict=False))
+    try:
+        if kind == "disk" and len(numbers) == 3:
+            return Disk(centre=pairs[0], radius=numbers[2])
+        if kind == "rectangle" and len(numbers) == 4:
+            return Rectangle(lower=pairs[0], upper=pairs[1])
+        if kind == "polygon" and len(numbers) == 2 * len(pairs) >= 6:
+            return Polygon(vertices=pairs)
+    except ValueError as error:
+        first = str(error).splitlines()
+        why = first[2].split("[type")[0].strip() if len(first) > 2 else first[0]
+        raise OpkitInputError(f"hole {text!r}: {why}") from None
+    raise OpkitInputError(remedy)

@@ -187,7 +187,8 @@ def _pick(value: Tensor, piece: Tensor) -> Tensor:
 def _normal(along: Tensor) -> Tensor:
     """Left of the direction of travel: into the hole, out of the domain."""
     length = along.norm(dim=-1, keepdim=True).clamp_min(1e-12)
-    return torch.stack([-along[..., 1], along[..., 0]], -1) / length
+    normal: Tensor = torch.stack([-along[..., 1], along[..., 0]], -1) / length
+    return normal
 
 
 def square(batch: int, holes: int, like: Tensor, vertices: int = VERTICES) -> Geometry:

@@ -1,5 +1,6 @@
 """The user's side of HyPINO: stating, solving, refining, fine-tuning, training."""
 
+import itertools
 import math
 
 import numpy as np
@@ -81,7 +82,7 @@ def test_refinement_never_raises_the_residual(model):
     stated = opkit.hypino.state_problem(pde)
     first = write(model, stated, nothing)
     refined, history = refine(model, stated, first, 5)
-    assert all(b < a for a, b in zip(history, history[1:], strict=False))
+    assert all(b < a for a, b in itertools.pairwise(history))
     assert len(refined.members) == len(history)
     with torch.no_grad():
         found = float(defect(stated, refined.jet).norm())
@@ -273,4 +274,61 @@ def test_the_learning_rate_warms_up_and_decays():
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == rates[10] == 1.0
     assert rates[-1] == pytest.approx(0.001, abs=1e-4)
-    assert all(b <= a for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(b <= a for a, b in itertools.pairwise(rates[10:]))
+
+
+def test_holes_as_text():
+    disk = opkit.hypino.read_hole("disk 0.1, 0.2, 0.3")
+    assert disk == opkit.hypino.Disk(centre=(0.1, 0.2), radius=0.3)
+    box = opkit.hypino.read_hole("rectangle 0 0 1 1")
+    assert box == opkit.hypino.Rectangle(lower=(0, 0), upper=(1, 1))
+    triangle = opkit.hypino.read_hole("polygon 0 0 0.5 0 0 0.5")
+    assert len(triangle.vertices) == 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "disk 1 2",
+        "disk a b c",
+        "rectangle 1 1 0 0",
+        "polygon 0 0 1",
+        "star 1 2 3",
+        "disk 0 0 -1",
+        "disk 0 0 nan",
+        "polygon 0 0 1 0 0.2 0.2 0 1",
+    ],
+)
+def test_other_holes_are_refused_in_one_line(text):
+    with pytest.raises(OpkitInputError, match="hole") as caught:
+        opkit.hypino.read_hole(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_verb_solve(tmp_path, capsys):
+    import json
+
+    from opkit.cli.solve import solve as verb
+
+    verb(
+        "u_xx + u_yy = 1",
+        boundary="u = 0 on all",
+        hole=["disk 0 0 0.3"],
+        at=["0.5, 0.5", "0 0"],
+        out=tmp_path / "u.npz",
+        steps=2,
+        lbfgs=0,
+        json=True,
+    )
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["residual"] == printed["history"][-1]
+    assert math.isnan(printed["values"][1]["u"])  # in the hole
+    with np.load(tmp_path / "u.npz") as file:
+        assert file["u_xx"].shape == (224, 224)
+    for options, message in (
+        ({"at": ["1"]}, "two numbers"),
+        ({"out": tmp_path}, "npz"),
+    ):
+        with pytest.raises(OpkitInputError, match=message):
+            verb("u_xx + u_yy = 1", boundary="u = 0 on all", **options)

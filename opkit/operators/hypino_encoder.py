@@ -47,7 +47,8 @@ class FiLM(nn.Module):
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """Modulate (batch, y, x, channel) by (batch, condition)."""
         scale, shift = self.gamma(condition), self.beta(condition)
-        return scale[:, None, None] * x + shift[:, None, None]
+        modulated: Tensor = scale[:, None, None] * x + shift[:, None, None]
+        return modulated
 
 
 class GridEmbedding(nn.Module):
