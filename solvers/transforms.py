@@ -84,7 +84,7 @@ class RealFFT:
         self._scale = 1.0 / math.prod(shape)
 
     def forward(self, u: Any, out: Any = None) -> Any:
-        """Transform ``u`` (*batch, *shape), which is kept, to ``out``.
+        """Transform ``u`` (*batch, *shape), which is kept, to ``out``, in float64.
 
         Returns:
             ``out``, or a new array where none is given.
@@ -191,12 +191,14 @@ class _Ducc:
         self._last, self._axes, self._threads = last, axes, threads
 
     def forward(self, u: Real, out: Complex) -> Complex:
-        self._fft.r2c(u, axes=self._axes, out=out, nthreads=self._threads)
+        self._fft.r2c(
+            np.asarray(u, np.float64), axes=self._axes, out=out, nthreads=self._threads
+        )
         return out
 
     def inverse(self, u_hat: Complex, out: Real) -> Real:
         self._fft.c2r(
-            u_hat,
+            np.asarray(u_hat, np.complex128),
             axes=self._axes,
             lastsize=self._last,
             forward=False,
@@ -216,13 +218,19 @@ class _Scipy:
         self._shape, self._axes, self._threads = shape, axes, threads
 
     def forward(self, u: Real, out: Complex) -> Complex:
-        out[...] = self._fft.rfftn(u, axes=self._axes, workers=self._threads)
+        out[...] = self._fft.rfftn(
+            np.asarray(u, np.float64), axes=self._axes, workers=self._threads
+        )
         return out
 
     def inverse(self, u_hat: Complex, out: Real) -> Real:
         # norm="forward" leaves the inverse unscaled
         out[...] = self._fft.irfftn(
-            u_hat, self._shape, self._axes, norm="forward", workers=self._threads
+            np.asarray(u_hat, np.complex128),
+            self._shape,
+            self._axes,
+            norm="forward",
+            workers=self._threads,
         )
         return out
 
@@ -233,7 +241,7 @@ class _Torch:
         self._shape, self._axes = shape, axes
 
     def forward(self, u: Any, out: Any) -> Any:
-        return self._fft.rfftn(u, dim=self._axes, out=out)
+        return self._fft.rfftn(u.double(), dim=self._axes, out=out)
 
     def inverse(self, u_hat: Any, out: Any) -> Any:
         return self._fft.irfftn(u_hat, self._shape, self._axes, norm="forward", out=out)

@@ -28,7 +28,9 @@ def cole_hopf(points: int, viscosity: float, time: float) -> np.ndarray:
 
 @pytest.mark.parametrize("device", ["cpu", "cpu:0"])
 def test_cole_hopf_solution(device: str) -> None:
-    made = solver(viscosity=0.05, records=3, record_interval=0.1, device=device)
+    made = solver(
+        viscosity=0.05, records=3, record_interval=0.1, device=device, rtol=1e-7
+    )
     start = cole_hopf(128, 0.05, 0.0)
     solution = made.solve({"initial_velocity": start[None]})
     exact = np.stack([cole_hopf(128, 0.05, t) for t in (0.1, 0.2, 0.3)])
@@ -49,9 +51,10 @@ def test_convergence_in_space_is_spectral() -> None:
     assert errors[1] < errors[0] / 2**8
 
 
-@pytest.mark.parametrize("rtol", [1e-4, 1e-7, 1e-9])
+@pytest.mark.parametrize("rtol", [1e-4, 1e-6, 1e-8])
 def test_the_error_measure_bounds_the_error(rtol: float) -> None:
-    made, exact = solver(rtol=rtol), solver(rtol=3e-12)
+    made = solver(rtol=rtol, resolution=(64,))
+    exact = solver(rtol=1e-11, resolution=(64,))
     inputs = {
         "initial_velocity": made.sample(np.random.default_rng(0))["initial_velocity"][
             None
@@ -74,10 +77,10 @@ def test_the_mean_is_kept_and_energy_falls() -> None:
     assert (np.diff(energy) < 0).all()
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(st.integers(0, 10**6), st.integers(0, 127))
 def test_translation_and_reflection(seed: int, shift: int) -> None:
-    made = solver(rtol=1e-7)
+    made = solver(rtol=1e-5)
     start = made.sample(np.random.default_rng(seed))["initial_velocity"]
 
     def act(u: np.ndarray) -> np.ndarray:  # x to shift − x, u to −u
