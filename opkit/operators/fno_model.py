@@ -140,7 +140,10 @@ class FNOBlocks(nn.Module):
         skip = self.fno_skips[index].conv.weight[..., 0]
         y = self.convs[index](x)
         y = self._normalised(y, 2 * index)
-        u = rows(y).addmm_(v, skip.T)
+        if self.norm is None and not torch.compiler.is_compiling():
+            u = rows(y).addmm_(v, skip.T)  # y is ours alone: no second buffer
+        else:
+            u = torch.addmm(rows(y), v, skip.T)
         u = u if last else F.gelu(u)
         if self.channel_mlp is not None and self.channel_mlp_skips is not None:
             gate = self.channel_mlp_skips[index].weight.flatten()
@@ -150,3 +153,57 @@ class FNOBlocks(nn.Module):
 
     def _normalised(self, x: Tensor, index: int) -> Tensor:
         return x if self.norm is None else self.norm[index](x)
+
+
+class ChannelsLastFNO(nn.Module):
+    """Lifting, Fourier layers, projection, as ``neuralop.models.FNO`` has them.
+
+    Same function and same parameters as
+    ``neuralop.models.FNO(..., positional_embedding=None)``, whose state dict loads;
+    `spectral_conv.neuralop_state_dict` converts back.
+
+    Args:
+        n_modes: modes kept along each of 1 to 3 axes.
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        hidden_channels: width.
+        n_layers: number of Fourier layers.
+        lifting_channel_ratio: hidden width of the lifting over the width.
+        projection_channel_ratio: hidden width of the projection over the width.
+        channel_mlp: see `FNOBlocks`.
+        channel_mlp_expansion: see `FNOBlocks`.
+        norm: see `FNOBlocks`.
+        compat: see `SpectralConv`.
+    """
+
+    def __init__(
+        self,
+        n_modes: Sequence[int],
+        in_channels: int,
+        out_channels: int,
+        hidden_channels: int,
+        n_layers: int = 4,
+        lifting_channel_ratio: float = 2,
+        projection_channel_ratio: float = 2,
+        channel_mlp: bool = True,
+        channel_mlp_expansion: float = 0.5,
+        norm: Norm | None = None,
+        compat: str | None = None,
+    ) -> None:
+        super().__init__()
+        width = hidden_channels
+        wide = int(lifting_channel_ratio * width)
+        self.lifting = PointwiseMLP((in_channels, wide, width))
+        self.fno_blocks = FNOBlocks(
+            width, n_modes, n_layers, channel_mlp, channel_mlp_expansion, norm, compat
+        )
+        wide = int(projection_channel_ratio * width)
+        self.projection = PointwiseMLP((width, wide, out_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, in_channel, *space) to (batch, out_channel, *space)."""
+        x = self.lifting(x)
+        for layer in range(len(self.fno_blocks.convs)):
+            x = self.fno_blocks(x, layer)
+        y: Tensor = self.projection(x)
+        return y

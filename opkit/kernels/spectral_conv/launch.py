@@ -92,8 +92,8 @@ class Transform:
         # the fold pays where arithmetic, not memory, is the limit
         fold = self.precision == "fp32" and mode > 16
         table = row_table(
-            self.modes[-1], self.grid[-1], self.scale, self.doubled, fold, mode, _POINTS,
-            transposed, self.dtype, self.device,
+            self.modes[-1], self.grid[-1], self.scale, self.doubled, fold, mode,
+            _POINTS, transposed, self.dtype, self.device,
         )  # fmt: skip
         return table, {"BJ": _POINTS, "KP": mode, "FOLD": fold}
 
