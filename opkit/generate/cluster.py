@@ -6,14 +6,16 @@ from concurrent.futures import Future
 from typing import Any
 
 from opkit.errors import OpkitInputError, require
-from opkit.generate.local import ONE_THREAD
 from opkit.generate.worker import run_task
+
+TIMEOUT = "20s"
 
 
 class DaskWorkers:
     """Workers of a Dask cluster; they must see the output folder under the same path.
 
-    A worker that dies has its task done again by the scheduler.
+    A worker that dies has its task done again by the scheduler. Dask starts workers with
+    one BLAS thread unless told otherwise.
 
     Args:
         address: ``"local"``, or a scheduler's address such as ``"tcp://node17:8786"``.
@@ -28,23 +30,21 @@ class DaskWorkers:
         distributed = require("distributed", "cluster")
         self._cluster = None
         if address == "local":
-            dask = require("dask", "cluster")
             subprocesses = require("distributed.deploy.subprocess", "cluster")
-            with dask.config.set({"distributed.nanny.pre-spawn-environ": ONE_THREAD}):
-                self._cluster = subprocesses.SubprocessCluster(
-                    n_workers=count,
-                    worker_kwargs={"nthreads": 1, "dashboard": False},
-                    scheduler_kwargs={"dashboard": False},
-                )
+            self._cluster = subprocesses.SubprocessCluster(
+                n_workers=count,
+                worker_kwargs={"nthreads": 1, "dashboard": False},
+                scheduler_kwargs={"dashboard": False},
+            )
             address = self._cluster.scheduler_address
         try:
             self._client = distributed.Client(
-                address, timeout="10s", set_as_default=False
+                address, timeout=TIMEOUT, set_as_default=False
             )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError):
             raise OpkitInputError(
                 f"no Dask scheduler answers at {address}: start one with "
-                f"`dask scheduler`, or use --scheduler local ({error})"
+                "`dask scheduler`, or use --scheduler local"
             ) from None
         self._executor = self._client.get_executor(pure=False)
 
