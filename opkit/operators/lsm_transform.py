@@ -87,8 +87,7 @@ def synthesise_points(
         mirrored = mirrored * shift[..., None, None]
     basis = torch.cat([basis[..., :1], basis[..., 1:] + mirrored], dim=-1)
     series: Tensor = coefficients.flatten(2) @ basis.flatten(2).mT
-    real: Tensor = torch.view_as_real(series)[..., 0]
-    return real
+    return torch.view_as_real(series)[..., 0]
 
 
 def analyse_grid(u: Tensor, n_modes: Sequence[int]) -> Tensor:
@@ -107,4 +106,5 @@ def synthesise_grid(coefficients: Tensor, shape: Sequence[int]) -> Tensor:
     full = coefficients.new_zeros(*coefficients.shape[:2], shape[0], shape[1] // 2 + 1)
     full[..., :m1, :m2] = coefficients[..., :m1, :]
     full[..., -m1:, :m2] = coefficients[..., m1:, :]
-    return torch.fft.irfft2(full, s=tuple(shape), norm="forward")
+    field: Tensor = torch.fft.irfft2(full, s=tuple(shape), norm="forward")
+    return field
