@@ -6,9 +6,9 @@ The same FNO with the same weights (AdamW, relative L2 loss in physical units, b
 of 16, Gaussian normalisation of inputs and outputs) trains on the same random data in
 both; epochs of the two are interleaved in one process and medians compared. The third
 row runs opkit's model, loss and optimiser in a bare loop: what the training loop costs
-on top is its overhead. Accuracy: the losses of the first epoch, which agree to rounding
-at even sizes; at odd sizes neuraloperator 2.0.0 places modes differently (see
-tests/operators/test_fno.py).
+on top is its overhead. Accuracy: the mean losses of the first epoch, which differ by
+the order of the batches; at odd sizes neuraloperator 2.0.0 also places modes
+differently (see tests/operators/test_fno.py).
 """
 
 from __future__ import annotations

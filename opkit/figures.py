@@ -68,7 +68,7 @@ def draw(run: Path, data: Path | None = None) -> list[Path]:
         )
     if len(config.axes) > 1:
         energies = {
-            "solver": losses.energy_spectrum(fields["outputs"]),
+            "data": losses.energy_spectrum(fields["outputs"]),
             "surrogate": losses.energy_spectrum(predicted),
         }
         flat = {k: e.mean((0, 1)).numpy() for k, e in energies.items()}

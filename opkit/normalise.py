@@ -110,6 +110,11 @@ class PhysicalModel(nn.Module):
         self.history = history
         self.static = static
 
+    @property
+    def parameter_count(self) -> int:
+        """Number of trainable numbers."""
+        return sum(p.numel() for p in self.parameters())
+
     def forward(
         self,
         x: Tensor,

@@ -110,7 +110,7 @@ def prediction_row(
     """Return the panels of one sample: inputs, solution, prediction, absolute error."""
     return [
         *(Panel(key, values, "input") for key, values in inputs.items()),
-        Panel(f"{name}: solver", target),
+        Panel(f"{name}: data", target),
         Panel(f"{name}: surrogate", predicted),
         Panel("absolute error", np.abs(predicted - target), "error"),
     ]

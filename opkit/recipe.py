@@ -57,6 +57,7 @@ class Training(_Record):
         default=False, description="autoregressive: no gradient between steps"
     )
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    loggers: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ()
     workers: int = Field(default=0, ge=0, description="reading processes, lazy data")
     memory: float = Field(
         default=4.0,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,17 +10,17 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from opkit import bundle, scores
-from opkit.bundle import BundleConfig, Provenance, Score
+from opkit import bundle
+from opkit.bundle import Score
 from opkit.datasets.read import DataFile
-from opkit.errors import OpkitInputError, require
+from opkit.errors import OpkitInputError
 from opkit.normalise import PhysicalModel
 from opkit.recipe import Recipe
-from opkit.rundir import RunDirectory, command, environment
-from opkit.surrogate import build
-from opkit.train import guards
-from opkit.train.card import card
-from opkit.train.events import Finished, Progress, Started, Warned
+from opkit.rundir import RunDirectory, environment
+from opkit.train import guards, loggers
+from opkit.train.devices import make_fabric
+from opkit.train.events import Epoch, Event, Finished, Progress, Started, Warned
+from opkit.train.finish import write_bundle
 from opkit.train.loop import Loop, State
 from opkit.train.memory import step_bytes
 from opkit.train.problem import (
@@ -105,10 +104,11 @@ def train(
     recipe = resolve_recipe(case, operator, overrides)
     if resume:
         recipe, seed = _continued(directory, recipe, Path(data))
-    fabric = _fabric(recipe, device)
+    fabric = make_fabric(recipe, device)
+    loggers.check(recipe.training.loggers)
     problem = prepare(Path(data), recipe, seed)
     model = build_model(problem, seed)
-    mean = fit_normalisers(model, problem)
+    fit_normalisers(model, problem)
     prepare_operator(model, problem)
     if not resume and fabric.is_global_zero:
         directory.create(
@@ -121,20 +121,10 @@ def train(
             }
         )
     fabric.barrier()
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        loop = Loop(fabric, problem, model, directory, seed, progress)
-        if resume:
-            loop.resume()
-        _started(loop, directory, model, progress)
-        try:
-            state = loop.fit()
-        except guards.TrainingError as error:
-            directory.log("failed", reason=str(error))
-            raise
+    state = _fit(fabric, problem, model, directory, seed, resume, progress)
     model.to("cpu")
     if fabric.is_global_zero:
-        _write_bundle(directory, problem, model, state, mean, seed)
+        write_bundle(directory, problem, model, state, seed)
     fabric.barrier()
     config = bundle.read_config(directory.bundle)
     if fabric.is_global_zero:
@@ -174,7 +164,7 @@ def plan(
     fields = problem.train[0].values()
     return Plan(
         recipe=recipe,
-        parameters=_count(model),
+        parameters=model.parameter_count,
         train_samples=len(problem.train),
         validation_samples=len(problem.validation),
         steps_per_epoch=steps,
@@ -208,33 +198,40 @@ def _continued(
     return recipe.model_copy(update={"training": training}), int(config["seed"])
 
 
-def _fabric(recipe: Recipe, device: str) -> Fabric:
-    lightning_fabric = require("lightning_fabric", "train")
-    if device not in ("auto", "cpu", "cuda"):
-        raise OpkitInputError(f"device {device!r}: choose auto, cpu or cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise OpkitInputError("no CUDA device found: use --device cpu")
-    accelerator = device
-    if device == "auto":
-        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    precision = {"fp32": "32-true", "fp16-mixed": "16-mixed"}.get(
-        recipe.training.precision, recipe.training.precision
-    )
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    strategy = recipe.training.strategy
-    if strategy == "auto" and world > 1:
-        strategy = "ddp"
-    fabric: Fabric = lightning_fabric.Fabric(
-        accelerator=accelerator,
-        devices=local,
-        num_nodes=max(world // local, 1),
-        precision=precision,
-        strategy=strategy,
-    )
-    if world > 1:
-        fabric.launch()
-    return fabric
+def _fit(
+    fabric: Fabric,
+    problem: Problem,
+    model: PhysicalModel,
+    directory: RunDirectory,
+    seed: int,
+    resume: bool,
+    progress: Progress | None,
+) -> State:
+    opened: list[loggers.Logger] = []
+    if fabric.is_global_zero:
+        recipe = problem.recipe
+        opened = loggers.open_loggers(recipe.training.loggers, directory.path, recipe)
+
+    def tell(event: Event) -> None:
+        if isinstance(event, Epoch):
+            for logger in opened:
+                logger.epoch(event)
+        _tell(progress, event)
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        loop = Loop(fabric, problem, model, directory, seed, tell)
+        if resume:
+            loop.resume()
+        _started(loop, directory, model, progress)
+        try:
+            return loop.fit()
+        except guards.TrainingError as error:
+            directory.log("failed", reason=str(error))
+            raise
+        finally:
+            for logger in opened:
+                logger.close()
 
 
 def _started(
@@ -250,7 +247,7 @@ def _started(
         progress,
         Started(
             directory.path,
-            _count(model),
+            model.parameter_count,
             loop.training.epochs,
             loop.steps_per_epoch,
             done,
@@ -258,80 +255,6 @@ def _started(
     )
 
 
-def _write_bundle(
-    directory: RunDirectory,
-    problem: Problem,
-    model: PhysicalModel,
-    state: State,
-    mean: torch.Tensor,
-    seed: int,
-) -> None:
-    config = BundleConfig(
-        operator=problem.recipe.operator,
-        options=problem.recipe.model,
-        shape=problem.shape_record(),
-        axes=problem.axes,
-        inputs=problem.inputs,
-        outputs=problem.outputs,
-        static_channels=problem.static,
-        case=problem.case,
-        recipe=problem.recipe,
-        provenance=Provenance(
-            data=problem.data.name,
-            data_hash=problem.data_hash,
-            train_samples=len(problem.train),
-            validation_samples=len(problem.validation),
-            validation_source=problem.validation_source,
-            seed=seed,
-            epochs=state.epoch,
-            best_epoch=state.best_epoch,
-            best_validation=state.best_value,
-            parameters=_count(model),
-            seconds=state.seconds,
-            environment=environment(),
-            command=command(),
-        ),
-    )
-    weights = state.best_weights
-    with DataFile(problem.data, trusted=True) as file:
-        split = "test" if "test" in file.header.splits else "validation"
-        measurable = split in file.header.splits
-    rows: list[Score] = []
-    if measurable:
-        rows = scores.table(build(config, weights), problem.data, split)
-    flags = _flags(rows, problem, state)
-    config = config.model_copy(update={"scores": tuple(rows), "flags": flags})
-    bundle.write(directory.bundle, config, weights, card(config))
-
-
-def _flags(rows: list[Score], problem: Problem, state: State) -> tuple[str, ...]:
-    flags = []
-    trained = problem.shape.shape
-    own = {r.predictor: r.relative_l2 for r in rows if r.resolution == trained}
-    if own and not own["surrogate"] < own["mean"]:
-        flags.append(
-            f"not better than the mean predictor: relative L2 {own['surrogate']:.3g} "
-            f"against {own['mean']:.3g}"
-        )
-    expected = problem.recipe.expectation
-    if (
-        expected is not None
-        and own
-        and expected.metric == "relative_l2"
-        and expected.resolution in (None, trained[-1])
-        and own["surrogate"] > 1.5 * expected.value
-    ):
-        flags.append(
-            f"relative L2 {own['surrogate']:.3g} misses the recipe's "
-            f"{expected.value:.3g} ({expected.source})"
-        )
-    return tuple(flags)
-
-
-def _count(model: PhysicalModel) -> int:
-    return sum(p.numel() for p in model.parameters())
-
-
-def _tell(progress: Progress | None, event: object) -> None:
+def _tell(progress: Progress | None, event: Event) -> None:
     if progress is not None:
-        progress(event)  # type: ignore[arg-type]
+        progress(event)

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import torch
 from pydantic import ValidationError
-from torch import Tensor
 
 from opkit import losses
 from opkit.bundle import Channels, Shape
@@ -169,8 +168,8 @@ def build_model(problem: Problem, seed: int) -> PhysicalModel:
     )
 
 
-def fit_normalisers(model: PhysicalModel, problem: Problem) -> Tensor:
-    """Fit on the training samples only, check all samples, return the mean output.
+def fit_normalisers(model: PhysicalModel, problem: Problem) -> None:
+    """Fit on the training samples only, and check all samples.
 
     Raises:
         DataError: values that are not finite, or validation samples among the training
@@ -180,10 +179,9 @@ def fit_normalisers(model: PhysicalModel, problem: Problem) -> Tensor:
     if model.static is not None:
         roles["static"] = model.static
     moments = {role: Moments() for role in roles}
-    keys, total = [], torch.zeros((), dtype=torch.float64)
+    keys = []
     for sample in guards.finite_samples(problem.train, "training"):
         keys.append(guards.digest(sample))
-        total = total + sample["outputs"].double()
         for role, moment in moments.items():
             framed = problem.history and role != "static"
             moment.add(sample[role] if framed else sample[role][None])
@@ -191,7 +189,6 @@ def fit_normalisers(model: PhysicalModel, problem: Problem) -> Tensor:
     guards.no_overlap(keys, (guards.digest(sample) for sample in checked), "validation")
     for role, normaliser in roles.items():
         normaliser.fit(moments[role])
-    return (total / len(problem.train)).float()
 
 
 def prepare_operator(model: PhysicalModel, problem: Problem) -> None:
@@ -207,6 +204,24 @@ def prepare_operator(model: PhysicalModel, problem: Problem) -> None:
     if problem.history:  # (sample, time, channel, *space): every frame is an output
         outputs = outputs.flatten(0, 1)
     hook(model.outputs.encode(outputs))
+
+
+def check_normalisers(model: PhysicalModel, problem: Problem) -> list[str]:
+    """Fit normalisers again on the training samples; say which differ."""
+    found = []
+    for role in ("inputs", "outputs", "static"):
+        stored = getattr(model, role)
+        if stored is None:
+            continue
+        moments = Moments()
+        for index in range(len(problem.train)):
+            field = problem.train[index][role]
+            framed = problem.history and role != "static"
+            moments.add(field if framed else field[None])
+        fitted = Normaliser(len(stored.mean)).fit(moments)
+        fault = guards.normaliser_of(stored.cpu(), fitted, role)
+        found += [fault] if fault else []
+    return found
 
 
 def data_shape(

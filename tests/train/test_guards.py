@@ -77,6 +77,23 @@ def test_a_normaliser_fitted_on_other_data_is_noticed():
     assert "input" in guards.normaliser_of(fitted(x), fitted(x[:15]), "input")
 
 
+def test_a_normaliser_fitted_on_the_wrong_split_marks_the_run(
+    tmp_path, make_data, monkeypatch
+):
+    from dataclasses import replace
+
+    from opkit.train import main, problem
+
+    def wrong(model, given):
+        swapped = replace(given, train=given.validation, validation=given.train)
+        return problem.fit_normalisers(model, swapped)
+
+    monkeypatch.setattr(main, "fit_normalisers", wrong)
+    result = train(make_data(), tmp_path / "run", operator="fno")
+    assert any("inputs normaliser" in flag for flag in result.flags)
+    assert any("outputs normaliser" in flag for flag in result.flags)
+
+
 def test_too_few_samples_to_hold_out(tmp_path, make_data):
     data = make_data(train=3, validation=0)
     with pytest.raises(DataError, match="validation split"):

@@ -386,6 +386,15 @@ def test_compiled_training_gives_the_same_loss_curve(tmp_path, make_data):
     assert not any("_orig_mod" in name for name in tensors(tmp_path / "compiled"))
 
 
+def test_an_operator_that_wants_to_see_the_outputs_does(tmp_path, make_data):
+    overrides = ["model.n_basis=5", "training.epochs=1"]
+    result = train(
+        make_data(), tmp_path / "run", operator="pod-deeponet", overrides=overrides
+    )
+    mean = surrogate.load(result.run).model.operator.mean
+    assert mean.abs().max() > 0  # the mean of the normalised training outputs
+
+
 def test_worse_than_the_mean_predictor_is_flagged_everywhere(tmp_path, make_data):
     events = []
     overrides = ["training.epochs=1", "training.learning_rate=3"]

@@ -28,8 +28,9 @@ def test_best_first_reproducible_and_every_trial_is_a_run(tmp_path, make_data, c
     values = [trial.validation for trial in found]
     assert values == sorted(values) and len(seen) == 3
     assert {t.settings for t in found} == {t.settings for t in seen}
-    assert all("model.n_modes=[" in t.settings[1] for t in found)
-    assert len({t.settings[0] for t in found}) == 3
+    assert all(any("model.n_modes=[" in s for s in t.settings) for t in found)
+    rates = {s for t in found for s in t.settings if "learning_rate" in s}
+    assert len(rates) == 3
     by_path = {run.path: run.best_validation for run in list_runs(tmp_path / "a")}
     assert by_path == {t.run: t.validation for t in found}
     again = tune(data, tmp_path / "b", operator="fno", trials=3, overrides=overrides)
