@@ -7,7 +7,7 @@ import warnings
 
 import typer
 
-from opkit.cli import data, doctor, files, learn, registry
+from opkit.cli import data, doctor, files, learn, registry, solve
 
 app = typer.Typer(
     name="opkit",
@@ -17,7 +17,7 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
 )
-for module in (registry, data, files, learn, doctor):
+for module in (registry, data, files, learn, solve, doctor):
     module.register(app)
 
 

@@ -1,4 +1,4 @@
-"""Verbs about data files: inspect, validate, import."""
+"""Verbs about data files: inspect, validate, import, export-data."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
     app.command()(inspect)
     app.command()(validate)
     app.command("import")(import_)
+    app.command()(export_data)
 
 
 def inspect(
@@ -145,6 +146,19 @@ def import_(
         dtype=dtype,
     )
     print(f"{out}: {size(out.stat().st_size)}. `opkit inspect {out}` shows it.")
+
+
+def export_data(
+    file: Annotated[Path, typer.Argument(help="Data file.")],
+    out: Annotated[Path, typer.Argument(help="Folder or file to make.")],
+    to: Annotated[str, typer.Option("--to", help="well, pdebench or zarr.")],
+) -> None:
+    """Write a data file in the layout of The Well, PDEBench or Zarr v3."""
+    from opkit.datasets import exporting
+
+    kind: Any = to  # export_data refuses what it does not know
+    for path in exporting.export_data(file, out, kind):
+        print(path)
 
 
 def _axis(text: str) -> tuple[str, tuple[float, float]]:

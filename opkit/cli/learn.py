@@ -1,4 +1,4 @@
-"""Verbs about operators: train, evaluate, predict, plot, runs."""
+"""Verbs about operators: train, evaluate, predict, plot, runs, tune."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
     app.command()(predict)
     app.command()(plot)
     app.command()(runs)
+    app.command()(tune)
 
 
 def train(
@@ -213,3 +214,51 @@ def runs(
         table(rows, json_=json)
     else:
         print(f"no runs in {folder}")
+
+
+def tune(
+    data: Annotated[Path, typer.Argument(help="Data file.")],
+    operator: Annotated[
+        str, typer.Option("--operator", help="A recipe of the case, or an operator.")
+    ] = "fno",
+    out: Annotated[Path, typer.Option("--out", "-o", help="New folder.")] = Path(
+        "runs/tune"
+    ),
+    trials: Annotated[int, typer.Option(min=1, help="Number of runs.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Of the search.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    set_: Annotated[list[str] | None, SET] = None,
+    json: Annotated[bool, JSON] = False,
+    quiet: Annotated[bool, QUIET] = False,
+) -> None:
+    """Search a recipe's `search:` block with Optuna; best runs first."""
+    from opkit.tune import Trial
+    from opkit.tune import tune as search
+
+    with progress(f"{operator} -> {out}", "trials", quiet or json) as update:
+
+        def show(trial: Trial) -> None:
+            value = trial.validation
+            note = "failed" if value is None else f"validation {value:.4f}"
+            update(trial.number + 1, trials, note)
+
+        found = search(
+            data,
+            out,
+            operator=operator,
+            trials=trials,
+            overrides=tuple(set_ or ()),
+            seed=seed,
+            device=device,
+            progress=show,
+        )
+    rows = [
+        {
+            "trial": t.number,
+            "validation": t.validation,
+            "settings": ", ".join(t.settings),
+            "run": str(t.run),
+        }
+        for t in found
+    ]
+    table(rows, json_=json)
