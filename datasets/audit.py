@@ -110,7 +110,8 @@ def _check_attributes(item: Any, where: str, flat: bool) -> None:
         if name in NETCDF_LINKS:
             continue
         identifier = item.attrs.get_id(name)
-        if identifier.get_storage_size() > MAX_ATTRIBUTE_BYTES:
+        size = int(np.prod(identifier.shape, dtype=object)) * identifier.dtype.itemsize
+        if size > MAX_ATTRIBUTE_BYTES:
             raise DataError(f"{where}: attribute {name!r} is too large")
         text = h5py.check_string_dtype(identifier.dtype)
         if text is not None and (text.length is not None or not flat):

@@ -90,6 +90,9 @@ class Writer:
         self._index[rows] = source["sample"][:]
         self._digests[rows] = source["sha256"][:]
         for v in self.header.variables:
+            if not v.dims:  # one number a sample: all of them are one chunk
+                self._file[v.name][rows] = source[v.name][:]
+                continue
             old, new = source[v.name].id, self._file[v.name].id
             for k in range(old.get_num_chunks()):
                 offset = old.get_chunk_info(k).chunk_offset

@@ -79,7 +79,7 @@ def _classic(path: Path) -> Source:
 
     try:
         file = netcdf_file(path, "r", mmap=False)
-    except (OSError, ValueError, TypeError, KeyError, MemoryError) as error:
+    except Exception as error:  # scipy's reader raises what it stumbles over
         raise unreadable(path, error) from error
     arrays, coordinates = {}, {}
     for name, variable in file.variables.items():

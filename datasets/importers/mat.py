@@ -22,6 +22,7 @@ from opkit.datasets.importers.source import (
     unreadable,
 )
 from opkit.datasets.read import explained
+from opkit.errors import DataError
 
 NUMBERS = {
     "double": 8, "single": 4, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2,
@@ -48,7 +49,6 @@ def open_source(path: Path) -> Source:
 
 def _old(path: Path) -> Source:
     from scipy.io import loadmat, whosmat
-    from scipy.io.matlab import MatReadError
 
     try:
         wanted = []
@@ -58,10 +58,9 @@ def _old(path: Path) -> Source:
                 check_expansion(path, name, path.stat().st_size, size)
                 wanted.append(name)
         found = loadmat(path, variable_names=wanted)
-    except (
-        OSError, ValueError, TypeError, NotImplementedError, MatReadError, MemoryError,
-        KeyError, IndexError,
-    ) as error:  # fmt: skip
+    except DataError:
+        raise
+    except Exception as error:  # scipy's reader raises what it stumbles over
         raise unreadable(path, error) from error
     return Source({name: in_memory(np.asarray(found[name])) for name in wanted})
 

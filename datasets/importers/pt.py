@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -30,7 +31,8 @@ def open_source(path: Path) -> Source:
                 for entry in archive.infolist():
                     name, packed = entry.filename, entry.compress_size
                     check_expansion(path, name, packed, entry.file_size)
-        data = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # about old pickle protocols
+            data = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise DataError(
             f"{path}: holds more than tensors, which would mean to execute code: "

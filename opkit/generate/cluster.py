@@ -14,8 +14,8 @@ TIMEOUT = "20s"
 class DaskWorkers:
     """Workers of a Dask cluster; they must see the output folder under the same path.
 
-    A worker that dies has its task done again by the scheduler. Dask starts workers with
-    one BLAS thread unless told otherwise.
+    A worker that dies has its task done again by the scheduler. Dask starts workers
+    with one BLAS thread unless told otherwise.
 
     Args:
         address: ``"local"``, or a scheduler's address such as ``"tcp://node17:8786"``.

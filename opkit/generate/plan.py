@@ -69,7 +69,13 @@ def plan(
     """
     if seed < 0:
         raise CaseError(f"seed {seed}: choose zero or a positive integer")
-    header = header_of(case, case.build_solver(), seed, samples, dtype)
+    try:
+        header = header_of(case, case.build_solver(), seed, samples, dtype)
+    except MemoryError:
+        raise CaseError(
+            f"case {case.name}: its axes alone do not fit into memory: "
+            "choose a smaller resolution"
+        ) from None
     per_sample = header.sample_nbytes
     points = per_sample // np.dtype(dtype).itemsize
     batch = int(np.clip(BATCH_POINTS // points, 1, 32))

@@ -86,6 +86,7 @@ def test_space_time_repeats_what_has_no_time(tmp_path: Path) -> None:
     np.testing.assert_array_equal(item["outputs"].numpy(), vorticity)
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork")
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_worker_processes_read_the_same(heat_file: Path, context: str) -> None:
     dataset = FieldDataset(heat_file, "train")
@@ -110,7 +111,7 @@ def test_worker_processes_read_the_same(heat_file: Path, context: str) -> None:
         ({"split": "dev"}, "no split 'dev'"),
         ({"mode": "video"}, "unknown mode"),
         ({"subsample": 0}, "start at 1"),
-        ({"mode": "autoregressive", "history": 4}, "leaves no frame"),
+        ({"mode": "autoregressive", "history": 4}, "leave none"),
     ],
 )
 def test_requests_that_do_not_fit(
@@ -132,7 +133,7 @@ def test_modes_in_time_need_time(tmp_path: Path) -> None:
         ones = np.ones((1, 4), np.float32)
         writer.put(slice(0, 1), np.arange(1), {"a": ones, "u": ones})
         writer.finish()
-    with pytest.raises(DataError, match="needs outputs in time"):
+    with pytest.raises(DataError, match="needs outputs with a time"):
         FieldDataset(tmp_path / "a.h5", "train", mode="space-time")
     assert FieldDataset(tmp_path / "a.h5", "train")[0]["inputs"].shape == (1, 4)
 

@@ -90,17 +90,14 @@ def main() -> None:
     parser.add_argument("--save", type=Path)
     asked = parser.parse_args()
     runs.install_plugin()
-    total: Counts = {}
+    saved = asked.save is not None and asked.save.exists()
+    total: Counts = json.loads(asked.save.read_text()) if saved else {}
     for name in asked.names:
         with tempfile.TemporaryDirectory() as folder:
             for row, counts in run(name, Path(folder), asked.scale, asked.seed):
                 add(total, row, counts)
-    if asked.save:
-        saved = json.loads(asked.save.read_text()) if asked.save.exists() else {}
-        for name, row in total.items():
-            add(saved, name, row)
-        asked.save.write_text(json.dumps(saved, indent=1))
-        total = saved
+                if asked.save:
+                    asked.save.write_text(json.dumps(total, indent=1))
     cells = [
         (name, ", ".join(f"{k} {v}" for k, v in row.items()))
         for name, row in total.items()

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import hostile_hdf5
@@ -28,7 +29,8 @@ class Verdict:
         code: exit code.
         lines: of standard error.
         seconds: until it ended.
-        mebibytes: largest resident memory of it or of any child of it.
+        mebibytes: largest resident memory of it or of any child of it; for .pt files
+            beyond what importing torch takes (CUDA builds take about 670 MiB).
         harmed: whether the canary exists or something was left behind.
     """
 
@@ -51,6 +53,29 @@ def show(
     kind: str, name: str, arguments: Sequence[str], canary: Path, left: Path
 ) -> Verdict:
     """Run the command line on one file."""
+    start = time.monotonic()
+    done, peak = watched(MAIN, *arguments)
+    return Verdict(
+        kind,
+        name,
+        done.returncode,
+        tuple(line for line in done.stderr.splitlines() if line.strip()),
+        time.monotonic() - start,
+        peak - (of_torch() if name.startswith("pt ") else 0.0),
+        canary.exists() or left.exists(),
+    )
+
+
+@cache
+def of_torch() -> float:
+    """Resident memory in MiB of a process that imports torch and does nothing."""
+    return watched("import torch")[1]
+
+
+def watched(
+    code: str, *arguments: str
+) -> tuple[subprocess.CompletedProcess[str], float]:
+    """Run Python code in a process, and say how much memory it took in MiB."""
     watch = (
         "import os, resource, subprocess, sys\n"
         "code = subprocess.call(sys.argv[1:])\n"
@@ -58,24 +83,15 @@ def show(
         "print(peak, file=sys.stdout)\n"
         "sys.exit(code if code >= 0 else 128 - code)\n"
     )
-    start = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-c", watch, sys.executable, "-c", MAIN, *arguments],
+        [sys.executable, "-c", watch, sys.executable, "-c", code, *arguments],
         capture_output=True,
         text=True,
         timeout=120,
         env={**os.environ, "COLUMNS": "200"},
         check=False,
     )
-    return Verdict(
-        kind,
-        name,
-        done.returncode,
-        tuple(line for line in done.stderr.splitlines() if line.strip()),
-        time.monotonic() - start,
-        int(done.stdout.split()[-1]) / 1024,
-        canary.exists() or left.exists(),
-    )
+    return done, int(done.stdout.split()[-1]) / 1024
 
 
 def battery(folder: Path, every: int = 1) -> Iterator[Verdict]:
