@@ -80,8 +80,8 @@ class Solution:
         problem: what was asked.
         stated: the same as tensors.
         networks: what was found.
-        residual: √(¼⟨(f - Lu)²⟩ + 10⟨(g - u)²⟩ + ⟨(h - ∇u·n)²⟩) over that of u = 0; a
-            measure of the equations, not of the error in u.
+        residual: norm of what the equation and the conditions lack, weighted as in
+            `opkit.hypino_refine.defect`, over that of u = 0.
         history: relative residuals: first network, refinement rounds, fine-tuning.
     """
 

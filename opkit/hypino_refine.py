@@ -29,9 +29,6 @@ from opkit.solvers.manufactured_raster import (
     pixels,
 )
 
-RESIDUAL, DIRICHLET, NEUMANN = 0.25, 10.0, 1.0
-"""Weights of the squared residual, those of the training loss."""
-
 
 @dataclass(frozen=True)
 class Ensemble:
@@ -93,29 +90,32 @@ def state(coefficients: Tensor, geometry: Geometry, functions: Functions) -> Sta
 
 
 def defect(stated: Stated, jet: Callable[[Tensor], Tensor]) -> Tensor:
-    """Weighted residual vector of a solution; its squared norm is what is minimised.
+    """Residual vector of a solution, in units of u; its norm is what is minimised.
 
-    Mean squares: 0.25 of f - L u in the domain, 10 of g - u and 1 of h - ∇u · n on the
-    boundary.
+    The sum of the mean squares of (f - L u) / λ in the domain, and of g - u and
+    (h - ∇u · n) / k on the boundary. With k = π/2, the square's lowest wave number,
+    λ = |c_0| + k (|c_1| + |c_2|) + k² (|c_3| + |c_4|) is the size of L on the
+    smoothest functions, so each part is about the error it makes in u.
     """
     check = stated.check
+    k = math.pi / 2
+    powers = check.coefficients.new_tensor([1.0, k, k, k * k, k * k])
+    size = float((check.coefficients.abs() @ powers).max())
     inner = jet(check.points)
     outer = jet(check.boundary_points)
     n = check.normals
     flux = outer[1] * n[..., 0] + outer[2] * n[..., 1]
     left = check.source - jets.apply_operator(check.coefficients, inner)
     parts = (
-        (RESIDUAL, left * check.weights, check.weights),
+        (1 / size, left * check.weights, check.weights),
         (
-            DIRICHLET,
+            1.0,
             (check.dirichlet_values - outer[0]) * check.dirichlet,
             check.dirichlet,
         ),
-        (NEUMANN, (check.neumann_values - flux) * check.neumann, check.neumann),
+        (1 / k, (check.neumann_values - flux) * check.neumann, check.neumann),
     )
-    return torch.cat(
-        [math.sqrt(w) * r[0] / m.sum().clamp_min(1).sqrt() for w, r, m in parts]
-    )
+    return torch.cat([w * r[0] / m.sum().clamp_min(1).sqrt() for w, r, m in parts])
 
 
 def remaining(
