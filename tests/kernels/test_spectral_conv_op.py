@@ -7,7 +7,13 @@ import torch
 from torch.library import opcheck
 
 from opkit.errors import OpkitInputError
-from opkit.kernels.spectral_conv import choose_backend, describe, ops, spectral_conv
+from opkit.kernels.spectral_conv import (
+    choose_backend,
+    describe,
+    dispatch,
+    ops,
+    spectral_conv,
+)
 from opkit.kernels.spectral_conv.modes import wavenumbers
 from opkit.operators.spectral_conv import SpectralConv
 
@@ -329,6 +335,26 @@ def test_backend_from_the_environment(monkeypatch):
     monkeypatch.setenv("OPKIT_SPECTRAL_BACKEND", "refrence")
     with pytest.raises(OpkitInputError, match="Did you mean 'reference'"):
         choose_backend(*arguments)
+
+
+def test_gpu_without_triton_falls_back_with_one_warning(monkeypatch, recwarn):
+    monkeypatch.setattr(dispatch, "find_spec", lambda name: None)
+    monkeypatch.setattr(dispatch, "_warned", set())
+    arguments = (torch.device("cuda", 0), torch.float32, [4, 3], [16, 16], [16, 16])
+    for _ in range(3):
+        choice = choose_backend(*arguments)
+        assert choice.name == "reference"
+        assert "opkit[kernels]" in choice.reason
+    assert len(recwarn) == 1
+    with pytest.raises(OpkitInputError, match="triton is not installed"):
+        choose_backend(*arguments, backend="triton")
+
+
+def test_triton_on_the_cpu_is_refused(monkeypatch):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    arguments = (torch.device("cpu"), torch.float32, [4, 3], [16, 16], [16, 16])
+    with pytest.raises(OpkitInputError, match="need a CUDA device"):
+        choose_backend(*arguments, backend="triton")
 
 
 def test_describe_names_every_device():

@@ -36,7 +36,8 @@ results = []
 for grid, modes, batch, inputs, outputs, precision in json.loads(sys.argv[1]):
     torch.manual_seed(0)
     x = torch.randn(batch, inputs, *grid, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(*modes, inputs, 2, outputs, dtype=torch.float64)
+    tail = (inputs, 2, outputs) if outputs else (inputs, 2)
+    weight = torch.randn(*modes, *tail, dtype=torch.float64)
     weight.requires_grad_()
     y = spectral_conv(x, weight, backend="reference")
     grad = torch.randn_like(y)
@@ -75,7 +76,7 @@ def check(cases):
         assert result["programs"] <= 100, (case, result)
 
 
-# (grid, modes, batch, in_channels, out_channels, precision)
+# (grid, modes, batch, in_channels, out_channels or 0: separable, precision)
 QUICK = [
     ((40,), (7,), 2, 3, 5, "fp32"),
     ((41,), (7,), 1, 2, 2, "bf16"),
@@ -86,14 +87,14 @@ QUICK = [
     ((3, 6, 5), (3, 2, 3), 1, 2, 1, "fp32"),
 ]
 SLOW = [
-    ((67,), (33,), 1, 1, 1, "fp32"),  # folded, two blocks of modes
+    ((67,), (33,), 1, 2, 0, "fp32"),  # folded, two blocks of modes
     ((71,), (30,), 1, 2, 2, "fp32"),
     ((3, 41), (1, 18), 1, 2, 1, "fp32"),  # folded planes
-    ((36, 4), (36, 1), 1, 1, 1, "fp32"),  # 32 wavenumbers, even count
-    ((3, 70), (1, 34), 1, 1, 1, "fp32"),  # rows, then the other axis
-    ((67, 3), (67, 1), 1, 1, 1, "tf32"),
-    ((3, 2, 66), (1, 1, 34), 1, 1, 1, "fp32"),
-    ((2, 2, 66), (1, 1, 34), 1, 1, 1, "bf16"),
+    ((36, 4), (36, 1), 1, 1, 0, "fp32"),  # 32 wavenumbers, even count
+    ((3, 70), (1, 34), 1, 1, 0, "fp32"),  # rows, then the other axis
+    ((67, 3), (67, 1), 1, 1, 0, "tf32"),
+    ((3, 2, 66), (1, 1, 34), 1, 1, 0, "fp32"),
+    ((2, 2, 66), (1, 1, 34), 1, 1, 0, "bf16"),
 ]
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
-from functools import lru_cache
 from importlib.util import find_spec
 from typing import NamedTuple
 
@@ -15,6 +15,10 @@ from opkit.errors import OpkitInputError, nearest
 BACKENDS = ("reference", "cpu", "triton")
 COMPATS = (None, "neuralop-2.0")
 VARIABLE = "OPKIT_SPECTRAL_BACKEND"
+
+
+WITHOUT_TRITON = 'triton is not installed (python -m pip install "opkit[kernels]")'
+_warned: set[str] = set()
 
 
 class Choice(NamedTuple):
@@ -122,16 +126,21 @@ def _no_triton(device: torch.device, dtype: torch.dtype) -> str:
     if device.type != "cuda":
         return f"the Triton kernels need a CUDA device, not {device.type}"
     if find_spec("triton") is None:
-        return 'triton is not installed (python -m pip install "opkit[kernels]")'
-    major, minor = _capability(device.index or 0)
+        _warn_without_triton()
+        return WITHOUT_TRITON
+    major, minor = torch.cuda.get_device_capability(device)
     if major < 8:
         return f"the GPU has compute capability {major}.{minor}, below 8.0"
     return ""
 
 
-@lru_cache
-def _capability(index: int) -> tuple[int, int]:
-    return torch.cuda.get_device_capability(index)
+def _warn_without_triton() -> None:
+    if not _warned:
+        _warned.add(WITHOUT_TRITON)
+        warnings.warn(
+            f"spectral convolutions on the GPU run by torch.fft: {WITHOUT_TRITON}",
+            stacklevel=2,
+        )
 
 
 def describe() -> list[DeviceChoice]:

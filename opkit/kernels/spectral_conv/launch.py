@@ -100,7 +100,8 @@ class Transform:
     def planes(self, high: int) -> dict[str, int]:
         """Block of lines and warps of a fused kernel, small enough for no spills."""
         if max(high, self.modes[-1]) > 16:
-            return {"BH": 16, "num_warps": 8, "num_stages": 3}
+            warps = 8 if self.precision == "fp32" else 4
+            return {"BH": 16, "num_warps": warps, "num_stages": 3}
         return {"BH": _POINTS, "num_warps": 4, "num_stages": 3}
 
     def axis(self, axis: int, most: int, transposed: bool) -> tuple[Tensor, int]:
