@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -9,15 +10,16 @@ from numpy.typing import NDArray
 
 from opkit.solvers.qg_kernels import (
     LANES,
-    MEASURE,
     STREAMS,
     Passes,
     adams_bashforth,
-    column_pass,
+    measure,
     prime,
+    relative_defect,
     runge_kutta,
 )
 from opkit.solvers.qg_model import Array, Model
+from opkit.solvers.qg_team import can_meet, counters
 from opkit.solvers.steppers import ETDRK4
 from opkit.solvers.vorticity.fftw import plan
 
@@ -25,7 +27,7 @@ Complex = NDArray[np.complex128]
 
 _SPARE = 4  # columns; the first one stands for k = -0
 _LINES = 8  # grid lines transformed at a time
-_TILE = 11  # columns transformed at a time
+_COLUMNS = 11  # columns transformed at a time, at most
 _WEIGHTS = 16  # which stream of a tile holds the filter, or ETDRK4's first weight
 
 
@@ -35,14 +37,17 @@ def fits(shape: tuple[int, int]) -> bool:
 
 
 class CompiledRun:
-    """A trajectory: state, past slopes, work space. Serves one thread at a time.
+    """A trajectory: state, past slopes, work space. Serves one caller at a time.
 
     Args:
         model: the equations, on a grid that `fits`.
+        threads: that step it together; results are the same, bit for bit.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, threads: int = 1) -> None:
         self._model = model
+        threads = threads if can_meet() else 1
+        self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
         ny, nx = model.parameters.shape
         self._tiles = _aligned((nx // 2 + 1, ny // LANES, STREAMS * LANES))
         self._write(12, model.diagonal)
@@ -53,7 +58,7 @@ class CompiledRun:
         l[ny // 2, [0, -1]] = 0.0
         self._write(14, k)
         self._write(15, l)
-        self._passes = self._prepare()
+        self._team = self._prepare(threads)
         self._dt = 0.0
         self._taken = 0
 
@@ -64,7 +69,7 @@ class CompiledRun:
             self._write(2 * layer + 1, values.imag)
         self._tiles[:, :, 4 * LANES : 12 * LANES] = 0.0
         self._taken = 0
-        prime(self._passes)
+        self._together(prime)
 
     @property
     def q_hat(self) -> Complex:
@@ -82,14 +87,14 @@ class CompiledRun:
         """
         self._write(_WEIGHTS, np.exp(self._model.log_filter))
         for done in range(self._taken, self._taken + count):
+            left = self._taken + count - done if done >= 2 else 1
+            self._together(adams_bashforth, left, _ab(dt, min(done, 2)))
             if done >= 2:
-                adams_bashforth(self._passes, self._taken + count - done, _ab(dt, 2))
                 break
-            adams_bashforth(self._passes, 1, _ab(dt, done))
         self._taken += count
         # 5/12 dt (N - 2 N' + N''), of this slope and of what is due from past ones
-        weights = (5 * dt / 12, 1.0, 1.2, 0)
-        return np.array([column_pass(self._passes, MEASURE, _ab(dt, 2), weights)])
+        self._together(measure, (5 * dt / 12, 1.0, 1.2, 0))
+        return np.array([relative_defect(self._team[0])])
 
     def runge_kutta(self, dt: float, count: int, log_decay: Array) -> Array:
         """Take steps of ETDRK4 with decay rates ``log_decay`` (ny, nk), 1/s, ≤ 0.
@@ -105,8 +110,18 @@ class CompiledRun:
             self._write(_WEIGHTS, np.exp(z / 2))
             self._dt = dt
         errors = np.empty(count)
-        runge_kutta(self._passes, errors)
+        self._together(runge_kutta, errors)
         return errors[:, None]
+
+    def _together(self, function: Any, *arguments: Any) -> None:
+        first, *others = self._team
+        if self._pool is None:
+            function(first, *arguments)
+            return
+        waiting = [self._pool.submit(function, p, *arguments) for p in others]
+        function(first, *arguments)
+        for other in waiting:
+            other.result()
 
     def _write(self, stream: int, values: Array) -> None:
         self._stream(stream)[:] = values.T.reshape(*self._tiles.shape[:2], LANES)
@@ -117,12 +132,15 @@ class CompiledRun:
     def _stream(self, stream: int) -> Array:
         return self._tiles[:, :, stream * LANES : (stream + 1) * LANES]
 
-    def _prepare(self) -> Passes:
+    def _prepare(self, threads: int) -> list[Passes]:
         model, p = self._model, self._model.parameters
         ny, nx = p.shape
         pad, kept = nx + _SPARE, nx // 2 + 1
-        tile = min(_TILE, kept)
-        last = kept - tile * ((kept - 1) // tile)
+        # An even number of blocks, so that two threads have equal work.
+        blocks = 2 * -(-kept // (2 * _COLUMNS))
+        block = -(-kept // blocks)
+        blocks = -(-kept // block)
+        last = kept - block * (blocks - 1)
         drag = (0.0, p.drag) if p.layers == 2 else (p.drag, 0.0)
         gradient, mean = np.zeros((2, 2))
         gradient[: p.layers] = model.gradient[:, 0, 0]
@@ -130,24 +148,33 @@ class CompiledRun:
         constants = (*model.stretching, *gradient, *drag, 1 / (ny * nx))
         by_columns = [((1, ny), (pad, 1), sign) for sign in (1, -1)]
         by_columns += [((pad, 1), (1, ny), sign) for sign in (-1, 1)]
-        return Passes(
-            grid=_aligned((3, ny, 2 * pad)).view(np.complex128),
-            rows=_aligned((3, _LINES, 2 * nx)).view(np.complex128),
-            columns=_aligned((3, 2, tile, 2 * ny)).view(np.complex128),
-            tiles=self._tiles,
-            slopes=_aligned((4 * LANES,)),
-            constants=np.array(constants),
-            mean=mean,
-            layers=p.layers,
-            row_plans=(
+        shared: dict[str, Any] = {
+            "grid": _aligned((3, ny, 2 * pad)).view(np.complex128),
+            "tiles": self._tiles,
+            "sums": np.zeros((blocks, 2)),
+            "constants": np.array(constants),
+            "mean": mean,
+            "layers": p.layers,
+            "row_plans": (
                 plan(nx, _LINES, (1, pad), (1, nx), 1),
                 plan(nx, _LINES, (1, nx), (1, pad), -1),
             ),
-            column_plans=tuple(
+            "column_plans": tuple(
                 tuple(plan(ny, width, *layout) for layout in by_columns)
-                for width in (tile, last)
+                for width in (block, last)
             ),
-        )
+            "arrivals": counters(threads),
+        }
+        return [
+            Passes(
+                rows=_aligned((3, _LINES, 2 * nx)).view(np.complex128),
+                columns=_aligned((3, 2, block, 2 * ny)).view(np.complex128),
+                slopes=_aligned((4 * LANES,)),
+                me=member,
+                **shared,
+            )
+            for member in range(threads)
+        ]
 
 
 def _ab(dt: float, done: int) -> tuple[float, float, float]:

@@ -18,6 +18,7 @@ Scheme = Literal["etdrk4", "pyqg"]
 Backend = Literal["compiled", "numpy", "torch"]
 
 _ROUND_OFF = 1e-9
+_FINEST = 100  # how many times shorter than first tried steps may become
 _PIECE = 64  # steps tried at once; what is lost when a step has to be made smaller
 
 
@@ -62,6 +63,7 @@ class Trajectory:
         backend: compiled passes, or array code in numpy or torch.
         batch: trajectories; more than one for torch only.
         device: where torch works.
+        threads: that step a compiled trajectory together.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Trajectory:
         backend: Backend,
         batch: int = 1,
         device: str = "cpu",
+        threads: int = 1,
     ) -> None:
         self._model, self._steps = model, steps
         where = device if backend == "torch" else None
@@ -79,7 +82,7 @@ class Trajectory:
         if backend == "compiled":
             from opkit.solvers.qg_compiled import CompiledRun
 
-            self._run = CompiledRun(model)
+            self._run = CompiledRun(model, threads)
         else:
             self._run = ArrayRun(model, batch, where)
         self._log_decay = model.log_filter / steps.filter_interval
@@ -158,7 +161,7 @@ class Trajectory:
     def _piece(self, count: int) -> Array:
         """Take ``count`` steps, or more and shorter ones where the error is large."""
         run, rtol = self._run, self._steps.rtol
-        start, duration, most = run.q_hat, count * self._dt, 10000 * count
+        start, duration, most = run.q_hat, count * self._dt, _FINEST * count
         while True:
             self._dt = duration / count
             errors = run.runge_kutta(self._dt, count, self._log_decay)

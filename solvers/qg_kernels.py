@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
+from opkit.solvers.qg_team import meet
 from opkit.solvers.vorticity.fftw import execute
 
 LANES = 16
@@ -39,38 +40,49 @@ PRIME, ADAMS_BASHFORTH, STAGE_1, STAGE_2, STAGE_3, STAGE_4, MEASURE = range(7)
 
 
 class Passes(NamedTuple):
-    """Plans, arrays and constants of one trajectory; see `qg_compiled`."""
+    """Plans, arrays and constants of one trajectory, as a member of its team has them.
+
+    Members share all but ``rows``, ``columns`` and ``slopes``; see `qg_compiled`.
+    """
 
     grid: Any  # (3, ny, nx + spare) complex: w₁, w₂, q₁ + i q₂; y by k between passes
-    rows: Any  # (3, lines, nx) complex
-    columns: Any  # (3, 2, tile, ny) complex: +k and -k
     tiles: Any  # (nk, ny / LANES, STREAMS * LANES)
-    slopes: Any  # (4 * LANES,)
+    sums: Any  # (blocks of columns, 2): of `_squares`
     constants: Any  # F₁, F₂, Q₁, Q₂, r₁, r₂, 1 / (ny nx)
     mean: Any  # (2,) U₁, U₂
     layers: int
     row_plans: Any  # inverse, forward
-    column_plans: Any  # (full tile, last tile) by (inverse +, -, forward +, -)
+    column_plans: Any  # (full block, last block) by (inverse +, -, forward +, -)
+    rows: Any  # (3, lines, nx) complex
+    columns: Any  # (3, 2, block, ny) complex: +k and -k
+    slopes: Any  # (4 * LANES,)
+    arrivals: Any  # see `qg_team`
+    me: int
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)  # type: ignore[untyped-decorator]
 def row_pass(p: Passes) -> None:
     """Turn ŵ and q̂ on each grid line into the transform of w q."""
     ny, nx = p.grid.shape[1], p.rows.shape[2]
-    lines = p.rows.shape[1]
-    for first in range(0, ny, lines):
+    lines, team = p.rows.shape[1], p.arrivals.shape[0]
+    begin = ny // lines * p.me // team * lines
+    end = ny // lines * (p.me + 1) // team * lines
+    for first in range(begin, end, lines):
         execute(p.row_plans[0], p.grid[2, first].ctypes.data, p.rows[2].ctypes.data)
         for i in range(p.layers):
             execute(p.row_plans[0], p.grid[i, first].ctypes.data, p.rows[i].ctypes.data)
             for y in range(lines):
-                w = p.rows[i, y].view(np.float64)
-                q = p.rows[2, y].view(np.float64)[i:]
-                for x in range(nx):
-                    w[2 * x] *= q[2 * x]
-                    w[2 * x + 1] *= q[2 * x]
+                w, q = p.rows[i, y], p.rows[2, y]
+                if i == 0:
+                    for x in range(nx):
+                        w[x] = w[x] * q[x].real
+                else:
+                    for x in range(nx):
+                        w[x] = w[x] * q[x].imag
             execute(p.row_plans[1], p.rows[i].ctypes.data, p.grid[i, first].ctypes.data)
             for y in range(first, first + lines):
                 p.grid[i, y, nx] = p.grid[i, y, 0]
+    meet(p.arrivals, p.me)
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)  # type: ignore[untyped-decorator]
@@ -199,8 +211,42 @@ def _mirror(line: Any) -> None:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def column_pass(p: Passes, kind: int, steps: Any, weights: Any) -> float:
-    """Slopes, one step or stage, and the next ŵ and q̂, a few columns at a time.
+def _block(
+    p: Passes, kind: int, steps: Any, weights: Any, first: int, width: int
+) -> tuple[float, float]:
+    """One block of columns of `column_pass`; returns the sums of `_squares`."""
+    w1, w2 = p.columns[0].view(np.float64), p.columns[1].view(np.float64)
+    q = p.columns[2].view(np.float64)
+    defect, size = 0.0, 0.0
+    for x in range(first, first + width):
+        # The most negative k comes first
+        plus, back = x - first, first + width - 1 - x
+        a1, b1, a2, b2 = w1[0, plus], w1[1, back], w2[0, plus], w2[1, back]
+        a, b = q[0, plus], q[1, back]
+        if kind != PRIME:
+            for j in range(p.tiles.shape[1]):
+                t, n = p.tiles[x, j], 2 * LANES * j
+                _slope(t, p.slopes, p.constants, a1[n:], b1[n:], a2[n:], b2[n:])
+                if kind in (MEASURE, STAGE_1):
+                    d, s = _squares(t, p.slopes, weights)
+                    both = 1.0 if x == 0 else 2.0
+                    defect, size = defect + both * d, size + both * s
+                _update(t, p.slopes, kind, steps)
+        if kind != MEASURE:
+            if x == 0:
+                _mirror(p.tiles[0])
+            for j in range(p.tiles.shape[1]):
+                t, n = p.tiles[x, j], 2 * LANES * j
+                _fields(t, p.constants, a1[n:], b1[n:], a2[n:], b2[n:], a[n:], b[n:])
+            if x == 0:
+                p.columns[0, 0, 0, 0] = p.mean[0]
+                p.columns[1, 0, 0, 0] = p.mean[1]
+    return defect, size
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def column_pass(p: Passes, kind: int, steps: Any, weights: Any) -> None:
+    """Slopes, one step or stage, and the next ŵ and q̂, a block of columns at a time.
 
     Args:
         p: the trajectory.
@@ -208,49 +254,24 @@ def column_pass(p: Passes, kind: int, steps: Any, weights: Any) -> float:
         steps: for ``ADAMS_BASHFORTH``, weights of this slope in its own step and the
             next two.
         weights: of the slope and the two stored arrays in the defect, an estimate of
-            the local error, and which weight of the step its modes are multiplied by.
-
-    Returns:
-        |defect| / |q̂| before the update, for ``STAGE_1`` and ``MEASURE``.
+            the local error, and which weight of the step its modes are multiplied by;
+            for ``STAGE_1`` and ``MEASURE``, which look before any update.
     """
-    tile, ny = p.columns.shape[2], p.columns.shape[3]
-    kept = p.tiles.shape[0]
-    defect, size = 0.0, 0.0
-    w1, w2 = p.columns[0].view(np.float64), p.columns[1].view(np.float64)
-    q = p.columns[2].view(np.float64)
-    for first in range(0, kept, tile):
-        width = min(tile, kept - first)
-        plans = p.column_plans[0 if width == tile else 1]
+    most, kept = p.columns.shape[2], p.tiles.shape[0]
+    blocks, team = p.sums.shape[0], p.arrivals.shape[0]
+    for block in range(blocks * p.me // team, blocks * (p.me + 1) // team):
+        first = block * most
+        width = min(most, kept - first)
+        plans = p.column_plans[0 if width == most else 1]
         minus = p.rows.shape[2] - first - width + 1
         if kind != PRIME:
             for i in range(p.layers):
                 c = p.columns[i]
                 execute(plans[2], p.grid[i, 0, first:].ctypes.data, c[0].ctypes.data)
                 execute(plans[3], p.grid[i, 0, minus:].ctypes.data, c[1].ctypes.data)
-        for x in range(first, first + width):
-            # The most negative k comes first
-            plus, back = x - first, first + width - 1 - x
-            a1, b1, a2, b2 = w1[0, plus], w1[1, back], w2[0, plus], w2[1, back]
-            if kind != PRIME:
-                for j in range(ny // LANES):
-                    t, n = p.tiles[x, j], 2 * LANES * j
-                    _slope(t, p.slopes, p.constants, a1[n:], b1[n:], a2[n:], b2[n:])
-                    if kind in (MEASURE, STAGE_1):
-                        d, s = _squares(t, p.slopes, weights)
-                        both = 1.0 if x == 0 else 2.0
-                        defect, size = defect + both * d, size + both * s
-                    _update(t, p.slopes, kind, steps)
-            if kind == MEASURE:
-                continue
-            if x == 0:
-                _mirror(p.tiles[0])
-            a, b = q[0, plus], q[1, back]
-            for j in range(ny // LANES):
-                t, n = p.tiles[x, j], 2 * LANES * j
-                _fields(t, p.constants, a1[n:], b1[n:], a2[n:], b2[n:], a[n:], b[n:])
-            if x == 0:
-                p.columns[0, 0, 0, 0] = p.mean[0]
-                p.columns[1, 0, 0, 0] = p.mean[1]
+        sums = _block(p, kind, steps, weights, first, width)
+        if kind in (MEASURE, STAGE_1):
+            p.sums[block, 0], p.sums[block, 1] = sums
         if kind != MEASURE:
             for i in range(3):
                 if i < p.layers or i == 2:
@@ -260,7 +281,17 @@ def column_pass(p: Passes, kind: int, steps: Any, weights: Any) -> float:
                     execute(plans[1], c[1].ctypes.data, data)
                     data = p.grid[i, 0, first:].ctypes.data
                     execute(plans[0], c[0].ctypes.data, data)
-    return float(np.sqrt(defect / size)) if size > 0 else 0.0
+    meet(p.arrivals, p.me)
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def relative_defect(p: Passes) -> float:
+    """|defect| / |q̂| of the last measurement; the same for every size of team."""
+    defect, size = 0.0, 0.0
+    for block in range(p.sums.shape[0]):
+        defect += p.sums[block, 0]
+        size += p.sums[block, 1]
+    return float(np.sqrt(defect / size)) if size != 0 else 0.0
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -279,13 +310,21 @@ def adams_bashforth(p: Passes, count: int, steps: Any) -> None:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def measure(p: Passes, weights: Any) -> None:
+    """Sum up the defect of the present state."""
+    column_pass(p, MEASURE, _NONE, weights)
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def runge_kutta(p: Passes, errors: Any) -> None:
     """Take a step of ETDRK4 for each entry of ``errors``: its relative local error."""
     for n in range(errors.size):
         for stage in range(STAGE_1, STAGE_4 + 1):
             # N(u¹) of the embedded formula is the first slope of the next step.
-            error = column_pass(p, stage, _NONE, _ETD_DEFECT)
-            if stage == STAGE_1 and n > 0:
-                errors[n - 1] = error
+            column_pass(p, stage, _NONE, _ETD_DEFECT)
+            if stage == STAGE_1 and n > 0 and p.me == 0:
+                errors[n - 1] = relative_defect(p)
             row_pass(p)
-    errors[-1] = column_pass(p, MEASURE, _NONE, _ETD_DEFECT)
+    column_pass(p, MEASURE, _NONE, _ETD_DEFECT)
+    if p.me == 0:
+        errors[-1] = relative_defect(p)

@@ -65,7 +65,8 @@ class QuasiGeostrophic:
         cfl: largest Courant number dt max(|u|/dx + |v|/dy).
         record_interval: time between records, s.
         records: number of records.
-        threads: over which a batch is split.
+        threads: over which a batch is split; if it is smaller, those left over step
+            trajectories together.
         backend: ``compiled`` needs numba and pyfftw (extra ``fast``) and a multiple of
             16 points along y; ``auto`` takes it where it can be had, else ``numpy``.
         device: where ``torch`` works, such as ``cuda``.
@@ -142,7 +143,7 @@ class QuasiGeostrophic:
             return {INITIAL: law.draw(rng, self.layers, self.resolution)}
         grid = (law.grid, law.grid)
         spin_up = replace(self, resolution=grid)
-        (trajectory,) = spin_up._trajectories(1, batch=1)
+        (trajectory,) = spin_up._trajectories(1, 1)
         trajectory.start(law.draw(rng, self.layers, grid)[None])
         trajectory.advance(law.spin_up)
         q, _ = trajectory.fields()
@@ -248,8 +249,10 @@ class QuasiGeostrophic:
             filter_interval=self.filter_interval,
         )
         model, backend = self.model(), self._backend()
+        together = max(1, self.threads // count)
         return [
-            Trajectory(model, steps, backend, batch, self.device) for _ in range(count)
+            Trajectory(model, steps, backend, batch, self.device, together)
+            for _ in range(count)
         ]
 
     def _backend(self) -> Backend:

@@ -43,12 +43,17 @@ def test_a_sample_does_not_depend_on_its_batch(scheme: str, backend: str) -> Non
     inputs = batch(qg, 5)
     whole = qg.solve(inputs)
     threaded = solver(scheme=scheme, backend=backend, threads=2).solve(inputs)
+    first = {INITIAL: inputs[INITIAL][:1]}
+    together = solver(scheme=scheme, backend=backend, threads=3).solve(first)
     for i in range(5):
         alone = qg.solve({INITIAL: inputs[INITIAL][i : i + 1]})
         for name, values in whole.outputs.items():
             assert np.array_equal(values[i], alone.outputs[name][0])
             assert np.array_equal(values[i], threaded.outputs[name][i])
         assert whole.error[i] == alone.error[0] == threaded.error[i]
+    for name, values in together.outputs.items():
+        assert np.array_equal(values[0], whole.outputs[name][0])
+    assert together.error[0] == whole.error[0]
 
 
 def test_shapes_and_coordinates() -> None:
@@ -190,7 +195,7 @@ def test_a_flow_that_blows_up(backend: str) -> None:
 
 
 def test_a_tolerance_out_of_reach() -> None:
-    qg = solver(rtol=1e-13, record_interval=3600.0)
+    qg = solver(rtol=1e-13)
     with pytest.raises(NotConvergedError, match="raise rtol"):
         qg.solve(batch(qg, 1))
 

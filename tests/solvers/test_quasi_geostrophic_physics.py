@@ -182,7 +182,7 @@ def test_order_of_convergence_with_the_filter_on() -> None:
 
 def test_error_estimate_bounds_the_error() -> None:
     q = draw(solver())
-    exact = carry(solver(rtol=1e-11), q)
+    exact = carry(solver(rtol=1e-10), q)
     for rtol in (1e-6, 1e-8):
         qg = solver(rtol=rtol)
         solution = qg.solve({"initial_potential_vorticity": q[None]})
