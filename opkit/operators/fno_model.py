@@ -142,8 +142,8 @@ class FNOBlocks(nn.Module):
         skip = self.fno_skips[index].conv.weight[..., 0]
         y = self.convs[index](x)
         y = self._normalised(y, 2 * index)
-        if self.norm is None and not torch.compiler.is_compiling():
-            u = rows(y).addmm_(v, skip.T)  # y is ours alone: no second buffer
+        if self._may_write(y):
+            u = rows(y).addmm_(v, skip.T)
         else:
             u = torch.addmm(rows(y), v, skip.T)
         u = u if last else F.gelu(u)
@@ -152,6 +152,12 @@ class FNOBlocks(nn.Module):
             u = torch.addcmul(self.channel_mlp[index].points(u), v, gate)
         y = self._normalised(field(u, x), 2 * index + 1)
         return y if last else F.gelu(y)
+
+    def _may_write(self, y: Tensor) -> bool:
+        """Whether the convolution's result is ours alone and of the skip's type."""
+        traced = torch.compiler.is_compiling()
+        mixed = torch.is_autocast_enabled(y.device.type)
+        return self.norm is None and not traced and not mixed
 
     def _normalised(self, x: Tensor, index: int) -> Tensor:
         return x if self.norm is None else self.norm[index](x)

@@ -94,6 +94,18 @@ def test_export():
     assert relative(torch.export.export(ours, (x,)).module()(x), ours(x)) < 1e-6
 
 
+def test_autocast_and_double_precision():
+    _, ours = pair(2)
+    x = torch.randn(2, 2, 12, 12)
+    y = ours(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = ours(x)
+        mixed.float().square().sum().backward()
+    # bf16 products in a dozen layers, 2^-9 each; the spectral part stays in fp32
+    assert relative(mixed.float(), y) < 3e-2
+    assert relative(ours.double()(x.double()).float(), y) < 1e-5
+
+
 def test_unknown_norm():
     with pytest.raises(OpkitInputError, match="group_norm"):
         FNOBlocks(4, (4, 4), 1, norm="layer_norm")
