@@ -1,5 +1,6 @@
 """Navier-Stokes: interface, backends, batches, symmetries, bad input."""
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,15 @@ def test_a_sample_does_not_depend_on_its_batch(backend: str, scheme: str) -> Non
         alone = solve(made, batch[index : index + 1])[0]
         assert (alone == whole[index]).all()
     assert (solve(solver(**options, threads=1), batch) == whole).all()
+
+
+def test_without_compiled_code_numpy_takes_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert navier_stokes.fastest_backend() == "compiled"
+    monkeypatch.delitem(sys.modules, "opkit.solvers.vorticity.fftw")
+    monkeypatch.setitem(sys.modules, "numba", None)
+    assert navier_stokes.fastest_backend() == "numpy"
 
 
 def test_records_are_landed_on_exactly() -> None:
