@@ -34,10 +34,11 @@ COEFFICIENTS = tuple(f"coefficient_{name}" for name in ("u", "x", "y", "xx", "yy
 class Manufactured:
     """Problems with known solutions, one for each draw.
 
-    Inputs: ``draw`` (batch,), the integer that determines everything; coefficients
-    ``coefficient_u`` … ``coefficient_yy`` (batch,); ``dirichlet_mask``,
-    ``neumann_mask``, ``dirichlet_values``, ``neumann_values``, ``source`` and
-    ``inside`` (batch, y, x). Outputs: ``u`` (batch, y, x), also inside holes.
+    Inputs: ``draw_high`` and ``draw_low`` (batch,), two integers of 24 bits (exact in
+    float32) that determine everything; ``coefficient_u`` … ``coefficient_yy``
+    (batch,); ``dirichlet_mask``, ``neumann_mask``, ``dirichlet_values``,
+    ``neumann_values``, ``source`` and ``inside`` (batch, y, x). Outputs: ``u`` (batch,
+    y, x), also inside holes.
 
     Args:
         resolution: nodes along (y, x), boundary included.
@@ -57,12 +58,13 @@ class Manufactured:
 
     def sample(self, rng: np.random.Generator) -> Fields:
         """Draw one problem."""
-        draw = int(rng.integers(2**53))  # exact as a float64
+        draw = int(rng.integers(2**48))
         problems = self._problem(draw)
         grids = problems.grids[0].double().numpy()
         coefficients = problems.coefficients[0].double().numpy()
         return {
-            "draw": np.array(float(draw)),
+            "draw_high": np.array(float(draw >> 24)),
+            "draw_low": np.array(float(draw % 2**24)),
             **{k: np.array(v) for k, v in zip(COEFFICIENTS, coefficients, strict=True)},
             **dict(zip(CHANNELS, grids, strict=True)),
             "inside": problems.inside[0].double().numpy(),
@@ -72,15 +74,17 @@ class Manufactured:
         """Return the manufactured solutions.
 
         Raises:
-            OpkitInputError: the fields do not belong to their ``draw``.
+            OpkitInputError: the fields do not belong to their draw.
         """
         fields = []
-        for k, draw in enumerate(np.asarray(inputs["draw"], dtype=float)):
-            problems = self._problem(int(draw))
+        halves = zip(inputs["draw_high"], inputs["draw_low"], strict=True)
+        for k, (high, low) in enumerate(halves):
+            draw = (int(high) << 24) + int(low)
+            problems = self._problem(draw)
             source = problems.grids[0, 4].numpy()
             if not np.allclose(inputs["source"][k], source, rtol=1e-5, atol=1e-5):
                 raise OpkitInputError(
-                    f"source of sample {k} is not that of its draw {draw:.0f}: take "
+                    f"source of sample {k} is not that of its draw {draw}: take "
                     "inputs from sample() with the same resolution and distribution"
                 )
             fields.append(problems.solution_grid[0].numpy())

@@ -64,7 +64,7 @@ def test_batches_do_not_matter_and_residuals_measure_the_distance():
 def test_fields_that_do_not_belong_together_are_refused():
     solver = load_case("manufactured").build_solver()
     inputs = sample(solver)
-    inputs["draw"] = np.roll(inputs["draw"], 1)
+    inputs["draw_low"] = np.roll(inputs["draw_low"], 1)
     with pytest.raises(OpkitInputError, match="not that of its draw"):
         solver.solve(inputs)
 
