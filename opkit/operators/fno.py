@@ -1,4 +1,4 @@
-"""Fourier neural operator, on neuraloperator's blocks and our spectral convolution.
+"""Fourier neural operator with padding and coordinates for any boundary conditions.
 
     v_0 = P(a, x),    v_{l+1} = σ(W v_l + R_l ∗ v_l),    u = Q(v_L)
 
@@ -17,8 +17,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from opkit.errors import OpkitInputError, require
+from opkit.errors import OpkitInputError
 from opkit.operators import interface
+from opkit.operators.fno_model import ChannelsLastFNO
 from opkit.operators.interface import Accepts, DataShape
 
 Modes = Annotated[int, Field(ge=1)]
@@ -65,13 +66,10 @@ class FNO(nn.Module):
     def __init__(self, data: DataShape, options: Options) -> None:
         super().__init__()
         _check_modes(options.n_modes, data.shape)
-        neuralop = require("neuralop.models", "train")
-        from opkit.operators.spectral_conv import SpectralConv
-
         self.data = data
         self.options = options
         axes = len(data.shape)
-        network = neuralop.FNO(
+        network = ChannelsLastFNO(
             n_modes=options.n_modes,
             in_channels=data.in_channels + (axes if options.coordinates else 0),
             out_channels=data.out_channels,
@@ -79,13 +77,11 @@ class FNO(nn.Module):
             n_layers=options.n_layers,
             lifting_channel_ratio=options.lifting_channel_ratio,
             projection_channel_ratio=options.projection_channel_ratio,
-            positional_embedding=None,
-            use_channel_mlp=options.channel_mlp,
+            channel_mlp=options.channel_mlp,
             channel_mlp_expansion=options.channel_mlp_expansion,
             norm=options.norm,
-            conv_module=SpectralConv,
         )
-        # the parts, not the whole: its state_dict holds more than tensors
+        # the parts: padding goes between them
         self.lifting = network.lifting
         self.fno_blocks = network.fno_blocks
         self.projection = network.projection
