@@ -48,33 +48,40 @@ class PointwiseMLP(nn.Module):
         super().__init__()
         self.fcs = nn.ModuleList(nn.Conv1d(a, b, 1) for a, b in pairwise(channels))
 
-    def points(self, x: Tensor) -> Tensor:
-        """Map (point, channel) to (point, channel)."""
-        for index, layer in enumerate(self.fcs):
-            # in this order of memory the gradient of a narrow weight is a fast product
-            matrix = layer.weight[..., 0].T.contiguous()
-            x = torch.addmm(layer.bias, F.gelu(x) if index else x, matrix)
-        return x
-
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, channel, *space) to the same grid."""
-        return field(self.points(rows(x)), x)
+        v = rows(x)
+        for index, layer in enumerate(self.fcs):
+            assert isinstance(layer, nn.Conv1d) and layer.bias is not None
+            # in this order of memory the gradient of a narrow weight is a fast product
+            matrix = layer.weight[..., 0].T.contiguous()
+            v = torch.addmm(layer.bias, F.gelu(v) if index else v, matrix)
+        return field(v, x)
 
 
 class LinearSkip(nn.Module):
-    """W v, without bias."""
+    """u + W v on points."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv1d(channels, channels, 1, bias=False)
 
+    def forward(self, u: Tensor, v: Tensor, write: bool) -> Tensor:
+        """Add W v to u (point, channel), into u itself where ``write``."""
+        matrix = self.conv.weight[..., 0].T
+        return u.addmm_(v, matrix) if write else torch.addmm(u, v, matrix)
+
 
 class SoftGating(nn.Module):
-    """g ⊙ v, one number per channel."""
+    """u + g ⊙ v on points, with one number g per channel."""
 
     def __init__(self, channels: int, axes: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(1, channels, *(1,) * axes))
+
+    def forward(self, u: Tensor, v: Tensor) -> Tensor:
+        """Add g ⊙ v to u (point, channel)."""
+        return torch.addcmul(u, v, self.weight.flatten())
 
 
 class InstanceNorm(nn.Module):
@@ -82,7 +89,8 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise a field."""
-        return F.instance_norm(x)
+        result: Tensor = F.instance_norm(x)
+        return result
 
 
 class FNOBlocks(nn.Module):
@@ -119,7 +127,9 @@ class FNOBlocks(nn.Module):
             SpectralConv(channels, channels, n_modes, compat=compat) for _ in layers
         )
         self.fno_skips = nn.ModuleList(LinearSkip(channels) for _ in layers)
-        self.channel_mlp = self.channel_mlp_skips = self.norm = None
+        self.channel_mlp: nn.ModuleList | None = None
+        self.channel_mlp_skips: nn.ModuleList | None = None
+        self.norm: nn.ModuleList | None = None
         if channel_mlp:
             self.channel_mlp = nn.ModuleList(
                 PointwiseMLP((channels, hidden, channels)) for _ in layers
@@ -139,17 +149,12 @@ class FNOBlocks(nn.Module):
         last = index == len(self.convs) - 1
         v = rows(x)
         x = field(v, x)
-        skip = self.fno_skips[index].conv.weight[..., 0]
-        y = self.convs[index](x)
-        y = self._normalised(y, 2 * index)
-        if self._may_write(y):
-            u = rows(y).addmm_(v, skip.T)
-        else:
-            u = torch.addmm(rows(y), v, skip.T)
+        y = self._normalised(self.convs[index](x), 2 * index)
+        u = self.fno_skips[index](rows(y), v, self._may_write(y))
         u = u if last else F.gelu(u)
         if self.channel_mlp is not None and self.channel_mlp_skips is not None:
-            gate = self.channel_mlp_skips[index].weight.flatten()
-            u = torch.addcmul(self.channel_mlp[index].points(u), v, gate)
+            u = rows(self.channel_mlp[index](field(u, x)))
+            u = self.channel_mlp_skips[index](u, v)
         y = self._normalised(field(u, x), 2 * index + 1)
         return y if last else F.gelu(y)
 
@@ -160,7 +165,10 @@ class FNOBlocks(nn.Module):
         return self.norm is None and not traced and not mixed
 
     def _normalised(self, x: Tensor, index: int) -> Tensor:
-        return x if self.norm is None else self.norm[index](x)
+        if self.norm is None:
+            return x
+        result: Tensor = self.norm[index](x)
+        return result
 
 
 class ChannelsLastFNO(nn.Module):
