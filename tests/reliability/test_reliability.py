@@ -25,7 +25,7 @@ def counts(smoke: int, full: int) -> list[object]:
     ]
 
 
-@pytest.mark.parametrize("count", counts(4, 200))
+@pytest.mark.parametrize("count", counts(3, 200))
 def test_kills(tmp_path: Path, count: int) -> None:
     found = kills.main_kills(tmp_path, count)
     assert found["unreadable"] == found["bad or lost rows"] == 0
@@ -70,7 +70,7 @@ def test_corruption(tmp_path: Path, share: int) -> None:
         assert found["refused"] > 0, name
 
 
-@pytest.mark.parametrize("every", counts(10, 1))
+@pytest.mark.parametrize("every", counts(15, 1))
 def test_hostile_files(tmp_path: Path, every: int) -> None:
     for verdict in hostile.battery(tmp_path, every):
         assert verdict.passed, verdict
