@@ -41,6 +41,7 @@ def library() -> Any:
     return fftw
 
 
+@cache
 def plan(
     length: int,
     count: int,
