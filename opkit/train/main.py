@@ -106,6 +106,8 @@ def train(
         recipe, seed = _continued(directory, recipe, Path(data))
     fabric = make_fabric(recipe, device)
     loggers.check(recipe.training.loggers)
+    if not fabric.is_global_zero:
+        progress = None
     problem = prepare(Path(data), recipe, seed)
     model = build_model(problem, seed)
     fit_normalisers(model, problem)
