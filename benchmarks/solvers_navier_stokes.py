@@ -3,6 +3,7 @@
     python benchmarks/solvers_navier_stokes.py generator --peer .../ns_2d.py
     python benchmarks/solvers_navier_stokes.py exponax
     python benchmarks/solvers_navier_stokes.py transforms
+    python benchmarks/solvers_navier_stokes.py growth
 
 ``--peer`` is the published script (data_generation/navier_stokes/ns_2d.py in the
 repository neuraloperator/neuraloperator at commit 892e187c); only its function is read.
@@ -188,9 +189,38 @@ def transforms(arguments: argparse.Namespace) -> None:
     compare(f"{n} x {n}, one field, one thread", "step", contenders, arguments.repeats)
 
 
+def growth(arguments: argparse.Namespace) -> None:
+    """Print d ln|perturbation| / d∫rms(ω)dt of twin runs, over the later half."""
+    settings: dict[str, dict[str, Any]] = {
+        "published, 1e-3": {"viscosity": 1e-3, "records": 50},
+        "published, 1e-4": {"viscosity": 1e-4, "records": 30},
+        "Kolmogorov, 1e-2": {
+            "viscosity": 1e-2,
+            "records": 40,
+            "drag": 0.1,
+            "length": 2 * np.pi,
+            "forcing": {"kind": "kolmogorov"},
+            "distribution": {"kind": "gaussian", "alpha": 2.5, "tau": 3, "sigma": 20},
+        },
+    }
+    for name, options in settings.items():
+        made = solver(64, options.pop("viscosity"), 1.0, rtol=1e-6, **options)
+        law = made.distribution.law(made.length)
+        rng = np.random.default_rng(0)
+        fields = np.stack([law.sample(rng, (64, 64), 21)] * 2)
+        fields[1] += 1e-9 * law.sample(rng, (64, 64), 21)
+        twins = made.solve({"initial_vorticity": fields}).outputs["vorticity"]
+        rms = np.sqrt((twins[0] ** 2).mean((1, 2)))
+        distance = np.sqrt(((twins[1] - twins[0]) ** 2).mean((1, 2))) / rms
+        half = len(rms) // 2
+        rate = np.log(distance[-1] / distance[half]) / rms[half:-1].sum()
+        print(f"{name:18s} growth rate {rate:.3f} rms(vorticity)")
+
+
 def main() -> None:
+    table = {f.__name__: f for f in (generator, exponax, transforms, growth)}
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["generator", "exponax", "transforms"])
+    parser.add_argument("what", choices=list(table))
     parser.add_argument("--peer", type=Path, help="the published script")
     parser.add_argument("--points", type=int, default=64)
     parser.add_argument("--viscosity", type=float, default=1e-3)
@@ -204,7 +234,6 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.what == "generator" and arguments.peer is None:
         parser.error("generator needs --peer: the published script's path")
-    table = {"generator": generator, "exponax": exponax, "transforms": transforms}
     table[arguments.what](arguments)
 
 

