@@ -38,8 +38,9 @@ def solve(
     result = Trajectories(np.empty((len(vorticity), len(times), *vorticity.shape[1:])))
     # numpy's transforms may round differently with the batch: one sample at a time
     groups = [slice(i, i + 1) for i in range(len(vorticity))]
-    for group in groups if device is None else [slice(None)]:
-        _Batch(problem, vorticity[group], begin, device).run(times, result, group)
+    with np.errstate(over="ignore", invalid="ignore"):  # found by isfinite
+        for group in groups if device is None else [slice(None)]:
+            _Batch(problem, vorticity[group], begin, device).run(times, result, group)
     return result
 
 
@@ -101,7 +102,7 @@ class _Batch:
 
     def _nonlinear(self, state: Any) -> Any:
         u, v = self._two.inverse(self._velocity[:, None] * state) + self._mean
-        self._largest = (abs(u) + abs(v)).reshape(len(state), -1)
+        self._largest = (abs(u) + abs(v)).reshape(len(state), self._problem.points**2)
         self._pair[0] = u * v
         self._pair[1] = (u - v) * (u + v)
         products = self._two.forward(self._pair)

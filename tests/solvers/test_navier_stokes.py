@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from opkit.case import load_case
-from opkit.errors import CaseError, CFLError, NotConvergedError, OpkitInputError
+from opkit.errors import (
+    CaseError,
+    CFLError,
+    NonFiniteError,
+    NotConvergedError,
+    OpkitInputError,
+)
 from opkit.solvers import navier_stokes
 from opkit.solvers.navier_stokes import NavierStokes
 
@@ -253,6 +259,15 @@ def test_an_accuracy_out_of_reach_is_refused(
     made = solver(rtol=1e-13, records=1, record_interval=50.0, backend=backend)
     with pytest.raises(NotConvergedError, match="rtol"):
         made.solve({"initial_vorticity": 1e4 * fields(made)})
+
+
+@pytest.mark.parametrize("backend", ["compiled", "numpy", "torch"])
+def test_overflow_is_refused_and_an_empty_batch_is_empty(backend: str) -> None:
+    made = solver(backend=backend)
+    with pytest.raises(NonFiniteError, match="sample 0"):
+        made.solve({"initial_vorticity": 1e200 * fields(made)})
+    solution = made.solve({"initial_vorticity": np.zeros((0, 32, 32))})
+    assert solution.outputs["vorticity"].shape == (0, 2, 32, 32)
 
 
 @pytest.mark.parametrize(
