@@ -110,5 +110,6 @@ def _write(target: Path, outputs: Any) -> tuple[int, ...]:
                 np.save(file, first)
         else:
             with temporary.open("wb") as file:
-                np.savez(file, **{k: np.asarray(v) for k, v in outputs.items()})
-    return first.shape
+                arrays: dict[str, Any] = {k: np.asarray(v) for k, v in outputs.items()}
+                np.savez(file, **arrays)
+    return tuple(first.shape)

@@ -25,7 +25,7 @@ class _Refused(Exception):
 
 
 class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers = {}  # type: ignore[var-annotated]  # noqa: RUF012
+    yaml_implicit_resolvers = {}  # noqa: RUF012
     depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from llvmlite import binding  # type: ignore[import-untyped]
+from llvmlite import binding
 from numba import types
 
 from opkit.errors import OpkitError, require
