@@ -173,7 +173,7 @@ def solve(
     source: str | None = None,
     holes: Sequence[Disk | Polygon | Rectangle] = (),
     model: HyPINO | None = None,
-    refinements: int = 3,
+    refinements: int = 0,
     steps: int = 500,
     lbfgs_steps: int = 300,
     seed: int = 0,
@@ -186,7 +186,8 @@ def solve(
         source: formula for f, likewise.
         holes: what is cut out, likewise.
         model: a trained HyPINO; None takes the weights shipped with opkit.
-        refinements: largest number of corrections.
+        refinements: largest number of corrections; each adds a network, and fine-tuning
+            costs in proportion to their number.
         steps: of fine-tuning with Adam; 0 for none.
         lbfgs_steps: of fine-tuning with L-BFGS; 0 for none.
         seed: of random weights and points.
