@@ -123,14 +123,14 @@ class CompiledRun:
         for other in waiting:
             other.result()
 
-    def _write(self, stream: int, values: Array) -> None:
+    def _write(self, stream: int, values: NDArray[Any]) -> None:
         self._stream(stream)[:] = values.T.reshape(*self._tiles.shape[:2], LANES)
 
     def _read(self, stream: int) -> Array:
-        return self._stream(stream).reshape(len(self._tiles), -1).T.copy()
+        return np.array(self._stream(stream).reshape(len(self._tiles), -1).T)
 
     def _stream(self, stream: int) -> Array:
-        return self._tiles[:, :, stream * LANES : (stream + 1) * LANES]
+        return np.asarray(self._tiles[:, :, stream * LANES : (stream + 1) * LANES])
 
     def _prepare(self, threads: int) -> list[Passes]:
         model, p = self._model, self._model.parameters

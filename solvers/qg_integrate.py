@@ -122,9 +122,11 @@ class Trajectory:
             NotConvergedError: the tolerance cannot be met (chosen steps).
             NonFiniteError: the state is not finite.
         """
-        if self._steps.scheme == "pyqg":
-            return self._fixed(duration)
-        return self._chosen(duration)
+        # What overflows is refused below, or tried again.
+        with np.errstate(over="ignore", invalid="ignore"):
+            if self._steps.scheme == "pyqg":
+                return self._fixed(duration)
+            return self._chosen(duration)
 
     def _fixed(self, duration: float) -> Array:
         dt = self._steps.time_step

@@ -102,7 +102,7 @@ class Model:
         p = self.parameters
         dy, dx = p.extent[0] / p.shape[0], p.extent[1] / p.shape[1]
         beyond = np.hypot(self.k * dx, self.l * dy) - 0.65 * np.pi
-        return -p.filter_strength * np.maximum(beyond, 0.0) ** 4
+        return np.asarray(-p.filter_strength * np.maximum(beyond, 0.0) ** 4)
 
 
 def _inverse_square(p: Parameters) -> float:

@@ -127,13 +127,17 @@ class QuasiGeostrophic:
     def coordinates(self) -> Mapping[str, Coordinate]:
         """Times of records, layers counted from above, and grid points."""
         (ny, nx), (ly, lx) = self.resolution, self.extent
+
+        def axis(step: float, first: int, count: int) -> Array:
+            return np.asarray(step * np.arange(first, first + count), np.float64)
+
         return {
             "time": Coordinate(
-                self.record_interval * np.arange(1.0, self.records + 1), "s", "time"
+                axis(self.record_interval, 1, self.records), "s", "time"
             ),
-            "layer": Coordinate(np.arange(1.0, self.layers + 1), "1", "layer"),
-            "y": Coordinate(ly / ny * np.arange(ny), "m", "northward distance"),
-            "x": Coordinate(lx / nx * np.arange(nx), "m", "eastward distance"),
+            "layer": Coordinate(axis(1.0, 1, self.layers), "1", "layer"),
+            "y": Coordinate(axis(ly / ny, 0, ny), "m", "northward distance"),
+            "x": Coordinate(axis(lx / nx, 0, nx), "m", "eastward distance"),
         }
 
     def sample(self, rng: np.random.Generator) -> Fields:
