@@ -36,7 +36,7 @@ def can_meet() -> bool:
 _kept: list[Any] = []
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def _fence(typing_context: Any) -> Any:
     """Order memory accesses, for the compiler and for the processor."""
 
