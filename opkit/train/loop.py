@@ -301,4 +301,7 @@ def build_optimiser(model: nn.Module, training: Training) -> torch.optim.Optimiz
             parameters, rate, momentum=0.9, nesterov=True, weight_decay=decay
         )
     kind = torch.optim.Adam if training.optimiser == "adam" else torch.optim.AdamW
-    return kind(parameters, rate, weight_decay=decay, foreach=True)
+    # fused kernels unscale gradients themselves: not with the scaler of fp16
+    fused = training.precision != "fp16-mixed"
+    fused = fused and all(p.is_floating_point() for p in parameters)
+    return kind(parameters, rate, weight_decay=decay, fused=fused)
