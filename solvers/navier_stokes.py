@@ -12,7 +12,6 @@ Equations, ICLR 2021, arXiv:2010.08895 (forcing and initial fields).
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -27,6 +26,7 @@ from opkit.errors import (
     SolverError,
 )
 from opkit.solvers.interface import Coordinate, Fields, Solution, solver_dataclass
+from opkit.solvers.predictability import warn_where_unpredictable
 from opkit.solvers.vorticity import control
 from opkit.solvers.vorticity.inputs import (
     GaussianVorticity,
@@ -147,15 +147,7 @@ class NavierStokes:
         """
         initial = self._checked(inputs, "initial_vorticity", 3)
         result = self._advance(initial, 0.0, self._times())
-        growth = GROWTH * result.turnover
-        if (growth > PREDICTABLE).any():
-            warnings.warn(
-                "late records are beyond the predictable range of float64: round-off "
-                f"has grown by about exp({growth.max():.0f}) at time "
-                f"{self._times()[-1]:g}; trust their statistics, not their values",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+        warn_where_unpredictable(result.turnover, self._times()[-1])
         if self.scheme == "fno-2020":
             measure = "change of the last record on doubling dt (relative L2)"
         else:
@@ -253,10 +245,6 @@ class NavierStokes:
             error, message = _FAULTS[Status(status)]
             raise error(f"sample {sample} of the batch: {message}")
 
-
-# Round-off grows like exp(GROWTH ∫ rms(ω) dt): up to 0.1 was measured.
-GROWTH = 0.12
-PREDICTABLE = -np.log(np.finfo(np.float64).eps)  # then round-off is of order one
 
 _FAULTS: dict[Status, tuple[type[SolverError], str]] = {
     Status.CFL_VIOLATED: (

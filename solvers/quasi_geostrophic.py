@@ -23,6 +23,7 @@ from pydantic import Field, model_validator
 
 from opkit.errors import OpkitInputError, SolverError
 from opkit.solvers.interface import Coordinate, Fields, Solution, solver_dataclass
+from opkit.solvers.predictability import warn_where_unpredictable
 from opkit.solvers.qg_initial import Distribution, Turbulence, resample
 from opkit.solvers.qg_integrate import Backend, Scheme, Steps, Trajectory
 from opkit.solvers.qg_model import Model, Parameters
@@ -166,6 +167,7 @@ class QuasiGeostrophic:
         starts = initial[:, None]
         intervals = [self.record_interval] * self.records
         q, psi, error = self._integrate(starts[:, 0], intervals)
+        self._warn(psi)
         return Solution(
             outputs={"potential_vorticity": q, "streamfunction": psi},
             error=error,
@@ -192,6 +194,15 @@ class QuasiGeostrophic:
         space = (-3, -2, -1)
         change = ((again - q) ** 2).sum(space) / (q**2).sum(space)
         return np.asarray(np.sqrt(change.mean(axis=1)))
+
+    def _warn(self, psi: Array) -> None:
+        """Warn where the upper layer has turned over too often to be predicted."""
+        model = self.model()
+        psi_hat = np.fft.rfft2(psi[:, :, 0])
+        vorticity = np.fft.irfft2(-model.kappa2 * psi_hat, self.resolution)
+        rms = np.sqrt((vorticity**2).mean((-2, -1)))
+        turnover = self.record_interval * rms.sum(axis=1)
+        warn_where_unpredictable(turnover, self.record_interval * self.records)
 
     def model(self) -> Model:
         """The equations on this grid, for diagnostics."""

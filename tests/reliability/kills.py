@@ -46,19 +46,25 @@ def main_kills(folder: Path, count: int, seed: int = 0) -> dict[str, int]:
 
 
 def worker_kills(folder: Path, count: int, seed: int = 1) -> dict[str, int]:
-    """kill -9 a random worker again and again while the main process lives on."""
+    """kill -9 a random worker again and again while the main process lives on.
+
+    The next kill comes after some more samples: workers that die while they start, ten
+    times over one task, are rightly given up.
+    """
     rng, problem = random.Random(seed), runs.case(delay=DELAY)
     wanted = runs.reference(folder, problem)
     killed = generations = same = 0
     while killed < count:
         out = folder / "orphan.h5"
+        last = -1
 
         def strike(progress: Progress) -> None:
-            nonlocal killed
+            nonlocal killed, last
             victims = [pid for pid in children() if progress.stage == "solving"]
-            if victims and killed < count and rng.random() < 0.7:
+            if victims and killed < count and progress.done > last:
                 os.kill(rng.choice(victims), signal.SIGKILL)
                 killed += 1
+                last = progress.done
 
         workers = (1, 2, 4)[generations % 3]
         generate(problem, out, samples=runs.SAMPLES, workers=workers, progress=strike)

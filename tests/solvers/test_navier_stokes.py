@@ -17,7 +17,7 @@ from opkit.errors import (
     NotConvergedError,
     OpkitInputError,
 )
-from opkit.solvers import navier_stokes
+from opkit.solvers import navier_stokes, predictability
 from opkit.solvers.navier_stokes import NavierStokes
 
 FORCED = {"forcing": {"kind": "published"}}
@@ -239,7 +239,7 @@ def test_spin_up_is_a_solve_before_the_input() -> None:
 def test_long_chaotic_runs_warn(monkeypatch: pytest.MonkeyPatch) -> None:
     made = solver(**FORCED)
     inputs = {"initial_vorticity": fields(made)}
-    monkeypatch.setattr(navier_stokes, "PREDICTABLE", 1e-3)
+    monkeypatch.setattr(predictability, "PREDICTABLE", 1e-3)
     with pytest.warns(RuntimeWarning, match="predictable"):
         made.solve(inputs)
 

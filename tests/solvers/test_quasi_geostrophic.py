@@ -1,5 +1,6 @@
 """The quasi-geostrophic solver as a solver: interface, samples, refusals."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -222,3 +223,26 @@ def test_one_layer_by_overrides() -> None:
     qg = case.build_solver()
     assert isinstance(qg, QuasiGeostrophic)
     assert len(qg.coordinates()["layer"].values) == 1
+
+
+def test_runs_beyond_the_predictable_range_warn() -> None:
+    # ∫ rms(ζ) dt of a barotropic wave that only drifts: rms(ζ) times the time
+    days = 86400.0
+    made = QuasiGeostrophic(
+        resolution=(32, 32),
+        layers=1,
+        velocity=(0.0,),
+        deformation_radius=1e9,
+        drag=0.0,
+        record_interval=400 * days,
+        records=1,
+    )
+    y = np.arange(32) / 32
+    wave = np.cos(2 * np.pi * y)[:, None] * np.ones(32)
+    limit = -np.log(np.finfo(np.float64).eps) / 0.12 / (400 * days)
+    quiet = 0.9 * limit * np.sqrt(2) * wave[None, None]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made.solve({"initial_potential_vorticity": quiet})
+    with pytest.warns(RuntimeWarning, match="predictable range"):
+        made.solve({"initial_potential_vorticity": quiet * 1.1 / 0.9})
