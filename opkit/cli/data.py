@@ -38,6 +38,9 @@ def generate(
     scheduler: Annotated[
         str | None, typer.Option(help="Dask: 'local' or tcp://HOST:PORT.")
     ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cuda for solvers that run on a GPU.")
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run.")
     ] = False,
@@ -57,7 +60,11 @@ def generate(
     name = words[-1]
     if words[:-1] not in ([], ["case"]):
         raise CaseError(f"{' '.join(words)}: write it as `opkit generate case NAME`")
-    overrides = [*(set_ or ()), *([f"resolution={resolution}"] if resolution else ())]
+    overrides = list(set_ or ())
+    if resolution:
+        overrides.append(f"resolution={resolution}")
+    if device:
+        overrides.append(f"solver.parameters.device={device}")
     case = load(name, overrides)
     dtype: Any = "float64" if double else "float32"
     if dry_run:
