@@ -6,6 +6,7 @@ The toy solver is exact and takes microseconds, so that what is tested is the fa
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def test_file_holds_what_the_solver_says(heat: Heat, tmp_path: Path) -> None:
 
 def test_same_content_for_any_number_of_workers(heat: Heat, tmp_path: Path) -> None:
     hashes = set()
-    for workers in (1, 2, 5):
+    for workers in (1, 2, 4, 5):
         path = generate(
             heat(), tmp_path / f"{workers}.h5", workers=workers, samples=100
         )
@@ -63,6 +64,26 @@ def test_same_content_for_any_number_of_workers(heat: Heat, tmp_path: Path) -> N
     assert len(hashes) == 1
     with DataFile(generate(heat(), tmp_path / "s.h5", seed=1, samples=100)) as file:
         assert file.content_hash() not in hashes
+
+
+def test_same_content_in_any_order(
+    heat: Heat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with DataFile(generate(heat(), tmp_path / "a.h5", samples=100)) as file:
+        expected = file.content_hash()
+    in_order = run_module._tasks
+    orders = []
+
+    def shuffled(*arguments: Any) -> list[Any]:
+        tasks = in_order(*arguments)
+        np.random.default_rng(3).shuffle(tasks)
+        orders.append([task.first for task in tasks])
+        return tasks
+
+    monkeypatch.setattr(run_module, "_tasks", shuffled)
+    with DataFile(generate(heat(), tmp_path / "b.h5", samples=100)) as file:
+        assert file.content_hash() == expected
+    assert orders[0] != sorted(orders[0])
 
 
 def test_compression_does_not_change_the_content(heat: Heat, tmp_path: Path) -> None:
