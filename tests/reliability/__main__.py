@@ -22,7 +22,6 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "datasets" / "plugin")]
 import corruption  # noqa: E402
 import hostile  # noqa: E402
 import kills  # noqa: E402
-import runs  # noqa: E402
 
 Counts = dict[str, dict[str, float]]
 
@@ -89,7 +88,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save", type=Path)
     asked = parser.parse_args()
-    runs.install_plugin()
+    processes.install_plugin()
     saved = asked.save is not None and asked.save.exists()
     total: Counts = json.loads(asked.save.read_text()) if saved else {}
     for name in asked.names:
@@ -102,7 +101,7 @@ def main() -> None:
         (name, ", ".join(f"{k} {v}" for k, v in row.items()))
         for name, row in total.items()
     ]
-    print(runs.table(cells, ("battery", "counts")))
+    print(processes.table(cells, ("battery", "counts")))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import runs
+import processes
 
 from opkit.generate import Progress, generate
 
@@ -21,26 +21,26 @@ DELAY = 0.004  # seconds a sample, so that kills fall into the middle
 
 def main_kills(folder: Path, count: int, seed: int = 0) -> dict[str, int]:
     """kill -9 at random moments; half of the times the workers too."""
-    rng, problem = random.Random(seed), runs.case(delay=DELAY)
-    wanted = runs.reference(folder, problem)
+    rng, problem = random.Random(seed), processes.case(delay=DELAY)
+    wanted = processes.reference(folder, problem)
     result = dict.fromkeys(
         ("kills", "before the end", "unreadable", "bad or lost rows", "same hash"), 0
     )
     result["most redone"] = 0
     for number in range(count):
         out = folder / "killed.h5"
-        child = runs.start(problem, out, workers=1 + number % 2)
+        child = processes.start(problem, out, workers=1 + number % 2)
         time.sleep(rng.uniform(0.3, 1.7))
         _kill(child, group=number % 4 < 2)
         result["kills"] += 1
-        if not out.exists() and runs.parts(out).exists():
+        if not out.exists() and processes.parts(out).exists():
             result["before the end"] += 1
-            found = runs.inspect(out)
+            found = processes.inspect(out)
             result["unreadable"] += found.unreadable
             result["bad or lost rows"] += found.lost
             result["most redone"] = max(result["most redone"], found.redo)
-        generate(problem, out, samples=runs.SAMPLES, resume=True)
-        result["same hash"] += runs.content(out) == wanted
+        generate(problem, out, samples=processes.SAMPLES, resume=True)
+        result["same hash"] += processes.content(out) == wanted
         out.unlink()
     return result
 
@@ -51,8 +51,8 @@ def worker_kills(folder: Path, count: int, seed: int = 1) -> dict[str, int]:
     The next kill comes after some more samples: workers that die while they start, ten
     times over one task, are rightly given up.
     """
-    rng, problem = random.Random(seed), runs.case(delay=DELAY)
-    wanted = runs.reference(folder, problem)
+    rng, problem = random.Random(seed), processes.case(delay=DELAY)
+    wanted = processes.reference(folder, problem)
     killed = generations = same = 0
     while killed < count:
         out = folder / "orphan.h5"
@@ -67,8 +67,10 @@ def worker_kills(folder: Path, count: int, seed: int = 1) -> dict[str, int]:
                 last = progress.done
 
         workers = (1, 2, 4)[generations % 3]
-        generate(problem, out, samples=runs.SAMPLES, workers=workers, progress=strike)
-        same += runs.content(out) == wanted
+        generate(
+            problem, out, samples=processes.SAMPLES, workers=workers, progress=strike
+        )
+        same += processes.content(out) == wanted
         generations += 1
         out.unlink()
     return {"worker kills": killed, "generations": generations, "same hash": same}
@@ -111,19 +113,21 @@ def assembled():
 
 def point_kills(folder: Path, count: int) -> Iterator[tuple[str, dict[str, int]]]:
     """kill -9 at named points, each `count` times."""
-    plain = runs.case()
-    wanted = runs.reference(folder, plain)
+    plain = processes.case()
+    wanted = processes.reference(folder, plain)
     for name, point in POINTS.items():
         same = died = 0
         for number in range(count):
             note, out = folder / f"{point}-{number}", folder / "point.h5"
-            problem = runs.case(fault=point, at=(17 * number % 190,), note=str(note))
-            generate(problem, out, samples=runs.SAMPLES, workers=1 + number % 2)
+            problem = processes.case(
+                fault=point, at=(17 * number % 190,), note=str(note)
+            )
+            generate(problem, out, samples=processes.SAMPLES, workers=1 + number % 2)
             died += note.exists()
             # the amplitude of the marked sample differs from the plain case's
             again = folder / "again.h5"
-            generate(problem, again, samples=runs.SAMPLES)  # note exists: no fault
-            same += runs.content(out) == runs.content(again)
+            generate(problem, again, samples=processes.SAMPLES)  # note exists: no fault
+            same += processes.content(out) == processes.content(again)
             out.unlink()
             again.unlink()
         yield name, {"kills": died, "same hash": same}
@@ -131,23 +135,23 @@ def point_kills(folder: Path, count: int) -> Iterator[tuple[str, dict[str, int]]
         same = died = 0
         for number in range(count):
             out = folder / "point.h5"
-            child = runs.start(plain, out, before=HOOKS % (number, call))
+            child = processes.start(plain, out, before=HOOKS % (number, call))
             died += child.wait(60) == -signal.SIGKILL
-            generate(plain, out, samples=runs.SAMPLES, resume=True)
-            same += runs.content(out) == wanted
+            generate(plain, out, samples=processes.SAMPLES, resume=True)
+            same += processes.content(out) == wanted
             out.unlink()
-            shutil.rmtree(runs.parts(out), ignore_errors=True)
+            shutil.rmtree(processes.parts(out), ignore_errors=True)
         yield name, {"kills": died, "same hash": same}
 
 
 def signals(folder: Path, count: int, seed: int = 2) -> dict[str, int]:
     """SIGINT and SIGTERM: an end within 5 s, no worker left, and it resumes."""
-    rng, problem = random.Random(seed), runs.case(delay=DELAY)
-    wanted = runs.reference(folder, problem)
+    rng, problem = random.Random(seed), processes.case(delay=DELAY)
+    wanted = processes.reference(folder, problem)
     result = dict.fromkeys(("signals", "within 5 s", "no worker left", "same hash"), 0)
     for number in range(count):
         out = folder / "stopped.h5"
-        child = runs.start(problem, out, workers=2)
+        child = processes.start(problem, out, workers=2)
         time.sleep(rng.uniform(0.5, 1.2))
         workers = children(child.pid)
         started = time.monotonic()
@@ -156,8 +160,8 @@ def signals(folder: Path, count: int, seed: int = 2) -> dict[str, int]:
         result["signals"] += 1
         result["within 5 s"] += time.monotonic() - started < 5
         result["no worker left"] += _gone(workers)
-        generate(problem, out, samples=runs.SAMPLES, resume=True)
-        result["same hash"] += runs.content(out) == wanted
+        generate(problem, out, samples=processes.SAMPLES, resume=True)
+        result["same hash"] += processes.content(out) == wanted
         out.unlink()
     return result
 
@@ -171,44 +175,46 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (%d, %d))
 
 def disk_full(folder: Path, offsets: int) -> dict[str, int]:
     """A limit on file size at many offsets, within shards and within the final file."""
-    problem = runs.case()
-    wanted = runs.reference(folder, problem)
+    problem = processes.case()
+    wanted = processes.reference(folder, problem)
     size = (folder / "reference.h5").stat().st_size
     result = dict.fromkeys(("offsets", "one typed line", "no partial file",
                             "same hash after --resume"), 0)  # fmt: skip
     for number in range(offsets):
         limit = int(size * (0.02 + 0.96 * number / max(offsets - 1, 1)))
         out = folder / "full.h5"
-        child = runs.start(problem, out, before=FULL % (limit, limit))
+        child = processes.start(problem, out, before=FULL % (limit, limit))
         _, text = child.communicate()
         lines = text.strip().splitlines()
         typed = child.returncode == 2 and len(lines) == 1 and "disk is full" in text
         result["offsets"] += 1
         result["one typed line"] += typed
-        result["no partial file"] += not out.exists() and not runs.inspect(out).lost
-        generate(problem, out, samples=runs.SAMPLES, resume=True)
-        result["same hash after --resume"] += runs.content(out) == wanted
+        result["no partial file"] += (
+            not out.exists() and not processes.inspect(out).lost
+        )
+        generate(problem, out, samples=processes.SAMPLES, resume=True)
+        result["same hash after --resume"] += processes.content(out) == wanted
         out.unlink()
     return result
 
 
 def two_writers(folder: Path, count: int) -> dict[str, int]:
     """Two generations into one file, HDF5's own locks on and off."""
-    problem = runs.case(delay=DELAY)
-    wanted = runs.reference(folder, problem)
+    problem = processes.case(delay=DELAY)
+    wanted = processes.reference(folder, problem)
     result = dict.fromkeys(("races", "second refused", "same hash"), 0)
     for number in range(count):
         out = folder / "raced.h5"
         locks = {"HDF5_USE_FILE_LOCKING": ("TRUE", "FALSE")[number % 2]}
-        first = runs.start(problem, out, environment=locks, resume=True)
-        second = runs.start(problem, out, environment=locks, resume=True)
+        first = processes.start(problem, out, environment=locks, resume=True)
+        second = processes.start(problem, out, environment=locks, resume=True)
         texts = [child.communicate()[1] for child in (first, second)]
         codes = sorted((first.returncode, second.returncode))
         result["races"] += 1
         result["second refused"] += codes == [0, 2] and any(
             "another process" in text for text in texts
         )
-        result["same hash"] += runs.content(out) == wanted
+        result["same hash"] += processes.content(out) == wanted
         out.unlink()
     return result
 

@@ -6,14 +6,14 @@ from pathlib import Path
 import corruption
 import hostile
 import kills
+import processes
 import pytest
-import runs
 
 
 @pytest.fixture(autouse=True)
 def plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("PYTHONPATH", "")
-    runs.install_plugin()
+    processes.install_plugin()
     yield
 
 
@@ -30,7 +30,7 @@ def test_kills(tmp_path: Path, count: int) -> None:
     found = kills.main_kills(tmp_path, count)
     assert found["unreadable"] == found["bad or lost rows"] == 0
     assert found["same hash"] == found["kills"] == count
-    assert found["most redone"] <= runs.SHARD * 2  # at most one shard a worker
+    assert found["most redone"] <= processes.SHARD * 2  # at most one shard a worker
     assert found["before the end"] > 0
 
 
