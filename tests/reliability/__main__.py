@@ -22,6 +22,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "datasets" / "plugin")]
 import corruption  # noqa: E402
 import hostile  # noqa: E402
 import kills  # noqa: E402
+import processes  # noqa: E402
 
 Counts = dict[str, dict[str, float]]
 
