@@ -1,8 +1,8 @@
 """A YAML reader for files from strangers: data only, no surprises.
 
-Refuses aliases (they can blow up exponentially), duplicate keys, nesting deeper than
-20, files over 1 MiB and values that are not finite; reads ``1e-3`` as a number and
-leaves ``yes``, ``no``, ``1:30`` and ``010`` as text.
+Refuses aliases (they can blow up exponentially), tags, duplicate keys, nesting deeper
+than 20, files over 1 MiB and values that are not finite; reads ``1e-3`` as a number
+and leaves ``yes``, ``no``, ``1:30`` and ``010`` as text.
 """
 
 from __future__ import annotations
@@ -33,6 +33,11 @@ class _Loader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             raise _Refused(
                 f"line {line}: aliases (*name) are not accepted: repeat the value"
+            )
+        tag = getattr(self.peek_event(), "tag", None)  # type: ignore[no-untyped-call]
+        if tag is not None:
+            raise _Refused(
+                f"line {line}: tags ({tag}) are not accepted: write the value"
             )
         self.depth += 1
         if self.depth > MAX_DEPTH:
