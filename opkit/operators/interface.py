@@ -4,11 +4,15 @@ An operator is a ``torch.nn.Module`` that knows of no files, cases or normaliser
 
     class FNO(nn.Module):
         accepts: ClassVar[Accepts]
+        physical: ClassVar[bool] = True    # optional: takes and gives physical units
         class Options(pydantic.BaseModel): ...
         def __init__(self, data: DataShape, options: Options): ...
         def forward(self, x): ...     # (batch, in_channel, *space) normalised values
-        def prepare(self, outputs): ...    # optional: sees all normalised training
-                                           # outputs before the first step
+        def prepare(self, samples): ...    # optional: sees all training samples by role
+                                           # before the first step
+
+On a mesh ``data`` is a `MeshShape`; where boundary curves carry data, ``forward`` takes
+them as a second argument (batch, channel, boundary).
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ from opkit.validation import explain
 if TYPE_CHECKING:
     from torch import nn
 
-GeometryKind = Literal["grid", "grid-with-holes", "mesh"]
+GeometryKind = Literal["grid", "grid-with-holes", "mesh", "boundary"]
 
 
 class Options(BaseModel):
@@ -59,6 +63,8 @@ class DataShape:
         periodic: whether each axis is periodic. Periodic axes hold points at
             ``i L / n``, others at ``i L / (n - 1)``.
         extent: length L of each axis.
+        boundary_channels: names of the channels on the points of a boundary curve,
+            which the operator gets as a second argument; empty where there is none.
     """
 
     in_channels: int
@@ -66,6 +72,7 @@ class DataShape:
     shape: tuple[int, ...]
     periodic: tuple[bool, ...]
     extent: tuple[float, ...]
+    boundary_channels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that every axis has a size, an extent and a periodicity.
