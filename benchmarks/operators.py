@@ -1,6 +1,9 @@
-"""Operators at equal wall time: train each for so many seconds, compare test errors.
+"""Operators at equal time: train each for so many seconds, compare test errors.
 
     python -m benchmarks.operators DATA.h5 --seconds 600 --subsample 10
+
+Seconds are processor time divided by the number of threads: what the clock on the wall
+shows where nothing else runs.
 
 Each operator first runs two epochs to see how long one takes, then trains from the
 start for as many epochs as fit into the time, with its learning-rate schedule made for
@@ -21,7 +24,7 @@ from pathlib import Path
 import torch
 
 from opkit.bundle import Score
-from opkit.train import Epoch, Event, TrainingResult, plan, train
+from opkit.train import Epoch, Event, Started, TrainingResult, plan, train
 
 TRAINING = ("optimiser=adamw", "schedule=onecycle", "batch_size=20")
 SIZES: dict[str, tuple[str, ...]] = {
@@ -42,16 +45,24 @@ SIZES: dict[str, tuple[str, ...]] = {
 }
 
 
+def spent() -> float:
+    """Processor seconds a thread."""
+    return time.process_time() / torch.get_num_threads()
+
+
 class Clock:
-    """Collects the seconds of each epoch."""
+    """Collects the processor seconds of each epoch."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
+        self.last = 0.0
 
     def __call__(self, event: Event) -> None:
         """Take the time of a finished epoch."""
         if isinstance(event, Epoch):
-            self.seconds.append(event.seconds)
+            self.seconds.append(spent() - self.last)
+        if isinstance(event, Started | Epoch):
+            self.last = spent()
 
 
 def run(
@@ -59,7 +70,7 @@ def run(
 ) -> tuple[TrainingResult, list[float]]:
     """Train for about ``seconds``; return the result and the time of each epoch."""
     trial, clock = Clock(), Clock()
-    start = time.perf_counter()
+    start = spent()
     train(
         data,
         folder / f"{operator}-trial",
@@ -67,7 +78,7 @@ def run(
         overrides=[*overrides, "training.epochs=2"],
         progress=trial,
     )
-    setup = max(time.perf_counter() - start - sum(trial.seconds), 0.0)
+    setup = max(spent() - start - sum(trial.seconds), 0.0)
     # the first epoch pays for allocations and plans
     epochs = max(int((seconds - setup) / trial.seconds[-1]), 1)
     result = train(
