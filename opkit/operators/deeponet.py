@@ -77,7 +77,7 @@ class DeepONet(nn.Module):
         """
         if points is None:
             points = coordinates(x.shape[2:], self.periodic, like=x)
-        coefficients = self.branch(x).reshape(len(x), self.out_channels, -1)
+        coefficients = self.branch(x).reshape(x.shape[0], self.out_channels, -1)
         basis = self.trunk(self._features(points).movedim(0, -1)).movedim(-1, 0)
         # b and t have entries of order one: 1/√p keeps the sum so
         scale = 1 / math.sqrt(len(basis))

@@ -96,7 +96,7 @@ class FNO(nn.Module):
         _check_modes(self.options.n_modes, shape)
         if self.options.coordinates:
             grid = coordinates(shape, self.data.periodic, x)
-            x = torch.cat([x, grid.expand(len(x), *grid.shape[1:])], dim=1)
+            x = torch.cat([x, grid.expand(x.shape[0], *grid.shape[1:])], dim=1)
         x = self.lifting(x)
         extra = padding(shape, self.data.periodic, self.options.padding)
         if any(extra):  # F.pad wants the last axis first, as (before, after)

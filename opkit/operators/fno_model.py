@@ -33,7 +33,7 @@ def rows(x: Tensor) -> Tensor:
 
 def field(points: Tensor, like: Tensor) -> Tensor:
     """View (point, channel) as a field on the batch and grid of ``like``."""
-    shape = (len(like), *like.shape[2:], points.shape[1])
+    shape = (like.shape[0], *like.shape[2:], points.shape[1])
     return points.view(shape).movedim(-1, 1)
 
 
