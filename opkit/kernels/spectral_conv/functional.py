@@ -64,6 +64,8 @@ def spectral_conv(
     modes = list(weight.shape[: len(grid)])
     dtype = x.dtype
     work = torch.float64 if dtype == torch.float64 else torch.float32
+    if backend is None and torch._C._are_functorch_transforms_active():
+        backend = "reference"  # vmap and jvp need plain torch operations
     choice = choose_backend(x.device, work, modes, grid, target, compat, backend)
     if precision == "bf16" and work == torch.float32:
         x, result = x.bfloat16(), torch.bfloat16
