@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -33,7 +34,9 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
     ``history`` frames are given, the others asked for. Inputs that are not the initial
     state of an output (a forcing, a permeability) come under ``"static"``
     (channel, *space) where there are any. In mode ``space-time`` inputs without time
-    are repeated along it. Only the samples asked for are read; workers of a DataLoader,
+    are repeated along it. Inputs on the points of a boundary curve (dimension
+    ``boundary``) come under ``"boundary"`` (channel, boundary), mode ``map`` only. Only
+    the samples asked for are read; workers of a DataLoader,
     forked or spawned, open the file themselves.
 
     Args:
@@ -79,6 +82,13 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             raise DataError(
                 f"{path}: {times} frames leave none after history={history}"
             )
+        self._curve = [v for v in self.header.inputs if "boundary" in v.dims]
+        self._fields = [v for v in self.header.inputs if "boundary" not in v.dims]
+        if self._curve and (mode != "map" or subsample > 1 or not self._fields):
+            raise DataError(
+                f"{path}: data on a boundary curve belong to one grid of fields: "
+                "leave subsample at 1 and mode at map"
+            )
         self._states = initial_states(self.header.inputs, self.header.outputs)
 
     def __len__(self) -> int:
@@ -88,13 +98,17 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         if not -len(self) <= item < len(self):
             raise IndexError(f"item {item} of {len(self)}")
         row = int(self.rows[item])
-        inputs = [self._frames(v, row) for v in self.header.inputs]
+        inputs = [self._frames(v, row) for v in self._fields]
         outputs = _join([self._frames(v, row) for v in self.header.outputs], 1)
         if self.mode == "map":
             pair = {
                 "inputs": _join([f[-1] for f in inputs]),
                 "outputs": outputs[-1],
             }
+            if self._curve:
+                pair["boundary"] = np.concatenate(
+                    [self._frames(v, row)[-1] for v in self._curve]
+                )
         elif self.mode == "autoregressive":
             pair = {
                 "inputs": outputs[: self.history],
@@ -102,7 +116,7 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             }
             static = [
                 frames[0]
-                for v, frames in zip(self.header.inputs, inputs, strict=True)
+                for v, frames in zip(self._fields, inputs, strict=True)
                 if v.name not in self._states
             ]
             if static:
@@ -124,10 +138,15 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
     @property
     def input_channels(self) -> tuple[str, ...]:
         """Names of the channels of ``"inputs"``; ``vorticity[0]`` is a layer."""
-        chosen = self.header.inputs
+        chosen: Sequence[VariableSpec] = self._fields
         if self.mode == "autoregressive":
             chosen = self.header.outputs
         return tuple(c for v in chosen for c in channel_names(v))
+
+    @property
+    def boundary_channels(self) -> tuple[str, ...]:
+        """Names of the channels of ``"boundary"``."""
+        return tuple(c for v in self._curve for c in channel_names(v))
 
     @property
     def output_channels(self) -> tuple[str, ...]:
@@ -148,7 +167,7 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         return data if "time" in variable.dims else data[None]
 
     def _stride(self, dim: str) -> int:
-        if dim in ("node", "cell"):
+        if dim in ("boundary", "node", "cell"):
             return 1
         return self._strides.get(dim, self._default_stride)
 

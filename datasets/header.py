@@ -16,7 +16,7 @@ from opkit.errors import DataError
 SCHEMA_VERSION = 1
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
-DIMENSIONS = ("time", "layer", "z", "y", "x", "node", "cell")
+DIMENSIONS = ("time", "layer", "z", "y", "x", "boundary", "node", "cell")
 RESERVED = {"sample", "split", "sha256", "byte", "corner", "mesh", *DIMENSIONS}
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 

@@ -15,7 +15,8 @@ from opkit.errors import OpkitInputError
 if TYPE_CHECKING:
     import xarray as xr
 
-Predict = Callable[[Tensor], Tensor]
+Predict = Callable[..., Tensor]
+"""Maps inputs, and boundary data where there are any, to outputs."""
 
 
 def apply(predict: Predict, inputs: Any, config: BundleConfig) -> Any:
@@ -28,6 +29,9 @@ def apply(predict: Predict, inputs: Any, config: BundleConfig) -> Any:
 
 
 def _apply_array(predict: Predict, inputs: Any, config: BundleConfig) -> Any:
+    if config.boundary:
+        names = ", ".join(v.name for v in (*config.inputs, *config.boundary))
+        raise OpkitInputError(f"give a dict or an xarray.Dataset with {names}")
     tensor = _tensor(inputs)
     history = config.recipe.mode == "autoregressive"
     space = len(config.axes)
@@ -58,12 +62,12 @@ def _apply_array(predict: Predict, inputs: Any, config: BundleConfig) -> Any:
 def _apply_dict(
     predict: Predict, inputs: Mapping[str, Any], config: BundleConfig
 ) -> dict[str, Any]:
-    names = [v.name for v in config.inputs]
-    _check_names(list(inputs), names)
-    space = len(config.axes)
+    asked = (*config.inputs, *config.boundary)
+    _check_names(list(inputs), [v.name for v in asked])
     tensors, batched = [], None
-    for variable in config.inputs:
+    for variable in asked:
         tensor = _tensor(inputs[variable.name])
+        space = 1 if variable in config.boundary else len(config.axes)
         own = space + (variable.channels > 1)
         if tensor.ndim not in (own, own + 1):
             raise OpkitInputError(
@@ -75,7 +79,7 @@ def _apply_dict(
         batched = tensor.ndim > own
         tensor = tensor if batched else tensor.unsqueeze(0)
         tensors.append(tensor if variable.channels > 1 else tensor.unsqueeze(1))
-    result = predict(torch.cat(tensors, 1))
+    result = predict(*_roles(tensors, config))
     result = result if batched else result.squeeze(0)
     keep = isinstance(next(iter(inputs.values())), Tensor)
     split = _split(result, config.outputs, channel_axis=int(bool(batched)))
@@ -92,7 +96,8 @@ def _apply_xarray(predict: Predict, inputs: Any, config: BundleConfig) -> Any:
         dataset = inputs.to_dataset(name=config.inputs[0].name)
         out = _apply_dataset(predict, dataset, config)
         return out[config.outputs[0].name] if len(config.outputs) == 1 else out
-    _check_names([str(n) for n in inputs.data_vars], [v.name for v in config.inputs])
+    asked = [v.name for v in (*config.inputs, *config.boundary)]
+    _check_names([str(n) for n in inputs.data_vars], asked)
     return _apply_dataset(predict, inputs, config)
 
 
@@ -104,12 +109,15 @@ def _apply_dataset(
     check_extent(dataset.coords, config)
     layered = {v.name for v in config.inputs if v.channels > 1}
     first = dataset[config.inputs[0].name]
-    core = {*config.axes, *(["layer"] if "layer" in first.dims else [])}
+    on = config.shape.inputs_on
+    given = config.axes if on == "grid" else (on,)
+    core = {*given, *(["layer"] if "layer" in first.dims else [])}
     batch = [d for d in first.dims if d not in core]
     columns = []
-    for variable in config.inputs:
+    for variable in (*config.inputs, *config.boundary):
         array = dataset[variable.name]
-        order = [*batch, *(["layer"] if variable.name in layered else []), *config.axes]
+        space = ("boundary",) if variable in config.boundary else given
+        order = [*batch, *(["layer"] if variable.name in layered else []), *space]
         if set(array.dims) != set(order):
             raise OpkitInputError(
                 f"{variable.name} has dims {array.dims}, expected {tuple(order)}"
@@ -117,9 +125,9 @@ def _apply_dataset(
         tensor = _tensor(array.transpose(*order).values)
         lead = tensor.shape[: len(batch)]
         columns.append(
-            tensor.reshape(-1, variable.channels, *tensor.shape[-len(config.axes) :])
+            tensor.reshape(-1, variable.channels, *tensor.shape[-len(space) :])
         )
-    result = predict(torch.cat(columns, 1)).detach()
+    result = predict(*_roles(columns, config)).detach()
     result = result.reshape(*lead, *result.shape[1:])
     made = {}
     parts = _split(result, config.outputs, channel_axis=len(batch))
@@ -158,6 +166,12 @@ def check_extent(coords: Mapping[Any, Any], config: BundleConfig) -> None:
                 f"axis {axis} spans {span:.6g}, the surrogate was trained on "
                 f"{length:.6g}: another domain is another problem; give the whole one"
             )
+
+
+def _roles(tensors: Sequence[Tensor], config: BundleConfig) -> list[Tensor]:
+    count = len(config.inputs)
+    parts = [torch.cat(list(tensors[:count]), 1)]
+    return [*parts, torch.cat(list(tensors[count:]), 1)] if config.boundary else parts
 
 
 def _split(

@@ -45,13 +45,15 @@ class Channels(_Record):
 
 
 class Shape(_Record):
-    """The `DataShape` the operator was built for."""
+    """The `DataShape` the operator was built for, or a `MeshShape` less its arrays."""
 
     in_channels: int = Field(ge=1)
     out_channels: int = Field(ge=1)
     shape: tuple[int, ...] = Field(min_length=1)
     periodic: tuple[bool, ...]
     extent: tuple[float, ...]
+    boundary_channels: tuple[str, ...] = ()
+    inputs_on: Literal["grid", "node", "cell"] = "grid"
 
 
 class Score(_Record):
@@ -95,6 +97,7 @@ class BundleConfig(_Record):
     axes: tuple[str, ...]
     inputs: tuple[Channels, ...]
     outputs: tuple[Channels, ...]
+    boundary: tuple[Channels, ...] = ()
     static_channels: int = Field(default=0, ge=0)
     case: dict[str, Any]
     recipe: Recipe

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-Dimension = Literal["time", "layer", "z", "y", "x", "node", "cell"]
+Dimension = Literal["time", "layer", "z", "y", "x", "boundary", "node", "cell"]
 SPACE: tuple[Dimension, ...] = ("z", "y", "x")
 
 
@@ -53,7 +53,7 @@ class SolverChoice(_Record):
 class Geometry(_Record):
     """The domain: kind and extent of each axis."""
 
-    kind: Literal["grid", "grid-with-holes", "mesh"] = "grid"
+    kind: Literal["grid", "grid-with-holes", "mesh", "boundary"] = "grid"
     extent: dict[Literal["z", "y", "x"], tuple[float, float]]
     units: str = "nondimensional"
 

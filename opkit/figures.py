@@ -51,7 +51,9 @@ def draw(run: Path, data: Path | None = None) -> list[Path]:
     items = [samples[i] for i in range(count)]
     fields = {k: torch.stack([item[k] for item in items]) for k in items[0]}
     steps = fields["outputs"].shape[1] if loaded.model.history else 1
-    predicted = loaded.predict(fields["inputs"], steps, fields.get("static"))
+    predicted = loaded.predict(
+        fields["inputs"], steps, fields.get("static", fields.get("boundary"))
+    )
     if loaded.model.history:
         metric = RolloutError(steps)
         metric.update(predicted, fields["outputs"])

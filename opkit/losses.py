@@ -1,9 +1,10 @@
 """Errors of fields, one number a sample; losses and metrics are means of these.
 
 Every function takes ``prediction`` and ``target`` of shape (batch, channel, *space) in
-physical units and returns (batch,), the mean over channels. Points are weighted
-equally. A target that is zero everywhere (or, for `nrmse` and `vrmse`, the smallest
-scale) counts as having the size ``eps``.
+physical units and returns (batch,), the mean over channels. Points of a grid are
+weighted equally; on a mesh, <u²> is uᵀ M u / |Ω| with the mass matrix M, and slopes are
+measured with the stiffness matrix. A target that is zero everywhere (or, for `nrmse`
+and `vrmse`, the smallest scale) counts as having the size ``eps``.
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from opkit import elements
 from opkit.errors import OpkitInputError, nearest
 
 
@@ -32,27 +36,75 @@ class Grid:
         ]
 
 
-Error = Callable[[Tensor, Tensor, Grid], Tensor]
+class Elements:
+    """Lagrange elements on a mesh, whose norms take the place of means over a grid.
+
+    Args:
+        points: (node, d) coordinates.
+        cells: (cell, corner) indices into points.
+    """
+
+    def __init__(self, points: NDArray[np.float64], cells: NDArray[np.int64]) -> None:
+        self.mass = elements.mass_matrix(points, cells)
+        self.stiffness = elements.stiffness_matrix(points, cells)
+        ones = torch.ones(len(points), 1, dtype=self.mass.dtype)
+        self.volume = float((self.mass @ ones).sum())
+
+    def mean_square(self, u: Tensor) -> Tensor:
+        """Return ∫ u² / |Ω| of (batch, channel, node) as (batch, channel)."""
+        return self._form("mass", u)
+
+    def mean_square_slope(self, u: Tensor) -> Tensor:
+        """Return ∫ |∇u|² / |Ω| of (batch, channel, node) as (batch, channel)."""
+        return self._form("stiffness", u)
+
+    def mean(self, u: Tensor) -> Tensor:
+        """Return ∫ u / |Ω| of (batch, channel, node) as (batch, channel, 1)."""
+        weights = self._matrix("mass", u) @ torch.ones_like(u[0, 0])[:, None]
+        return u @ weights / self.volume
+
+    def _form(self, name: str, u: Tensor) -> Tensor:
+        columns = u.flatten(0, 1).T
+        image = self._matrix(name, u) @ columns
+        # rounding can leave a tiny negative number where u is almost zero
+        value = (columns * image).sum(0).clamp_min(0) / self.volume
+        return value.view(u.shape[:2])
+
+    def _matrix(self, name: str, u: Tensor) -> Tensor:
+        matrix: Tensor = getattr(self, name)
+        if matrix.device != u.device or matrix.dtype != u.dtype:
+            matrix = matrix.to(u.device, u.dtype)
+            setattr(self, name, matrix)
+        return matrix
+
+
+Domain = Grid | Elements
+Error = Callable[[Tensor, Tensor, Domain], Tensor]
 EPS = 1e-12
 
 
 def relative_l2(
-    prediction: Tensor, target: Tensor, grid: Grid | None = None, eps: float = EPS
+    prediction: Tensor, target: Tensor, grid: Domain | None = None, eps: float = EPS
 ) -> Tensor:
     """Relative L2 error ||p - t|| / ||t|| of each sample."""
+    if isinstance(grid, Elements):
+        size = grid.mean_square(target).clamp_min(eps**2)
+        return (grid.mean_square(prediction - target) / size).sqrt().mean(1)
     error = torch.linalg.vector_norm((prediction - target).flatten(2), dim=2)
     size = torch.linalg.vector_norm(target.flatten(2), dim=2)
     result: Tensor = (error / size.clamp_min(eps)).mean(1)
     return result
 
 
-def mse(prediction: Tensor, target: Tensor, grid: Grid | None = None) -> Tensor:
+def mse(prediction: Tensor, target: Tensor, grid: Domain | None = None) -> Tensor:
     """Mean squared error <(p - t)²> of each sample."""
+    if isinstance(grid, Elements):
+        return grid.mean_square(prediction - target).mean(1)
     return (prediction - target).square().flatten(1).mean(1)
 
 
 def nrmse(
-    prediction: Tensor, target: Tensor, grid: Grid | None = None, eps: float = EPS
+    prediction: Tensor, target: Tensor, grid: Domain | None = None, eps: float = EPS
 ) -> Tensor:
     """Normalised root-mean-square error sqrt(<(p - t)²> / <t²>).
 
@@ -62,19 +114,23 @@ def nrmse(
 
 
 def vrmse(
-    prediction: Tensor, target: Tensor, grid: Grid | None = None, eps: float = 1e-7
+    prediction: Tensor, target: Tensor, grid: Domain | None = None, eps: float = 1e-7
 ) -> Tensor:
     """Root-mean-square error over standard deviation, sqrt(<(p - t)²> / (var t + eps)).
 
     1 is the error of predicting each sample's own mean (Ohana et al., The Well, 2024).
     """
+    if isinstance(grid, Elements):
+        centred = target - grid.mean(target)
+        error = grid.mean_square(prediction - target)
+        return (error / (grid.mean_square(centred) + eps)).sqrt().mean(1)
     error = (prediction - target).square().flatten(2).mean(2)
     variance = target.flatten(2).var(2, correction=0)
     return (error / (variance + eps)).sqrt().mean(1)
 
 
 def relative_h1(
-    prediction: Tensor, target: Tensor, grid: Grid, eps: float = EPS
+    prediction: Tensor, target: Tensor, grid: Domain, eps: float = EPS
 ) -> Tensor:
     """Relative H1 error sqrt((||e||² + ||∇e||²) / (||t||² + ||∇t||²)), e = p - t.
 
@@ -85,7 +141,9 @@ def relative_h1(
     return (error / size.clamp_min(eps**2)).sqrt().mean(1)
 
 
-def _h1_squared(u: Tensor, grid: Grid) -> Tensor:
+def _h1_squared(u: Tensor, grid: Domain) -> Tensor:
+    if isinstance(grid, Elements):
+        return grid.mean_square(u) + grid.mean_square_slope(u)
     total = u.square().flatten(2).mean(2)
     spacing = grid.spacing(tuple(u.shape[2:]))
     for axis, (h, closed) in enumerate(zip(spacing, grid.periodic, strict=True), 2):
@@ -98,14 +156,21 @@ def _h1_squared(u: Tensor, grid: Grid) -> Tensor:
 
 
 def spectral_error(
-    prediction: Tensor, target: Tensor, grid: Grid | None = None, eps: float = EPS
+    prediction: Tensor, target: Tensor, grid: Domain | None = None, eps: float = EPS
 ) -> Tensor:
     """Mean distance of the energy spectra in decades, mean_k |log10 E_p(k) / E_t(k)|.
 
     E(k) sums |û|² over shells of rounded integer wavenumber, 1 ≤ k ≤ n/2; shells of
     less than ``eps`` of the target's energy are left out. A surrogate that smooths
     scores badly here while its L2 error looks fine.
+
+    Raises:
+        OpkitInputError: on a mesh, which has no spectrum.
     """
+    if isinstance(grid, Elements):
+        raise OpkitInputError(
+            "spectral_error is for grids: on a mesh use relative_l2 or relative_h1"
+        )
     p, t = (energy_spectrum(u) for u in (prediction, target))
     floor = eps * t.sum(-1, keepdim=True)
     seen = t > floor

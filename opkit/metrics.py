@@ -14,14 +14,14 @@ from torchmetrics import Metric
 
 from opkit import losses
 from opkit.errors import OpkitInputError, nearest
-from opkit.losses import Grid
+from opkit.losses import Domain
 
 
 class MeanError(Metric):
     """Mean over samples of one error of `opkit.losses`.
 
     Args:
-        grid: extent and periodicity, used by errors with derivatives.
+        grid: extent and periodicity, used by errors with derivatives; or a mesh.
     """
 
     name: ClassVar[str]
@@ -31,7 +31,7 @@ class MeanError(Metric):
     total: Tensor
     count: Tensor
 
-    def __init__(self, grid: Grid) -> None:
+    def __init__(self, grid: Domain) -> None:
         super().__init__()
         self.grid = grid
         zero = torch.zeros((), dtype=torch.float64)
@@ -126,7 +126,7 @@ METRICS: dict[str, type[MeanError]] = {
 }
 
 
-def build(name: str, grid: Grid) -> MeanError:
+def build(name: str, grid: Domain) -> MeanError:
     """Construct a metric by name.
 
     Raises:

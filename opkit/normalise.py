@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -51,8 +53,12 @@ class Normaliser(nn.Module):
         self.register_buffer("low", torch.zeros(channels))
         self.register_buffer("high", torch.zeros(channels))
 
-    def fit(self, moments: Moments) -> Normaliser:
+    def fit(self, moments: Moments, physical: bool = False) -> Normaliser:
         """Set mean, std and range; a constant channel gets std 1.
+
+        Args:
+            moments: of the training samples.
+            physical: set only the range, so that values pass unchanged.
 
         Raises:
             ValueError: no data, or another number of channels.
@@ -65,8 +71,9 @@ class Normaliser(nn.Module):
         std = (moments.square / moments.count).sqrt()
         # below float32 resolution of the mean a spread is rounding, not signal
         constant = std <= 1e-6 * moments.mean.abs() + torch.finfo(torch.float32).tiny
-        self.mean.copy_(moments.mean)
-        self.std.copy_(torch.where(constant, torch.ones_like(std), std))
+        if not physical:
+            self.mean.copy_(moments.mean)
+            self.std.copy_(torch.where(constant, torch.ones_like(std), std))
         self.low.copy_(moments.low)
         self.high.copy_(moments.high)
         return self
@@ -93,6 +100,7 @@ class PhysicalModel(nn.Module):
         outputs: normaliser of the output channels.
         history: frames the operator sees; 0 where it is not autoregressive.
         static: normaliser of fields that do not change in time, autoregressive only.
+        mesh: arrays of the mesh the operator was built for, by name.
     """
 
     def __init__(
@@ -102,6 +110,7 @@ class PhysicalModel(nn.Module):
         outputs: Normaliser,
         history: int = 0,
         static: Normaliser | None = None,
+        mesh: Mapping[str, Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.operator = operator
@@ -109,6 +118,9 @@ class PhysicalModel(nn.Module):
         self.outputs = outputs
         self.history = history
         self.static = static
+        self.mesh = nn.Module()  # its tensors are in the state dict as mesh.*
+        for name, tensor in (mesh or {}).items():
+            self.mesh.register_buffer(name, tensor)
 
     @property
     def parameter_count(self) -> int:
@@ -118,7 +130,7 @@ class PhysicalModel(nn.Module):
     def forward(
         self,
         x: Tensor,
-        static: Tensor | None = None,
+        beside: Tensor | None = None,
         steps: int = 1,
         detach: bool = False,
     ) -> Tensor:
@@ -130,16 +142,20 @@ class PhysicalModel(nn.Module):
 
         Args:
             x: input fields.
-            static: (batch, channel, *space) fields given at every step, with history.
+            beside: what is given beside the inputs. With history (batch, channel,
+                *space) fields given at every step; without, (batch, channel, boundary)
+                data on a boundary curve, in physical units, if the operator takes them.
             steps: frames to roll out, with history.
             detach: cut the gradient between frames, so that each step learns from the
                 states the model itself makes (pushforward; Brandstetter et al. 2022).
         """
         if not self.history:
-            return self.outputs.decode(self.operator(self.inputs.encode(x)))
+            fields = self.inputs.encode(x)
+            own = (fields,) if beside is None else (fields, beside)
+            return self.outputs.decode(self.operator(*own))
         fixed = []
-        if self.static is not None and static is not None:
-            fixed = [self.static.encode(static)]
+        if self.static is not None and beside is not None:
+            fixed = [self.static.encode(beside)]
         frames, made = list(x.unbind(1)), []
         for _ in range(steps):
             window = [self.inputs.encode(frame) for frame in frames[-self.history :]]

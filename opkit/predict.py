@@ -73,7 +73,8 @@ def _read_data_file(surrogate: Surrogate, source: Path, split: str | None) -> An
 
     with DataFile(source) as file:
         rows = np.arange(len(file)) if split is None else file.indices(split)
-        names = {v.name for v in surrogate.config.inputs}
+        config = surrogate.config
+        names = {v.name for v in (*config.inputs, *config.boundary)}
         found = [v for v in file.header.variables if v.name in names]
         arrays = {v.name: (("sample", *v.dims), file.read(v.name, rows)) for v in found}
         coordinates = {

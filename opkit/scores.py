@@ -31,7 +31,7 @@ class Batch:
 
     inputs: Tensor
     outputs: Tensor
-    static: Tensor | None
+    beside: Tensor | None
 
 
 def table(surrogate: Surrogate, data: Path, split: str = "test") -> list[Score]:
@@ -78,7 +78,7 @@ def strides(surrogate: Surrogate, data: Path) -> list[int]:
         for stride in range(1, 2 * base + 1)
         if all((n if closed else n - 1) % stride == 0 for n, closed in sizes)
     ]
-    if "node" in config.axes or fixed:
+    if "node" in config.axes or fixed or config.boundary:
         found = []
     return [base, *(stride for stride in found if stride != base)]
 
@@ -99,14 +99,15 @@ def read(samples: FieldDataset, count: int) -> Iterator[Batch]:
     for start in range(0, count, size):
         items = [samples[i] for i in range(start, min(start + size, count))]
         fields = {k: torch.stack([item[k] for item in items]) for k in items[0]}
-        yield Batch(fields["inputs"], fields["outputs"], fields.get("static"))
+        beside = fields.get("static", fields.get("boundary"))
+        yield Batch(fields["inputs"], fields["outputs"], beside)
 
 
 def _rows(
     surrogate: Surrogate, samples: FieldDataset, mean: Tensor, stride: int, split: str
 ) -> list[Score]:
     config = surrogate.config
-    space = len(config.axes)
+    space, mesh = len(config.axes), _mesh(surrogate)
     shape = tuple(samples[0]["outputs"].shape[-space:])
     count = min(len(samples), max(MAX_POINTS // int(np.prod(shape)), 1))
     coarse = _coarse_stride(config.recipe.subsample, stride)
@@ -118,15 +119,15 @@ def _rows(
         begin = time.perf_counter()
         prediction = _predict(surrogate, batch)
         seconds += time.perf_counter() - begin
-        errors["surrogate"].append(_error(prediction, batch.outputs, space))
+        errors["surrogate"].append(_error(prediction, batch.outputs, space, mesh))
         same = at_points.expand_as(batch.outputs)
-        errors["mean"].append(_error(same, batch.outputs, space))
+        errors["mean"].append(_error(same, batch.outputs, space, mesh))
         if coarse > 1:
             thin = _every(coarse, config.axes)
-            static = None if batch.static is None else batch.static[thin]
-            few = _predict(surrogate, Batch(batch.inputs[thin], batch.outputs, static))
+            beside = None if batch.beside is None else batch.beside[thin]
+            few = _predict(surrogate, Batch(batch.inputs[thin], batch.outputs, beside))
             fine = upsample(few, shape, config.shape.periodic)
-            errors["upsampled"].append(_error(fine, batch.outputs, space))
+            errors["upsampled"].append(_error(fine, batch.outputs, space, mesh))
     return [
         Score(
             predictor=name,
@@ -142,14 +143,23 @@ def _rows(
 
 def _predict(surrogate: Surrogate, batch: Batch) -> Tensor:
     steps = batch.outputs.shape[1] if surrogate.model.history else 1
-    return surrogate.predict(batch.inputs, steps, batch.static)
+    return surrogate.predict(batch.inputs, steps, batch.beside)
 
 
-def _error(prediction: Tensor, target: Tensor, space: int) -> Tensor:
+def _mesh(surrogate: Surrogate) -> losses.Elements | None:
+    arrays = dict(surrogate.model.mesh.named_buffers())
+    if not arrays:
+        return None
+    return losses.Elements(arrays["points"].numpy(), arrays["cells"].numpy())
+
+
+def _error(
+    prediction: Tensor, target: Tensor, space: int, mesh: losses.Elements | None
+) -> Tensor:
     if target.ndim > space + 2:  # rollouts: the mean over frames
         values = losses.relative_l2(prediction.flatten(0, 1), target.flatten(0, 1))
         return values.view(len(target), -1).mean(1)
-    return losses.relative_l2(prediction, target)
+    return losses.relative_l2(prediction, target, mesh)
 
 
 def _coarse_stride(base: int, stride: int) -> int:

@@ -16,6 +16,7 @@ from opkit.bundle import BundleConfig
 from opkit.errors import BundleError, OpkitInputError
 from opkit.normalise import Normaliser, PhysicalModel
 from opkit.operators.interface import DataShape, build_operator
+from opkit.operators.mesh_shape import MeshShape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -84,23 +85,27 @@ class Surrogate:
         Raises:
             OpkitInputError: wrong variables, axes, extent, or not finite.
         """
-        return arrays.apply(self.predict, inputs, self.config)
+        return arrays.apply(self._once, inputs, self.config)
+
+    def _once(self, inputs: Tensor, boundary: Tensor | None = None) -> Tensor:
+        return self.predict(inputs, beside=boundary)
 
     def predict(
-        self, inputs: Tensor, steps: int = 1, static: Tensor | None = None
+        self, inputs: Tensor, steps: int = 1, beside: Tensor | None = None
     ) -> Tensor:
         """Map a batch (batch, [history,] channel, *space) of any float type.
 
         Args:
             inputs: physical units.
             steps: frames to roll out, in autoregressive mode.
-            static: (batch, channel, *space) fields given at every step, in
-                autoregressive mode.
+            beside: (batch, channel, *space) fields given at every step, in
+                autoregressive mode; (batch, channel, boundary) data on a boundary
+                curve, if trained so.
 
         Returns:
             (batch, [steps,] channel, *space) on the inputs' device, in their type.
         """
-        self._check(inputs, static)
+        self._check(inputs, beside)
         x = inputs.to(self.device, self.model.inputs.mean.dtype)
         with torch.set_grad_enabled(torch.is_grad_enabled() and inputs.requires_grad):
             size = max(
@@ -109,8 +114,8 @@ class Surrogate:
                 1,
             )
             fixed: Sequence[Tensor | None] = [None] * -(-len(x) // size)
-            if static is not None:
-                fixed = torch.split(static.to(x), size)
+            if beside is not None:
+                fixed = torch.split(beside.to(x), size)
             pairs = zip(torch.split(x, size), fixed, strict=True)
             parts = [self.model(part, always, steps) for part, always in pairs]
             return torch.cat(parts).to(inputs.device, inputs.dtype)
@@ -155,7 +160,7 @@ class Surrogate:
         result: NDArray[np.bool_] = inside.cpu().numpy()
         return result
 
-    def _check(self, inputs: Tensor, static: Tensor | None) -> None:
+    def _check(self, inputs: Tensor, beside: Tensor | None) -> None:
         shape = self.config.shape
         lead = 3 if self.model.history else 2
         if inputs.ndim != lead + len(shape.shape):
@@ -174,16 +179,31 @@ class Surrogate:
             raise OpkitInputError(
                 f"inputs have {inputs.shape[1]} frames, expected {self.model.history}"
             )
-        if (static is None) != (self.model.static is None):
+        channels = sum(v.channels for v in self.config.boundary)
+        channels += self.config.static_channels
+        given = 0 if beside is None else beside.shape[1]
+        if given != channels:
             raise OpkitInputError(
-                "this surrogate was trained "
-                f"{'without' if self.model.static is None else 'with'} static fields"
+                f"this surrogate takes {channels} channels of static fields or of "
+                f"boundary data beside its inputs, not {given}"
             )
         if not torch.isfinite(inputs).all():
             raise OpkitInputError("inputs hold NaN or infinity: remove those samples")
         space = tuple(inputs.shape[lead:])
-        if space != shape.shape:
+        if shape.inputs_on != "grid":
+            self._check_mesh(space)
+        elif space != shape.shape:
             self._warn_resolution(space)
+
+    def _check_mesh(self, space: tuple[int, ...]) -> None:
+        on = self.config.shape.inputs_on
+        arrays = dict(self.model.mesh.named_buffers())
+        expected = len(arrays["points" if on == "node" else "cells"])
+        if space != (expected,):
+            raise OpkitInputError(
+                f"inputs have {space[0]} values, the mesh this surrogate was trained "
+                f"on has {expected} of its {on}s: transfer them to that mesh first"
+            )
 
     def _warn_resolution(self, space: tuple[int, ...]) -> None:
         measured = [
@@ -215,7 +235,7 @@ def build(config: BundleConfig, weights: Mapping[str, Tensor]) -> Surrogate:
     Raises:
         BundleError: names or shapes of the weights do not fit the operator.
     """
-    model = build_model(config)
+    model = build_model(config, weights)
     expected = model.state_dict()
     wrong = sorted(
         name
@@ -235,11 +255,36 @@ def build(config: BundleConfig, weights: Mapping[str, Tensor]) -> Surrogate:
     return Surrogate(model, config)
 
 
-def build_model(config: BundleConfig) -> PhysicalModel:
-    """Construct the untrained model that a bundle's record describes."""
-    shape = DataShape(**config.shape.model_dump())
+def build_model(
+    config: BundleConfig, weights: Mapping[str, Tensor] | None = None
+) -> PhysicalModel:
+    """Construct the untrained model that a bundle's record describes.
+
+    Args:
+        config: the record.
+        weights: hold the arrays of the mesh under ``mesh.*``, for operators on meshes.
+
+    Raises:
+        BundleError: the mesh is missing or inconsistent.
+    """
+    shape = config.shape
+    mesh = {
+        name.removeprefix("mesh."): tensor
+        for name, tensor in (weights or {}).items()
+        if name.startswith("mesh.")
+    }
+    data: DataShape | MeshShape
+    if shape.inputs_on == "grid":
+        data = DataShape(**shape.model_dump(exclude={"inputs_on"}))
+    else:
+        try:
+            data = MeshShape.from_tensors(
+                shape.in_channels, shape.out_channels, shape.inputs_on, mesh
+            )
+        except OpkitInputError as error:
+            raise BundleError(f"bundle: {error}") from None
     with torch.random.fork_rng():  # weights come later: leave the caller's numbers
-        operator = build_operator(config.operator, shape, config.options)
+        operator = build_operator(config.operator, data, config.options)
     static = config.static_channels
     return PhysicalModel(
         operator,
@@ -247,4 +292,5 @@ def build_model(config: BundleConfig) -> PhysicalModel:
         Normaliser(shape.out_channels),
         config.recipe.history if config.recipe.mode == "autoregressive" else 0,
         Normaliser(static) if static else None,
+        mesh,
     )

@@ -26,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from opkit.errors import OpkitInputError, nearest
 from opkit.operators import OPERATORS
+from opkit.operators.mesh_shape import MeshShape
 from opkit.validation import explain
 
 if TYPE_CHECKING:
@@ -105,7 +106,9 @@ def operator_class(name: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
-def build_operator(name: str, data: DataShape, options: Mapping[str, Any]) -> nn.Module:
+def build_operator(
+    name: str, data: DataShape | MeshShape, options: Mapping[str, Any]
+) -> nn.Module:
     """Construct an operator by name from plain options.
 
     Raises:

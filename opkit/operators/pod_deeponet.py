@@ -10,6 +10,7 @@ Reference: Lu et al., CMAME 393, 114778 (2022), arXiv:2111.05512.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -64,17 +65,20 @@ class PODDeepONet(nn.Module):
         self.register_buffer("energy", torch.zeros(()))
 
     @torch.no_grad()
-    def prepare(self, outputs: Tensor) -> None:
+    def prepare(self, samples: Mapping[str, Tensor]) -> None:
         """Set the modes from training data; ``energy`` is the variance they hold.
 
         Args:
-            outputs: (sample, out_channel, *space).
+            samples: ``"outputs"`` (sample, [time,] out_channel, *space).
 
         Raises:
             OpkitInputError: values not finite, fewer samples than modes, another grid,
                 or modes without variance.
         """
         p = self.options.n_basis
+        outputs = samples["outputs"]
+        if outputs.ndim > self.mean.ndim + 1:  # every frame is an output
+            outputs = outputs.flatten(0, 1)
         if tuple(outputs.shape[1:]) != tuple(self.mean.shape):
             raise OpkitInputError(
                 f"pod-deeponet was built for outputs {list(self.mean.shape)}, not "
@@ -84,17 +88,17 @@ class PODDeepONet(nn.Module):
             raise OpkitInputError(
                 "the training outputs are not finite: generate the data again"
             )
-        samples = outputs.flatten(1).to(self.mean.device, torch.float64)
-        if len(samples) <= p:
+        rows = outputs.flatten(1).to(self.mean.device, torch.float64)
+        if len(rows) <= p:
             raise OpkitInputError(
                 f"{p} modes need more than {p} training outputs, there are "
-                f"{len(samples)}: --set model.n_basis={max(len(samples) - 1, 1)}"
+                f"{len(rows)}: --set model.n_basis={max(len(rows) - 1, 1)}"
             )
-        mean = samples.mean(0)
-        weights = self._quadrature().to(samples)
-        scaled = (samples - mean) * weights.sqrt()
+        mean = rows.mean(0)
+        weights = self._quadrature().to(rows)
+        scaled = (rows - mean) * weights.sqrt()
         # method of snapshots: the Gram matrix has one row a sample, not a grid point
-        values, vectors = torch.linalg.eigh(scaled @ scaled.T / len(samples))
+        values, vectors = torch.linalg.eigh(scaled @ scaled.T / len(rows))
         values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
         rank = int((values > 1e-12 * values[0]).sum())
         if rank < p:
@@ -103,7 +107,7 @@ class PODDeepONet(nn.Module):
                 f"--set model.n_basis={max(rank, 1)}"
             )
         # φ_k s_k = Xᵀ v_k / √N, for v_k of length one
-        modes = vectors[:, :p].T @ (samples - mean) / len(samples) ** 0.5
+        modes = vectors[:, :p].T @ (rows - mean) / len(rows) ** 0.5
         self.modes.copy_(modes.view(self.modes.shape))
         self.mean.copy_(mean.view(self.mean.shape))
         self.energy.copy_(values[:p].sum() / values.sum())
@@ -116,7 +120,7 @@ class PODDeepONet(nn.Module):
         """
         if not self.energy > 0:
             raise OpkitInputError(
-                "pod-deeponet has no modes yet: call prepare(outputs) with the "
+                "pod-deeponet has no modes yet: call prepare(samples) with the "
                 "training data, or load trained weights"
             )
         shape, periodic = x.shape[2:], self.data.periodic

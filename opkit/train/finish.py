@@ -28,6 +28,7 @@ def write_bundle(
         axes=problem.axes,
         inputs=problem.inputs,
         outputs=problem.outputs,
+        boundary=problem.boundary,
         static_channels=problem.static,
         case=problem.case,
         recipe=problem.recipe,

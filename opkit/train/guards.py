@@ -40,7 +40,7 @@ def finite_samples(samples: Samples, split: str) -> Iterator[Sample]:
 def digest(sample: Sample) -> bytes:
     """Return a digest of one sample's inputs and static fields."""
     hashed = hashlib.blake2b(digest_size=16)
-    for role in ("inputs", "static"):
+    for role in ("inputs", "static", "boundary"):
         if role in sample:
             hashed.update(sample[role].contiguous().numpy().tobytes())
     return hashed.digest()

@@ -77,7 +77,8 @@ class Loop:
             model.operator.compile()
         optimiser = build_optimiser(model, self.training)
         self.model, self.optimiser = fabric.setup(model, optimiser)
-        self.objective = Objective(self.model, self.bare, problem)
+        self.grid = problem.grid
+        self.objective = Objective(self.model, self.bare, problem, self.grid)
         self.state = State()
         if self.training.ema is not None:
             self.state.averaged = self._copy()
@@ -245,7 +246,7 @@ class Loop:
         if self.state.averaged:
             trained = self._copy()
             self.bare.load_state_dict(self.state.averaged)
-        metric = metrics.build(self.training.metric, self.problem.grid)
+        metric = metrics.build(self.training.metric, self.grid)
         metric.to(self.fabric.device)
         parts = slices(
             len(self.validation),

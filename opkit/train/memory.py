@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from opkit.normalise import PhysicalModel
+from opkit.train.batches import beside
 from opkit.train.problem import Problem
 
 
@@ -26,7 +27,7 @@ def step_bytes(model: PhysicalModel, problem: Problem) -> int:
     steps = sample["outputs"].shape[1] if problem.history else 1
     unroll = problem.recipe.training.unroll
     with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
-        model(sample["inputs"], sample.get("static"), min(steps, unroll or steps))
+        model(sample["inputs"], beside(sample), min(steps, unroll or steps))
     own = {p.untyped_storage().data_ptr() for p in model.parameters()}
     activations = sum(n for pointer, n in kept.items() if pointer not in own)
     return 4 * weights + activations * problem.recipe.training.batch_size

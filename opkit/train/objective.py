@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from opkit import losses
 from opkit.normalise import PhysicalModel
 from opkit.train import symmetries
-from opkit.train.batches import Sample
+from opkit.train.batches import Sample, beside
 from opkit.train.problem import Problem
 
 
@@ -19,10 +19,17 @@ class Objective:
         model: the model as the loop calls it (wrapped for precision and processes).
         bare: the model itself, for its normalisers.
         problem: recipe, grid and mode.
+        grid: what errors are measured with.
     """
 
-    def __init__(self, model: nn.Module, bare: PhysicalModel, problem: Problem) -> None:
-        self.model, self.bare, self.problem = model, bare, problem
+    def __init__(
+        self,
+        model: nn.Module,
+        bare: PhysicalModel,
+        problem: Problem,
+        grid: losses.Domain,
+    ) -> None:
+        self.model, self.bare, self.problem, self.grid = model, bare, problem, grid
         self.training = problem.recipe.training
         self.error = losses.error(self.training.loss)
 
@@ -39,23 +46,19 @@ class Objective:
             fields = symmetries.apply(names, list(batch.values()), axes, random)
             batch = dict(zip(batch, fields, strict=True))
         if not self.problem.history:
-            prediction = self.model(batch["inputs"])
-            return self.error(prediction, batch["outputs"], self.problem.grid)
+            prediction = self.model(batch["inputs"], beside(batch))
+            return self.error(prediction, batch["outputs"], self.grid)
         batch = self._window(batch, random)
         prediction, target = self.rollout(batch, detach=self.training.pushforward)
-        values = self.error(
-            prediction.flatten(0, 1), target.flatten(0, 1), self.problem.grid
-        )
+        values = self.error(prediction.flatten(0, 1), target.flatten(0, 1), self.grid)
         return values.view(len(prediction), -1).mean(1)
 
     def rollout(self, batch: Sample, detach: bool = False) -> tuple[Tensor, Tensor]:
         """Return prediction and target of a batch, over all frames of the target."""
         target = batch["outputs"]
         if not self.problem.history:
-            return self.model(batch["inputs"]), target
-        prediction = self.model(
-            batch["inputs"], batch.get("static"), target.shape[1], detach
-        )
+            return self.model(batch["inputs"], beside(batch)), target
+        prediction = self.model(batch["inputs"], beside(batch), target.shape[1], detach)
         return prediction, target
 
     def _window(self, batch: Sample, random: torch.Generator) -> Sample:

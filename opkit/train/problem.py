@@ -19,10 +19,12 @@ from opkit.errors import DataError, OpkitInputError
 from opkit.normalise import Moments, Normaliser, PhysicalModel
 from opkit.operators.acceptance import check_acceptance
 from opkit.operators.interface import DataShape, build_operator, operator_class
+from opkit.operators.mesh_shape import MeshShape
 from opkit.recipe import Recipe
 from opkit.registry import apply_override
 from opkit.train import guards, symmetries
 from opkit.train.batches import Memory, Part, Samples, generator, in_memory
+from opkit.train.mesh import mesh_shape
 from opkit.validation import explain
 
 
@@ -36,6 +38,7 @@ class Problem:
         axes: names of the space axes (time first in space-time mode).
         inputs: input variables, in channel order.
         outputs: output variables, in channel order.
+        boundary: input variables on a boundary curve, in channel order.
         static: channels of fields that do not change in time, autoregressive mode.
         train: training samples.
         validation: validation samples.
@@ -46,10 +49,11 @@ class Problem:
     """
 
     recipe: Recipe
-    shape: DataShape
+    shape: DataShape | MeshShape
     axes: tuple[str, ...]
     inputs: tuple[Channels, ...]
     outputs: tuple[Channels, ...]
+    boundary: tuple[Channels, ...]
     static: int
     train: Samples
     validation: Samples
@@ -59,9 +63,16 @@ class Problem:
     data_hash: str
 
     @property
-    def grid(self) -> losses.Grid:
-        """Extent and periodicity, for errors with derivatives."""
+    def grid(self) -> losses.Domain:
+        """What errors are measured with: extent and periodicity, or a mesh."""
+        if isinstance(self.shape, MeshShape):
+            return losses.Elements(self.shape.points, self.shape.cells)
         return losses.Grid(self.shape.extent, self.shape.periodic)
+
+    @property
+    def physical(self) -> bool:
+        """Whether the operator takes and gives physical units."""
+        return bool(getattr(operator_class(self.recipe.operator), "physical", False))
 
     @property
     def history(self) -> int:
@@ -70,7 +81,17 @@ class Problem:
 
     def shape_record(self) -> Shape:
         """Return the data shape as it is stored in a bundle."""
-        return Shape(**self.shape.__dict__)
+        shape = self.shape
+        if isinstance(shape, DataShape):
+            return Shape(**shape.__dict__)
+        return Shape(
+            in_channels=shape.in_channels,
+            out_channels=shape.out_channels,
+            shape=shape.shape,
+            periodic=shape.periodic,
+            extent=shape.extent,
+            inputs_on=shape.inputs_on,
+        )
 
 
 def resolve_recipe(
@@ -105,7 +126,10 @@ def prepare(data: Path, recipe: Recipe, seed: int) -> Problem:
     train_set = _open(data, "train", recipe)
     header = train_set.header
     shape, axes = data_shape(train_set, recipe)
-    symmetries.check(recipe.training.symmetries, shape.shape, shape.periodic)
+    if isinstance(shape, DataShape) and not shape.boundary_channels:
+        symmetries.check(recipe.training.symmetries, shape.shape, shape.periodic)
+    elif recipe.training.symmetries:
+        raise OpkitInputError("training.symmetries are for grids: leave them out")
     gib = recipe.training.memory
     train = in_memory(train_set, gib)
     source: Literal["validation", "train"] = "validation"
@@ -120,6 +144,7 @@ def prepare(data: Path, recipe: Recipe, seed: int) -> Problem:
         axes=axes,
         inputs=_channels(header, train_set.input_channels),
         outputs=_channels(header, train_set.output_channels),
+        boundary=_channels(header, train_set.boundary_channels),
         static=len(first["static"]) if "static" in (first := train[0]) else 0,
         train=train,
         validation=validation,
@@ -165,6 +190,7 @@ def build_model(problem: Problem, seed: int) -> PhysicalModel:
         Normaliser(problem.shape.out_channels),
         problem.history,
         Normaliser(problem.static) if problem.static else None,
+        problem.shape.tensors() if isinstance(problem.shape, MeshShape) else None,
     )
 
 
@@ -188,22 +214,30 @@ def fit_normalisers(model: PhysicalModel, problem: Problem) -> None:
     checked = guards.finite_samples(problem.validation, "validation")
     guards.no_overlap(keys, (guards.digest(sample) for sample in checked), "validation")
     for role, normaliser in roles.items():
-        normaliser.fit(moments[role])
+        normaliser.fit(moments[role], problem.physical)
 
 
 def prepare_operator(model: PhysicalModel, problem: Problem) -> None:
-    """Show the normalised training outputs to an operator that asks for them.
+    """Show the normalised training samples to an operator that asks for them.
 
     Raises:
-        OpkitInputError: the operator cannot be built from these outputs.
+        OpkitInputError: the operator cannot be built from these samples.
     """
     hook = getattr(model.operator, "prepare", None)
     if hook is None:
         return
-    outputs = Memory.of(problem.train).fields["outputs"]
-    if problem.history:  # (sample, time, channel, *space): every frame is an output
-        outputs = outputs.flatten(0, 1)
-    hook(model.outputs.encode(outputs))
+    fields = dict(Memory.of(problem.train).fields)
+    for role in ("inputs", "outputs", "static"):
+        normaliser = getattr(model, role)
+        if role not in fields or normaliser is None:
+            continue
+        field, framed = fields[role], problem.history and role != "static"
+        if framed:  # (sample, time, channel, *space)
+            flat = normaliser.encode(field.flatten(0, 1))
+            fields[role] = flat.view(field.shape)
+        else:
+            fields[role] = normaliser.encode(field)
+    hook(fields)
 
 
 def check_normalisers(model: PhysicalModel, problem: Problem) -> list[str]:
@@ -218,7 +252,7 @@ def check_normalisers(model: PhysicalModel, problem: Problem) -> list[str]:
             field = problem.train[index][role]
             framed = problem.history and role != "static"
             moments.add(field if framed else field[None])
-        fitted = Normaliser(len(stored.mean)).fit(moments)
+        fitted = Normaliser(len(stored.mean)).fit(moments, problem.physical)
         fault = guards.normaliser_of(stored.cpu(), fitted, role)
         found += [fault] if fault else []
     return found
@@ -226,7 +260,7 @@ def check_normalisers(model: PhysicalModel, problem: Problem) -> list[str]:
 
 def data_shape(
     samples: FieldDataset, recipe: Recipe
-) -> tuple[DataShape, tuple[str, ...]]:
+) -> tuple[DataShape | MeshShape, tuple[str, ...]]:
     """Return what the operator is built for, and the names of the space axes.
 
     Periodicity comes from the case; data without one count as not periodic.
@@ -236,6 +270,9 @@ def data_shape(
         OpkitInputError: the operator does not take the case's geometry.
     """
     header, first = samples.header, samples[0]
+    if header.mesh is not None:
+        check_acceptance(recipe.operator, "mesh", 1)
+        return mesh_shape(header, recipe), ("node",)
     timeless = [d for d in header.outputs[0].dims if d not in ("time", "layer")]
     axes = (["time"] if recipe.mode == "space-time" else []) + timeless
     case = parse_case(header.case) if header.case else None
@@ -263,6 +300,7 @@ def data_shape(
         shape=tuple(inputs.shape[lead:]),
         periodic=tuple(periodic.get(axis, False) for axis in axes),
         extent=tuple(lengths),
+        boundary_channels=samples.boundary_channels,
     )
     return shape, tuple(axes)
 

@@ -89,7 +89,7 @@ def build(name: str, dimension: int, outputs: int = 1, periodic: bool = False):
     data = DataShape(x.shape[1], outputs, fields.shape, (periodic,) * d, (1.0,) * d)
     model = build_operator(name, data, TINY.get(name, lambda d: {})(dimension))
     if hasattr(model, "prepare"):
-        model.prepare(u.expand(-1, outputs, *[-1] * d).contiguous())
+        model.prepare({"outputs": u.expand(-1, outputs, *[-1] * d).contiguous()})
     return model, fields, data
 
 
@@ -231,7 +231,7 @@ def test_answer_converges_as_the_grid_is_refined(name, periodic):
     model = build_operator(name, data, TINY[name](1)).eval()
     fields.shape = data.shape
     if hasattr(model, "prepare"):
-        model.prepare(fields.draw(40, periodic=periodic)[1])
+        model.prepare({"outputs": fields.draw(40, periodic=periodic)[1]})
     answers = []
     for n in sizes:
         fields.rng = np.random.default_rng(1)

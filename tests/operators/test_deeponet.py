@@ -97,7 +97,7 @@ def test_pod_modes_are_principal_components(periodic):
     p, data = 6, square(8, periodic, channels=(1, 2))
     model = PODDeepONet(data, PODDeepONet.Options(n_basis=p)).double()
     outputs = torch.from_numpy(samples.reshape(30, 2, 8, 8))
-    model.prepare(outputs)
+    model.prepare({"outputs": outputs})
 
     end = np.ones(8)
     if not periodic:
@@ -121,7 +121,7 @@ def test_pod_knows_only_the_span_of_the_training_outputs():
     rng = np.random.default_rng(0)
     x = torch.from_numpy(rng.standard_normal((12, 1, 6, 6))).float()
     model = PODDeepONet(square(6), PODDeepONet.Options(n_basis=4))
-    model.prepare(x)
+    model.prepare({"outputs": x})
     with torch.no_grad():
         u = model(torch.randn(20, 1, 6, 6)).flatten(1) - model.mean.flatten()
     basis = torch.linalg.svd(model.modes.flatten(1), full_matrices=False).Vh
@@ -134,10 +134,10 @@ def test_pod_refusals_name_the_remedy():
     with pytest.raises(OpkitInputError, match="call prepare"):
         model(x)
     with pytest.raises(OpkitInputError, match="n_basis=3"):
-        model.prepare(x[:4])
+        model.prepare({"outputs": x[:4]})
     with pytest.raises(OpkitInputError, match="vary in 1 direction"):
-        model.prepare(x[:1] * torch.arange(10.0)[:, None, None, None])
+        model.prepare({"outputs": x[:1] * torch.arange(10.0)[:, None, None, None]})
     with pytest.raises(OpkitInputError, match="the grid it was built for"):
-        model.prepare(torch.randn(10, 1, 7, 6))
+        model.prepare({"outputs": torch.randn(10, 1, 7, 6)})
     with pytest.raises(OpkitInputError, match="not finite"):
-        model.prepare(x / 0)
+        model.prepare({"outputs": x / 0})

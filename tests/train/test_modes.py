@@ -64,7 +64,7 @@ def test_static_fields_reach_the_operator(tmp_path, make_trajectories):
     x, static = item["inputs"][None], item["static"][None]
     first, second = (s.rollout(x, 3, factor * static) for factor in (1, -1))
     assert not torch.allclose(first, second)
-    with pytest.raises(OpkitInputError, match="with static"):
+    with pytest.raises(OpkitInputError, match="1 channels of static fields"):
         s.rollout(x, 3)
 
 
@@ -74,7 +74,7 @@ def test_windows_are_pieces_of_the_trajectory(make_trajectories):
     problem = prepare(data, resolve_recipe({}, "fno", overrides), 0)
     model = build_model(problem, 0)
     fit_normalisers(model, problem)
-    objective = Objective(model, model, problem)
+    objective = Objective(model, model, problem, problem.grid)
     batch = {k: t[:3] for k, t in problem.train.fields.items()}
     whole = torch.cat([batch["inputs"], batch["outputs"]], 1)
     random, starts = generator(0, 1, 1), set()
