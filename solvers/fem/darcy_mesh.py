@@ -21,7 +21,7 @@ from opkit.errors import NotConvergedError, OpkitInputError
 from opkit.solvers.darcy_distributions import LogNormal, Positive, TwoPhase
 from opkit.solvers.fem.boundary import Condition, check_conditions
 from opkit.solvers.fem.domains import Domain, LShape
-from opkit.solvers.fem.lagrange import lagrange_nodes
+from opkit.solvers.fem.lagrange import facet_nodes, lagrange_nodes
 from opkit.solvers.fem.simplex_mesh import Array, Indices, SimplexMesh
 from opkit.solvers.interface import Coordinate, Fields, Solution, solver_dataclass
 
@@ -91,6 +91,32 @@ class DarcyMesh:
     def mesh(self) -> tuple[Array, Indices]:
         """Nodes (node, d) and cells (cell, corner) of the pressure's elements."""
         return lagrange_nodes(self.simplex_mesh(), self.degree)
+
+    def dirichlet(self) -> tuple[NDArray[np.bool_], Array]:
+        """Nodes whose pressure is given (node,), and the values there (1, node).
+
+        Where two parts with different values meet, the later name in the alphabet of
+        `SimplexMesh.names` decides, as it does in `solve`.
+        """
+        mesh = self.simplex_mesh()
+        check_conditions(mesh, self.boundary)
+        nodes = len(self.mesh()[0])
+        fixed, given = np.zeros(nodes, dtype=bool), np.zeros((1, nodes))
+        for part, name in enumerate(mesh.names):
+            if self.boundary[name].kind == "dirichlet":
+                on = facet_nodes(mesh, mesh.facets[mesh.parts == part], self.degree)
+                fixed[on], given[0, on] = True, self.boundary[name].value
+        return fixed, given
+
+    def hierarchy(self) -> tuple[tuple[Array, Indices], ...]:
+        """Coarser meshes of degree 1 that nest in `mesh`, finest first.
+
+        For degree 2 the first has the same cells and linear elements. Empty where a
+        mesh from a file was not refined.
+        """
+        meshes = self.domain.hierarchy(self.resolution[0])
+        coarser = meshes if self.degree == 2 else meshes[1:]
+        return tuple((mesh.points, mesh.cells) for mesh in coarser)
 
     def coordinates(self) -> Mapping[str, Coordinate]:
         """None: a mesh has no axes; `mesh` says where nodes and cells are."""

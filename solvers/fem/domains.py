@@ -26,11 +26,15 @@ class _Domain(BaseModel):
         raise NotImplementedError
 
     def mesh(self, cells: int) -> SimplexMesh:
-        """Nested meshes: halve until longest extent / longest edge >= cells."""
-        mesh = self.coarsest()
-        while _longest_edge(mesh) > mesh.size / cells * (1 + 1e-12):
-            mesh = refine(mesh)
-        return mesh
+        """The finest mesh of the `hierarchy`."""
+        return self.hierarchy(cells)[0]
+
+    def hierarchy(self, cells: int) -> list[SimplexMesh]:
+        """Nested meshes, finest first: halved until extent / longest edge >= cells."""
+        meshes = [self.coarsest()]
+        while _longest_edge(meshes[0]) > meshes[0].size / cells * (1 + 1e-12):
+            meshes.insert(0, refine(meshes[0]))
+        return meshes
 
 
 class Square(_Domain):
@@ -38,7 +42,16 @@ class Square(_Domain):
 
     kind: Literal["square"] = "square"
 
-    def mesh(self, cells: int) -> SimplexMesh:
+    def hierarchy(self, cells: int) -> list[SimplexMesh]:
+        """Squares of side 1 / cells, then of twice the side while that divides 1."""
+        meshes = [self._squares(cells)]
+        while cells % 2 == 0:
+            cells //= 2
+            meshes.append(self._squares(cells))
+        return meshes
+
+    @staticmethod
+    def _squares(cells: int) -> SimplexMesh:
         """Squares of side 1 / cells, each cut along its rising diagonal."""
         n = cells + 1
         x, y = np.meshgrid(np.linspace(0, 1, n), np.linspace(0, 1, n))
@@ -63,20 +76,36 @@ class LShape(_Domain):
 
     The two edges that meet in the re-entrant corner are ``inner``, the others
     ``outer``. Solutions behave like r^(2/3) at the corner: uniform meshes reach order
-    4/3 in L2 and 2/3 in H1.
+    4/3 in L2 and 2/3 in H1. ``divisions`` cuts the sides of the unit squares in the
+    coarsest mesh: meshes of resolution 4, 8, 16 nest, those of 3 divisions among
+    themselves.
     """
 
     kind: Literal["l-shape"] = "l-shape"
+    divisions: Annotated[int, Field(ge=1, le=64)] = 1
 
     def coarsest(self) -> SimplexMesh:
-        """Six triangles, mirror symmetric about the line y = x."""
-        points = [(-1, -1), (0, -1), (1, -1), (-1, 0), (0, 0), (1, 0), (-1, 1), (0, 1)]
-        cells = [(0, 1, 4), (0, 4, 3), (1, 2, 4), (2, 5, 4), (3, 4, 6), (4, 7, 6)]
+        """Two triangles a small square, mirror symmetric about the line y = x."""
+        n = self.divisions
+        line = np.arange(-n, n + 1)
+        x, y = np.meshgrid(line, line)
+        kept = (x <= 0) | (y <= 0)
+        number = np.where(kept, np.cumsum(kept).reshape(kept.shape) - 1, -1)
+        cells = []
+        for row, column in ((0, 0), (0, n), (n, 0)):
+            block = number[row : row + n + 1, column : column + n + 1]
+            a, b, c, d = block[:-1, :-1], block[:-1, 1:], block[1:, 1:], block[1:, :-1]
+            # diagonals run towards the re-entrant corner
+            pairs = [(a, b, c), (a, c, d)] if row == column else [(a, b, d), (b, c, d)]
+            halves = [np.stack([k.ravel() for k in pair], 1) for pair in pairs]
+            cells.append(np.stack(halves, 1).reshape(-1, 3))
+        right, up = number[n, n:], number[n:, n]
+        inner = [np.stack([side[:-1], side[1:]], 1) for side in (right, up)]
         return build(
-            np.array(points, dtype=float),
-            np.array(cells),
-            subdomains=np.array([0, 0, 1, 1, 2, 2]),
-            tagged={"inner": np.array([(4, 5), (4, 7)])},
+            np.stack([x[kept], y[kept]], 1) / n,
+            np.concatenate(cells),
+            subdomains=np.repeat([0, 1, 2], 2 * n * n),
+            tagged={"inner": np.concatenate(inner)},
             rest="outer",
         )
 
@@ -128,12 +157,12 @@ class MeshFile(_Domain):
     path: Path
     refinements: Annotated[int, Field(ge=0, le=8)] = 0
 
-    def mesh(self, cells: int) -> SimplexMesh:
+    def hierarchy(self, cells: int) -> list[SimplexMesh]:
         """The file's mesh, refined as often as asked; ``cells`` has no say."""
-        mesh = read_mesh(self.path)
+        meshes = [read_mesh(self.path)]
         for _ in range(self.refinements):
-            mesh = refine(mesh)
-        return mesh
+            meshes.insert(0, refine(meshes[0]))
+        return meshes
 
 
 Domain = Annotated[

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 
 from opkit.solvers.fem.simplex_mesh import Array, Indices, SimplexMesh, edges
@@ -16,11 +18,26 @@ def lagrange_nodes(mesh: SimplexMesh, degree: int) -> tuple[Array, Indices]:
         return mesh.points, mesh.cells
     pairs = edges(mesh.cells)
     order = [(0, 1), (1, 2), (2, 0), (0, 3), (1, 3), (2, 3)]
-    middle = []
-    for i, j in order[: 3 if mesh.dimension == 2 else 6]:
-        wanted = np.sort(mesh.cells[:, [i, j]], axis=1)
-        key = pairs[:, 0] * len(mesh.points) + pairs[:, 1]
-        found = np.searchsorted(key, wanted[:, 0] * len(mesh.points) + wanted[:, 1])
-        middle.append(found + len(mesh.points))
+    ends = [mesh.cells[:, [i, j]] for i, j in order[: 3 if mesh.dimension == 2 else 6]]
+    middle = [_middles(mesh, pairs, pair) for pair in ends]
     points = np.concatenate([mesh.points, mesh.points[pairs].mean(axis=1)])
     return points, np.column_stack([mesh.cells, *middle])
+
+
+def facet_nodes(mesh: SimplexMesh, facets: Indices, degree: int) -> Indices:
+    """Nodes of degree 1 or 2 on some of a mesh's facets, each once, increasing."""
+    nodes = [facets.ravel()]
+    if degree == 2:
+        pairs = edges(mesh.cells)
+        for i, j in combinations(range(facets.shape[1]), 2):
+            nodes.append(_middles(mesh, pairs, facets[:, [i, j]]))
+    found: Indices = np.unique(np.concatenate(nodes))
+    return found
+
+
+def _middles(mesh: SimplexMesh, pairs: Indices, wanted: Indices) -> Indices:
+    """Numbers of the middles of edges, (edge, 2) corners in any order."""
+    wanted = np.sort(wanted, axis=1)
+    key = pairs[:, 0] * len(mesh.points) + pairs[:, 1]
+    found = np.searchsorted(key, wanted[:, 0] * len(mesh.points) + wanted[:, 1])
+    return found + len(mesh.points)
