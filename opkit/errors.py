@@ -33,6 +33,10 @@ class BundleError(OpkitInputError):
     """A bundle or checkpoint is missing, damaged, or of a newer format."""
 
 
+class ExportError(OpkitInputError):
+    """A surrogate cannot be exported so, or the exported file's outputs differ."""
+
+
 class MissingExtraError(OpkitInputError, ImportError):
     """An optional dependency is not installed; the message names the extra."""
 

@@ -171,7 +171,7 @@ def _jumps(u: Tensor, axis: int) -> Tensor:
 
 
 def _matrix(along_x: Tensor, along_y: Tensor) -> Tensor:
-    batch, rows, columns = len(along_x), along_x.shape[1], along_y.shape[2]
+    batch, rows, columns = *along_x.shape[:2], along_y.shape[2]
     n = rows * columns
     index = torch.arange(n, device=along_x.device).view(rows, columns)
     matrix = along_x.new_zeros(batch, n, n)

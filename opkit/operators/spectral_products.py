@@ -47,7 +47,6 @@ class SpectralProducts(nn.Module):
         weight = conv._cropped(grid, target).detach()
         self.grid, self.target = tuple(grid), tuple(target)
         self.modes = tuple(weight.shape[: conv.order])
-        like = {"dtype": weight.dtype, "device": weight.device}
         forward, inverse = scales(conv.fft_norm, grid, target)
         device = torch.device("cpu")
         for axis, (count, n, m) in enumerate(
@@ -61,8 +60,8 @@ class SpectralProducts(nn.Module):
             else:
                 analysis = _pairs(count, n)
                 synthesis = _pairs(count, m).T
-            self.register_buffer(f"analysis{axis}", analysis.to(**like).contiguous())
-            self.register_buffer(f"synthesis{axis}", synthesis.to(**like).contiguous())
+            self.register_buffer(f"analysis{axis}", analysis.to(weight).contiguous())
+            self.register_buffer(f"synthesis{axis}", synthesis.to(weight).contiguous())
         flat = weight.flatten(0, conv.order - 1)
         self.register_buffer("weight", flat.contiguous().clone())
         self.bias = None if conv.bias is None else nn.Buffer(conv.bias.detach().clone())

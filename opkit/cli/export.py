@@ -1,0 +1,67 @@
+"""The verb export: a surrogate as a file that runs without opkit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from opkit.cli.console import size, table
+from opkit.cli.registry import JSON
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs of this file to the command line."""
+    app.command()(export)
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Run directory or bundle.")],
+    to: Annotated[str, typer.Option("--to", help="pt2, aoti or onnx.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="File to make; default in the run directory."),
+    ] = None,
+    batch: Annotated[
+        str, typer.Option(help="dynamic, or the one batch size to take.")
+    ] = "dynamic",
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Data file to compare on; default the run's own."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    json: Annotated[bool, JSON] = False,
+) -> None:
+    """Export a surrogate, execute the file, and compare it with the surrogate."""
+    from opkit.errors import OpkitInputError
+
+    if batch != "dynamic" and not (batch.isascii() and batch.isdigit()):
+        raise OpkitInputError(
+            f"--batch {batch!r}: give a positive number, or dynamic for any"
+        )
+    from opkit.cli.console import as_json
+    from opkit.export import export as run_it
+
+    number = None if batch == "dynamic" else int(batch)
+    made = run_it(run, to, out, number, data, device)
+    if json:
+        as_json(made.model_dump(mode="json"))
+        return
+    shapes = {
+        field.name: " x ".join(map(str, field.shape))
+        for field in (*made.inputs, *made.outputs)
+    }
+    values = {
+        "file": f"{made.file}, {size(made.bytes)}",
+        **shapes,
+        "samples compared": made.difference.samples,
+        "relative L2 difference": f"{made.difference.relative_l2:.1e}",
+        "allowed": f"{made.difference.tolerance:.1e}",
+        **{
+            f"largest difference, {name}": f"{value:.1e}"
+            for name, value in made.difference.max_abs.items()
+        },
+        "seconds": f"{sum(made.seconds.values()):.1f}",
+    }
+    table([{"what": what, "value": value} for what, value in values.items()])

@@ -1,0 +1,171 @@
+"""What was exported, from what, and how far its outputs are from the surrogate's."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from opkit.bundle import BundleConfig, Channels
+
+ROOM = 10.0
+FLOOR = 2.0**-23
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Field(_Record):
+    """One tensor that goes in or comes out, in physical units.
+
+    Args:
+        name: of the argument or result.
+        shape: with ``"batch"`` where any batch size is taken.
+        axes: what the axes are.
+        variables: physical variables along the channel axis, in order.
+    """
+
+    name: str
+    shape: tuple[int | str, ...]
+    axes: tuple[str, ...]
+    dtype: str = "float32"
+    variables: tuple[Channels, ...]
+
+
+class Difference(_Record):
+    """Exported outputs against the surrogate's, on real inputs.
+
+    Both compute in float32 and sum in another order. ``rounding`` is what float32 costs
+    the surrogate itself: its distance to the same weights in float64 arithmetic. An
+    export of the same function is about as far from there, so that ``relative_l2``
+    must stay below ``tolerance``: 10 ``rounding``, or one unit of float32 if that is
+    more.
+
+    Args:
+        samples: how many inputs.
+        batches: sizes of the batches executed.
+        max_abs: largest absolute difference, per output variable, in its units.
+        relative_l2: largest relative L2 difference of a sample.
+        rounding: largest relative L2 distance of a sample in float32 to float64.
+        tolerance: what ``relative_l2`` may be.
+    """
+
+    samples: int
+    batches: tuple[int, ...]
+    max_abs: dict[str, float]
+    relative_l2: float
+    rounding: float
+    tolerance: float
+
+
+class Report(_Record):
+    """The record beside an exported file."""
+
+    file: str
+    sha256: str
+    bytes: int
+    target: str
+    device: str
+    operator: str
+    case: str
+    bundle_sha256: str
+    history: int
+    inputs: tuple[Field, ...]
+    outputs: tuple[Field, ...]
+    difference: Difference
+    seconds: dict[str, float]
+    versions: dict[str, str]
+
+
+def fields(
+    config: BundleConfig, samples: tuple[Tensor, ...], batch: int | None
+) -> tuple[tuple[Field, ...], tuple[Field, ...]]:
+    """Describe the tensors that go in and come out."""
+    history = config.recipe.mode == "autoregressive"
+    size: int | str = "batch" if batch is None else batch
+    lead = ("batch", "history", "channel") if history else ("batch", "channel")
+    space = tuple(samples[0].shape[len(lead) :])
+    given = [
+        Field(
+            name="inputs",
+            shape=(size, *samples[0].shape[1:]),
+            axes=(*lead, *config.axes),
+            variables=config.inputs,
+        )
+    ]
+    if len(samples) > 1:
+        name = "static" if history else "boundary"
+        axes = config.axes if history else ("boundary",)
+        channels = samples[1].shape[1]
+        variables = config.boundary or (
+            Channels(name=name, units="as in training", channels=channels),
+        )
+        given.append(
+            Field(
+                name=name,
+                shape=(size, *samples[1].shape[1:]),
+                axes=("batch", "channel", *axes),
+                variables=variables,
+            )
+        )
+    if config.shape.inputs_on == "grid":
+        axes = config.axes
+    else:  # inputs may be on cells; outputs are on nodes
+        axes, space = ("node",), ()
+    made = Field(
+        name="outputs",
+        shape=(size, config.shape.out_channels, *space),
+        axes=("batch", "channel", *axes),
+        variables=config.outputs,
+    )
+    return tuple(given), (made,)
+
+
+def compare(
+    found: Tensor,
+    expected: Tensor,
+    exact: Tensor,
+    config: BundleConfig,
+    batches: tuple[int, ...],
+) -> Difference:
+    """Measure an export's outputs against the surrogate's.
+
+    Args:
+        found: (sample, channel, *space) of the export.
+        expected: of the surrogate, in float32.
+        exact: of the surrogate, in float64.
+        config: names the output variables.
+        batches: sizes that were executed.
+    """
+    gap = (found.double() - expected.double()).abs()
+    worst, start = {}, 0
+    for variable in config.outputs:
+        part = gap[:, start : start + variable.channels]
+        worst[variable.name] = float(part.max())
+        start += variable.channels
+    rounding = relative_l2(expected, exact)
+    return Difference(
+        samples=len(found),
+        batches=batches,
+        max_abs=worst,
+        relative_l2=relative_l2(found, expected),
+        rounding=rounding,
+        tolerance=max(ROOM * rounding, FLOOR),
+    )
+
+
+def relative_l2(found: Tensor, expected: Tensor) -> float:
+    """Return the largest relative L2 difference of a sample."""
+    gap = (found.double() - expected.double()).flatten(1).norm(dim=1)
+    size = expected.double().flatten(1).norm(dim=1)
+    return float((gap / size.clamp_min(torch.finfo(torch.float32).tiny)).max())
+
+
+def versions(packages: tuple[str, ...]) -> dict[str, str]:
+    """Return the versions of Python, opkit, torch and the packages named."""
+    names = ("opkit", "torch", *packages)
+    return {"python": platform.python_version(), **{n: version(n) for n in names}}

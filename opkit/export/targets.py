@@ -1,0 +1,202 @@
+"""The kinds of files: how each is written from a traced program, and executed."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+
+from opkit.errors import ExportError, OpkitInputError, nearest, require
+
+Run = Callable[[tuple[Tensor, ...]], Tensor]
+MAX_ONNX = 2**31 - 2**20  # protobuf's limit on a file
+
+
+@dataclass(frozen=True)
+class Target:
+    """A kind of file.
+
+    Args:
+        suffix: of the file.
+        default: name of the file where none is given.
+        write: (program, path, names of the inputs, metadata) -> None.
+        open: path -> function of the inputs.
+        check: raises where something the target needs is missing.
+        packages: whose versions matter.
+        devices: where it can run.
+    """
+
+    suffix: str
+    default: str
+    write: Callable[[ExportedProgram, Path, list[str], dict[str, str]], None]
+    open: Callable[[Path], Run]
+    check: Callable[[], None]
+    packages: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ("cpu", "cuda")
+
+
+def target(name: str) -> Target:
+    """Return a kind of file by name.
+
+    Raises:
+        OpkitInputError: the name is unknown.
+    """
+    if name not in TARGETS:
+        raise OpkitInputError(
+            f"unknown target {name!r}.{nearest(name, TARGETS)} "
+            f"Use --to {', '.join(TARGETS)}"
+        )
+    return TARGETS[name]
+
+
+def _write_pt2(
+    program: ExportedProgram, path: Path, names: list[str], metadata: dict[str, str]
+) -> None:
+    with silent():
+        torch.export.save(program, path, extra_files=metadata)
+
+
+def _open_pt2(path: Path) -> Run:
+    module = torch.export.load(path).module()
+    return lambda inputs: module(*inputs)
+
+
+def _write_aoti(
+    program: ExportedProgram, path: Path, names: list[str], metadata: dict[str, str]
+) -> None:
+    import torch._inductor
+
+    try:
+        with silent(), torch.no_grad():
+            torch._inductor.aoti_compile_and_package(
+                program,
+                package_path=str(path),
+                inductor_configs={"aot_inductor.metadata": metadata},
+            )
+    except Exception as error:  # of the compiler behind it
+        raise ExportError(
+            f"AOTInductor cannot compile it ({first_line(error)}): use --to pt2 or onnx"
+        ) from error
+
+
+def _open_aoti(path: Path) -> Run:
+    import torch._inductor
+
+    package = torch._inductor.aoti_load_package(str(path))
+    return lambda inputs: package(*inputs)
+
+
+def _compiler() -> None:
+    found = os.environ.get("CXX", "g++")
+    if shutil.which(found) is None and shutil.which("clang++") is None:
+        raise ExportError(
+            f"--to aoti needs a C++ compiler and {found} is not on PATH: install g++ "
+            "(apt-get install g++), or set CXX"
+        )
+
+
+def _write_onnx(
+    program: ExportedProgram, path: Path, names: list[str], metadata: dict[str, str]
+) -> None:
+    size = sum(t.nbytes for t in program.state_dict.values())
+    if size > MAX_ONNX:
+        raise ExportError(
+            f"{size / 2**30:.1f} GiB of weights exceed the 2 GiB that an ONNX file may "
+            "hold: use --to pt2 or aoti"
+        )
+    shapes: tuple[dict[int, str], ...] | None = None
+    if program.range_constraints:
+        shapes = tuple({0: "batch"} for _ in names)
+    try:
+        with silent(), torch.no_grad():
+            made = torch.onnx.export(
+                program,
+                dynamo=True,
+                input_names=names,
+                output_names=["outputs"],
+                dynamic_shapes=shapes,
+                external_data=False,
+                verbose=False,
+            )
+    except Exception as error:  # of the converter, or of a version of onnxscript
+        missing = sorted(set(re.findall(r"aten\.\w+", str(error))))
+        if not missing:
+            missing = [first_line(error)]
+        raise ExportError(
+            f"ONNX has no form for {', '.join(missing[:3])}: use --to pt2 or aoti"
+        ) from error
+    assert made is not None
+    made.model.metadata_props.update(metadata)
+    made.save(str(path), external_data=False)
+
+
+def _open_onnx(path: Path) -> Run:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(
+        str(path), options, providers=["CPUExecutionProvider"]
+    )
+    names = [given.name for given in session.get_inputs()]
+
+    def run(inputs: tuple[Tensor, ...]) -> Tensor:
+        arrays = [part.numpy() for part in inputs]
+        made = session.run(None, dict(zip(names, arrays, strict=True)))
+        return torch.from_numpy(made[0])
+
+    return run
+
+
+def _onnx_packages() -> None:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        require(package, "export")
+
+
+TARGETS: dict[str, Target] = {
+    "pt2": Target(".pt2", "model.pt2", _write_pt2, _open_pt2, lambda: None),
+    "aoti": Target(".pt2", "model-aoti.pt2", _write_aoti, _open_aoti, _compiler),
+    "onnx": Target(
+        ".onnx",
+        "model.onnx",
+        _write_onnx,
+        _open_onnx,
+        _onnx_packages,
+        ("onnx", "onnxscript", "onnxruntime"),
+        ("cpu",),
+    ),
+}
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Keep the exporters' own messages from the terminal; errors still raise."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with (
+            warnings.catch_warnings(),
+            redirect_stdout(io.StringIO()),
+            redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what a library said, at most 160 characters."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:160]

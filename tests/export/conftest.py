@@ -1,0 +1,143 @@
+"""Surrogates with random weights, and the data they are compared on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+h5py = pytest.importorskip("h5py")
+
+from opkit import bundle  # noqa: E402
+from opkit.bundle import BundleConfig, Channels, Provenance, Shape  # noqa: E402
+from opkit.datasets.header import Axis, Header, VariableSpec  # noqa: E402
+from opkit.datasets.write import LIBVER, Writer  # noqa: E402
+from opkit.recipe import Recipe  # noqa: E402
+from opkit.surrogate import build_model  # noqa: E402
+
+SIZE, COUNT, FRAMES = 18, 4, 4
+
+
+def write_data(path: Path, static: bool = False, timed: bool = False) -> Path:
+    """Smooth random fields of order 1e3 with mean 5e3, as pressures in SI units are."""
+    rng = np.random.default_rng(0)
+    x = np.linspace(0, 1, SIZE)
+    modes = np.cos(np.pi * np.arange(5)[:, None] * x)
+
+    def draw(*lead: int) -> np.ndarray:
+        weights = rng.normal(size=(*lead, 5, 5))
+        fields = np.einsum("...kl,ky,lx->...yx", weights, modes, modes)
+        return (5e3 + 1e3 * fields).astype(np.float32)
+
+    grid = ("y", "x")
+    if timed:
+        variables = [
+            VariableSpec("wave", "output", ("time", *grid), (FRAMES, SIZE, SIZE))
+        ]
+        fields = {"wave": draw(COUNT, FRAMES)}
+        if static:
+            variables.append(VariableSpec("speed", "input", grid, (SIZE, SIZE)))
+            fields["speed"] = draw(COUNT)
+    else:
+        variables = [
+            VariableSpec("permeability", "input", grid, (SIZE, SIZE)),
+            VariableSpec("pressure", "output", grid, (SIZE, SIZE)),
+        ]
+        fields = {"permeability": draw(COUNT), "pressure": draw(COUNT)}
+    axes = {"y": Axis(x), "x": Axis(x)}
+    if timed:
+        axes["time"] = Axis(np.arange(FRAMES) * 1.0)
+    header = Header(
+        case={},
+        variables=tuple(variables),
+        coordinates=axes,
+        splits={"train": np.arange(1), "test": np.arange(1, COUNT)},
+    )
+    with h5py.File(path, "w", libver=LIBVER) as file:
+        writer = Writer(file, header)
+        writer.put(slice(0, COUNT), np.arange(COUNT), fields)
+        writer.finish()
+    return path
+
+
+def write_bundle(
+    folder: Path,
+    operator: str,
+    options: dict[str, Any],
+    history: int = 0,
+    static: int = 0,
+) -> Path:
+    """A bundle of random weights, with normalisers that matter."""
+    config = BundleConfig(
+        operator=operator,
+        options=options,
+        shape=Shape(
+            in_channels=max(history, 1) + static,
+            out_channels=1,
+            shape=(SIZE, SIZE),
+            periodic=(False, False),
+            extent=(1.0, 1.0),
+        ),
+        axes=("y", "x"),
+        inputs=(
+            Channels(
+                name="wave" if history else "permeability", units="m2", channels=1
+            ),
+        ),
+        outputs=(
+            Channels(name="wave" if history else "pressure", units="Pa", channels=1),
+        ),
+        static_channels=static,
+        case={},
+        recipe=Recipe(
+            operator=operator,
+            mode="autoregressive" if history else "map",
+            history=max(history, 1),
+        ),
+        provenance=Provenance(
+            data="data.h5",
+            data_hash="",
+            train_samples=1,
+            validation_samples=1,
+            validation_source="train",
+            seed=0,
+            epochs=1,
+            best_epoch=1,
+            best_validation=1.0,
+            parameters=1,
+            seconds=0.0,
+            environment={},
+            command="",
+        ),
+    )
+    torch.manual_seed(0)
+    model = build_model(config)
+    if hasattr(model.operator, "prepare"):
+        model.operator.prepare({"outputs": torch.randn(40, 1, SIZE, SIZE)})
+    for normaliser in (model.inputs, model.outputs, model.static):
+        if normaliser is not None:
+            normaliser.mean.fill_(5e3)
+            normaliser.std.fill_(1e3)
+    for part in model.modules():  # statistics that a trained model would have
+        if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
+            torch.nn.init.uniform_(part.running_var, 0.5, 2.0)
+            torch.nn.init.normal_(part.running_mean)
+    bundle.write(folder, config, model.state_dict(), "")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data(tmp_path_factory.mktemp("export") / "data.h5")
+
+
+@pytest.fixture
+def make_bundle(tmp_path: Path) -> Callable[..., Path]:
+    def make(operator: str, options: dict[str, Any], **rest: int) -> Path:
+        return write_bundle(tmp_path / "bundle", operator, options, **rest)
+
+    return make
