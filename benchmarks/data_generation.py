@@ -1,9 +1,11 @@
 """Generation: samples a second with 1 and 2 workers, and what writing costs of it.
 
     python -m benchmarks.data_generation [CASE ...] [--resolution N] [--samples N]
+        [--workers N ...]
 
-The writer's share is the time of a worker for building, writing and syncing its shards,
-plus the assembly of the final file, over all of the time; solving is the rest.
+Writing is the time that a worker spends on building, hashing, writing and syncing its
+shards, averaged over workers, plus that of the final file, for which all of them
+wait. Its share is over the sum of this and of the time for solving.
 """
 
 from __future__ import annotations
@@ -65,14 +67,16 @@ def measure(case: Case, samples: int, workers: int, out: Path) -> dict[str, Any]
     wall = time.perf_counter() - started
     storage = card(out)["storage"]
     out.unlink()
-    writing = clock.write + clock.assembly
+    writing, solving = clock.write / workers + clock.assembly, clock.solve / workers
     return {
         "case": f"{case.name} {'x'.join(map(str, case.shape))}",
         "samples": samples,
         "workers": workers,
         "seconds": round(wall, 2),
         "samples/s": round(samples / wall, 1),
-        "writing %": round(100 * writing / (clock.solve + writing), 2),
+        "shards ms a sample": round(1e3 * clock.write / samples, 2),
+        "file ms a sample": round(1e3 * clock.assembly / samples, 2),
+        "writing %": round(100 * writing / (solving + writing), 2),
         "bytes / raw float32": round(storage["ratio"], 4),
     }
 
@@ -82,13 +86,14 @@ def main() -> None:
     parser.add_argument("cases", nargs="*", default=["darcy"])
     parser.add_argument("--resolution", type=int)
     parser.add_argument("--samples", type=int, default=100)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     asked = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     sizes = [f"resolution={asked.resolution}"] if asked.resolution else []
     folder = Path(tempfile.mkdtemp())
     for name in asked.cases:
         case = load_case(name, tuple(sizes))
-        for workers in (1, 2):
+        for workers in asked.workers:
             row = measure(case, asked.samples, workers, folder / "data.h5")
             print(json.dumps(row), flush=True)
     shutil.rmtree(folder)

@@ -16,10 +16,8 @@ import numpy as np
 from h5py import h5z
 from numpy.typing import NDArray
 
-from opkit.datasets.fletcher import fletcher32, stored
+from opkit.datasets.fletcher import CHECKSUM, fletcher32, stored
 from opkit.errors import DataError
-
-CHECKSUM = 4  # bytes behind each chunk
 
 
 class SampleReader:
@@ -98,5 +96,5 @@ class SampleReader:
             return
         padding, tail = behind[:-CHECKSUM], behind[-CHECKSUM:]
         whole = np.concatenate([wanted, padding]) if len(padding) else wanted
-        if fletcher32(whole) != stored(tail):
+        if fletcher32(whole[None]) != stored(tail[None]):
             raise DataError(f"{self._dataset.name}: sample {row} is damaged (checksum)")

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +19,6 @@ from opkit.datasets.files import appearing
 from opkit.datasets.read import DataFile
 from opkit.datasets.write import LIBVER, Writer
 from opkit.errors import DataError
-from opkit.generate.manifest import file_digest
 from opkit.generate.plan import plan
 
 
@@ -31,6 +35,7 @@ class Assembly:
         folder: where the shards lie.
         out: the final file.
         shards: (name, SHA-256) in the order of their samples.
+        threads: that read and check shards while others are being copied.
     """
 
     case: dict[str, Any]
@@ -41,6 +46,7 @@ class Assembly:
     folder: str
     out: str
     shards: list[tuple[str, str]]
+    threads: int
 
 
 def assemble(job: Assembly) -> str:
@@ -61,15 +67,31 @@ def assemble(job: Assembly) -> str:
         h5py.File(temporary, "w", libver=LIBVER) as file,
     ):
         writer = Writer(file, header, names, measure, job.gzip)
-        for name, digest in job.shards:
-            path = Path(job.folder) / name
-            if file_digest(path) != digest:
-                raise DataError(f"{path}: damaged: generate again with --resume")
-            with h5py.File(path, "r") as shard:
+        for content in _contents(job):
+            with h5py.File(io.BytesIO(content), "r") as shard:
                 count = len(shard["sample"])
-                writer.copy(slice(row, row + count), shard)
+                writer.copy(slice(row, row + count), shard, content)
             row += count
         return writer.finish()
+
+
+def _contents(job: Assembly) -> Iterator[bytes]:
+    """Yield the bytes of each shard, read once and checked."""
+    waiting: deque[Future[bytes]] = deque()
+    with ThreadPoolExecutor(job.threads) as pool:
+        for name, digest in job.shards:
+            waiting.append(pool.submit(_content, Path(job.folder) / name, digest))
+            if len(waiting) > job.threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _content(path: Path, digest: str) -> bytes:
+    content = path.read_bytes() if path.exists() else b""
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise DataError(f"{path}: damaged: generate again with --resume")
+    return content
 
 
 def _diagnostics(path: Path) -> tuple[list[str], str]:

@@ -121,6 +121,7 @@ def generate(
                 folder=str(folder),
                 out=str(target.absolute()),
                 shards=[(made.name, made.sha256) for made in shards],
+                threads=workers,
             )
             if progress:
                 worst = max(made.worst for made in shards)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,8 @@ from opkit.case import parse_case
 from opkit.case_data import DType, draw, header_of
 from opkit.datasets.files import write_bytes
 from opkit.datasets.header import Header
-from opkit.datasets.write import LIBVER, Writer
+from opkit.datasets.layout import LIBVER, lay_out
+from opkit.datasets.write import Writer
 from opkit.errors import NonFiniteError, OpkitInputError, SolverError
 from opkit.solvers.interface import Fields, Solution, Solver
 
@@ -68,13 +71,15 @@ def make_shard(task: Task) -> dict[str, Any]:
     parts = list(_solve_all(task, solver, header))
     solved = time.perf_counter()
     content = shard_image(task, header, parts)
-    write_bytes(Path(task.path), content)
+    with ThreadPoolExecutor(1) as pool:  # hashed while the disk is waited for
+        digest = pool.submit(hashlib.sha256, content)
+        write_bytes(Path(task.path), content)
     crumb_path(task).unlink(missing_ok=True)
     made = Made(
         name=Path(task.path).name,
         first=task.first,
         last=task.last,
-        sha256=hashlib.sha256(content).hexdigest(),
+        sha256=digest.result().hexdigest(),
         worst=max(float(s.error.max()) for _, s in parts),
         solve_seconds=solved - started,
         write_seconds=time.perf_counter() - solved,
@@ -99,17 +104,17 @@ def shard_header(header: Header, task: Task) -> Header:
 
 def shard_image(
     task: Task, header: Header, parts: list[tuple[Fields, Solution]]
-) -> bytes:
+) -> memoryview:
     """Return the bytes of the shard's HDF5 file, built in memory.
 
     Writing them is then one plain system call, so that a full disk is an error and not
     a half-written HDF5 file (which can crash the library when it is closed).
     """
     measure, names = parts[0][1].measure, sorted(parts[0][1].details)
-    with h5py.File(
-        "shard", "w", driver="core", backing_store=False, libver=LIBVER
-    ) as file:
-        writer = Writer(file, header, ["error", *names], measure, task.gzip)
+    arguments = ["error", *names], measure, task.gzip
+    image = io.BytesIO(_laid_out(task, header, *arguments))
+    with h5py.File(image, "r+", libver=LIBVER) as file:
+        writer = Writer(file, header, *arguments)
         row = 0
         for fields, solution in parts:
             count = len(solution.error)
@@ -119,9 +124,24 @@ def shard_image(
             writer.put(slice(row, row + count), index, fields, numbers)
             row += count
         writer.finish()
-        file.flush()
-        image: bytes = file.id.get_file_image()
-    return image
+    return image.getbuffer()
+
+
+_LAID: dict[tuple[Any, ...], bytes] = {}  # the last one: most shards are alike
+
+
+def _laid_out(
+    task: Task, header: Header, names: list[str], measure: str, gzip: int
+) -> bytes:
+    """Return the bytes of a shard without samples."""
+    key = (task.fingerprint, header.samples, tuple(names), measure, gzip)
+    if key not in _LAID:
+        image = io.BytesIO()
+        with h5py.File(image, "w", libver=LIBVER) as file:
+            lay_out(file, header, names, measure, gzip)
+        _LAID.clear()
+        _LAID[key] = image.getvalue()
+    return _LAID[key]
 
 
 def _solve_all(

@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader
 from opkit.case import Case
 from opkit.datasets.field_dataset import FieldDataset
 from opkit.datasets.header import Axis, Header, VariableSpec
+from opkit.datasets.layout import chunk_shape
 from opkit.datasets.read import DataFile
-from opkit.datasets.write import LIBVER, Writer, chunk_shape
+from opkit.datasets.write import LIBVER, Writer
 from opkit.errors import DataError
 from opkit.generate import generate
 

@@ -1,0 +1,161 @@
+"""Lay out a file of SPEC.md: attributes, axes, mesh, splits, and room for samples."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import h5py
+import numpy as np
+
+from opkit.datasets.header import SPLITS, Axis, Header, canonical, check
+
+LIBVER = ("v110", "v110")  # checksummed metadata, read by HDF5 1.10 (2016) and newer
+CHUNK_BYTES = 1 << 20
+CORNERS = "corner"
+
+
+def lay_out(
+    file: h5py.File,
+    header: Header,
+    diagnostics: Sequence[str] = (),
+    measure: str = "",
+    gzip: int = 0,
+) -> None:
+    """Fill an empty file with everything but samples.
+
+    Args:
+        file: open for writing with ``libver=LIBVER``.
+        header: what the file is.
+        diagnostics: names of the solver's numbers a sample; the first is ``error``.
+        measure: what ``error`` is.
+        gzip: compression level 0 (none) to 9.
+
+    Raises:
+        DataError: the header contradicts itself.
+    """
+    layout = _Layout(file, check(header, "header"), gzip)
+    layout.root_attributes()
+    layout.scales()
+    layout.variables()
+    layout.diagnostics(diagnostics, measure)
+
+
+class _Layout:
+    def __init__(self, file: h5py.File, header: Header, gzip: int) -> None:
+        self.header, self._file, self._gzip = header, file, gzip
+        self._samples = header.samples
+
+    def variables(self) -> None:
+        for v in self.header.variables:
+            shape = (self._samples, *v.shape)
+            made = self._lay(v.name, v.dtype, ("sample", *v.dims), shape)
+            _label(made, v.units, v.long_name)
+            made.attrs["role"] = fixed(v.role)
+            if self.header.mesh is not None:
+                made.attrs["mesh"] = fixed("mesh")
+                made.attrs["location"] = fixed("face" if "cell" in v.dims else "node")
+
+    def diagnostics(self, names: Sequence[str], measure: str) -> None:
+        for name in names:
+            made = self._lay(f"solver_{name}", "f8", ("sample",), (self._samples,))
+            _label(made, "1", measure if name == "error" else name)
+
+    def root_attributes(self) -> None:
+        described = canonical(self.header.describe())
+        case = self.header.case
+        plain = {
+            "Conventions": "CF-1.11 UGRID-1.0" if self.header.mesh else "CF-1.11",
+            "title": str(case.get("title", "")) or "imported data",
+            "opkit_header": described,
+            "opkit_header_sha256": hashlib.sha256(described.encode()).hexdigest(),
+        }
+        for name, value in plain.items():
+            self._file.attrs[name] = fixed(value)
+
+    def scales(self) -> None:
+        header = self.header
+        n = self._samples
+        self._scale("sample", Axis(np.zeros(n), "1", "number of the sample"), "i8")
+        self._scale("byte", Axis(np.arange(32.0), "1", "byte of the digest"), "i4")
+        for name in header.sizes:
+            if name in header.coordinates:
+                self._scale(name, header.coordinates[name], "f8")
+        self._lay("sha256", "u1", ("sample", "byte"), (n, 32))
+        split = self._lay("split", "i1", ("sample",), (n,))
+        split[:] = header.split_codes
+        _label(split, "1", "part of the data set")
+        split.attrs["flag_values"] = np.arange(len(SPLITS), dtype=np.int8)
+        split.attrs["flag_meanings"] = fixed(" ".join(SPLITS))
+        if header.mesh is not None:
+            self._lay_mesh()
+
+    def _lay_mesh(self) -> None:
+        mesh = self.header.mesh
+        assert mesh is not None
+        nodes, dimension = mesh.points.shape
+        sizes = {"node": nodes, "cell": len(mesh.cells), CORNERS: mesh.cells.shape[1]}
+        for name, length in sizes.items():
+            self._scale(name, Axis(np.arange(length, dtype=float), "1", name), "i8")
+        names = [f"node_{axis}" for axis in "xyz"[:dimension]]
+        for k, name in enumerate(names):
+            made = self._lay(name, "f8", ("node",), (nodes,))
+            made[:] = mesh.points[:, k]
+            _label(made, "1", f"{name[-1]} of the node")
+        cells = self._lay("cell_nodes", "i8", ("cell", CORNERS), mesh.cells.shape)
+        cells[:] = mesh.cells
+        cells.attrs["start_index"] = np.int64(0)
+        cells.attrs["cf_role"] = fixed("face_node_connectivity")
+        topology = self._file.create_dataset("mesh", data=np.int32(0))
+        topology.attrs["cf_role"] = fixed("mesh_topology")
+        topology.attrs["topology_dimension"] = np.int32(dimension)
+        topology.attrs["node_coordinates"] = fixed(" ".join(names))
+        topology.attrs["face_node_connectivity"] = fixed("cell_nodes")
+        topology.attrs["face_dimension"] = fixed("cell")
+
+    def _scale(self, name: str, axis: Axis, dtype: str) -> None:
+        made = self._create(name, dtype, (len(axis.values),), (len(axis.values),))
+        made[:] = axis.values
+        made.make_scale(name)
+        _label(made, axis.units, axis.long_name or name)
+
+    def _lay(
+        self, name: str, dtype: str, dims: tuple[str, ...], shape: tuple[int, ...]
+    ) -> h5py.Dataset:
+        made = self._create(name, dtype, shape, chunk_shape(dims, shape, dtype))
+        for axis, dim in enumerate(dims):
+            made.dims[axis].attach_scale(self._file[dim])
+        return made
+
+    def _create(
+        self, name: str, dtype: str, shape: tuple[int, ...], chunks: tuple[int, ...]
+    ) -> h5py.Dataset:
+        compression = {"compression": self._gzip, "shuffle": True} if self._gzip else {}
+        return self._file.create_dataset(
+            name, shape, dtype, chunks=chunks, fletcher32=True, **compression
+        )
+
+
+def chunk_shape(
+    dims: tuple[str, ...], shape: tuple[int, ...], dtype: str
+) -> tuple[int, ...]:
+    """Return one sample a chunk, and as many frames of it as fit into about 1 MiB."""
+    if dims[0] != "sample" or len(dims) == 1 or dims == ("sample", "byte"):
+        return shape
+    chunk = [1, *shape[1:]]
+    if dims[1] == "time":
+        frame = int(np.prod(shape[2:], dtype=np.int64)) * np.dtype(dtype).itemsize
+        chunk[1] = max(1, min(shape[1], CHUNK_BYTES // max(frame, 1)))
+    return tuple(chunk)
+
+
+def _label(dataset: h5py.Dataset, units: str, long_name: str) -> None:
+    dataset.attrs["units"] = fixed(units)
+    dataset.attrs["long_name"] = fixed(long_name)
+
+
+def fixed(value: str) -> Any:
+    """Return a fixed-length string: variable-length ones have no checksum in HDF5."""
+    encoded = value.encode()
+    return np.array(encoded, h5py.string_dtype("utf-8", max(len(encoded), 1)))
