@@ -1,0 +1,5 @@
+"""Reports: everything about a run in one HTML page that needs nothing else."""
+
+from opkit.report.page import report
+
+__all__ = ["report"]

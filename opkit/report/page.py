@@ -1,0 +1,93 @@
+"""The page: sections through a template into one self-contained HTML file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+import opkit
+from opkit.datasets.files import write_bytes
+from opkit.errors import OpkitInputError
+from opkit.report import (
+    problem,
+    provenance,
+    regions,
+    rollouts,
+    samples,
+    speed,
+    training,
+)
+from opkit.report.content import Section, grid, number
+from opkit.report.subject import Subject, read
+
+
+def report(run: Path, out: Path, data: Path | None = None, solver: bool = True) -> Path:
+    """Write a report about a run.
+
+    Args:
+        run: run directory or bundle.
+        out: HTML file to write; appears whole or not at all.
+        data: data file; the one it was trained on where not given.
+        solver: time the case's solver at the surrogate's error.
+
+    Returns:
+        The path written.
+
+    Raises:
+        BundleError: no bundle, or its data file is not known or gone.
+        CaseError: the data are of another case.
+        DataError: the data cannot be read, or the page not written.
+        MissingExtraError: matplotlib is not installed.
+    """
+    if out.suffix not in (".html", ".htm"):
+        raise OpkitInputError(f"{out}: write the report to a .html file")
+    subject = read(Path(run), data)
+    found = [
+        problem.case_section(subject),
+        problem.data_section(subject),
+        training.training_section(subject),
+        training.errors_section(subject),
+        regions.section(subject),
+        samples.section(subject),
+        rollouts.section(subject),
+        speed.section(subject) if solver else None,
+        training.limits_section(subject),
+        provenance.section(subject),
+    ]
+    sections = [section for section in found if section is not None]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(out, render(subject, sections).encode())
+    return out
+
+
+def render(subject: Subject, sections: Sequence[Section]) -> str:
+    """Return the page as HTML; every text is escaped."""
+    environment = Environment(
+        loader=PackageLoader("opkit.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    config = subject.config
+    own, *others = subject.evaluation.rows
+    mean = [
+        r for r in others if r.predictor == "mean" and r.resolution == own.resolution
+    ]
+    where = f"{grid(own.resolution)}, {own.samples} {own.split} samples"
+    figures = {
+        f"relative L2 error, {where}": number(own.relative_l2),
+        "error of the mean predictor": number(mean[0].relative_l2 if mean else None),
+        "worst sample": number(float(subject.errors.max())),
+        "flags": str(len(config.flags)),
+    }
+    return environment.get_template("page.html").render(
+        title=f"{config.operator} for {config.case.get('name', 'imported data')}",
+        subtitle=str(config.case.get("title", "")),
+        version=opkit.__version__,
+        figures=figures,
+        flags=config.flags,
+        sections=sections,
+    )

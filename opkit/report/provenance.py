@@ -1,0 +1,74 @@
+"""The section on provenance: where it ran, and the commands that make it again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+from opkit import registry
+from opkit.errors import CaseError
+from opkit.report.content import Section, pairs
+from opkit.report.subject import Subject
+
+
+def section(subject: Subject) -> Section:
+    """Versions, machine, and commands from the case to this page."""
+    made = subject.config.provenance
+    facts = {
+        "format of the bundle": str(subject.config.format_version),
+        "SHA-256 of the weights": subject.config.weights_sha256,
+        **made.environment,
+    }
+    run = shlex.quote(str(subject.run))
+    data = shlex.quote(str(subject.evaluation.data))
+    commands = (
+        generate_command(subject),
+        made.command,
+        f"opkit evaluate {run} --data {data} --solver",
+        f"opkit report {run} --data {data}",
+    )
+    return Section(
+        "provenance",
+        "Provenance",
+        ("The commands below make data, surrogate and page again.",),
+        tables=(pairs("Where it was trained", facts),),
+        commands=commands,
+    )
+
+
+def generate_command(subject: Subject) -> str:
+    """Return the command that makes the data again, from what the file says."""
+    header = subject.header
+    if not header.case or header.seed is None:
+        return "# the data were imported: see opkit import"
+    name = str(header.case.get("name"))
+    try:
+        known = registry.load(name).dump()
+    except CaseError:
+        return (
+            f"# the case {name!r} is not one of this installation; it is stored in the "
+            "data file"
+        )
+    words = ["opkit", "generate", "case", name, "--seed", str(header.seed)]
+    words += ["--samples", str(header.samples)]
+    if any(v.dtype == "float64" for v in header.variables):
+        words.append("--float64")
+    for key, value in _changes(known, dict(header.case)):
+        words += ["--set", f"{key}={json.dumps(value)}"]
+    return shlex.join([*words, "--out", str(subject.evaluation.data)])
+
+
+def _changes(
+    known: dict[str, Any], found: dict[str, Any], path: str = ""
+) -> Iterator[tuple[str, Any]]:
+    """Yield the settings that differ from the registered case's."""
+    for key, value in found.items():
+        if key == "recipes" and not path:
+            continue
+        old = known.get(key)
+        if isinstance(value, dict) and isinstance(old, dict):
+            yield from _changes(old, value, f"{path}{key}.")
+        elif value != old:
+            yield f"{path}{key}", value

@@ -1,0 +1,115 @@
+"""Time-dependent cases: error per step, spectrum, invariants."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from opkit import losses
+from opkit.report.content import Picture, Row, Section, Table, number
+from opkit.report.pictures import chart
+from opkit.report.subject import Subject
+
+SHOWN = 8
+"""Most rows of the table of steps."""
+
+
+def section(subject: Subject) -> Section | None:
+    """Follow the test trajectories step by step; None where there are none."""
+    if not subject.rollout:
+        return None
+    target, made = subject.targets, subject.predicted
+    steps = target.shape[1]
+    error = per_step(made, target)
+    still = per_step(subject.inputs[:, None].expand_as(target), target)
+    number_of = list(range(1, steps + 1))
+    pictures = [
+        chart(
+            {
+                "surrogate": (number_of, error),
+                "persistence": (number_of, still),
+            },
+            ("step", "relative L2 error"),
+            f"relative L2 error of every step: surrogate {error[0]:.3g} at the first, "
+            f"{error[-1]:.3g} at the last; persistence {still[0]:.3g} and "
+            f"{still[-1]:.3g}",
+            "Error per step, beside that of persistence (the last given frame).",
+            log="y",
+        )
+    ]
+    if target.ndim > 4:
+        pictures.append(_spectrum(subject))
+    pictures += _invariants(subject)
+    shown = sorted({round(k * (steps - 1) / (SHOWN - 1)) for k in range(SHOWN)})
+    table = Table(
+        f"Mean relative L2 error over {len(target)} {subject.split} trajectories",
+        ("step", "surrogate", "persistence"),
+        tuple(
+            (str(k + 1), number(error[k]), number(still[k]))
+            for k in (shown if steps > SHOWN else range(steps))
+        ),
+    )
+    after = [k + 1 for k in range(steps) if error[k] >= still[k]]
+    text = (
+        f"From step {after[0]} on the surrogate is no better than persistence."
+        if after
+        else "The surrogate beats persistence at every step.",
+    )
+    rows = (Row("", tuple(pictures)),)
+    return Section("rollout", "Rollouts", text, tables=(table,), rows=rows)
+
+
+def per_step(prediction: Tensor, target: Tensor) -> list[float]:
+    """Return the mean relative L2 error of every step of (sample, step, ...)."""
+    folded = losses.relative_l2(prediction.flatten(0, 1), target.flatten(0, 1))
+    result: list[float] = folded.double().view(len(target), -1).mean(0).tolist()
+    return result
+
+
+def _spectrum(subject: Subject) -> Picture:
+    lines = {}
+    for name, field in (("data", subject.targets), ("surrogate", subject.predicted)):
+        energy = losses.energy_spectrum(field[:, -1, :1]).mean((0, 1))
+        lines[name] = (list(range(1, len(energy) + 1)), energy.tolist())
+    distance = losses.spectral_error(subject.predicted[:, -1], subject.targets[:, -1])
+    return chart(
+        lines,
+        ("wavenumber k", "E(k)"),
+        "energy spectra of data and surrogate at the last step; mean distance "
+        f"{float(distance.mean()):.2g} decades",
+        f"Spectrum of {subject.config.outputs[0].name} at the last step; mean distance "
+        f"{float(distance.mean()):.2g} decades.",
+        log="xy",
+    )
+
+
+def _invariants(subject: Subject) -> list[Picture]:
+    name = subject.config.outputs[0].name
+    steps = list(range(1, subject.targets.shape[1] + 1))
+    made = []
+    for words, power in (("mean", 1), ("mean square", 2)):
+        lines = {}
+        for who, field in (
+            ("data", subject.targets),
+            ("surrogate", subject.predicted),
+        ):
+            values = field[:, :, 0].double().pow(power).flatten(2).mean(2)
+            if power == 2:  # of each trajectory relative to its last given frame
+                start = subject.inputs[:, 0].double().square().flatten(1).mean(1)
+                values = values / start[:, None].clamp_min(1e-300)
+            lines[who] = (steps, values.mean(0).tolist())
+        drift = max(
+            abs(a - b)
+            for a, b in zip(lines["data"][1], lines["surrogate"][1], strict=True)
+        )
+        relative = ", relative to the last given frame" if power == 2 else ""
+        made.append(
+            chart(
+                lines,
+                ("step", f"{words} of {name}"),
+                f"{words} of {name} over the steps{relative}; surrogate and data "
+                f"differ by at most {drift:.2g}",
+                f"{words.capitalize()} of {name} over the domain{relative}; largest "
+                f"difference {drift:.2g}.",
+            )
+        )
+    return made

@@ -1,0 +1,131 @@
+"""The section on speed: the surrogate beside the solver at the surrogate's error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from opkit import losses, solver_ladder
+from opkit.case import parse_case
+from opkit.datasets.read import DataFile
+from opkit.report.content import Section, Table, duration, grid, number
+from opkit.report.subject import Subject
+from opkit.solver_ladder import Rung
+from opkit.solvers.interface import Fields
+
+SAMPLES = 16
+"""Test samples that are solved again."""
+POINTS = 2**21
+"""Most numbers of outputs solved again."""
+
+
+def section(subject: Subject) -> Section:
+    """Time the solver on ever coarser grids until it is as wrong as the surrogate."""
+    case = parse_case(subject.header.case) if subject.header.case else None
+    own = subject.evaluation.rows[0]
+    if case is None:
+        why = "imported data name no case, so no solver is known"
+        return Section("speed", "Speed", (f"Not compared with the solver: {why}.",))
+    if case.geometry.kind != "grid" or own.seconds is None:
+        why = f"solvers on a domain of kind {case.geometry.kind!r} are not coarsened"
+        return Section("speed", "Speed", (f"Not compared with the solver: {why}.",))
+    inputs, truth = _fields(subject)
+    rungs = solver_ladder.ladder(
+        case, inputs, lambda out: _error(subject, out, truth), own.relative_l2
+    )
+    best = solver_ladder.cheapest(rungs, own.relative_l2)
+    rows = [
+        (
+            "surrogate",
+            grid(own.resolution),
+            number(own.relative_l2),
+            duration(own.seconds),
+        )
+    ]
+    for rung in rungs:
+        rtol = "" if rung.rtol is None else f", rtol {rung.rtol:.1g}"
+        mark = ", equal error" if rung is best else ""
+        rows.append(
+            (
+                f"solver{rtol}{mark}",
+                grid(rung.resolution),
+                number(rung.relative_l2),
+                duration(rung.seconds),
+            )
+        )
+    count = len(next(iter(inputs.values())))
+    table = Table(
+        "Error and time a sample, in batches, in this process on "
+        f"{torch.get_num_threads()} thread(s); solver on {count} {subject.split} "
+        "samples. Coarse grids: with the interpolation back to the file's grid.",
+        ("method", "grid", "relative L2", "time a sample"),
+        tuple(rows),
+    )
+    return Section(
+        "speed", "Speed at equal error", (_verdict(own.seconds, best),), tables=(table,)
+    )
+
+
+def _verdict(seconds: float, best: Rung | None) -> str:
+    if best is None:
+        return "No grid of the solver was as accurate as the surrogate."
+    where = f"the solver on {grid(best.resolution)}, which is at least as accurate"
+    ratio = best.seconds / seconds
+    if ratio >= 1.05:
+        return f"The surrogate is {ratio:.2g} times faster than {where}."
+    if ratio <= 0.95:
+        return (
+            f"The surrogate is {1 / ratio:.2g} times slower than {where}: here the "
+            "solver is the better choice, unless gradients, batches on a GPU or a "
+            "fixed cost decide."
+        )
+    return f"The surrogate is as fast as {where}."
+
+
+def _fields(subject: Subject) -> tuple[Fields, Fields]:
+    outputs = subject.header.outputs
+    points = sum(int(np.prod(v.shape)) for v in outputs)
+    most = max(min(SAMPLES, POINTS // points), 1)
+    with DataFile(subject.evaluation.data, trusted=True) as file:
+        rows = file.indices(subject.split)[:most]
+        stored: dict[str, NDArray[Any]] = {
+            v.name: file.read(v.name, rows).astype(np.float64)
+            for v in subject.header.variables
+        }
+    return (
+        {v.name: stored[v.name] for v in subject.header.inputs},
+        {v.name: stored[v.name] for v in outputs},
+    )
+
+
+def _error(subject: Subject, outputs: Fields, truth: Fields) -> float:
+    """Measure outputs as the surrogate is: same frames, points, channels and norm."""
+    recipe = subject.config.recipe
+    given = recipe.history if recipe.mode == "autoregressive" else 0
+    values = []
+    for variable in subject.header.outputs:
+        pair = []
+        for fields in (outputs, truth):
+            field = torch.as_tensor(np.asarray(fields[variable.name]))
+            space = tuple(
+                slice(None, None, recipe.subsample if d in ("z", "y", "x") else 1)
+                for d in variable.dims
+            )
+            field = field[(slice(None), *space)]
+            if "layer" not in variable.dims:
+                field = field.unsqueeze(2 if "time" in variable.dims else 1)
+            if "time" not in variable.dims:
+                field = field.unsqueeze(1)
+            pair.append(field[:, -1:] if recipe.mode == "map" else field[:, given:])
+        found, true = pair  # (batch, time, layer, *space)
+        if recipe.mode == "space-time":
+            found, true = found.swapaxes(1, 2), true.swapaxes(1, 2)
+        else:
+            found, true = found.flatten(0, 1), true.flatten(0, 1)
+        for channel in range(true.shape[1]):
+            one = slice(channel, channel + 1)
+            values.append(losses.relative_l2(found[:, one], true[:, one]))
+    return float(torch.stack(values).mean())

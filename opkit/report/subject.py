@@ -1,0 +1,147 @@
+"""What a report is about: a surrogate, its data, and its predictions on them."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from opkit import losses, scores, surrogate
+from opkit.datasets.field_dataset import FieldDataset
+from opkit.datasets.header import Header
+from opkit.datasets.read import DataFile
+from opkit.evaluate import Evaluation, evaluate
+from opkit.surrogate import Surrogate
+
+MAX_POINTS = 2**23
+"""Most points (samples times grid) whose predictions are looked at one by one."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A surrogate, its data file, and how it does there.
+
+    Args:
+        run: run directory or bundle, as given.
+        surrogate: loaded from it.
+        evaluation: errors per resolution, measured now.
+        header: of the data file.
+        diagnostics: the solver's numbers for every sample of the file.
+        measure: what the solver's ``error`` is.
+        content_hash: of the data file.
+        inputs: (sample, channel, *space), physical units; the last given frame in
+            autoregressive mode.
+        targets: (sample, [time,] channel, *space).
+        predicted: the same, by the surrogate.
+    """
+
+    run: Path
+    surrogate: Surrogate
+    evaluation: Evaluation
+    header: Header
+    diagnostics: dict[str, NDArray[np.float64]]
+    measure: str
+    content_hash: str
+    inputs: Tensor
+    targets: Tensor
+    predicted: Tensor
+
+    @property
+    def config(self) -> Any:
+        """The bundle's record."""
+        return self.surrogate.config
+
+    @property
+    def split(self) -> str:
+        """The split that everything is measured on."""
+        return self.evaluation.rows[0].split
+
+    @property
+    def rollout(self) -> bool:
+        """Whether predictions are trajectories."""
+        return bool(self.surrogate.model.history)
+
+    @cached_property
+    def mesh(self) -> tuple[NDArray[Any], NDArray[Any]] | None:
+        """Points and cells, where the surrogate lives on a mesh."""
+        arrays = dict(self.surrogate.model.mesh.named_buffers())
+        if not arrays:
+            return None
+        return arrays["points"].numpy(), arrays["cells"].numpy()
+
+    @cached_property
+    def errors(self) -> NDArray[np.float64]:
+        """Relative L2 error of each sample; of rollouts the mean over frames."""
+        prediction, target = self.predicted, self.targets
+        if self.rollout:
+            prediction, target = prediction.flatten(0, 1), target.flatten(0, 1)
+        domain = None if self.mesh is None else losses.Elements(*self.mesh)
+        found = losses.relative_l2(prediction, target, domain)
+        return found.double().view(len(self.targets), -1).mean(1).numpy()
+
+    def training_inputs(self, most: int = 1000) -> Tensor:
+        """Inputs of training samples, as ``inputs``, spread evenly over the split."""
+        samples = self._samples("train")
+        step = max(len(samples) // most, 1)
+        rows = range(0, len(samples), step)
+        return torch.stack([self._last(samples[i]["inputs"]) for i in rows])
+
+    def _samples(self, split: str) -> FieldDataset:
+        return _open(self.surrogate, self.evaluation.data, split)
+
+    def _last(self, inputs: Tensor) -> Tensor:
+        return inputs[-1] if self.rollout else inputs
+
+
+def _open(loaded: Surrogate, data: Path, split: str) -> FieldDataset:
+    recipe = loaded.config.recipe
+    return FieldDataset(
+        data, split, recipe.subsample, recipe.mode, recipe.history, trusted=True
+    )
+
+
+def read(run: Path, data: Path | None = None) -> Subject:
+    """Load a surrogate, evaluate it, and predict the samples of its test split.
+
+    Raises:
+        BundleError: no bundle, or its data file is not known or gone.
+        CaseError: the data are of another case.
+        DataError: the data cannot be read.
+    """
+    evaluation = evaluate(run, data)
+    loaded = surrogate.load(run)
+    with DataFile(evaluation.data, trusted=True) as file:
+        header, diagnostics = file.header, file.diagnostics()
+        measure, found = file.measure, file.content_hash()
+    samples = _open(loaded, evaluation.data, evaluation.rows[0].split)
+    points = int(samples[0]["outputs"].nelement())
+    count = min(len(samples), max(MAX_POINTS // points, 1))
+    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    history = bool(loaded.model.history)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore", UserWarning)
+        for batch in scores.read(samples, count):
+            steps = batch.outputs.shape[1] if history else 1
+            predicted = loaded.predict(batch.inputs, steps, batch.beside)
+            given = batch.inputs[:, -1] if history else batch.inputs
+            parts.append((given, batch.outputs, predicted))
+    inputs, targets, predictions = (torch.cat(p) for p in zip(*parts, strict=True))
+    return Subject(
+        run=run,
+        surrogate=loaded,
+        evaluation=evaluation,
+        header=header,
+        diagnostics=diagnostics,
+        measure=measure,
+        content_hash=found,
+        inputs=inputs,
+        targets=targets,
+        predicted=predictions,
+    )

@@ -1,0 +1,144 @@
+"""The sections on training, on errors per resolution, and on limits of use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from opkit.report.content import Row, Section, Table, duration, grid, number, pairs
+from opkit.report.pictures import chart
+from opkit.report.problem import short
+from opkit.report.subject import Subject
+from opkit.rundir import RunDirectory
+
+
+def training_section(subject: Subject) -> Section:
+    """Operator, recipe, curves."""
+    config = subject.config
+    made, recipe = config.provenance, config.recipe
+    facts = {
+        "operator": config.operator,
+        "parameters": f"{made.parameters:,}",
+        "options": ", ".join(f"{k} {short(v)}" for k, v in config.options.items()),
+        "mode": recipe.mode
+        + (f", history {recipe.history}" if recipe.mode == "autoregressive" else ""),
+        "grid": grid(config.shape.shape)
+        + (f" (every {recipe.subsample} points)" if recipe.subsample > 1 else ""),
+        "loss": recipe.training.loss,
+        "epochs": f"{made.epochs}, best on {made.validation_source} samples: "
+        f"{made.best_epoch} ({number(made.best_validation, 4)})",
+        "samples": f"{made.train_samples} for training, {made.validation_samples} for "
+        f"validation",
+        "time": duration(made.seconds),
+        "seed": str(made.seed),
+    }
+    rows = []
+    for folder in (subject.run, subject.run.parent):
+        if (folder / "config.yaml").is_file():
+            rows = RunDirectory(folder).metrics()
+            break
+    tables = (pairs("Operator and recipe", facts),)
+    if not rows:
+        text = ("No training curves: this is a bundle without its run directory.",)
+        return Section("training", "Training", text, tables=tables)
+    epochs = [row["epoch"] for row in rows]
+    picture = chart(
+        {
+            "training loss": (epochs, [row["train_loss"] for row in rows]),
+            f"validation ({recipe.training.metric})": (
+                epochs,
+                [row["validation"] for row in rows],
+            ),
+        },
+        ("epoch", "error"),
+        f"training curves over {len(rows)} epochs; validation error from "
+        f"{rows[0]['validation']:.3g} to {rows[-1]['validation']:.3g}",
+        "Training loss and validation error.",
+        log="y",
+    )
+    return Section("training", "Training", tables=tables, rows=(Row("", (picture,)),))
+
+
+def errors_section(subject: Subject) -> Section:
+    """The table of errors: surrogate and trivial predictors at each resolution."""
+    found = subject.evaluation
+    rows = tuple(
+        (
+            row.predictor,
+            grid(row.resolution),
+            str(row.samples),
+            number(row.relative_l2),
+            duration(row.seconds),
+        )
+        for row in found.rows
+    )
+    table = Table(
+        f"Relative L2 error on the {subject.split} split, the mean over samples"
+        + (" and frames" if subject.rollout else ""),
+        ("predictor", "grid", "samples", "relative L2", "time a sample"),
+        rows,
+    )
+    if found.reproduced is None:
+        word = "The bundle's stored errors are of other data and cannot be compared."
+    elif found.reproduced:
+        word = "The errors stored in the bundle are reproduced exactly."
+    else:
+        word = f"Stored errors are reproduced up to {found.difference:.1e} (relative)."
+    text = (
+        "“mean” predicts the mean of the training outputs at every point; “upsampled” "
+        "interpolates the surrogate's prediction at its training resolution.",
+        word,
+    )
+    return Section("errors", "Errors per resolution", text, tables=(table,))
+
+
+def limits_section(subject: Subject) -> Section:
+    """Range and resolution seen in training, flags, calibration."""
+    config, model = subject.config, subject.surrogate.model
+    names = [v.name for v in config.inputs for _ in range(v.channels)]
+    units = [v.units for v in config.inputs for _ in range(v.channels)]
+    rows = tuple(
+        (name, number(low), number(high), number(mean), number(std), unit)
+        for name, low, high, mean, std, unit in zip(
+            names,
+            model.inputs.low.tolist(),
+            model.inputs.high.tolist(),
+            model.inputs.mean.tolist(),
+            model.inputs.std.tolist(),
+            units,
+            strict=True,
+        )
+    )
+    seen = Table(
+        "Inputs seen in training, a channel a line",
+        ("input", "smallest", "largest", "mean", "spread", "units"),
+        rows,
+    )
+    inside = _inside(subject)
+    text = [
+        "Valid for inputs from the distribution of the training data on the whole "
+        "domain. Errors elsewhere were not measured.",
+        f"Trained at {grid(config.shape.shape)}; on other grids see the errors per "
+        "resolution.",
+        f"Of the {len(subject.inputs)} {subject.split} samples {inside} lie within the "
+        "range of values seen in training.",
+    ]
+    tables = [seen]
+    calibration: Any = getattr(config, "calibration", None)
+    if calibration is None:
+        text.append("Not calibrated: no error of a single prediction is promised.")
+    else:
+        values = calibration.model_dump(mode="json").items()
+        plain = {k: short(v) for k, v in values if not isinstance(v, list | dict)}
+        tables.append(pairs("Calibration stored in the bundle", plain))
+    return Section(
+        "limits", "Limits of use", tuple(text), tuple(config.flags), tuple(tables)
+    )
+
+
+def _inside(subject: Subject) -> int:
+    """Count samples all of whose values lie in the channels' training range."""
+    normaliser, x = subject.surrogate.model.inputs, subject.inputs
+    low, high = (
+        v.view(-1, *(1,) * (x.ndim - 2)) for v in (normaliser.low, normaliser.high)
+    )
+    return int(((x >= low) & (x <= high)).flatten(1).all(1).sum())
