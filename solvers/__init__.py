@@ -7,6 +7,7 @@ installed packages through the entry-point group ``opkit.solvers``.
 SOLVERS: dict[str, str] = {
     "darcy": "opkit.solvers.darcy:Darcy",
     "darcy-mesh": "opkit.solvers.fem.darcy_mesh:DarcyMesh",
+    "elliptic-boundary": "opkit.solvers.elliptic_boundary:EllipticBoundary",
     "navier-stokes": "opkit.solvers.navier_stokes:NavierStokes",
     "quasi-geostrophic": "opkit.solvers.quasi_geostrophic:QuasiGeostrophic",
     "burgers": "opkit.solvers.burgers:Burgers",
