@@ -167,5 +167,5 @@ def relative_l2(found: Tensor, expected: Tensor) -> float:
 
 def versions(packages: tuple[str, ...]) -> dict[str, str]:
     """Return the versions of Python, opkit, torch and the packages named."""
-    names = ("opkit", "torch", *packages)
-    return {"python": platform.python_version(), **{n: version(n) for n in names}}
+    known = {"python": platform.python_version(), "torch": str(torch.__version__)}
+    return known | {name: version(name) for name in ("opkit", *packages)}

@@ -22,10 +22,12 @@ from opkit.surrogate import build_model  # noqa: E402
 SIZE, COUNT, FRAMES = 18, 4, 4
 
 
-def write_data(path: Path, static: bool = False, timed: bool = False) -> Path:
+def write_data(
+    path: Path, static: bool = False, timed: bool = False, size: int = SIZE
+) -> Path:
     """Smooth random fields of order 1e3 with mean 5e3, as pressures in SI units are."""
     rng = np.random.default_rng(0)
-    x = np.linspace(0, 1, SIZE)
+    x = np.linspace(0, 1, size)
     modes = np.cos(np.pi * np.arange(5)[:, None] * x)
 
     def draw(*lead: int) -> np.ndarray:
@@ -36,16 +38,18 @@ def write_data(path: Path, static: bool = False, timed: bool = False) -> Path:
     grid = ("y", "x")
     if timed:
         variables = [
-            VariableSpec("wave", "output", ("time", *grid), (FRAMES, SIZE, SIZE))
+            VariableSpec("initial_wave", "input", grid, (size, size)),
+            VariableSpec("wave", "output", ("time", *grid), (FRAMES, size, size)),
         ]
-        fields = {"wave": draw(COUNT, FRAMES)}
+        waves = draw(COUNT, FRAMES)
+        fields = {"initial_wave": waves[:, 0], "wave": waves}
         if static:
-            variables.append(VariableSpec("speed", "input", grid, (SIZE, SIZE)))
+            variables.append(VariableSpec("speed", "input", grid, (size, size)))
             fields["speed"] = draw(COUNT)
     else:
         variables = [
-            VariableSpec("permeability", "input", grid, (SIZE, SIZE)),
-            VariableSpec("pressure", "output", grid, (SIZE, SIZE)),
+            VariableSpec("permeability", "input", grid, (size, size)),
+            VariableSpec("pressure", "output", grid, (size, size)),
         ]
         fields = {"permeability": draw(COUNT), "pressure": draw(COUNT)}
     axes = {"y": Axis(x), "x": Axis(x)}
@@ -135,9 +139,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_data(tmp_path_factory.mktemp("export") / "data.h5")
 
 
-@pytest.fixture
-def make_bundle(tmp_path: Path) -> Callable[..., Path]:
-    def make(operator: str, options: dict[str, Any], **rest: int) -> Path:
-        return write_bundle(tmp_path / "bundle", operator, options, **rest)
+@pytest.fixture(scope="session")
+def bundles() -> Callable[..., Path]:
+    return write_bundle
 
-    return make
+
+@pytest.fixture(scope="session")
+def write() -> Callable[..., Path]:
+    return write_data

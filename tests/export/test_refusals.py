@@ -1,0 +1,87 @@
+"""What cannot be exported: one line, exit code 2, nothing left behind."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from opkit.cli import main
+
+FNO = dict(n_modes=(5, 6), hidden_channels=8, n_layers=2)
+
+
+@pytest.fixture(scope="module")
+def fno(tmp_path_factory: pytest.TempPathFactory, bundles) -> Path:
+    return bundles(tmp_path_factory.mktemp("fno") / "bundle", "fno", FNO)
+
+
+@pytest.fixture
+def refused(monkeypatch, capsys, tmp_path):
+    def run(*words: object) -> str:
+        before = sorted(tmp_path.rglob("*"))
+        monkeypatch.setattr(sys, "argv", ["opkit", "export", *map(str, words)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        said = capsys.readouterr().err
+        assert caught.value.code == 2, said
+        assert len(said.strip().splitlines()) == 1 and "Traceback" not in said
+        assert sorted(tmp_path.rglob("*")) == before
+        return said
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--to", "onxx"], "Did you mean 'onnx'?"),
+        (["--to", "pt2", "-o", "a.onnx"], "end with .pt2"),
+        (["--to", "pt2", "-o", "nowhere/a.pt2"], "no such folder"),
+        (["--to", "pt2", "--batch", "0"], "positive number"),
+        (["--to", "pt2", "--batch", "many"], "dynamic for any"),
+        (["--to", "pt2", "--data", "absent.h5"], "absent.h5"),
+        (["--to", "pt2"], "give --data FILE"),
+        (["--to", "onnx", "--device", "cuda"], "runs on cpu"),
+    ],
+)
+def test_words_that_do_not_fit(refused, fno, words, message):
+    assert message in refused(fno, *words)
+
+
+def test_run_without_bundle(refused, tmp_path):
+    assert "no bundle" in refused(tmp_path, "--to", "pt2")
+
+
+def test_an_existing_file_stays(refused, fno, tmp_path):
+    (tmp_path / "a.pt2").write_text("mine")
+    assert "exists" in refused(fno, "--to", "pt2", "-o", tmp_path / "a.pt2")
+    assert (tmp_path / "a.pt2").read_text() == "mine"
+
+
+def test_data_on_another_grid(refused, fno, write, tmp_path):
+    data = write(tmp_path / "coarse.h5", size=9)
+    said = refused(fno, "--to", "pt2", "-o", tmp_path / "a.pt2", "--data", data)
+    assert "(9, 9)" in said and "(18, 18)" in said
+
+
+def test_missing_extra(refused, fno, data, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    words = ("--to", "onnx", "-o", tmp_path / "a.onnx", "--data", data)
+    assert "opkit[export]" in refused(fno, *words)
+
+
+def test_no_compiler(refused, fno, data, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    words = ("--to", "aoti", "-o", tmp_path / "a.pt2", "--data", data)
+    assert "install g++" in refused(fno, *words)
+
+
+@pytest.mark.slow
+def test_an_operator_that_onnx_has_no_form_for(refused, bundles, data, tmp_path):
+    run = bundles(tmp_path / "bundle", "elliptic-fno", FNO)
+    words = ("--to", "onnx", "-o", tmp_path / "a.onnx", "--data", data)
+    said = refused(run, *words)
+    assert "aten.linalg_cholesky" in said and "--to pt2" in said
