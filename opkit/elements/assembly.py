@@ -5,7 +5,6 @@ M_ij = ∫ φ_i φ_j,   K_ij = Σ_a ∫ ∂_a φ_i ∂_a φ_j,   G^a_ij = ∫ φ
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from scipy import sparse
 from torch import Tensor
 
 from opkit.elements.basis import degree_of, gradients, quadrature, values
+from opkit.elements.sparse import csr_tensor
 
 Array = NDArray[np.float64]
 Cells = NDArray[np.int64]
@@ -83,14 +83,14 @@ def mass_matrix(
     points: Array, cells: Cells, dtype: torch.dtype = torch.float32
 ) -> Tensor:
     """Mass matrix as a torch sparse CSR tensor; e^T M e is the squared L2 norm."""
-    return _to_torch(mass(points, cells), dtype)
+    return csr_tensor(mass(points, cells), dtype)
 
 
 def stiffness_matrix(
     points: Array, cells: Cells, dtype: torch.dtype = torch.float32
 ) -> Tensor:
     """Stiffness matrix as a torch sparse CSR tensor; e^T K e is ∫ |∇e|²."""
-    return _to_torch(stiffness(points, cells), dtype)
+    return csr_tensor(stiffness(points, cells), dtype)
 
 
 def _second(points: Array, cells: Cells, tensors: list[Array]) -> list[Matrix]:
@@ -128,15 +128,3 @@ def _scatter(blocks: Array, rows: Cells, columns: Cells, nodes: int) -> Matrix:
     made = matrix.tocsr()
     made.sort_indices()
     return made
-
-
-def _to_torch(matrix: Matrix, dtype: torch.dtype) -> Tensor:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # CSR is "in beta state"
-        return torch.sparse_csr_tensor(
-            torch.from_numpy(matrix.indptr.astype(np.int64)),
-            torch.from_numpy(matrix.indices.astype(np.int64)),
-            torch.from_numpy(matrix.data).to(dtype),
-            matrix.shape,
-            check_invariants=False,
-        )

@@ -9,6 +9,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+PARTS = ("rows", "columns", "values")
+
+
+with warnings.catch_warnings():
+    # torch says once that CSR "is in beta state"; products of CSR with dense are all
+    # that is used here
+    warnings.simplefilter("ignore", UserWarning)
+    torch.zeros(1, 1).to_sparse_csr()
+
+
+def csr_tensor(matrix: Any, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return a scipy sparse matrix as a torch sparse CSR tensor."""
+    rows, columns, values = _arrays(matrix, dtype)
+    return torch.sparse_csr_tensor(
+        rows, columns, values, matrix.shape, check_invariants=False
+    )
+
 
 class SparseMatrix(nn.Module):
     """A sparse matrix A that is not trained, as x ↦ A x for dense (column, ...) x.
@@ -26,14 +43,8 @@ class SparseMatrix(nn.Module):
     def __init__(self, matrix: Any, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.shape: tuple[int, int] = tuple(matrix.shape)
-        for name, csr in (("own", matrix.tocsr()), ("turned", matrix.T.tocsr())):
-            csr.sort_indices()
-            arrays = {
-                "rows": torch.from_numpy(csr.indptr.astype(np.int64)),
-                "columns": torch.from_numpy(csr.indices.astype(np.int64)),
-                "values": torch.from_numpy(csr.data.copy()).to(dtype),
-            }
-            for part, array in arrays.items():
+        for name, kept in (("own", matrix), ("turned", matrix.T)):
+            for part, array in zip(PARTS, _arrays(kept, dtype), strict=True):
                 self.register_buffer(f"{name}_{part}", array, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -44,9 +55,8 @@ class SparseMatrix(nn.Module):
         return product.view(-1, *x.shape[1:])
 
     def _parts(self, name: str) -> tuple[Tensor, Tensor, Tensor]:
-        parts = ("rows", "columns", "values")
-        rows, columns, numbers = (getattr(self, f"{name}_{part}") for part in parts)
-        return rows, columns, numbers
+        rows, columns, values = (getattr(self, f"{name}_{part}") for part in PARTS)
+        return rows, columns, values
 
 
 class _Product(torch.autograd.Function):
@@ -64,9 +74,18 @@ class _Product(torch.autograd.Function):
 
 
 def _multiply(parts: tuple[Tensor, ...], shape: tuple[int, int], x: Tensor) -> Tensor:
-    with warnings.catch_warnings(), torch.autocast(x.device.type, enabled=False):
-        warnings.simplefilter("ignore", UserWarning)  # CSR is "in beta state"
+    with torch.autocast(x.device.type, enabled=False):
         matrix = torch.sparse_csr_tensor(
             parts[0], parts[1], parts[2], shape, check_invariants=False
         )
         return matrix @ x
+
+
+def _arrays(matrix: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    csr = matrix.tocsr()
+    csr.sort_indices()
+    return (
+        torch.from_numpy(csr.indptr.astype(np.int64)),
+        torch.from_numpy(csr.indices.astype(np.int64)),
+        torch.from_numpy(csr.data.copy()).to(dtype),
+    )

@@ -7,6 +7,7 @@ OPERATORS: dict[str, str] = {
     "fno": "opkit.operators.fno:FNO",
     "elliptic-fno": "opkit.operators.elliptic_fno:EllipticFNO",
     "lsm": "opkit.operators.lsm:LSM",
+    "spon": "opkit.operators.spon:SPON",
     "lsm-points": "opkit.operators.lsm_points:PointLSM",
     "mgno": "opkit.operators.mgno:MgNO",
     "unet": "opkit.operators.unet:UNet",

@@ -15,6 +15,8 @@ from opkit.errors import OpkitInputError
 from opkit.operators import OPERATORS
 from opkit.operators.blocks_grid import coordinates
 from opkit.operators.interface import DataShape, build_operator, operator_class
+from opkit.operators.mesh_shape import MeshShape
+from opkit.solvers.fem.domains import Square
 
 SHAPES = {1: (24,), 2: (17, 12), 3: (10, 9, 12)}  # odd ones among them
 TINY = {  # options that make an operator small; one not listed here takes its defaults
@@ -28,6 +30,7 @@ TINY = {  # options that make an operator small; one not listed here takes its d
         hidden_channels=16, n_layers=2, iterations=((1, 0), (1, 1), (2, 0))
     ),
     "unet": lambda d: dict(hidden_channels=16, n_scales=3),
+    "spon": lambda d: dict(hidden_channels=16, n_layers=2),
     "deeponet": lambda d: dict(n_basis=32, branch_widths=(64,), trunk_widths=(64, 64)),
     "pod-deeponet": lambda d: dict(n_basis=5 if d == 1 else 13, branch_widths=(64,)),
 }
@@ -37,10 +40,20 @@ CASES = [
     for dimension in operator_class(name).accepts.dimensions
 ]
 # steps of the optimiser, 150 if not listed; a step of these is cheap
-STEPS = {"elliptic-fno": 300, "deeponet": 1000, "pod-deeponet": 500}
+STEPS = {"elliptic-fno": 300, "spon": 300, "deeponet": 1000, "pod-deeponet": 500}
 # operators whose answer converges as the grid of the input is refined
 CONSISTENT = ("fno", "deeponet", "pod-deeponet")
 LEARNT = [(name, d) for name, d in CASES if d == 2 or (name, 2) not in CASES]
+
+
+ON_MESHES = ("spon",)
+"""Operators that are built from a `MeshShape`, once for each mesh."""
+
+
+def nodes_and_cells(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """n x n points of the unit square in two triangles each square."""
+    mesh = Square().mesh(n - 1)
+    return mesh.points, mesh.cells
 
 
 class Fields:
@@ -49,12 +62,17 @@ class Fields:
     def __init__(self, name: str, dimension: int, seed: int = 0) -> None:
         self.mesh = "grid" not in operator_class(name).accepts.geometries
         self.d = 2 if self.mesh else dimension
+        self.elements = name in ON_MESHES
         self.shape = (60,) if self.mesh else SHAPES[dimension]
+        if self.elements:
+            self.shape = (81,)
         self.rng = np.random.default_rng(seed)
         waves = itertools.product(range(-2, 3), repeat=self.d)
         self.k = np.array([k for k in waves if sum(map(abs, k)) <= 2])
 
     def points(self, shape: tuple[int, ...], periodic: bool) -> np.ndarray:
+        if self.elements:
+            return nodes_and_cells(round(shape[0] ** 0.5))[0].T
         if self.mesh:
             return self.rng.random((self.d, *shape))
         return coordinates(shape, (periodic,) * self.d).numpy().astype(float)
@@ -73,7 +91,7 @@ class Fields:
             for s in (np.ones(len(self.k)), smooth)
         )
         inputs = [a[:, None] / a.std()]
-        if self.mesh:  # meshes: coordinates are the first channels
+        if self.mesh and not self.elements:  # coordinates are the first channels
             inputs.insert(0, np.broadcast_to(points, (n, *points.shape)))
         x = torch.from_numpy(np.concatenate(inputs, 1)).float()
         return x, torch.from_numpy(u[:, None] / u.std()).float()
@@ -87,10 +105,20 @@ def build(name: str, dimension: int, outputs: int = 1, periodic: bool = False):
     x, u = fields.draw(40, periodic=periodic)
     d = len(fields.shape)
     data = DataShape(x.shape[1], outputs, fields.shape, (periodic,) * d, (1.0,) * d)
+    if fields.elements:
+        data = mesh_shape(9, outputs)
     model = build_operator(name, data, TINY.get(name, lambda d: {})(dimension))
     if hasattr(model, "prepare"):
-        model.prepare({"outputs": u.expand(-1, outputs, *[-1] * d).contiguous()})
+        outputs_ = u.expand(-1, outputs, *[-1] * d).contiguous()
+        model.prepare({"inputs": x, "outputs": outputs_})
     return model, fields, data
+
+
+def mesh_shape(n: int, outputs: int = 1) -> MeshShape:
+    points, cells = nodes_and_cells(n)
+    free, zeros = np.zeros(len(points), bool), np.zeros((outputs, len(points)))
+    coarse = nodes_and_cells((n + 1) // 2)
+    return MeshShape(1, outputs, "node", points, cells, free, zeros, (coarse,))
 
 
 def relative_l2(predicted: torch.Tensor, u: torch.Tensor) -> float:
@@ -209,6 +237,8 @@ def test_saves_and_loads(name, dimension, tmp_path):
 def test_runs_on_a_finer_grid(name, dimension):
     model, fields, _ = build(name, dimension)
     fine = tuple(2 * n - 1 for n in fields.shape)
+    if fields.elements:
+        fine, model = (17 * 17,), model.on(mesh_shape(17))
     x, _ = fields.draw(2, fine)
     with torch.no_grad():
         u = model.eval()(x)
