@@ -27,6 +27,9 @@ class Training(_Record):
     step_size: int = Field(default=100, ge=1, description="epochs between steps")
     step_factor: float = Field(default=0.5, gt=0, le=1)
     loss: ErrorName = "relative_l2"
+    physics: float = Field(
+        default=0.0, ge=0, description="weight of the PDE's residual in the loss"
+    )
     metric: ErrorName = Field(
         default="relative_l2", description="chooses the best epoch on validation"
     )
@@ -56,7 +59,9 @@ class Training(_Record):
     pushforward: bool = Field(
         default=False, description="autoregressive: no gradient between steps"
     )
-    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    strategy: Literal["auto", "ddp", "fsdp"] = Field(
+        default="auto", description="under torchrun; auto is ddp"
+    )
     loggers: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ()
     workers: int = Field(default=0, ge=0, description="reading processes, lazy data")
     memory: float = Field(

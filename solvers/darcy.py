@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,9 @@ from opkit.solvers.darcy_iteration import (
 )
 from opkit.solvers.darcy_system import Array, Faces
 from opkit.solvers.interface import Coordinate, Fields, Solution, solver_dataclass
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Nodes = Annotated[int, Field(ge=3)]
 
@@ -133,6 +136,23 @@ class Darcy:
         return np.array(
             [relative_residual(a, self._forcing(), p, self.faces) for a, p in pairs]
         )
+
+    def torch_residual(
+        self, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]
+    ) -> Tensor:
+        """Relative residual as in `residual`, with gradients, on a grid of any size.
+
+        Args:
+            inputs: ``permeability`` (batch, y, x).
+            outputs: ``pressure`` (batch, y, x).
+
+        Returns:
+            (batch,).
+        """
+        from opkit.solvers.darcy_torch import residual_batch
+
+        a, p = inputs["permeability"], outputs["pressure"]
+        return residual_batch(a, p, self.forcing, self.faces)
 
     def coarse_solve(self, inputs: Fields, factor: int) -> Fields:
         """Solve on every factor-th node, interpolate bilinearly: the cheap baseline.

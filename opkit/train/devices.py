@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from opkit.errors import OpkitInputError, require
 from opkit.recipe import Recipe
+from opkit.train import sharding
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -38,9 +39,11 @@ def make_fabric(recipe: Recipe, device: str) -> Fabric:
     )
     world = int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    strategy = recipe.training.strategy
-    if strategy == "auto" and world > 1:
-        strategy = "ddp"
+    strategy: Any = recipe.training.strategy
+    if strategy == "auto" or world == 1:
+        strategy = "ddp" if world > 1 else "auto"
+    elif strategy == "fsdp":
+        strategy = sharding.strategy(world)
     fabric: Fabric = lightning_fabric.Fabric(
         accelerator=accelerator,
         devices=local,

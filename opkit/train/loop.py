@@ -20,7 +20,7 @@ from opkit import metrics
 from opkit.normalise import PhysicalModel
 from opkit.recipe import Training
 from opkit.rundir import RunDirectory
-from opkit.train import checkpoint, schedules
+from opkit.train import checkpoint, schedules, sharding
 from opkit.train.batches import Memory, Slice, batches, generator, slices
 from opkit.train.events import Epoch, Event, Progress, Step
 from opkit.train.guards import LossGuard
@@ -75,8 +75,9 @@ class Loop:
         self.bare = model
         if self.training.compile:
             model.operator.compile()
+        self.model = fabric.setup_module(model)
         optimiser = build_optimiser(model, self.training)
-        self.model, self.optimiser = fabric.setup(model, optimiser)
+        self.optimiser: Any = fabric.setup_optimizers(optimiser)
         self.grid = problem.grid
         self.objective = Objective(self.model, self.bare, problem, self.grid)
         self.state = State()
@@ -102,12 +103,16 @@ class Loop:
             self.run.cut_metrics(0)
             return
         _, saved = found
-        self.bare.load_state_dict(saved["model"])
-        self.optimiser.load_state_dict(saved["optimiser"])
+        sharding.load_weights(self.bare, saved["model"])
+        parameters = [p for p in self.bare.parameters() if p.requires_grad]
+        state = sharding.optimiser_state(saved["optimiser"], parameters)
+        self.optimiser.load_state_dict(state)
         if saved["scaler"]:
             self.fabric.strategy.precision.load_state_dict(saved["scaler"])
         torch.set_rng_state(saved["rng"])
         self.state = State(**saved["state"])
+        averaged = self.state.averaged
+        self.state.averaged = sharding.as_in(self.bare, averaged)
         self.run.cut_metrics(self.state.epoch)
 
     def fit(self) -> State:
@@ -123,23 +128,22 @@ class Loop:
             if last or time.perf_counter() - saved_at > CHECKPOINT_SECONDS:
                 self.save()
                 saved_at = time.perf_counter()
-        self.bare.load_state_dict(self.state.best_weights)
+        sharding.load_weights(self.bare, self.state.best_weights)
         return self.state
 
     def save(self) -> None:
         """Write a checkpoint of the finished epochs."""
+        state = sharding.gathered(
+            {
+                "model": self.bare.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "scaler": self.fabric.strategy.precision.state_dict(),
+                "rng": torch.get_rng_state(),
+                "state": self.state.__dict__,
+            }
+        )
         if self.fabric.is_global_zero:
-            checkpoint.save(
-                self.run.checkpoints,
-                self.state.epoch,
-                {
-                    "model": self.bare.state_dict(),
-                    "optimiser": self.optimiser.state_dict(),
-                    "scaler": self.fabric.strategy.precision.state_dict(),
-                    "rng": torch.get_rng_state(),
-                    "state": self.state.__dict__,
-                },
-            )
+            checkpoint.save(self.run.checkpoints, self.state.epoch, state)
         self.fabric.barrier()
 
     def _epoch(self) -> None:
@@ -153,7 +157,8 @@ class Loop:
         best = value < self.state.best_value
         if best:
             self.state.best_value, self.state.best_epoch = value, epoch
-            self.state.best_weights = {k: v.cpu() for k, v in self._evaluated().items()}
+            weights = sharding.gathered(self._evaluated())
+            self.state.best_weights = {k: v.cpu() for k, v in weights.items()}
         seconds = time.perf_counter() - begin
         self.state.epoch = epoch
         self.state.lowest_loss = guard.lowest
@@ -245,7 +250,7 @@ class Loop:
         trained = None
         if self.state.averaged:
             trained = self._copy()
-            self.bare.load_state_dict(self.state.averaged)
+            sharding.load_weights(self.bare, self.state.averaged)
         metric = metrics.build(self.training.metric, self.grid)
         metric.to(self.fabric.device)
         parts = slices(

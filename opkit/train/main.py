@@ -23,6 +23,7 @@ from opkit.train.events import Epoch, Event, Finished, Progress, Started, Warned
 from opkit.train.finish import write_bundle
 from opkit.train.loop import Loop, State
 from opkit.train.memory import step_bytes
+from opkit.train.physics import Physics
 from opkit.train.problem import (
     Problem,
     build_model,
@@ -110,6 +111,8 @@ def train(
         progress = None
     problem = prepare(Path(data), recipe, seed)
     model = build_model(problem, seed)
+    if recipe.training.physics:
+        Physics(problem)  # refuses before anything is written
     fit_normalisers(model, problem)
     prepare_operator(model, problem)
     if not resume and fabric.is_global_zero:

@@ -9,6 +9,7 @@ from opkit import losses
 from opkit.normalise import PhysicalModel
 from opkit.train import symmetries
 from opkit.train.batches import Sample, beside
+from opkit.train.physics import Physics
 from opkit.train.problem import Problem
 
 
@@ -32,6 +33,7 @@ class Objective:
         self.model, self.bare, self.problem, self.grid = model, bare, problem, grid
         self.training = problem.recipe.training
         self.error = losses.error(self.training.loss)
+        self.physics = Physics(problem) if self.training.physics else None
 
     def errors(self, batch: Sample, random: torch.Generator) -> Tensor:
         """Return the loss of each sample of a training batch, (batch,).
@@ -47,7 +49,11 @@ class Objective:
             batch = dict(zip(batch, fields, strict=True))
         if not self.problem.history:
             prediction = self.model(batch["inputs"], beside(batch))
-            return self.error(prediction, batch["outputs"], self.grid)
+            values = self.error(prediction, batch["outputs"], self.grid)
+            if self.physics is not None:
+                residual = self.physics(batch["inputs"], prediction)
+                values = values + self.training.physics * residual
+            return values
         batch = self._window(batch, random)
         prediction, target = self.rollout(batch, detach=self.training.pushforward)
         values = self.error(prediction.flatten(0, 1), target.flatten(0, 1), self.grid)

@@ -120,3 +120,20 @@ def test_published_subsampling() -> None:
     # Second order where a is smooth: between strides 5 and 10 a factor near 4.
     assert errors == sorted(errors)
     assert errors[-1] / errors[2] == pytest.approx(4, rel=0.25)
+
+
+def test_residual_in_torch_is_the_solvers_with_right_gradients():
+    torch = pytest.importorskip("torch")
+    solver = Darcy(resolution=(12, 17))
+    rng = np.random.default_rng(3)
+    a = np.stack([solver.sample(rng)["permeability"] for _ in range(2)])
+    p = rng.standard_normal(a.shape) * 0.01
+    tensors = [torch.from_numpy(v).requires_grad_() for v in (a, p)]
+
+    def residual(a, p):
+        return solver.torch_residual({"permeability": a}, {"pressure": p})
+
+    expected = solver.residual({"permeability": a}, {"pressure": p})
+    np.testing.assert_allclose(residual(*tensors).detach(), expected, rtol=1e-12)
+    # central differences of a smooth function, step 1e-6: 1e-7 with room for rounding
+    assert torch.autograd.gradcheck(residual, tensors, eps=1e-6, atol=1e-6, rtol=1e-5)
