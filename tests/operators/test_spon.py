@@ -15,11 +15,7 @@ from opkit.operators.interface import build_operator
 from opkit.operators.mesh_shape import MeshShape
 from opkit.operators.spon_blocks import EdgeGraph, MessagePassing, _Mix
 from opkit.operators.spon_encode import Projection, element_bounds
-from opkit.operators.spon_levels import (
-    build_levels,
-    lift,
-    torsion,
-)
+from opkit.operators.spon_levels import build_levels, independent_set, lift, torsion
 from opkit.solvers.fem.boundary import Condition
 from opkit.solvers.fem.darcy_mesh import DarcyMesh
 from opkit.solvers.fem.domains import LShape, NotchedTriangle, Square
