@@ -95,45 +95,58 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         return len(self.rows)
 
     def __getitem__(self, item: int) -> dict[str, torch.Tensor]:
-        if not -len(self) <= item < len(self):
-            raise IndexError(f"item {item} of {len(self)}")
-        row = int(self.rows[item])
-        inputs = [self._frames(v, row) for v in self._fields]
-        outputs = _join([self._frames(v, row) for v in self.header.outputs], 1)
+        return self.__getitems__([item])[0]
+
+    def __getitems__(self, items: list[int]) -> list[dict[str, torch.Tensor]]:
+        """Return several samples, read together."""
+        for item in items:
+            if not -len(self) <= item < len(self):
+                raise IndexError(f"item {item} of {len(self)}")
+        names = [v.name for v in self.header.variables]
+        data = self.file.read_together(names, self.rows[items])
+        arrays = self._arrays({v.name: self._frames(v, data[v.name])
+                               for v in self.header.variables})  # fmt: skip
+        parts = [_tensor(array).unbind() for array in arrays.values()]
+        return [
+            {k: t.contiguous() for k, t in zip(arrays, sample, strict=True)}
+            for sample in zip(*parts, strict=True)
+        ]
+
+    def _arrays(
+        self, frames: dict[str, NDArray[np.floating]]
+    ) -> dict[str, NDArray[np.floating]]:
+        """Arrange (batch, time, channel, *space) of each variable as the mode says."""
+        inputs = [frames[v.name] for v in self._fields]
+        outputs = _join([frames[v.name] for v in self.header.outputs], 2)
         if self.mode == "map":
-            pair = {
-                "inputs": _join([f[-1] for f in inputs]),
-                "outputs": outputs[-1],
+            arrays = {
+                "inputs": _join([f[:, -1] for f in inputs], 1),
+                "outputs": outputs[:, -1],
             }
             if self._curve:
-                pair["boundary"] = np.concatenate(
-                    [self._frames(v, row)[-1] for v in self._curve]
+                arrays["boundary"] = _join(
+                    [frames[v.name][:, -1] for v in self._curve], 1
                 )
         elif self.mode == "autoregressive":
-            pair = {
-                "inputs": outputs[: self.history],
-                "outputs": outputs[self.history :],
+            arrays = {
+                "inputs": outputs[:, : self.history],
+                "outputs": outputs[:, self.history :],
             }
             static = [
-                frames[0]
-                for v, frames in zip(self._fields, inputs, strict=True)
+                f[:, 0]
+                for v, f in zip(self._fields, inputs, strict=True)
                 if v.name not in self._states
             ]
             if static:
-                pair["static"] = _join(static)
+                arrays["static"] = _join(static, 1)
         else:
-            times = len(outputs)
-            whole = [np.broadcast_to(f, (times, *f.shape[1:])) for f in inputs]
-            pair = {
-                "inputs": _join(whole, 1).swapaxes(0, 1),
-                "outputs": outputs.swapaxes(0, 1),
+            batch, times = outputs.shape[:2]
+            whole = [np.broadcast_to(f, (batch, times, *f.shape[2:])) for f in inputs]
+            arrays = {
+                "inputs": _join(whole, 2).swapaxes(1, 2),
+                "outputs": outputs.swapaxes(1, 2),
             }
-        return {name: _tensor(array) for name, array in pair.items()}
-
-    def __getitems__(self, items: list[int]) -> list[dict[str, torch.Tensor]]:
-        """Return a batch; the disk fetches its samples while the first are checked."""
-        self.file.prefetch(int(self.rows[item]) for item in items)
-        return [self[item] for item in items]
+        return arrays
 
     @property
     def input_channels(self) -> tuple[str, ...]:
@@ -158,13 +171,14 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         values = self.header.coordinates[dim].values
         return values[:: self._strides.get(dim, self._default_stride)]
 
-    def _frames(self, variable: VariableSpec, row: int) -> NDArray[np.floating]:
-        """Read one sample as (time, channel, *space); time is 1 where there is none."""
-        data = self.file.read(variable.name, row)
-        data = data[tuple(slice(None, None, self._stride(d)) for d in variable.dims)]
+    def _frames(
+        self, variable: VariableSpec, data: NDArray[np.floating]
+    ) -> NDArray[np.floating]:
+        """Subsample to (batch, time, channel, *space); one time where there is none."""
+        data = data[:, *(slice(None, None, self._stride(d)) for d in variable.dims)]
         if "layer" not in variable.dims:
-            data = np.expand_dims(data, 1 if "time" in variable.dims else 0)
-        return data if "time" in variable.dims else data[None]
+            data = np.expand_dims(data, 2 if "time" in variable.dims else 1)
+        return data if "time" in variable.dims else data[:, None]
 
     def _stride(self, dim: str) -> int:
         if dim in ("boundary", "node", "cell"):
@@ -188,11 +202,11 @@ def initial_states(
     return {v.name for v in inputs} & states
 
 
-def _join(arrays: list[NDArray[np.floating]], axis: int = 0) -> NDArray[np.floating]:
+def _join(arrays: list[NDArray[np.floating]], axis: int) -> NDArray[np.floating]:
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis)
 
 
 def _tensor(array: NDArray[np.floating]) -> torch.Tensor:
     if not array.flags.writeable:  # a broadcast: torch wants memory of its own
         array = array.copy()
-    return torch.from_numpy(np.ascontiguousarray(array, np.float32))
+    return torch.from_numpy(array.astype(np.float32, copy=False))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opkit.datasets.audit import audit
-from opkit.datasets.chunks import SampleReader
+from opkit.datasets.chunks import ChunkReader
 from opkit.datasets.digest import content_digest, sample_digest
 from opkit.datasets.guard import open_guarded
 from opkit.datasets.header import (
@@ -27,6 +27,8 @@ from opkit.datasets.header import (
     check,
 )
 from opkit.errors import DataError
+
+VERIFY_BYTES = 4 << 20
 
 
 class DataFile:
@@ -57,7 +59,7 @@ class DataFile:
         self._handle: h5py.File | None = None
         self._owner = -1
         self._descriptor = -1
-        self._readers: dict[str, SampleReader] = {}
+        self._chunks: ChunkReader | None = None
 
     @property
     def _file(self) -> h5py.File:
@@ -72,13 +74,6 @@ class DataFile:
     def handle(self) -> h5py.File:
         """The open HDF5 file, for looking at attributes; audited."""
         return self._file
-
-    def _reader(self, name: str) -> SampleReader:
-        file = self._file
-        if name not in self._readers:
-            self.header.variable(name)
-            self._readers[name] = SampleReader(file[name], self._descriptor)
-        return self._readers[name]
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the handles behind: each process opens the file itself."""
@@ -131,24 +126,32 @@ class DataFile:
         Raises:
             DataError: a checksum does not match, or no such variable.
         """
-        with explained(self.path):
-            reader = self._reader(name)
-            if isinstance(rows, int | np.integer):
-                return reader.read(int(rows))
-            if isinstance(rows, slice):
-                rows = np.arange(len(self))[rows]
-            shape = self.header.variable(name).shape
-            out = np.empty((len(rows), *shape), self.header.variable(name).dtype)
-            for k, row in enumerate(rows):
-                out[k] = reader.read(int(row))
-            return out
+        if isinstance(rows, int | np.integer):
+            one: NDArray[Any] = self.read_together([name], np.array([rows]))[name][0]
+            return one
+        if isinstance(rows, slice):
+            rows = np.arange(len(self))[rows]
+        return self.read_together([name], rows)[name]
 
-    def prefetch(self, rows: Iterable[int]) -> None:
-        """Ask the operating system to fetch all variables of these rows from disk."""
-        wanted = list(rows)
+    def read_together(
+        self, names: Sequence[str], rows: NDArray[np.integer]
+    ) -> dict[str, NDArray[Any]]:
+        """Return rows of several variables, fetched in the order they lie on disk.
+
+        Args:
+            names: of the variables.
+            rows: (row,) in any order.
+
+        Raises:
+            DataError: a checksum does not match, or no such variable.
+        """
+        for name in names:
+            self.header.variable(name)
         with explained(self.path):
-            for variable in self.header.variables:
-                self._reader(variable.name).prefetch(wanted)
+            file = self._file
+            if self._chunks is None:
+                self._chunks = ChunkReader(file, self._descriptor)
+            return self._chunks.read(names, np.asarray(rows, np.int64))
 
     def diagnostics(self) -> dict[str, NDArray[np.float64]]:
         """Return the solver's numbers for each sample; ``error`` is its measure."""
@@ -195,14 +198,19 @@ class DataFile:
         numbers = self.diagnostics()
         with explained(self.path):
             digests = self._file["sha256"][:]
-        for row in range(len(self)):
-            fields = {v.name: self.read(v.name, row) for v in self.header.variables}
-            found = sample_digest(
-                fields, {k: float(n[row]) for k, n in numbers.items()}
-            )
-            if found != digests[row].tobytes():
-                raise DataError(f"{self.path}: sample {row} is damaged")
-            yield row
+        names = [v.name for v in self.header.variables]
+        block = max(1, VERIFY_BYTES // self.header.sample_nbytes)
+        for first in range(0, len(self), block):
+            rows = np.arange(first, min(first + block, len(self)))
+            fields = self.read_together(names, rows)
+            for k, row in enumerate(rows):
+                found = sample_digest(
+                    {name: values[k] for name, values in fields.items()},
+                    {name: float(n[row]) for name, n in numbers.items()},
+                )
+                if found != digests[row].tobytes():
+                    raise DataError(f"{self.path}: sample {row} is damaged")
+                yield int(row)
         if self.content_hash() != self.stored_hash():
             raise DataError(f"{self.path}: the content hash does not match: damaged")
 

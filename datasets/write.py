@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import h5py
@@ -74,14 +75,14 @@ class Writer:
         """
         numbers = diagnostics or {}
         self._index[rows] = index
-        for name, values in fields.items():
-            if name in self._chunks:
-                self._chunks[name].write(rows.start, values)
-            else:
-                self._numbers[name][rows] = values
+        for name in fields.keys() - self._chunks.keys():
+            self._numbers[name][rows] = fields[name]
         for name, values in numbers.items():
             self._numbers[f"solver_{name}"][rows] = values
         for k, row in enumerate(range(rows.start, rows.stop)):
+            for name, chunks in self._chunks.items():  # side by side, to be read so
+                if name in fields:
+                    chunks.write(row, fields[name][k])
             digest = sample_digest(
                 {name: values[k] for name, values in fields.items()},
                 {name: float(values[k]) for name, values in numbers.items()},
@@ -101,8 +102,17 @@ class Writer:
         for name, numbers in self._numbers.items():
             numbers[rows] = source[name][:]
         whole = memoryview(content)
+        found: list[tuple[int, ChunkWriter, Any]] = []
         for name, chunks in self._chunks.items():
-            chunks.copy(rows.start, source[name], whole)
+
+            def note(chunk: Any, chunks: ChunkWriter = chunks) -> None:
+                found.append((chunk.byte_offset, chunks, chunk))
+
+            source[name].id.chunk_iter(note)
+        for offset, chunks, chunk in sorted(found, key=itemgetter(0)):
+            raw = whole[offset : offset + chunk.size]
+            row, *inner = chunk.chunk_offset
+            chunks.store((row + rows.start, *inner), raw, chunk.filter_mask)
 
     def finish(self) -> str:
         """Write numbers, indices, digests and the content hash; return the latter."""
@@ -134,28 +144,20 @@ class ChunkWriter:
         self._stored = np.zeros(size + CHECKSUM, np.uint8)
         self._inner = (0,) * (dataset.ndim - 2)
 
-    def write(self, first: int, values: NDArray[Any]) -> None:
-        """Write samples from this row on."""
+    def write(self, row: int, sample: NDArray[Any]) -> None:
+        """Write one sample."""
         if not self._plain:
-            self._dataset[first : first + len(values)] = values
+            self._dataset[row] = sample
             return
-        whole = np.ascontiguousarray(values, self._dataset.dtype)
+        whole = np.ascontiguousarray(sample, self._dataset.dtype)
         chunk = self._stored[:-CHECKSUM]
-        for row, sample in enumerate(whole, first):
-            for start in range(0, len(sample), self._frames):
-                part = sample[start : start + self._frames].reshape(-1).view(np.uint8)
-                chunk[: len(part)] = part
-                chunk[len(part) :] = 0  # the last chunk in time may not be full
-                self._stored[-CHECKSUM:] = tail(chunk)
-                place = (row, start, *self._inner)
-                self._dataset.id.write_direct_chunk(place, self._stored)
+        for start in range(0, len(whole), self._frames):
+            part = whole[start : start + self._frames].reshape(-1).view(np.uint8)
+            chunk[: len(part)] = part
+            chunk[len(part) :] = 0  # the last chunk in time may not be full
+            self._stored[-CHECKSUM:] = tail(chunk)
+            self.store((row, start, *self._inner), self._stored)
 
-    def copy(self, first: int, source: h5py.Dataset, content: memoryview) -> None:
-        """Copy the chunks of another file, whose bytes are given, to these rows."""
-
-        def take(chunk: Any) -> None:
-            raw = content[chunk.byte_offset : chunk.byte_offset + chunk.size]
-            place = (chunk.chunk_offset[0] + first, *chunk.chunk_offset[1:])
-            self._dataset.id.write_direct_chunk(place, raw, chunk.filter_mask)
-
-        source.id.chunk_iter(take)
+    def store(self, place: tuple[int, ...], raw: Any, mask: int = 0) -> None:
+        """Store the bytes of a chunk, checksum included, as they are."""
+        self._dataset.id.write_direct_chunk(place, raw, mask)
