@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from opkit.errors import OpkitInputError
+from opkit.operators.pointwise import Act, Mlp, layer, mlp
 from opkit.operators.spectral_conv import SpectralConv
 
 Norm = Literal["group_norm", "instance_norm"]
@@ -38,50 +39,48 @@ def field(points: Tensor, like: Tensor) -> Tensor:
 
 
 class PointwiseMLP(nn.Module):
-    """Linear layers over channels with GELU between: the same map at every point.
+    """Two linear layers over channels with GELU between: the same map at every point.
 
     Args:
-        channels: width of the input, of each hidden layer and of the output.
+        channels: width of the input, of the hidden layer and of the output.
     """
 
-    def __init__(self, channels: Sequence[int]) -> None:
+    def __init__(self, channels: tuple[int, int, int]) -> None:
         super().__init__()
         self.fcs = nn.ModuleList(nn.Conv1d(a, b, 1) for a, b in pairwise(channels))
 
+    @property
+    def matrices(self) -> Mlp:
+        """The parameters, convolutions of one point as matrices."""
+        first, second = self.fcs
+        assert isinstance(first, nn.Conv1d) and first.bias is not None
+        assert isinstance(second, nn.Conv1d) and second.bias is not None
+        return Mlp(first.weight[..., 0], first.bias, second.weight[..., 0], second.bias)
+
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, channel, *space) to the same grid."""
-        v = rows(x)
-        for index, layer in enumerate(self.fcs):
-            assert isinstance(layer, nn.Conv1d) and layer.bias is not None
-            # in this order of memory the gradient of a narrow weight is a fast product
-            matrix = layer.weight[..., 0].T.contiguous()
-            v = torch.addmm(layer.bias, F.gelu(v) if index else v, matrix)
-        return field(v, x)
+        return field(mlp(rows(x), self.matrices), x)
 
 
 class LinearSkip(nn.Module):
-    """u + W v on points."""
+    """The matrix W of u + W v on points."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv1d(channels, channels, 1, bias=False)
 
-    def forward(self, u: Tensor, v: Tensor, write: bool) -> Tensor:
-        """Add W v to u (point, channel), into u itself where ``write``."""
-        matrix = self.conv.weight[..., 0].T
-        return u.addmm_(v, matrix) if write else torch.addmm(u, v, matrix)
+    @property
+    def matrix(self) -> Tensor:
+        """W as a matrix."""
+        return self.conv.weight[..., 0]
 
 
 class SoftGating(nn.Module):
-    """u + g ⊙ v on points, with one number g per channel."""
+    """The numbers g of u + g ⊙ v on points, one per channel."""
 
     def __init__(self, channels: int, axes: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(1, channels, *(1,) * axes))
-
-    def forward(self, u: Tensor, v: Tensor) -> Tensor:
-        """Add g ⊙ v to u (point, channel)."""
-        return torch.addcmul(u, v, self.weight.flatten())
 
 
 class InstanceNorm(nn.Module):
@@ -149,20 +148,22 @@ class FNOBlocks(nn.Module):
         last = index == len(self.convs) - 1
         v = rows(x)
         x = field(v, x)
-        y = self._normalised(self.convs[index](x), 2 * index)
-        u = self.fno_skips[index](rows(y), v, self._may_write(y))
-        u = u if last else F.gelu(u)
-        if self.channel_mlp is not None and self.channel_mlp_skips is not None:
-            u = rows(self.channel_mlp[index](field(u, x)))
-            u = self.channel_mlp_skips[index](u, v)
+        y = rows(self._normalised(self.convs[index](x), 2 * index))
+        skip = self.fno_skips[index]
+        assert isinstance(skip, LinearSkip)
+        if self.channel_mlp is None or self.channel_mlp_skips is None:
+            u = torch.addmm(y, v, skip.matrix.T)
+            u = u if last else F.gelu(u)
+        else:
+            part, gating = self.channel_mlp[index], self.channel_mlp_skips[index]
+            assert isinstance(part, PointwiseMLP) and isinstance(gating, SoftGating)
+            act = Act(u=not last, z=not last and self.norm is None)
+            gate = gating.weight.flatten()
+            u = layer(y, v, skip.matrix, gate, act, part.matrices)
+            if self.norm is None:
+                return field(u, x)
         y = self._normalised(field(u, x), 2 * index + 1)
         return y if last else F.gelu(y)
-
-    def _may_write(self, y: Tensor) -> bool:
-        """Whether the convolution's result is ours alone and of the skip's type."""
-        traced = torch.compiler.is_compiling()
-        mixed = torch.is_autocast_enabled(y.device.type)
-        return self.norm is None and not traced and not mixed
 
     def _normalised(self, x: Tensor, index: int) -> Tensor:
         if self.norm is None:
@@ -219,7 +220,7 @@ class ChannelsLastFNO(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, in_channel, *space) to (batch, out_channel, *space)."""
         x = self.lifting(x)
-        for layer in range(len(self.fno_blocks.convs)):
-            x = self.fno_blocks(x, layer)
+        for index in range(len(self.fno_blocks.convs)):
+            x = self.fno_blocks(x, index)
         y: Tensor = self.projection(x)
         return y

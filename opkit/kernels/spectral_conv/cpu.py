@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from opkit.kernels.buffers import empty
 from opkit.kernels.spectral_conv.matrices import full_axis, real_axis
 from opkit.kernels.spectral_conv.modes import highest, split
 
@@ -99,7 +100,8 @@ def synthesis(
 
 
 def _apply(matrix: Tensor, blocks: Tensor) -> Tensor:
-    return torch.bmm(matrix.expand(len(blocks), *matrix.shape), blocks)
+    out = empty((len(blocks), len(matrix), blocks.shape[2]), blocks)
+    return torch.bmm(matrix.expand(len(blocks), *matrix.shape), blocks, out=out)
 
 
 def _to_signed(planes: Tensor, axis: int, count: int) -> Tensor:
