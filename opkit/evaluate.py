@@ -54,10 +54,9 @@ def evaluate(run: Path, data: Path | None = None) -> Evaluation:
         DataError: the data cannot be read.
     """
     loaded = surrogate.load(run)
-    path = data if data is not None else _own_data(Path(run))
-    with DataFile(path) as file:
-        header, found = file.header, file.content_hash()
-    _same_case(loaded, dict(header.case), path)
+    path = data_of(loaded, run, data)
+    with DataFile(path, trusted=True) as file:
+        found = file.content_hash()
     config = loaded.config
     split = config.scores[0].split if config.scores else "test"
     rows = tuple(scores.table(loaded, path, split))
@@ -70,6 +69,20 @@ def evaluate(run: Path, data: Path | None = None) -> Evaluation:
         difference=_difference(rows, config.scores) if same else None,
         flags=config.flags,
     )
+
+
+def data_of(loaded: Surrogate, run: Path, data: Path | None) -> Path:
+    """Return the data file to measure on, checked: the given one, or the run's own.
+
+    Raises:
+        BundleError: none given, and the run's own is not known or gone.
+        CaseError: the data are of another case.
+        DataError: the data cannot be read.
+    """
+    path = data if data is not None else _own_data(Path(run))
+    with DataFile(path) as file:
+        _same_case(loaded, dict(file.header.case), path)
+    return path
 
 
 def _own_data(run: Path) -> Path:

@@ -136,12 +136,21 @@ def evaluate(
     solver: Annotated[
         bool, typer.Option("--solver", help="Add rows of the case's solver, timed.")
     ] = False,
+    rollout: Annotated[
+        bool, typer.Option("--rollout", help="Errors of every step instead.")
+    ] = False,
+    threshold: Annotated[
+        float, typer.Option(min=0, help="Relative L2 up to which a step is useful.")
+    ] = 0.2,
     json: Annotated[bool, JSON] = False,
 ) -> None:
     """Measure a surrogate's errors per resolution, beside trivial predictors."""
     from opkit import solver_scores
     from opkit.evaluate import evaluate as measure
 
+    if rollout:
+        _rollout(run, data, threshold, json)
+        return
     result = measure(run, data)
     rows = list(result.rows)
     if solver:
@@ -154,6 +163,35 @@ def evaluate(
         print(f"The errors stored in the bundle are reproduced {word}.")
     for flag in result.flags:
         typer.echo(f"Warning: {flag}", err=True)
+
+
+def _rollout(run: Path, data: Path | None, threshold: float, json: bool) -> None:
+    from opkit.evaluate import data_of
+    from opkit.rollout_scores import rollouts
+    from opkit.surrogate import load
+
+    loaded = load(run)
+    split = loaded.config.scores[0].split if loaded.config.scores else "test"
+    found = rollouts(loaded, data_of(loaded, run, data), split, threshold)
+    columns = {
+        "time": found.times.tolist(),
+        "relative L2": found.relative_l2,
+        "persistence": found.persistence,
+        "spectral error": found.spectral_error,
+        "mean drift": found.mean_drift,
+        "energy drift": found.energy_drift,
+    }
+    rows = [
+        dict(zip(columns, r, strict=True)) for r in zip(*columns.values(), strict=True)
+    ]
+    table(rows, json_=json)
+    if json:
+        return
+    inside = int((found.horizons == float("inf")).sum())
+    print(
+        f"Relative L2 stays below {threshold:g} up to time {found.horizon:g} (median); "
+        f"to the end in {inside} of {len(found.horizons)} trajectories."
+    )
 
 
 def predict(
