@@ -10,6 +10,8 @@ OPERATORS: dict[str, str] = {
     "spon": "opkit.operators.spon:SPON",
     "lsm-points": "opkit.operators.lsm_points:PointLSM",
     "mgno": "opkit.operators.mgno:MgNO",
+    "beno": "opkit.operators.beno:BENO",
+    "embedded": "opkit.operators.embedded:Embedded",
     "unet": "opkit.operators.unet:UNet",
     "deeponet": "opkit.operators.deeponet:DeepONet",
     "pod-deeponet": "opkit.operators.pod_deeponet:PODDeepONet",
