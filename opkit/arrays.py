@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,23 +12,47 @@ from torch import Tensor
 from opkit.bundle import BundleConfig, Channels
 from opkit.errors import OpkitInputError
 
-if TYPE_CHECKING:
-    import xarray as xr
-
 Predict = Callable[..., Tensor]
 """Maps inputs, and boundary data where there are any, to outputs."""
 
 
-def apply(predict: Predict, inputs: Any, config: BundleConfig) -> Any:
-    """Call ``predict`` on arrays of any kind, and give back the same kind."""
+def apply(
+    predict: Predict, inputs: Any, config: BundleConfig, steps: int | None = None
+) -> Any:
+    """Call ``predict`` on arrays of any kind, and give back the same kind.
+
+    Args:
+        predict: maps (batch, [history,] channel, *space) to outputs, with an axis of
+            frames before the channels in autoregressive mode.
+        inputs: what the user gave.
+        config: record of the surrogate.
+        steps: frames of a rollout; None where the one frame is wanted without an axis.
+
+    Raises:
+        OpkitInputError: variables or axes that do not fit.
+    """
     if isinstance(inputs, Mapping) and not hasattr(inputs, "dims"):
-        return _apply_dict(predict, inputs, config)
+        return _apply_dict(predict, inputs, config, steps)
     if hasattr(inputs, "dims") and hasattr(inputs, "coords"):
-        return _apply_xarray(predict, inputs, config)
-    return _apply_array(predict, inputs, config)
+        from opkit import arrays_xarray
+
+        return arrays_xarray.apply(predict, inputs, config, steps)
+    return _apply_array(predict, inputs, config, steps)
 
 
-def _apply_array(predict: Predict, inputs: Any, config: BundleConfig) -> Any:
+def refuse_lazy(inputs: Any, why: str) -> None:
+    """Refuse arrays on dask where values are needed now.
+
+    Raises:
+        OpkitInputError: an input lies on dask.
+    """
+    if getattr(inputs, "chunks", None):
+        raise OpkitInputError(f"{why}: .compute() the inputs first")
+
+
+def _apply_array(
+    predict: Predict, inputs: Any, config: BundleConfig, steps: int | None
+) -> Any:
     if config.boundary:
         names = ", ".join(v.name for v in (*config.inputs, *config.boundary))
         raise OpkitInputError(f"give a dict or an xarray.Dataset with {names}")
@@ -50,7 +74,7 @@ def _apply_array(predict: Predict, inputs: Any, config: BundleConfig) -> Any:
             f"{'' if channels == 1 else 'channel, '}{', '.join(config.axes)})"
         )
     result = predict(tensor)
-    if history:
+    if history and steps is None:
         result = result[:, 0]
     if no_channel and result.shape[1] == 1:
         result = result.squeeze(1)
@@ -60,14 +84,15 @@ def _apply_array(predict: Predict, inputs: Any, config: BundleConfig) -> Any:
 
 
 def _apply_dict(
-    predict: Predict, inputs: Mapping[str, Any], config: BundleConfig
+    predict: Predict, inputs: Mapping[str, Any], config: BundleConfig, steps: int | None
 ) -> dict[str, Any]:
     asked = (*config.inputs, *config.boundary)
+    frame = int(config.recipe.mode == "autoregressive")
     _check_names(list(inputs), [v.name for v in asked])
     tensors, batched = [], None
     for variable in asked:
         tensor = _tensor(inputs[variable.name])
-        space = 1 if variable in config.boundary else len(config.axes)
+        space = 1 if variable in config.boundary else len(config.axes) + frame
         own = space + (variable.channels > 1)
         if tensor.ndim not in (own, own + 1):
             raise OpkitInputError(
@@ -78,99 +103,21 @@ def _apply_dict(
             raise OpkitInputError("either all variables have a batch axis or none")
         batched = tensor.ndim > own
         tensor = tensor if batched else tensor.unsqueeze(0)
-        tensors.append(tensor if variable.channels > 1 else tensor.unsqueeze(1))
-    result = predict(*_roles(tensors, config))
+        axis = 1 + frame
+        tensors.append(tensor if variable.channels > 1 else tensor.unsqueeze(axis))
+    result = predict(*_roles(tensors, config, 1 + frame))
+    if frame and steps is None:
+        result = result[:, 0]
     result = result if batched else result.squeeze(0)
     keep = isinstance(next(iter(inputs.values())), Tensor)
-    split = _split(result, config.outputs, channel_axis=int(bool(batched)))
+    axis = int(bool(batched)) + (steps is not None)
+    split = _split(result, config.outputs, channel_axis=axis)
     return {k: v if keep else v.numpy() for k, v in split.items()}
 
 
-def _apply_xarray(predict: Predict, inputs: Any, config: BundleConfig) -> Any:
-    import xarray as xr
-
-    if isinstance(inputs, xr.DataArray):
-        if len(config.inputs) != 1:
-            names = ", ".join(v.name for v in config.inputs)
-            raise OpkitInputError(f"give an xarray.Dataset with {names}")
-        dataset = inputs.to_dataset(name=config.inputs[0].name)
-        out = _apply_dataset(predict, dataset, config)
-        return out[config.outputs[0].name] if len(config.outputs) == 1 else out
-    asked = [v.name for v in (*config.inputs, *config.boundary)]
-    _check_names([str(n) for n in inputs.data_vars], asked)
-    return _apply_dataset(predict, inputs, config)
-
-
-def _apply_dataset(
-    predict: Predict, dataset: xr.Dataset, config: BundleConfig
-) -> xr.Dataset:
-    import xarray as xr
-
-    check_extent(dataset.coords, config)
-    layered = {v.name for v in config.inputs if v.channels > 1}
-    first = dataset[config.inputs[0].name]
-    on = config.shape.inputs_on
-    given = config.axes if on == "grid" else (on,)
-    core = {*given, *(["layer"] if "layer" in first.dims else [])}
-    batch = [d for d in first.dims if d not in core]
-    columns = []
-    for variable in (*config.inputs, *config.boundary):
-        array = dataset[variable.name]
-        space = ("boundary",) if variable in config.boundary else given
-        order = [*batch, *(["layer"] if variable.name in layered else []), *space]
-        if set(array.dims) != set(order):
-            raise OpkitInputError(
-                f"{variable.name} has dims {array.dims}, expected {tuple(order)}"
-            )
-        tensor = _tensor(array.transpose(*order).values)
-        lead = tensor.shape[: len(batch)]
-        columns.append(
-            tensor.reshape(-1, variable.channels, *tensor.shape[-len(space) :])
-        )
-    result = predict(*_roles(columns, config)).detach()
-    result = result.reshape(*lead, *result.shape[1:])
-    made = {}
-    parts = _split(result, config.outputs, channel_axis=len(batch))
-    for out in config.outputs:
-        dims = [*batch, *(["layer"] if out.channels > 1 else []), *config.axes]
-        coords = {k: c for k, c in dataset.coords.items() if set(c.dims) <= set(dims)}
-        made[out.name] = xr.DataArray(
-            parts[out.name].numpy(),
-            dims=dims,
-            coords=coords,
-            attrs={"units": out.units},
-        )
-    return xr.Dataset(made)
-
-
-def check_extent(coords: Mapping[Any, Any], config: BundleConfig) -> None:
-    """Refuse coordinates that span another domain than the training data's.
-
-    Raises:
-        OpkitInputError: an axis spans a length that differs by more than one part in
-            a thousand.
-    """
-    shape = config.shape
-    for axis, length, closed in zip(
-        config.axes, shape.extent, shape.periodic, strict=True
-    ):
-        if axis not in coords:
-            continue
-        values = np.asarray(coords[axis].values, float)
-        if len(values) < 2:
-            continue
-        span = values[-1] - values[0]
-        span = span * len(values) / (len(values) - 1) if closed else span
-        if abs(span - length) > 1e-3 * length:
-            raise OpkitInputError(
-                f"axis {axis} spans {span:.6g}, the surrogate was trained on "
-                f"{length:.6g}: another domain is another problem; give the whole one"
-            )
-
-
-def _roles(tensors: Sequence[Tensor], config: BundleConfig) -> list[Tensor]:
+def _roles(tensors: Sequence[Tensor], config: BundleConfig, axis: int) -> list[Tensor]:
     count = len(config.inputs)
-    parts = [torch.cat(list(tensors[:count]), 1)]
+    parts = [torch.cat(list(tensors[:count]), axis)]
     return [*parts, torch.cat(list(tensors[count:]), 1)] if config.boundary else parts
 
 

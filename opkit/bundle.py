@@ -19,16 +19,24 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 import opkit
+from opkit.calibration import CalibrationRecord
 from opkit.datasets.files import write_bytes
 from opkit.errors import BundleError
 from opkit.recipe import Recipe
 from opkit.validation import explain
 
-FORMAT = 1
+FORMAT = 2
 MAX_CONFIG = 64 * 2**20
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "card.md"
 
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+def _without_calibration(data: dict[str, Any]) -> dict[str, Any]:
+    return {**data, "format_version": 2, "calibration": None}
+
+
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: _without_calibration
+}
 """Format version to the function that turns its config into the next version's."""
 
 
@@ -104,6 +112,7 @@ class BundleConfig(_Record):
     provenance: Provenance
     scores: tuple[Score, ...] = ()
     flags: tuple[str, ...] = ()
+    calibration: CalibrationRecord | None = None
     complex_tensors: tuple[str, ...] = ()
     weights_sha256: str = ""
 

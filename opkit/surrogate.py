@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import warnings
+import math
+import sys
+from collections import deque
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from opkit import arrays, bundle
+from opkit import arrays, bundle, fallback
 from opkit.bundle import BundleConfig
+from opkit.calibration import COVERAGE, PREFIX, Calibration
+from opkit.check import Checker
 from opkit.errors import BundleError, OpkitInputError
+from opkit.fallback import Solved
+from opkit.input_check import check_inputs
 from opkit.normalise import Normaliser, PhysicalModel
 from opkit.operators.interface import DataShape, build_operator
 from opkit.operators.mesh_shape import MeshShape
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 MAX_POINTS = {"cpu": 2**16, "cuda": 2**22}
 """Points (samples times grid) that go through the operator at once: what the caches of
@@ -36,11 +41,19 @@ class Surrogate:
     Args:
         model: the operator between its normalisers.
         config: the bundle's record.
+        calibration: of its errors; None for bundles from before there was one.
     """
 
-    def __init__(self, model: PhysicalModel, config: BundleConfig) -> None:
-        self.model = model.eval()
+    def __init__(
+        self,
+        model: PhysicalModel,
+        config: BundleConfig,
+        calibration: Calibration | None = None,
+    ) -> None:
+        # frozen weights: a graph is built for gradients of the inputs alone
+        self.model = model.eval().requires_grad_(False)
         self.config = config
+        self.calibration = calibration
 
     def __repr__(self) -> str:
         """Name the operator, the case, the grid and the test error."""
@@ -66,7 +79,9 @@ class Surrogate:
         self.model.to(device)
         return self
 
-    def __call__(self, inputs: Any) -> Any:
+    def __call__(
+        self, inputs: Any, check: bool = False, coverage: float = COVERAGE
+    ) -> Any:
         """Predict the outputs for one sample or a batch.
 
         Args:
@@ -77,14 +92,22 @@ class Surrogate:
                   autoregressive mode with a history axis before the channels;
                 * a dict of such arrays by variable name, without a channel axis where
                   the variable has one channel;
-                * an ``xarray.DataArray`` or ``Dataset`` with the space axes by name.
+                * an ``xarray.DataArray`` or ``Dataset`` with the space axes by name;
+                  on dask nothing is computed until its values are asked for.
+            check: also say whether the predictions solve the PDE, whether the inputs
+                are usual, and how large the errors may be.
+            coverage: probability that the errors stay within the bounds of a check.
 
         Returns:
-            The same kind, with the outputs' variables.
+            The same kind, with the outputs' variables; with ``check`` a `Checked`.
 
         Raises:
             OpkitInputError: wrong variables, axes, extent, or not finite.
+            BundleError: a check of a bundle without calibration.
+            MissingExtraError: a check needs a solver that is not installed.
         """
+        if check:
+            return self.checker.check(self._once, inputs, None, coverage)
         return arrays.apply(self._once, inputs, self.config)
 
     def _once(self, inputs: Tensor, boundary: Tensor | None = None) -> Tensor:
@@ -94,6 +117,8 @@ class Surrogate:
         self, inputs: Tensor, steps: int = 1, beside: Tensor | None = None
     ) -> Tensor:
         """Map a batch (batch, [history,] channel, *space) of any float type.
+
+        Differentiable, and can be transformed by torch.func.
 
         Args:
             inputs: physical units.
@@ -105,117 +130,158 @@ class Surrogate:
         Returns:
             (batch, [steps,] channel, *space) on the inputs' device, in their type.
         """
-        self._check(inputs, beside)
-        x = inputs.to(self.device, self.model.inputs.mean.dtype)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and inputs.requires_grad):
-            size = max(
-                MAX_POINTS.get(self.device.type, 2**22)
-                // max(int(np.prod(x.shape[2:])), 1),
-                1,
-            )
-            fixed: Sequence[Tensor | None] = [None] * -(-len(x) // size)
-            if beside is not None:
-                fixed = torch.split(beside.to(x), size)
-            pairs = zip(torch.split(x, size), fixed, strict=True)
-            parts = [self.model(part, always, steps) for part, always in pairs]
-            return torch.cat(parts).to(inputs.device, inputs.dtype)
+        check_inputs(self.config, self.model, inputs, beside)
+        if not self.model.history:
+            return self._forward(inputs, beside)
+        frames = self._frames(inputs, steps, beside)
+        if steps == 1 or (inputs.requires_grad and torch.is_grad_enabled()):
+            return torch.stack(list(frames), 1)
+        first = next(frames)
+        made = first.new_empty(len(first), steps, *first.shape[1:])
+        made[:, 0] = first
+        for k, frame in enumerate(frames, 1):
+            made[:, k] = frame
+        return made
 
-    def rollout(self, inputs: Any, steps: int, static: Any = None) -> Any:
+    def _frames(
+        self, inputs: Tensor, steps: int, beside: Tensor | None
+    ) -> Iterator[Tensor]:
+        window = deque(inputs.unbind(1), maxlen=self.model.history)
+        for _ in range(steps):
+            frame = self._forward(torch.stack(tuple(window), 1), beside)[:, 0]
+            window.append(frame)
+            yield frame
+
+    def _forward(self, inputs: Tensor, beside: Tensor | None) -> Tensor:
+        x = inputs.to(self.device, self.model.inputs.mean.dtype)
+        points = max(math.prod(x.shape[2:]), 1)
+        size = max(MAX_POINTS.get(self.device.type, 2**22) // points, 1)
+        fixed: Sequence[Tensor | None] = [None] * -(-len(x) // size)
+        if beside is not None:
+            fixed = torch.split(beside.to(x), size)
+        pairs = zip(torch.split(x, size), fixed, strict=True)
+        parts = [self.model(part, always) for part, always in pairs]
+        return torch.cat(parts).to(inputs.device, inputs.dtype)
+
+    def rollout(
+        self,
+        inputs: Any,
+        steps: int,
+        static: Any = None,
+        check: bool = False,
+        coverage: float = COVERAGE,
+    ) -> Any:
         """Predict ``steps`` frames, each from the frames before it.
 
         Args:
-            inputs: numpy or torch (batch, history, channel, *space), physical units.
+            inputs: ([batch,] history, channel, *space), a dict, or an xarray object
+                with a dim ``time`` of length history; physical units.
             steps: number of frames.
             static: (batch, channel, *space) fields that do not change, if trained so.
+            check: also give bounds of the error at each step; see `Checked`.
+            coverage: probability that the errors stay within them.
 
         Returns:
-            (batch, steps, channel, *space), the same kind.
+            ([batch,] steps, channel, *space), the same kind; with ``check`` a
+            `Checked`.
 
         Raises:
             OpkitInputError: the surrogate is not autoregressive.
         """
+        self._need_history()
+        fixed = None if static is None else torch.as_tensor(static)
+
+        def roll(x: Tensor) -> Tensor:
+            return self.predict(x, steps, fixed)
+
+        if check:
+            return self.checker.check(roll, inputs, steps, coverage, fixed)
+        return arrays.apply(roll, inputs, self.config, steps)
+
+    def frames(
+        self, inputs: Any, steps: int | None = None, static: Any = None
+    ) -> Iterator[Any]:
+        """Yield one predicted frame after the other; memory does not grow with steps.
+
+        Args:
+            inputs: numpy or torch (batch, history, channel, *space), physical units.
+            steps: number of frames; without end if None.
+            static: (batch, channel, *space) fields that do not change, if trained so.
+
+        Yields:
+            (batch, channel, *space), the same kind.
+
+        Raises:
+            OpkitInputError: the surrogate is not autoregressive.
+        """
+        self._need_history()
+        x = torch.as_tensor(inputs)
+        fixed = None if static is None else torch.as_tensor(static)
+        check_inputs(self.config, self.model, x, fixed)
+        count = sys.maxsize if steps is None else steps
+        made = self._frames(x, count, fixed)
+        return made if isinstance(inputs, Tensor) else (f.numpy() for f in made)
+
+    def _need_history(self) -> None:
         if not self.model.history:
             raise OpkitInputError(
                 "this surrogate maps inputs to outputs at once: train with "
                 "--set mode=autoregressive for rollouts"
             )
-        fixed = None if static is None else torch.as_tensor(static)
-        result = self.predict(torch.as_tensor(inputs), steps, fixed)
-        return result if isinstance(inputs, Tensor) else result.numpy()
 
-    def in_range(self, inputs: Tensor, margin: float = 0.05) -> NDArray[np.bool_]:
-        """Say for each sample whether all values lie in the training split's range.
+    def solve(
+        self,
+        inputs: Any,
+        tolerance: float,
+        steps: int | None = None,
+        static: Any = None,
+        coverage: float = COVERAGE,
+        significance: float = 0.05,
+    ) -> Solved:
+        """Predict, and solve where the prediction may be off by more than tolerated.
 
         Args:
-            inputs: (batch, [history,] channel, *space), physical units.
-            margin: tolerance as a fraction of each channel's range.
+            inputs: as for a call or, with ``steps``, for a rollout.
+            tolerance: largest relative L2 error; for rollouts at every step.
+            steps: of a rollout.
+            static: as for a rollout.
+            coverage: part of the usual inputs for which the tolerance must hold.
+            significance: part of the usual inputs that may be taken for novel.
+
+        Returns:
+            Outputs, what was done for each sample, and what it saved.
+
+        Raises:
+            OpkitInputError: inputs or a tolerance that cannot be.
+            BundleError: the bundle has no calibration.
+            MissingExtraError: the solver is not installed.
+            SolverError: the solver keeps no promise for one of the inputs.
         """
-        x = inputs.flatten(0, 1) if self.model.history else inputs
-        low, high = (
-            v.to(x.device).view(-1, *(1,) * (x.ndim - 2))
-            for v in (self.model.inputs.low, self.model.inputs.high)
+        fixed = None if static is None else torch.as_tensor(static)
+        run: Callable[..., Tensor] = self._once
+        if steps is not None:
+            self._need_history()
+            run = partial(self.predict, steps=steps, beside=fixed)
+        return fallback.solve(
+            self.checker,
+            run,
+            inputs,
+            tolerance,
+            steps,
+            fixed,
+            coverage,
+            significance,
         )
-        slack = margin * (high - low)
-        inside = ((x >= low - slack) & (x <= high + slack)).view(len(inputs), -1).all(1)
-        result: NDArray[np.bool_] = inside.cpu().numpy()
-        return result
 
-    def _check(self, inputs: Tensor, beside: Tensor | None) -> None:
-        shape = self.config.shape
-        lead = 3 if self.model.history else 2
-        if inputs.ndim != lead + len(shape.shape):
-            raise OpkitInputError(
-                f"inputs have {inputs.ndim} axes, expected {lead + len(shape.shape)}: "
-                f"batch, {'history, ' if lead == 3 else ''}channel, "
-                + ", ".join(self.config.axes)
-            )
-        channels = len(self.model.inputs.mean)
-        if inputs.shape[lead - 1] != channels:
-            raise OpkitInputError(
-                f"inputs have {inputs.shape[lead - 1]} channels, expected {channels}: "
-                + ", ".join(v.name for v in self.config.inputs)
-            )
-        if self.model.history and inputs.shape[1] != self.model.history:
-            raise OpkitInputError(
-                f"inputs have {inputs.shape[1]} frames, expected {self.model.history}"
-            )
-        channels = sum(v.channels for v in self.config.boundary)
-        channels += self.config.static_channels
-        given = 0 if beside is None else beside.shape[1]
-        if given != channels:
-            raise OpkitInputError(
-                f"this surrogate takes {channels} channels of static fields or of "
-                f"boundary data beside its inputs, not {given}"
-            )
-        if not torch.isfinite(inputs).all():
-            raise OpkitInputError("inputs hold NaN or infinity: remove those samples")
-        space = tuple(inputs.shape[lead:])
-        if shape.inputs_on != "grid":
-            self._check_mesh(space)
-        elif space != shape.shape:
-            self._warn_resolution(space)
+    @cached_property
+    def checker(self) -> Checker:
+        """What judges this surrogate's predictions.
 
-    def _check_mesh(self, space: tuple[int, ...]) -> None:
-        on = self.config.shape.inputs_on
-        arrays = dict(self.model.mesh.named_buffers())
-        expected = len(arrays["points" if on == "node" else "cells"])
-        if space != (expected,):
-            raise OpkitInputError(
-                f"inputs have {space[0]} values, the mesh this surrogate was trained "
-                f"on has {expected} of its {on}s: transfer them to that mesh first"
-            )
-
-    def _warn_resolution(self, space: tuple[int, ...]) -> None:
-        measured = [
-            f"relative L2 was {row.relative_l2:.3g} there"
-            for row in self.config.scores
-            if row.predictor == "surrogate" and row.resolution == space
-        ]
-        warnings.warn(
-            f"trained at {self.config.shape.shape}, used at {space}: "
-            + (measured[0] if measured else "its error there was never measured"),
-            stacklevel=4,
-        )
+        Raises:
+            BundleError: the bundle has no calibration.
+            MissingExtraError: the solver is not installed.
+        """
+        return Checker(self.config, self.model, self.calibration)
 
 
 def load(path: str | Path, device: str = "cpu") -> Surrogate:
@@ -235,15 +301,16 @@ def build(config: BundleConfig, weights: Mapping[str, Tensor]) -> Surrogate:
     Raises:
         BundleError: names or shapes of the weights do not fit the operator.
     """
-    model = build_model(config, weights)
+    own = {k: v for k, v in weights.items() if not k.startswith(PREFIX)}
+    model = build_model(config, own)
     expected = model.state_dict()
     wrong = sorted(
         name
-        for name in expected.keys() | weights.keys()
+        for name in expected.keys() | own.keys()
         if name not in expected
-        or name not in weights
-        or expected[name].shape != weights[name].shape
-        or expected[name].dtype != weights[name].dtype
+        or name not in own
+        or expected[name].shape != own[name].shape
+        or expected[name].dtype != own[name].dtype
     )
     if wrong:
         raise BundleError(
@@ -251,8 +318,12 @@ def build(config: BundleConfig, weights: Mapping[str, Tensor]) -> Surrogate:
             f"{len(expected)} tensors missing, unknown or of another shape "
             f"({', '.join(wrong[:3])}); train again with this version"
         )
-    model.load_state_dict(dict(weights), strict=True)
-    return Surrogate(model, config)
+    model.load_state_dict(own, strict=True)
+    calibration = None
+    if config.calibration is not None:
+        numbers = {k: v for k, v in weights.items() if k.startswith(PREFIX)}
+        calibration = Calibration.from_tensors(config.calibration, numbers)
+    return Surrogate(model, config, calibration)
 
 
 def build_model(

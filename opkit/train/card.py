@@ -50,9 +50,42 @@ def card(config: BundleConfig) -> str:
         "- Valid for inputs from the distribution of the training data, on the whole "
         "domain; errors elsewhere were not measured.",
         "- On other grids than the one it was trained on see the table above.",
+        *_calibration(config),
         "",
     ]
     return "\n".join(lines)
+
+
+def _calibration(config: BundleConfig) -> list[str]:
+    record = config.calibration
+    if record is None:
+        return []
+    kept = (
+        "apart from those that chose the best epoch"
+        if record.selection == "apart"
+        else "which also chose the best epoch: bounds lean towards optimism"
+    )
+    scale = [
+        f"{name}^{power:g}"
+        for name, power in (
+            ("residual", record.residual_power),
+            ("novelty", record.novelty_power),
+        )
+        if power
+    ]
+    lines = [
+        f"- Error bounds: split-conformal on {record.samples} samples of the "
+        f"{record.source} split, {kept}; scale {' '.join(scale) or 'constant'}.",
+        f"- Residuals of predictions: by {record.residual}."
+        if record.residual
+        else f"- No residuals of predictions: {record.no_residual}.",
+    ]
+    if record.solver_error:
+        lines.append(
+            f"- The solver itself, on this grid, is off by up to "
+            f"{record.solver_error:.2g} from the data, which are of a finer one."
+        )
+    return lines
 
 
 def _variables(variables: tuple[Channels, ...]) -> str:

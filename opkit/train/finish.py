@@ -8,6 +8,7 @@ from opkit.datasets.read import DataFile
 from opkit.normalise import PhysicalModel
 from opkit.rundir import RunDirectory, command, environment
 from opkit.surrogate import build
+from opkit.train.calibrate import calibrate
 from opkit.train.card import card
 from opkit.train.loop import State
 from opkit.train.problem import Problem, check_normalisers
@@ -53,11 +54,20 @@ def write_bundle(
         split = "test" if "test" in file.header.splits else "validation"
         measurable = split in file.header.splits
     rows: list[Score] = []
+    surrogate = build(config, weights)
     if measurable:
-        rows = scores.table(build(config, weights), problem.data, split)
+        rows = scores.table(surrogate, problem.data, split)
+    calibration = calibrate(surrogate, problem)
     flags = (*check_normalisers(model, problem), *_flags(rows, problem))
-    config = config.model_copy(update={"scores": tuple(rows), "flags": flags})
-    bundle.write(directory.bundle, config, weights, card(config))
+    config = config.model_copy(
+        update={
+            "scores": tuple(rows),
+            "flags": flags,
+            "calibration": calibration.record,
+        }
+    )
+    tensors = {**weights, **calibration.tensors()}
+    bundle.write(directory.bundle, config, tensors, card(config))
 
 
 def _flags(rows: list[Score], problem: Problem) -> tuple[str, ...]:

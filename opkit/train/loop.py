@@ -87,7 +87,7 @@ class Loop:
         # small data live on the device; larger ones come batch by batch
         self.train, self.validation = (
             s.to(device) if isinstance(s, Memory) else s
-            for s in (problem.train, problem.validation)
+            for s in (problem.train, problem.selection)
         )
         groups = self._slices(0)
         self.steps_per_epoch = math.ceil(len(groups) / self.training.accumulate)

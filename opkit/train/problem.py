@@ -27,6 +27,10 @@ from opkit.train.batches import Memory, Part, Samples, generator, in_memory
 from opkit.train.mesh import mesh_shape
 from opkit.validation import explain
 
+APART = 40
+"""Validation samples from which on a half is kept for error bounds alone: 20 samples
+make bounds of 95 % coverage."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -42,6 +46,9 @@ class Problem:
         static: channels of fields that do not change in time, autoregressive mode.
         train: training samples.
         validation: validation samples.
+        selection: those of them that choose the best epoch.
+        calibration: those that error bounds are made of: the others where there are at
+            least `APART`, else all.
         validation_source: the split that the validation samples come from.
         case: resolved case of the data file; empty for imported data without one.
         data: path of the data file.
@@ -57,6 +64,8 @@ class Problem:
     static: int
     train: Samples
     validation: Samples
+    selection: Samples
+    calibration: Samples
     validation_source: Literal["validation", "train"]
     case: dict[str, Any]
     data: Path
@@ -138,6 +147,9 @@ def prepare(data: Path, recipe: Recipe, seed: int) -> Problem:
     else:
         train, validation = hold_out(train, recipe.training.holdout, seed)
         source = "train"
+    selection = calibration = validation
+    if len(validation) >= APART:
+        selection, calibration = hold_out(validation, 0.5, seed)
     return Problem(
         recipe=recipe,
         shape=shape,
@@ -148,6 +160,8 @@ def prepare(data: Path, recipe: Recipe, seed: int) -> Problem:
         static=len(first["static"]) if "static" in (first := train[0]) else 0,
         train=train,
         validation=validation,
+        selection=selection,
+        calibration=calibration,
         validation_source=source,
         case=dict(header.case),
         data=data,

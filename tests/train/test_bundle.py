@@ -113,14 +113,15 @@ def test_newer_format_asks_for_an_upgrade_and_older_ones_migrate(
     monkeypatch.setattr(bundle, "FORMAT", 0)
     with pytest.raises(BundleError, match="upgrade"):
         bundle.read_config(folder)
-    monkeypatch.setattr(bundle, "FORMAT", 2)
+    present = config().format_version
+    monkeypatch.setattr(bundle, "FORMAT", present + 1)
     with pytest.raises(BundleError, match="no longer read"):
         bundle.read_config(folder)
 
     def migrate(data: dict) -> dict:
-        return {**data, "format_version": 2, "axes": ["z", "x"]}
+        return {**data, "format_version": present + 1, "axes": ["z", "x"]}
 
-    monkeypatch.setitem(bundle.MIGRATIONS, 1, migrate)
+    monkeypatch.setitem(bundle.MIGRATIONS, present, migrate)
     assert bundle.read_config(folder).axes == ("z", "x")
 
 

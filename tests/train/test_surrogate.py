@@ -9,6 +9,7 @@ from torch import nn
 import opkit
 from opkit import surrogate
 from opkit.bundle import Channels, Shape
+from opkit.check import in_range
 from opkit.errors import BundleError, OpkitInputError
 from opkit.normalise import Normaliser, PhysicalModel
 from opkit.surrogate import Surrogate
@@ -167,7 +168,8 @@ def test_in_range_flags_samples_outside_the_training_range():
     x = torch.ones(3, 1, 8, 6)
     x[1, 0, 3, 3] = 2.2
     x[2, 0, 0, 0] = 2.05
-    np.testing.assert_array_equal(s.in_range(x), [True, False, True])
+    found = in_range(s.config, s.model, x)
+    np.testing.assert_array_equal(found["a"], [True, False, True])
 
 
 def test_rollouts_need_an_autoregressive_surrogate():

@@ -39,7 +39,8 @@ RICH = [  # everything that has state or randomness
 
 
 def tensors(run: Path) -> dict[str, torch.Tensor]:
-    return bundle.read(run)[1]
+    found = bundle.read(run)[1].items()
+    return {k: v for k, v in found if not k.startswith("calibration.")}
 
 
 def columns(run: Path) -> list[tuple[float, ...]]:

@@ -1,7 +1,7 @@
 """Make the golden bundle of this version: python tests/data/bundles/make.py.
 
-A bundle of every released version stays here for good; tests load each and compare its
-prediction with the one stored beside it.
+A bundle of every released version and format stays here for good; tests load each and
+compare its prediction, and the bounds of its error, with those stored beside it.
 """
 
 import sys
@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 import opkit
+from opkit.bundle import FORMAT
 from opkit.datasets.header import Axis, Header, VariableSpec
 from opkit.datasets.write import LIBVER, Writer
 from opkit.train import train
@@ -40,7 +41,7 @@ def main() -> None:
         "model.n_layers=2",
         "training.epochs=2",
     ]
-    target = HERE / opkit.__version__
+    target = HERE / f"{opkit.__version__}-format{FORMAT}"
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data.h5"
         with h5py.File(data, "w", libver=LIBVER) as file:
@@ -54,8 +55,13 @@ def main() -> None:
         target.mkdir()
         for path in bundle.iterdir():
             (target / path.name).write_bytes(path.read_bytes())
-    prediction = opkit.load(target)(a[-2:])
-    np.savez(target / "prediction.npz", inputs=a[-2:], outputs=prediction)
+    checked = opkit.load(target)(a[-2:], check=True, coverage=0.5)
+    np.savez(
+        target / "prediction.npz",
+        inputs=a[-2:],
+        outputs=checked.prediction,
+        error_bound=checked.error_bound,
+    )
 
 
 if __name__ == "__main__":
