@@ -16,7 +16,7 @@ SPACE = ("z", "y", "x")
 
 
 def draw(data: Path, picture: Path, samples: int = 3) -> Path:
-    """Draw the first samples of a data file on a grid.
+    """Draw the first samples of a data file on a grid or a mesh in the plane.
 
     Planes of the lowest layer and the lowest z are shown.
 
@@ -26,14 +26,18 @@ def draw(data: Path, picture: Path, samples: int = 3) -> Path:
         samples: rows of the picture.
 
     Raises:
-        DataError: the file cannot be read, or its variables are not on a grid.
+        DataError: the file cannot be read, or its variables are neither on a grid nor
+            on triangles.
         MissingExtraError: matplotlib is not installed.
     """
     with DataFile(data) as file:
         header = file.header
+        mesh = None
+        if header.mesh is not None and header.mesh.points.shape[1] == 2:
+            mesh = plots.Triangles(header.mesh.points, header.mesh.cells)
         space = [axis for axis in SPACE if axis in header.coordinates][-2:]
-        if not space:
-            raise DataError(f"{data}: only fields on grids can be drawn")
+        if not space and mesh is None:
+            raise DataError(f"{data}: only fields on grids and triangles can be drawn")
         count = min(samples, len(file))
         rows = [
             [
@@ -44,11 +48,10 @@ def draw(data: Path, picture: Path, samples: int = 3) -> Path:
             for row in range(count)
         ]
         ends = [header.coordinates[axis].values[[0, -1]] for axis in reversed(space)]
-        x = ends[0]
-        y = ends[1] if len(ends) > 1 else np.array([0.0, 1.0])
+        x, y = [*ends, np.array([0.0, 1.0]), np.array([0.0, 1.0])][:2]
         name = str(header.case.get("title", data.name))
     labels = [f"sample {row}" for row in range(count)]
-    return plots.rows_of_fields(picture, rows, (*x, *y), name, labels)
+    return plots.rows_of_fields(picture, rows, (*x, *y), name, labels, mesh)
 
 
 def _panels(variable: VariableSpec, values: np.ndarray) -> Iterator[plots.Panel]:

@@ -40,7 +40,9 @@ def draw(run: Path, data: Path | None = None) -> list[Path]:
     loaded = surrogate.load(run)
     config = bundle.read_config(run)
     made = [plots.curves(folder / "curves.png", directory.metrics())]
-    made.append(_resolutions(folder / "resolutions.png", config))
+    mesh = _mesh(loaded)
+    if mesh is None:
+        made.append(_resolutions(folder / "resolutions.png", config))
     path = data if data is not None else Path(str(directory.config()["data"]))
     if not path.is_file():
         raise BundleError(f"{path} is gone: say where the data are with --data FILE")
@@ -60,7 +62,10 @@ def draw(run: Path, data: Path | None = None) -> list[Path]:
         made.append(plots.rollout(folder / "rollout.png", metric.compute().tolist()))
         fields["inputs"] = fields["inputs"][:, -1]
         fields["outputs"], predicted = fields["outputs"][:, -1], predicted[:, -1]
-    errors = losses.relative_l2(predicted, fields["outputs"])
+    norm = losses.Elements(*mesh) if mesh is not None else None
+    errors = losses.relative_l2(predicted, fields["outputs"], norm)
+    if mesh is not None and mesh[0].shape[1] == 3:
+        return made  # tetrahedra: write predictions to .vtu and cut them open
     order = errors.argsort()
     middle = order[len(order) // 2 :][:SAMPLES].tolist()
     worst = order.flip(0)[:SAMPLES].tolist()
@@ -109,7 +114,17 @@ def _rows(
         extent = (0.0, x, 0.0, y)
     labels = [f"test {i}: {errors[i]:.3g}" for i in chosen]
     title = f"{config.operator}: relative L2 error of each sample at the left"
-    return plots.rows_of_fields(path, rows, extent, title, labels)
+    mesh = _mesh(loaded)
+    triangles = plots.Triangles(*mesh) if mesh is not None else None
+    return plots.rows_of_fields(path, rows, extent, title, labels, triangles)
+
+
+def _mesh(loaded: Surrogate) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return points and cells of a surrogate's mesh, None on a grid."""
+    arrays = dict(loaded.model.mesh.named_buffers())
+    if not arrays:
+        return None
+    return arrays["points"].cpu().numpy(), arrays["cells"].cpu().numpy()
 
 
 def _plane(field: Tensor) -> np.ndarray:

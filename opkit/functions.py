@@ -17,6 +17,7 @@ from torch import Tensor
 
 from opkit.bundle import BundleConfig
 from opkit.errors import OpkitInputError
+from opkit.normalise import PhysicalModel
 from opkit.operators.mesh_shape import MeshShape
 
 TOLERANCE = 1e-6
@@ -35,7 +36,7 @@ def apply(
     predict: Callable[[Tensor], Tensor],
     inputs: Any,
     config: BundleConfig,
-    mesh: MeshShape,
+    model: PhysicalModel,
 ) -> Any:
     """Call ``predict`` on Functions and return Functions on their mesh.
 
@@ -45,7 +46,7 @@ def apply(
             Lagrange space of the surrogate's mesh and degree, or of degree 0 for inputs
             on cells. Blocked spaces are the channels of one variable.
         config: record of the surrogate.
-        mesh: that of the surrogate.
+        model: its model, which carries the mesh.
 
     Returns:
         A Function, or a dict of them by name where there are several outputs.
@@ -56,6 +57,7 @@ def apply(
     """
     from opkit.solvers.fem.stack import fem
 
+    mesh = trained_mesh(config, model)
     if not isinstance(inputs, Mapping):
         inputs = {config.inputs[0].name: inputs}
     names = [v.name for v in config.inputs]
@@ -87,6 +89,23 @@ def apply(
         made[variable.name] = found
         first += variable.channels
     return made if len(made) > 1 else next(iter(made.values()))
+
+
+def trained_mesh(config: BundleConfig, model: PhysicalModel) -> MeshShape:
+    """The mesh a surrogate was trained on.
+
+    Raises:
+        OpkitInputError: it was trained on a grid.
+    """
+    shape = config.shape
+    if shape.inputs_on == "grid":
+        raise OpkitInputError("this surrogate was trained on a grid, not on a mesh")
+    return MeshShape.from_tensors(
+        shape.in_channels,
+        shape.out_channels,
+        shape.inputs_on,
+        {name: t.cpu() for name, t in model.mesh.named_buffers()},
+    )
 
 
 def _order(space: Any, mesh: MeshShape, on: str, name: str) -> NDArray[np.int64]:

@@ -15,6 +15,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from opkit import functions
 from opkit.elements import SparseMatrix, interpolation
 from opkit.elements.basis import quadrature
 from opkit.elements.transfer import locate
@@ -93,15 +94,7 @@ def trained_mesh(surrogate: Surrogate) -> MeshShape:
     Raises:
         OpkitInputError: it was trained on a grid.
     """
-    shape = surrogate.config.shape
-    if shape.inputs_on == "grid":
-        raise OpkitInputError("this surrogate was trained on a grid, not on a mesh")
-    return MeshShape.from_tensors(
-        shape.in_channels,
-        shape.out_channels,
-        shape.inputs_on,
-        {name: t.cpu() for name, t in surrogate.model.mesh.named_buffers()},
-    )
+    return functions.trained_mesh(surrogate.config, surrogate.model)
 
 
 def _check(trained: MeshShape, mesh: MeshShape) -> None:

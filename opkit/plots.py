@@ -14,6 +14,21 @@ from opkit.errors import require
 
 Array = NDArray[Any]
 ACCENT, GREY = "#b5482a", "#8a8f98"
+QUARTERS = ((0, 3, 5), (3, 1, 4), (5, 4, 2), (3, 4, 5))
+"""The four triangles of a quadratic one: corners, then middles of 01, 12, 20."""
+
+
+@dataclass(frozen=True)
+class Triangles:
+    """A mesh in the plane.
+
+    Args:
+        points: (node, 2).
+        cells: (cell, 3), or (cell, 6) with the middles of the edges.
+    """
+
+    points: Array
+    cells: Array
 
 
 @dataclass(frozen=True)
@@ -22,7 +37,7 @@ class Panel:
 
     Args:
         title: above the field.
-        values: (y, x) or (x,).
+        values: (y, x) or (x,); (node,) or (cell,) on a mesh.
         kind: ``"input"``, ``"output"``, ``"field"`` or ``"error"``; fields of one row
             share their colour scale, errors have their own that starts at 0.
     """
@@ -38,6 +53,7 @@ def rows_of_fields(
     extent: tuple[float, float, float, float] | None = None,
     title: str = "",
     labels: Sequence[str] = (),
+    mesh: Triangles | None = None,
 ) -> Path:
     """Draw rows of fields, such as permeability, solution, prediction, error.
 
@@ -47,6 +63,7 @@ def rows_of_fields(
         extent: left, right, bottom, top of the domain; unit square where not given.
         title: above the figure.
         labels: one text a row, left of it.
+        mesh: where the fields are, if not on a grid.
 
     Returns:
         The path.
@@ -68,7 +85,7 @@ def rows_of_fields(
             if c >= len(row):
                 axis.axis("off")
                 continue
-            _draw(figure, axis, row[c], (low, high), extent or (0, 1, 0, 1))
+            _draw(figure, axis, row[c], (low, high), extent or (0, 1, 0, 1), mesh)
         if labels:
             axes[r][0].set_ylabel(labels[r], fontsize=9)
     if title:
@@ -220,10 +237,11 @@ def _draw(
     panel: Panel,
     shared: tuple[float, float],
     extent: tuple[float, float, float, float],
+    mesh: Triangles | None = None,
 ) -> None:
     axis.set_title(panel.title, fontsize=9)
     values = np.asarray(panel.values)
-    if values.ndim == 1:
+    if values.ndim == 1 and mesh is None:
         axis.plot(np.linspace(extent[0], extent[1], len(values)), values, color=ACCENT)
         return
     low, high = shared
@@ -231,17 +249,25 @@ def _draw(
         low, high = float(values.min()), float(values.max())
     elif panel.kind == "error":
         low, high = 0.0, float(values.max())
-    image = axis.imshow(
-        values,
-        origin="lower",
-        extent=extent,
-        vmin=low,
-        vmax=high,
-        cmap=_colours(panel.kind),
-        interpolation="nearest",
-    )
+    scale = {"vmin": low, "vmax": high, "cmap": _colours(panel.kind)}
+    if mesh is not None:
+        image = _on_mesh(axis, values, mesh, scale)
+    else:
+        image = axis.imshow(
+            values, origin="lower", extent=extent, interpolation="nearest", **scale
+        )
     axis.set(xticks=[], yticks=[])
     figure.colorbar(image, ax=axis, shrink=0.85).ax.tick_params(labelsize=7)
+
+
+def _on_mesh(axis: Any, values: Array, mesh: Triangles, scale: dict[str, Any]) -> Any:
+    cells = np.asarray(mesh.cells)
+    parts = [cells] if cells.shape[1] == 3 else [cells[:, list(q)] for q in QUARTERS]
+    axis.set_aspect("equal")
+    corners = (*mesh.points.T, np.concatenate(parts))
+    if len(values) == len(mesh.points):
+        return axis.tripcolor(*corners, values, shading="gouraud", **scale)
+    return axis.tripcolor(*corners, facecolors=np.tile(values, len(parts)), **scale)
 
 
 def _colours(kind: str) -> Any:

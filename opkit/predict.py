@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from opkit import mesh_output
+from opkit.bundle import Channels
 from opkit.datasets.files import appearing
 from opkit.datasets.read import DataFile
 from opkit.errors import DataError, OpkitInputError
+from opkit.other_mesh import trained_mesh
 from opkit.surrogate import Surrogate, load
 
 ARRAYS = (".npz", ".npy")
@@ -30,7 +33,8 @@ def predict(
         run: run directory or bundle.
         source: an opkit data file; or .npz with one array a variable, or .npy, each
             (batch, *space) or (*space).
-        target: .nc or .h5 (netCDF-4), .npz, or .npy; appears whole or not at all.
+        target: .nc or .h5 (netCDF-4), .npz, or .npy; for surrogates on a mesh also
+            .vtu or .xdmf with inputs and outputs; appears whole or not at all.
         split: of a data file; all samples where not given.
         device: ``"cpu"`` or ``"cuda"``.
 
@@ -42,11 +46,41 @@ def predict(
         DataError: a file that cannot be read, or of an unknown kind.
         OpkitInputError: variables, axes or extent that do not fit the surrogate.
     """
-    if target.suffix not in ARRAYS + NETCDF:
-        raise DataError(f"{target}: write to .nc, .h5, .npz or .npy")
+    if target.suffix not in ARRAYS + NETCDF + mesh_output.SUFFIXES:
+        raise DataError(f"{target}: write to .nc, .h5, .npz, .npy, .vtu or .xdmf")
     surrogate = load(run, device)
+    mesh = None
+    if target.suffix in mesh_output.SUFFIXES:
+        mesh = trained_mesh(surrogate)
     inputs = _read(surrogate, source, split)
-    return _write(target, surrogate(inputs))
+    outputs = surrogate(inputs)
+    if mesh is None:
+        return _write(target, outputs)
+    config = surrogate.config
+    fields = _fields(inputs, config.inputs) | _fields(outputs, config.outputs)
+    mesh_output.write(target, mesh.points, mesh.cells, fields)
+    return tuple(fields[config.outputs[0].name].shape)
+
+
+def _fields(
+    given: Any, variables: tuple[Channels, ...]
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Variables as arrays (sample, [component,] node or cell)."""
+    if isinstance(given, np.ndarray) and len(variables) == 1:
+        given = {variables[0].name: given}
+    elif isinstance(given, np.ndarray):  # channels of all variables
+        ends = np.cumsum([v.channels for v in variables])[:-1]
+        parts = np.split(given, ends, axis=-2)
+        given = {
+            v.name: part if v.channels > 1 else part.squeeze(-2)
+            for v, part in zip(variables, parts, strict=True)
+        }
+    fields = {}
+    for variable in variables:
+        array = np.asarray(given[variable.name])
+        single = array.ndim == 1 + (variable.channels > 1)
+        fields[variable.name] = array[None] if single else array
+    return fields
 
 
 def _read(surrogate: Surrogate, source: Path, split: str | None) -> Any:
