@@ -21,7 +21,13 @@ from torch import Tensor, nn
 from opkit.errors import OpkitInputError
 from opkit.operators import interface
 from opkit.operators.beno_clean import LinearBENO
-from opkit.operators.beno_graph import CURVE, channel_order, curve_of, sizes
+from opkit.operators.beno_graph import (
+    CURVE,
+    channel_order,
+    check_curve,
+    curve_of,
+    sizes,
+)
 from opkit.operators.beno_published import PublishedBENO
 from opkit.operators.interface import Accepts, DataShape
 
@@ -109,9 +115,13 @@ class BENO(nn.Module):
         Args:
             x: (batch, 2, y, x), source and inside.
             boundary: (batch, channel, boundary).
+
+        Raises:
+            OpkitInputError: faces that are not the closed curve around the domain.
         """
         source, inside = x.unbind(1)
         curve = curve_of(boundary, self.order)
+        check_curve(inside, curve)
         if self.published is not None:
             result: Tensor = self.published(source, inside, curve)
             return result

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -108,8 +109,12 @@ class MessageLayer(nn.Module):
 
     def forward(self, x: Tensor, e: Tensor, tokens: Tensor, graphs: Graphs) -> Tensor:
         """Node features (node, width) to the same; e (edge, width)."""
-        ends = torch.cat([x[graphs.target], x[graphs.source], e], dim=-1)
-        passed = self.edge_norm(self.edge(ends))
+        # the first linear layer on [x_i, x_j, e], node by node before it is gathered
+        first = cast("nn.Linear", self.edge[0])
+        to, come, own = torch.split(first.weight, x.shape[1], dim=1)
+        hidden = (x @ to.T)[graphs.target] + (x @ come.T)[graphs.source]
+        hidden = hidden + F.linear(e, own, first.bias)
+        passed = self.edge_norm(self.edge[1:](hidden))
         mean = gather_sum(passed, graphs.target, len(x)) / graphs.degree[:, None]
         vector = self.boundary(tokens)[graphs.sample]
         update = self.node_norm(self.node(torch.cat([mean, x, vector], dim=-1)))

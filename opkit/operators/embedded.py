@@ -17,7 +17,13 @@ from torch import Tensor, nn
 
 from opkit.errors import OpkitInputError
 from opkit.operators import interface
-from opkit.operators.beno_graph import channel_order, curve_of, face_cells, sizes
+from opkit.operators.beno_graph import (
+    channel_order,
+    check_curve,
+    curve_of,
+    face_cells,
+    sizes,
+)
 from opkit.operators.interface import Accepts, DataShape, build_operator, operator_class
 
 CHANNELS = 12
@@ -80,7 +86,11 @@ class Embedded(nn.Module):
         Args:
             x: (batch, 2, y, x), source and inside.
             boundary: (batch, channel, boundary).
+
+        Raises:
+            OpkitInputError: faces that are not the closed curve around the domain.
         """
+        check_curve(x[:, 1], curve_of(boundary, self.order))
         u: Tensor = self.operator(self.embed(x, boundary))
         return self.scales[3] * u * x[:, 1:]
 

@@ -323,3 +323,21 @@ def test_what_does_not_fit_is_refused(name, options, shape, message):
     data = DataShape(**{**SHAPE.__dict__, **shape})
     with pytest.raises(OpkitInputError, match=message):
         build_operator(name, data, options)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_curves_that_do_not_close_are_refused(variant, mixed):
+    model = build(variant, mixed).eval()
+    x, boundary = mixed["inputs"], mixed["boundary"]
+    crossed = boundary.clone()
+    crossed[1, :, [4, 9]] = crossed[1, :, [9, 4]]
+    with pytest.raises(OpkitInputError, match="sample 1: boundary is not closed: face"):
+        model(x, crossed)
+    away = boundary.clone()
+    away[2, CURVE.index("boundary_x"), 7] = 0.5
+    away[2, CURVE.index("boundary_y"), 7] = 0.5
+    with pytest.raises(OpkitInputError, match=r"sample 2: boundary face 7 at \(0\.5"):
+        model(x, away)
+    backwards = boundary.flip(2)
+    with pytest.raises(OpkitInputError, match="counter-clockwise"):
+        model(x, backwards)
