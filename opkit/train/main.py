@@ -23,7 +23,6 @@ from opkit.train.events import Epoch, Event, Finished, Progress, Started, Warned
 from opkit.train.finish import write_bundle
 from opkit.train.loop import Loop, State
 from opkit.train.memory import step_bytes
-from opkit.train.physics import Physics
 from opkit.train.problem import (
     Problem,
     build_model,
@@ -32,6 +31,7 @@ from opkit.train.problem import (
     prepare_operator,
     resolve_recipe,
 )
+from opkit.train.residual_loss import ResidualLoss
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -112,7 +112,7 @@ def train(
     problem = prepare(Path(data), recipe, seed)
     model = build_model(problem, seed)
     if recipe.training.physics:
-        Physics(problem)  # refuses before anything is written
+        ResidualLoss(problem)  # refuses before anything is written
     fit_normalisers(model, problem)
     prepare_operator(model, problem)
     if not resume and fabric.is_global_zero:

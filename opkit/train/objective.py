@@ -9,8 +9,8 @@ from opkit import losses
 from opkit.normalise import PhysicalModel
 from opkit.train import symmetries
 from opkit.train.batches import Sample, beside
-from opkit.train.physics import Physics
 from opkit.train.problem import Problem
+from opkit.train.residual_loss import ResidualLoss
 
 
 class Objective:
@@ -33,7 +33,7 @@ class Objective:
         self.model, self.bare, self.problem, self.grid = model, bare, problem, grid
         self.training = problem.recipe.training
         self.error = losses.error(self.training.loss)
-        self.physics = Physics(problem) if self.training.physics else None
+        self.physics = ResidualLoss(problem) if self.training.physics else None
 
     def errors(self, batch: Sample, random: torch.Generator) -> Tensor:
         """Return the loss of each sample of a training batch, (batch,).

@@ -14,7 +14,7 @@ from opkit.errors import OpkitInputError
 from opkit.train.problem import Problem
 
 
-class Physics:
+class ResidualLoss:
     """Residual of predictions, from the case's own solver, with gradients.
 
     Solvers that have one offer ``torch_residual(inputs, outputs)`` on dicts of tensors
