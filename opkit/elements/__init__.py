@@ -14,12 +14,14 @@ from opkit.elements.assembly import (
     stiffness_matrices,
     stiffness_matrix,
 )
+from opkit.elements.check import check_mesh
 from opkit.elements.sparse import SparseMatrix
 from opkit.elements.transfer import interpolation, restriction
 
 __all__ = [
     "SparseMatrix",
     "cell_moments",
+    "check_mesh",
     "gradient_matrices",
     "interpolation",
     "mass",

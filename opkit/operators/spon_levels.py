@@ -19,6 +19,7 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from opkit.elements import (
+    check_mesh,
     gradient_matrices,
     interpolation,
     mass,
@@ -118,8 +119,11 @@ def build_levels(data: MeshShape, count: int) -> tuple[list[Space], list[Matrix]
         count: levels at most; 1 is the mesh alone.
 
     Raises:
-        OpkitInputError: coarser meshes of another domain.
+        OpkitInputError: a mesh that carries no elements, or coarser ones of another
+            domain.
     """
+    for points, cells in ((data.points, data.cells), *data.coarse[: count - 1]):
+        check_mesh(points, cells)
     finest = Space(
         data.points,
         mass(data.points, data.cells),

@@ -13,6 +13,7 @@ from scipy.sparse.linalg import eigsh
 from opkit.elements import (
     SparseMatrix,
     cell_moments,
+    check_mesh,
     gradient_matrices,
     interpolation,
     mass,
@@ -201,6 +202,25 @@ def test_another_domain_is_refused():
         interpolation(mesh.points, mesh.cells, np.zeros((3, 3)))
     with pytest.raises(OpkitInputError, match="triangles or tetrahedra"):
         mass(mesh.points, mesh.cells[:, :2])
+
+
+def test_meshes_that_carry_no_elements_are_refused():
+    points, cells = lagrange_nodes(LShape().mesh(4), 2)
+    check_mesh(points, cells)
+    faults = {
+        "node 3 has a coordinate": ("points", 3, [np.nan, 0.0]),
+        "cell 5 names a node": ("cells", (5, 1), len(points)),
+        "cell 2 names a node": ("cells", (2, 0), -1),
+        "cell 7 has no volume": ("cells", (7, 2), cells[7, 1]),
+        "cell 4 has a curved edge": ("cells", (4, slice(3, 5)), cells[4, [4, 3]]),
+    }
+    for fault, (name, where, value) in faults.items():
+        broken = {"points": points.copy(), "cells": cells.copy()}
+        broken[name][where] = value
+        with pytest.raises(OpkitInputError, match=fault):
+            check_mesh(**broken)
+    with pytest.raises(OpkitInputError, match=f"node {len(points)} belongs to no cell"):
+        check_mesh(np.concatenate([points, [[9.0, 9.0]]]), cells)
 
 
 def test_a_graded_mesh_finds_the_cell_around_a_point():
