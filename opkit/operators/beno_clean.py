@@ -57,7 +57,7 @@ class LinearBENO(nn.Module):
     def forward(
         self, source: Tensor, inside: Tensor, value: Tensor, curve: Curve
     ) -> Tensor:
-        """Return u (batch, output, y, x), 0 outside.
+        """Return u (batch, output, y, x): 0 outside, of mean zero for Neumann data.
 
         Args:
             source: f (batch, y, x), scaled.
@@ -77,6 +77,7 @@ class LinearBENO(nn.Module):
         for cycle in self.cycles:
             z = cycle(z, b, h, levels)
         nodes = self.decode(z * (1 + self.tune(h[0])))
+        nodes = nodes - _free_means(nodes, levels[0], curve)
         u = nodes.new_zeros(inside.numel(), nodes.shape[1])
         u = u.index_copy(0, levels[0].flat, nodes)
         whole: Tensor = u.view(*inside.shape, -1).permute(0, 3, 1, 2)
@@ -105,3 +106,13 @@ class LinearBENO(nn.Module):
         )
         enters[depth] = enters[depth] + reached.flatten(0, 1)[level.flat]
         return enters
+
+
+def _free_means(nodes: Tensor, level: Level, curve: Curve) -> Tensor:
+    """(node, output): the mean over the domain where all data are Neumann, else 0."""
+    batch, faces = curve.kind.shape
+    sample = level.flat // (len(level.number[0]) ** 2)
+    ones = nodes.new_ones(len(nodes), 1)
+    total, count = (gather_sum(part, sample, batch) for part in (nodes, ones))
+    free = (curve.kind.sum(1, keepdim=True) == faces).to(nodes.dtype)
+    return (free * total / count.clamp(min=1))[sample]

@@ -195,6 +195,15 @@ def test_linear_and_zero_of_zero(mixed):
         )
 
 
+def test_mean_is_zero_for_pure_neumann_data_only(mixed):
+    free = samples(3, condition="neumann")
+    model = build("beno", mixed).eval()
+    with torch.no_grad():
+        u = model(free["inputs"], free["boundary"]).sum((1, 2, 3))
+        other = model(mixed["inputs"], mixed["boundary"]).sum((1, 2, 3))
+    assert u.abs().max() < 1e-3 < other.abs().min()  # rounding of a hundred cells
+
+
 def test_start_of_the_curve_does_not_matter(mixed):
     x, boundary = mixed["inputs"], mixed["boundary"]
     with torch.no_grad():
