@@ -58,7 +58,18 @@ class PointwiseMLP(nn.Module):
         return Mlp(first.weight[..., 0], first.bias, second.weight[..., 0], second.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (batch, channel, *space) to the same grid."""
+        """Map (batch, channel, *space) to the same grid.
+
+        Raises:
+            OpkitInputError: another number of channels, or numbers that are not real.
+        """
+        expected = self.matrices.first.shape[1]
+        if x.ndim < 3 or x.shape[1] != expected or not x.is_floating_point():
+            raise OpkitInputError(
+                f"expected real floating-point fields (batch, {expected}, *space), got "
+                f"{x.dtype} of shape {tuple(x.shape)}: convert with .float(), or check "
+                "the number of channels"
+            )
         return field(mlp(rows(x), self.matrices), x)
 
 

@@ -70,6 +70,22 @@ def test_equals_neuraloperator(grid, options):
         assert error < 1e-4 * grad.norm() + 2e-5, name
 
 
+def saved_bytes(model, x):
+    known = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        y = model(x)
+    del y
+    return sum(kept.values())
+
+
 def test_weights_go_back():
     theirs, ours = pair(2)
     fresh, _ = pair(2)
@@ -109,3 +125,70 @@ def test_autocast_and_double_precision():
 def test_unknown_norm():
     with pytest.raises(OpkitInputError, match="group_norm"):
         FNOBlocks(4, (4, 4), 1, norm="layer_norm")
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        torch.zeros(1, 3, 12, 12),
+        torch.zeros(1, 2, 12, 12, dtype=torch.int64),
+        torch.zeros(1, 2, 12, 12, dtype=torch.complex64),
+        torch.zeros(2, 12),
+    ],
+)
+def test_bad_input(x):
+    _, ours = pair(2)
+    with pytest.raises(OpkitInputError, match="expected real floating-point fields"):
+        ours(x)
+
+
+def test_empty_batch():
+    _, ours = pair(2)
+    y = ours(torch.zeros(0, 2, 12, 12))
+    assert y.shape == (0, 3, 12, 12)
+    y.sum().backward()
+    assert all(torch.count_nonzero(p.grad) == 0 for p in ours.parameters())
+
+
+def test_any_order_of_memory():
+    _, ours = pair(2)
+    x = torch.randn(2, 2, 12, 10)
+    y = ours(x)
+    last = x.to(memory_format=torch.channels_last)
+    strided = torch.stack([x, x], -1)[..., 0]
+    for other in (last, strided):
+        assert not other.is_contiguous()
+        assert torch.equal(ours(other), y)
+
+
+def test_compile():
+    """Traced, the model is the plain composition; eager, blocks of points."""
+    _, ours = pair(2)
+    x = torch.randn(2, 2, 12, 12)
+    y, z = ours(x), torch.compile(ours, fullgraph=True, backend="aot_eager")(x)
+    assert relative(z, y) < 1e-6
+    grads = [
+        torch.autograd.grad(out.square().sum(), list(ours.parameters()))
+        for out in (y, z)
+    ]
+    for one, other in zip(*grads, strict=True):
+        assert (one - other).norm() < 1e-5 * other.norm() + 1e-6
+
+
+def test_functional_transforms(monkeypatch):
+    """torch.func sees plain operations, on the backend that has them."""
+    monkeypatch.setenv("OPKIT_SPECTRAL_BACKEND", "reference")
+    _, ours = pair(2)
+    ours.double()
+    x, direction = torch.randn(2, 1, 2, 12, 12, dtype=torch.float64)
+    _, slope = torch.func.jvp(ours, (x,), (direction,))
+    step = 1e-5
+    difference = (ours(x + step * direction) - ours(x - step * direction)) / (2 * step)
+    assert relative(slope, difference) < 1e-8  # step^2, and rounding over step
+
+
+def test_saved_activations():
+    """At most half of what neuraloperator's model keeps for the backward pass."""
+    theirs, ours = pair(2)
+    x = torch.randn(2, 2, 32, 32)
+    assert saved_bytes(ours, x) < saved_bytes(theirs, x) / 2

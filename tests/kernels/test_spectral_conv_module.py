@@ -158,3 +158,34 @@ def test_refused_options(options, word):
     arguments = {"in_channels": 2, "out_channels": 2, "n_modes": (8, 8)} | options
     with pytest.raises(OpkitInputError, match=word):
         SpectralConv(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("grid", "n_modes", "fraction"),
+    # neuraloperator keeps the whole spectrum in 1-D, and the kept modes in 2-D and 3-D
+    [((512,), (12,), 1 / 5), ((24, 24), (8, 8), 1.1), ((12, 12, 12), (4, 4, 4), 1.1)],
+)
+def test_saved_activations(grid, n_modes, fraction):
+    """The kept modes are all that is kept for the backward pass."""
+    x = torch.randn(3, 4, *grid, requires_grad=True)
+
+    def saved(layer):
+        known = {p.untyped_storage().data_ptr() for p in (x, *layer.parameters())}
+        kept = {}
+
+        def pack(tensor):
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in known:
+                kept[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            y = layer(x)
+        del y
+        return sum(kept.values())
+
+    ours = SpectralConv(4, 4, n_modes)
+    modes = ours.weight.shape[: len(grid)].numel()
+    found = saved(ours)
+    assert found == modes * 2 * 3 * 4 * 4
+    assert found <= fraction * saved(neuralop.SpectralConv(4, 4, n_modes))
