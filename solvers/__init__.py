@@ -8,6 +8,7 @@ SOLVERS: dict[str, str] = {
     "darcy": "opkit.solvers.darcy:Darcy",
     "darcy-mesh": "opkit.solvers.fem.darcy_mesh:DarcyMesh",
     "elliptic-boundary": "opkit.solvers.elliptic_boundary:EllipticBoundary",
+    "elastic-cantilever": "opkit.solvers.fem.elasticity:Cantilever",
     "navier-stokes": "opkit.solvers.navier_stokes:NavierStokes",
     "quasi-geostrophic": "opkit.solvers.quasi_geostrophic:QuasiGeostrophic",
     "burgers": "opkit.solvers.burgers:Burgers",

@@ -39,21 +39,38 @@ def mass(points: Array, cells: Cells) -> Matrix:
 
 def stiffness(points: Array, cells: Cells) -> Matrix:
     """Stiffness matrix K_ij = ∫ ∇φ_i·∇φ_j, (node, node)."""
-    return _second(points, cells, [np.eye(points.shape[1])])[0]
+    blocks = stiffness_matrices(points, cells)
+    return sum(row[a] for a, row in enumerate(blocks))
 
 
-def stiffness_matrices(points: Array, cells: Cells) -> list[list[Matrix]]:
-    """All K^ab_ij = ∫ ½ (∂_a φ_i ∂_b φ_j + ∂_b φ_i ∂_a φ_j), as [a][b]."""
-    d = points.shape[1]
-    pairs = [(a, b) for a in range(d) for b in range(a, d)]
-    tensors = []
-    for a, b in pairs:
-        tensor = np.zeros((d, d))
-        tensor[a, b] += 0.5
-        tensor[b, a] += 0.5
-        tensors.append(tensor)
-    found = dict(zip(pairs, _second(points, cells, tensors), strict=True))
-    return [[found[min(a, b), max(a, b)] for b in range(d)] for a in range(d)]
+def stiffness_matrices(
+    points: Array, cells: Cells, weight: Array | None = None
+) -> list[list[Matrix]]:
+    """All K^ab_ij = ∫ w ∂_a φ_i ∂_b φ_j, as [a][b].
+
+    Args:
+        points: (node, d).
+        cells: (cell, corner).
+        weight: w, constant on each cell (cell,); 1 where left out.
+    """
+    degree = degree_of(points.shape[1], cells.shape[1])
+    where, share = quadrature(points.shape[1])
+    slope = gradients(where, degree)
+    local = np.einsum("q,qia,qjb->abij", share, slope, slope)
+    jacobian = _jacobians(points, cells)
+    inverse, size = np.linalg.inv(jacobian), np.abs(np.linalg.det(jacobian))
+    size = size if weight is None else size * weight
+    made = []
+    for a in range(points.shape[1]):
+        row = []
+        for b in range(points.shape[1]):
+            metric = (
+                size[:, None, None] * inverse[:, :, a, None] * inverse[:, None, :, b]
+            )
+            block = np.tensordot(metric, local, axes=2)
+            row.append(_scatter(block, cells, cells, len(points)))
+        made.append(row)
+    return made
 
 
 def gradient_matrices(points: Array, cells: Cells) -> list[Matrix]:
@@ -91,24 +108,6 @@ def stiffness_matrix(
 ) -> Tensor:
     """Stiffness matrix as a torch sparse CSR tensor; e^T K e is ∫ |∇e|²."""
     return csr_tensor(stiffness(points, cells), dtype)
-
-
-def _second(points: Array, cells: Cells, tensors: list[Array]) -> list[Matrix]:
-    degree = degree_of(points.shape[1], cells.shape[1])
-    where, weight = quadrature(points.shape[1])
-    slope = gradients(where, degree)
-    local = np.einsum("q,qia,qjb->abij", weight, slope, slope)
-    jacobian = _jacobians(points, cells)
-    inverse = np.linalg.inv(jacobian)
-    determinant = np.abs(np.linalg.det(jacobian))
-    made = []
-    for tensor in tensors:
-        metric = determinant[:, None, None] * (
-            inverse @ tensor @ inverse.transpose(0, 2, 1)
-        )
-        block = np.tensordot(metric, local, axes=2)
-        made.append(_scatter(block, cells, cells, len(points)))
-    return made
 
 
 def _jacobians(points: Array, cells: Cells) -> Array:

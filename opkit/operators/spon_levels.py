@@ -42,7 +42,7 @@ class Space:
         points: (node, d).
         mass: M (node, node).
         gradients: G^a, one for each axis.
-        seconds: K^ab as [a][b].
+        seconds: K^ab_ij = ½ ∫ (∂_a φ_i ∂_b φ_j + ∂_b φ_i ∂_a φ_j), as [a][b].
     """
 
     points: Array
@@ -124,11 +124,12 @@ def build_levels(data: MeshShape, count: int) -> tuple[list[Space], list[Matrix]
     """
     for points, cells in ((data.points, data.cells), *data.coarse[: count - 1]):
         check_mesh(points, cells)
+    seconds = stiffness_matrices(data.points, data.cells)
     finest = Space(
         data.points,
         mass(data.points, data.cells),
         gradient_matrices(data.points, data.cells),
-        stiffness_matrices(data.points, data.cells),
+        [[(own + own.T) / 2 for own in row] for row in seconds],
     )
     spaces, prolongations = [finest], []
     fine = data.points
