@@ -2,12 +2,15 @@
 
     python -m benchmarks.beno train beno --seconds 900 --out FOLDER
     python -m benchmarks.beno table FOLDER
+    python -m benchmarks.beno figure FOLDER --out figure.png
 
 One row a call of ``train``: 900 samples of the case ``elliptic-boundary`` with four
 corners cut, 100 test samples for each number of corners. Every row has the same loop:
 AdamW on the mean relative L2 error, a warm-up of 50 steps, then a cosine in time down
 to 0, where time is processor time of one thread. ``--case`` takes another case, such as
 elliptic-boundary-neumann. ``table`` prints all rows found; MAE is over cells inside.
+``figure`` draws one new sample each of four, two and no corners with what the rows beno
+and unet make of it.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from opkit.case import load_case
@@ -181,6 +184,58 @@ def table(folder: Path) -> None:
         print(f"superposition error of {r['row']}: {r['superposition']:.1e}")
 
 
+def figure(folder: Path, out: Path) -> None:
+    """Draw samples, the potential, and the errors of two rows."""
+    from matplotlib import pyplot as plt
+
+    shape = DataShape(2, 1, (32, 32), (False,) * 2, (1.0,) * 2, CURVE)
+    models = {row: build(row, shape).eval() for row in ("beno", "unet")}
+    for row, model in models.items():
+        model.load_state_dict(load_file(folder / f"{row}.safetensors"))
+    titles = ["source, boundary values", "potential", "BENO", "|error|, BENO"]
+    titles.append("|error|, U-Net")
+    canvas, axes = plt.subplots(3, 5, figsize=(14, 8), layout="constrained")
+    for line, corners in zip(axes, (4, 2, 0), strict=True):
+        sample = data("elliptic-boundary", corners, range(905, 906))
+        source, inside = sample["inputs"][0].numpy()
+        x, y, value = (sample["boundary"][0, i].numpy() for i in range(3))
+        made = {row: predict(model, sample)[0, 0] for row, model in models.items()}
+        exact = sample["outputs"][0, 0]
+        errors = [(u - exact).abs().numpy() for u in made.values()]
+        fields = [source, exact.numpy(), made["beno"].numpy(), *errors]
+        top = float(max(exact.abs().max(), np.abs(value).max()))
+        worst = float(max(e.max() for e in errors))
+        limits = [(-np.abs(source).max(), np.abs(source).max())]
+        limits += [(-top, top)] * 2 + [(0.0, worst)] * 2
+        for k, (axis, field, (low, high)) in enumerate(
+            zip(line, fields, limits, strict=True)
+        ):
+            shown = np.where(inside > 0, field, np.nan)
+            colours = "magma" if k > 2 else "RdBu_r"
+            image = axis.imshow(
+                shown,
+                origin="lower",
+                extent=(0, 1, 0, 1),
+                cmap=colours,
+                vmin=low,
+                vmax=high,
+            )
+            canvas.colorbar(image, ax=axis, shrink=0.75)
+            axis.set(xticks=[], yticks=[], xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))
+            for side in axis.spines.values():
+                side.set_visible(False)
+            if corners == 4:
+                axis.set_title(titles[k])
+        line[0].scatter(
+            x, y, c=value, s=14, cmap="PuOr_r", vmin=-top, vmax=top, clip_on=False
+        )
+        scores = [relative_l2(u[None], exact[None]).item() for u in made.values()]
+        line[0].set_ylabel(f"{corners} corners cut")
+        for axis, error in zip(line[3:], scores, strict=True):
+            axis.set_xlabel(f"relative L2 {error:.3f}")
+    canvas.savefig(out, dpi=110)
+
+
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -192,9 +247,14 @@ def main() -> None:
     training.add_argument("--out", type=Path, default=Path("beno-rows"))
     printing = verbs.add_parser("table")
     printing.add_argument("folder", type=Path)
+    drawing = verbs.add_parser("figure")
+    drawing.add_argument("folder", type=Path)
+    drawing.add_argument("--out", type=Path, default=Path("beno.png"))
     given = parser.parse_args()
     if given.verb == "table":
         table(given.folder)
+    elif given.verb == "figure":
+        figure(given.folder, given.out)
     else:
         train_row(given.row, given.case, given.seconds, given.out)
 
