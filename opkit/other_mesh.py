@@ -7,7 +7,8 @@ its weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,14 @@ from scipy import sparse
 from torch import Tensor
 
 from opkit import functions
+from opkit.case import parse_case
 from opkit.elements import SparseMatrix, interpolation
 from opkit.elements.basis import quadrature
 from opkit.elements.transfer import locate
 from opkit.errors import OpkitInputError
 from opkit.normalise import PhysicalModel
 from opkit.operators.mesh_shape import MeshShape
+from opkit.registry import apply_override
 from opkit.surrogate import Surrogate
 
 Predict = Callable[[Tensor], Tensor]
@@ -95,6 +98,38 @@ def trained_mesh(surrogate: Surrogate) -> MeshShape:
         OpkitInputError: it was trained on a grid.
     """
     return functions.trained_mesh(surrogate.config, surrogate.model)
+
+
+def case_mesh(surrogate: Surrogate, overrides: Sequence[str] = ()) -> MeshShape:
+    """The mesh of the surrogate's case with other settings.
+
+    Args:
+        surrogate: on a mesh, of a case.
+        overrides: such as ``"resolution=32"``.
+
+    Raises:
+        OpkitInputError: the surrogate has no case, settings that do not exist, or a
+            solver without a mesh.
+    """
+    trained = trained_mesh(surrogate)
+    plain = copy.deepcopy(dict(surrogate.config.case))
+    if not plain:
+        raise OpkitInputError(
+            "the surrogate's data came without a case: make a MeshShape"
+        )
+    for override in overrides:
+        apply_override(plain, override)
+    solver: Any = parse_case(plain).build_solver()
+    if not hasattr(solver, "mesh"):
+        raise OpkitInputError("the case's solver has no mesh")
+    points, cells = solver.mesh()
+    fixed = np.zeros(len(points), bool)
+    given = np.zeros((trained.out_channels, len(points)))
+    if hasattr(solver, "dirichlet"):
+        fixed, given = solver.dirichlet()
+    coarse = solver.hierarchy() if hasattr(solver, "hierarchy") else ()
+    ends = (trained.in_channels, trained.out_channels, trained.inputs_on)
+    return MeshShape(*ends, points, cells, fixed, given, tuple(coarse))
 
 
 def _check(trained: MeshShape, mesh: MeshShape) -> None:

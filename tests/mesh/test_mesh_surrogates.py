@@ -13,7 +13,7 @@ from opkit import data_figure, figures, functions, mesh_output
 from opkit.datasets.field_dataset import FieldDataset
 from opkit.errors import DataError, OpkitInputError
 from opkit.operators.mesh_shape import MeshShape
-from opkit.other_mesh import rebuild, trained_mesh, transfer
+from opkit.other_mesh import case_mesh, rebuild, trained_mesh, transfer
 from opkit.predict import predict
 from opkit.solvers.fem.boundary import Condition
 from opkit.solvers.fem.darcy_mesh import DarcyMesh
@@ -123,6 +123,16 @@ def test_rebuilding_keeps_weights_and_boundary_values(run: Path) -> None:
     assert np.linalg.norm(u[..., :65] - own) < 0.25 * np.linalg.norm(own)
     same = rebuild(surrogate, trained_mesh(surrogate))
     assert torch.equal(same.predict(x[..., :96]), surrogate.predict(x[..., :96]))
+
+
+def test_the_case_gives_other_meshes(run: Path) -> None:
+    surrogate = opkit.load(run)
+    made, expected = case_mesh(surrogate, ["resolution=8"]), finer()
+    for name in ("points", "cells", "fixed", "given"):
+        np.testing.assert_array_equal(getattr(made, name), getattr(expected, name))
+    assert [len(points) for points, _ in made.coarse] == [65, 21, 8]
+    with pytest.raises(OpkitInputError, match="resolutions"):
+        case_mesh(surrogate, ["resolutions=8"])
 
 
 def test_meshes_that_do_not_fit_are_refused(run: Path) -> None:
