@@ -104,7 +104,8 @@ def coarsened(
 def surrogates(run: Path, surrogate: Surrogate, device: str) -> dict[str, Method]:
     """The surrogate in all its forms: tensors to tensors on the device."""
     model = surrogate.model
-    forms: dict[str, Method] = {"eager": model}
+    forms: dict[str, Method] = {"opkit.load, predict": surrogate.predict}
+    forms["eager"] = model
     if device == "cuda":
         graphed = torch.compile(model, mode="reduce-overhead")
         forms["torch.compile, CUDA graphs"] = lambda x: graphed(x).clone()

@@ -82,7 +82,8 @@ def _write_aoti(
             torch._inductor.aoti_compile_and_package(
                 program,
                 package_path=str(path),
-                inductor_configs={"aot_inductor.metadata": metadata},
+                # weights are constants: they are packed for the processor once
+                inductor_configs={"aot_inductor.metadata": metadata, "freezing": True},
             )
     except Exception as error:  # of the compiler behind it
         raise ExportError(

@@ -45,7 +45,7 @@ def trace(
     except OpkitError:
         raise
     except Exception as error:  # the tracer raises whatever the operator's code met
-        hint = ": try --batch 1" if batch is None else ""
+        hint = ": try --batch 1" if "Constraints violated" in str(error) else ""
         raise ExportError(
             f"operator {name} cannot be traced ({first_line(error)}){hint}"
         ) from error
