@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import resource
 import time
 from pathlib import Path
 
@@ -86,10 +85,24 @@ def violation(prediction: Tensor, mesh: MeshShape) -> float:
     return float((prediction[..., fixed] - given[..., fixed]).abs().max())
 
 
+def resident(peak: bool = False) -> float:
+    """Resident memory of this process, or its peak since `forget_peak`, in GiB."""
+    wanted = "VmHWM" if peak else "VmRSS"
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(wanted):
+            return int(line.split()[1]) / 2**20
+    return float("nan")
+
+
+def forget_peak() -> None:
+    """Start anew with the peak of resident memory (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
 def step(
     path: Path, recipe: str, overrides: list[str], steps: int
-) -> tuple[float, int]:
-    """Processor seconds of one training step, and nodes."""
+) -> tuple[float, float, int]:
+    """Processor seconds of one training step, GiB it needs, and nodes."""
     samples = FieldDataset(path, "train")
     case = samples.header.case
     resolved = resolve_recipe(case, recipe, overrides)
@@ -101,6 +114,8 @@ def step(
     optimiser = torch.optim.AdamW(model.parameters())
     form = elements.stiffness_matrix(shape.points, shape.cells)
     taken = []
+    forget_peak()
+    before = resident()
     for _ in range(steps):
         start = spent()
         optimiser.zero_grad()
@@ -108,7 +123,8 @@ def step(
         (e * (form @ e)).sum().backward()
         optimiser.step()
         taken.append(spent() - start)
-    return sorted(taken)[len(taken) // 2], len(shape.points)
+    memory = resident(peak=True) - before
+    return sorted(taken)[len(taken) // 2], memory, len(shape.points)
 
 
 def other_meshes(surrogate: Surrogate, folder: Path, args: argparse.Namespace) -> None:
@@ -153,9 +169,8 @@ def main() -> None:
         f"{os.getloadavg()[0]:.1f}, torch {torch.__version__}; {path.name}"
     )
     for recipe in args.recipes:
-        seconds, nodes = step(path, recipe, args.set, args.steps)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        print(f"{recipe}: {nodes} nodes, {seconds:.3f} s a step, peak {peak:.2f} GiB")
+        seconds, memory, nodes = step(path, recipe, args.set, args.steps)
+        print(f"{recipe}: {nodes} nodes, {seconds:.3f} s and {memory:.2f} GiB a step")
         if args.no_training:
             continue
         folder = args.runs / f"{path.stem}-{time.strftime('%H%M%S')}"
