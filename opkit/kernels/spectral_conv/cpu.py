@@ -81,12 +81,9 @@ def synthesis(
         planes = planes.movedim(-2, 0).reshape(blocks, len(rows), channels)
         part = _apply(rows.T, planes)
     else:
-        part = (
-            planes.view(math.prod(sizes) * len(rows), outer).T.reshape(
-                blocks, len(rows)
-            )
-            @ rows
-        )
+        planes = planes.view(math.prod(sizes) * len(rows), outer).T
+        planes = planes.reshape(blocks, len(rows))
+        part = torch.mm(planes, rows, out=empty((blocks, grid[-1]), planes))
     rest = grid[-1] * inner
     for axis in reversed(range(len(sizes))):
         blocks //= sizes[axis]
