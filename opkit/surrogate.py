@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from opkit import arrays, bundle, fallback
+from opkit import arrays, bundle, fallback, functions
 from opkit.bundle import BundleConfig
 from opkit.calibration import COVERAGE, PREFIX, Calibration
 from opkit.check import Checker
@@ -93,7 +93,8 @@ class Surrogate:
                 * a dict of such arrays by variable name, without a channel axis where
                   the variable has one channel;
                 * an ``xarray.DataArray`` or ``Dataset`` with the space axes by name;
-                  on dask nothing is computed until its values are asked for.
+                  on dask nothing is computed until its values are asked for;
+                * a dolfinx Function on the surrogate's mesh, or a dict of them.
             check: also say whether the predictions solve the PDE, whether the inputs
                 are usual, and how large the errors may be.
             coverage: probability that the errors stay within the bounds of a check.
@@ -108,6 +109,8 @@ class Surrogate:
         """
         if check:
             return self.checker.check(self._once, inputs, None, coverage)
+        if functions.given(inputs):
+            return functions.apply(self._once, inputs, self.config, self.model)
         return arrays.apply(self._once, inputs, self.config)
 
     def _once(self, inputs: Tensor, boundary: Tensor | None = None) -> Tensor:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import opkit
-from opkit import data_figure, figures, functions, mesh_output
+from opkit import data_figure, figures, mesh_output
 from opkit.datasets.field_dataset import FieldDataset
 from opkit.errors import DataError, OpkitInputError
 from opkit.operators.mesh_shape import MeshShape
@@ -160,17 +160,12 @@ def dolfinx_space(cells: int, kind: str, degree: int):
     return fem, fem.functionspace(domain, (kind, degree))
 
 
-def call(surrogate, function):
-    predict = surrogate.predict
-    return functions.apply(predict, function, surrogate.config, surrogate.model)
-
-
 def test_a_function_comes_back_as_a_function(run: Path) -> None:
     fem, space = dolfinx_space(4, "DG", 0)
     permeability = fem.Function(space)
     permeability.interpolate(lambda x: 2 + np.sin(3 * x[0] + x[1]))
     surrogate = opkit.load(run)
-    pressure = call(surrogate, permeability)
+    pressure = surrogate(permeability)
     assert isinstance(pressure, fem.Function)
     assert pressure.name == "pressure"
     assert pressure.function_space.mesh is space.mesh
@@ -197,4 +192,4 @@ def test_a_function_on_another_mesh_is_refused(
 ) -> None:
     fem, space = dolfinx_space(cells, kind, degree)
     with pytest.raises(OpkitInputError, match=fault):
-        call(opkit.load(run), fem.Function(space))
+        opkit.load(run)(fem.Function(space))
