@@ -11,6 +11,7 @@ import opkit
 from opkit.datasets.files import write_bytes
 from opkit.errors import OpkitInputError
 from opkit.report import (
+    limits,
     problem,
     provenance,
     regions,
@@ -53,7 +54,7 @@ def report(run: Path, out: Path, data: Path | None = None, solver: bool = True) 
         samples.section(subject),
         rollouts.section(subject),
         speed.section(subject) if solver else None,
-        training.limits_section(subject),
+        limits.section(subject),
         provenance.section(subject),
     ]
     sections = [section for section in found if section is not None]

@@ -74,11 +74,16 @@ def chart(
 
 def _logarithmic(axis: Any, direction: str) -> None:
     """Set a logarithmic scale with labels that are plain text."""
-    formatter = require("matplotlib.ticker", "plots").LogFormatter
+    base = require("matplotlib.ticker", "plots").LogFormatter
+
+    class Plain(base):  # type: ignore[misc]
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""
+
     axis.set(**{f"{direction}scale": "log"})
     line = axis.xaxis if direction == "x" else axis.yaxis
-    line.set_major_formatter(formatter())
-    line.set_minor_formatter(formatter(minor_thresholds=(1.2, 0.5)))
+    line.set_major_formatter(Plain())
+    line.set_minor_formatter(Plain(minor_thresholds=(1.2, 0.5)))
     line.set_tick_params(which="minor", labelsize=8)
 
 

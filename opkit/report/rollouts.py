@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+import numpy as np
 
-from opkit import losses
+from opkit import losses, rollout_scores
 from opkit.report.content import Picture, Row, Section, Table, number
 from opkit.report.pictures import chart
 from opkit.report.subject import Subject
 
+USEFUL = 0.2
+"""Relative L2 error up to which a frame counts as useful."""
 SHOWN = 8
 """Most rows of the table of steps."""
 
@@ -18,9 +20,11 @@ def section(subject: Subject) -> Section | None:
     if not subject.rollout:
         return None
     target, made = subject.targets, subject.predicted
+    axis = subject.header.coordinates["time"]
+    times = axis.values[subject.config.recipe.history :]
+    found = rollout_scores.compare(made, target, subject.inputs, times, USEFUL)
+    error, still = found.relative_l2, found.persistence
     steps = target.shape[1]
-    error = per_step(made, target)
-    still = per_step(subject.inputs[:, None].expand_as(target), target)
     number_of = list(range(1, steps + 1))
     pictures = [
         chart(
@@ -41,28 +45,34 @@ def section(subject: Subject) -> Section | None:
     pictures += _invariants(subject)
     shown = sorted({round(k * (steps - 1) / (SHOWN - 1)) for k in range(SHOWN)})
     table = Table(
-        f"Mean relative L2 error over {len(target)} {subject.split} trajectories",
-        ("step", "surrogate", "persistence"),
+        f"Means over {len(target)} {subject.split} trajectories of relative L2 errors, "
+        "and of the distance of the energy spectra in decades",
+        ("step", "surrogate", "persistence", "spectral error"),
         tuple(
-            (str(k + 1), number(error[k]), number(still[k]))
+            (
+                str(k + 1),
+                number(error[k]),
+                number(still[k]),
+                number(found.spectral_error[k]),
+            )
             for k in (shown if steps > SHOWN else range(steps))
         ),
     )
+    units = "" if axis.units == "1" else f" {axis.units}"
     after = [k + 1 for k in range(steps) if error[k] >= still[k]]
     text = (
         f"From step {after[0]} on the surrogate is no better than persistence."
         if after
         else "The surrogate beats persistence at every step.",
+        f"The median trajectory stays below a relative L2 error of {USEFUL:g} "
+        + (
+            "to the end of the data."
+            if np.isinf(found.horizon)
+            else f"until time {found.horizon:g}{units}."
+        ),
     )
     rows = (Row("", tuple(pictures)),)
     return Section("rollout", "Rollouts", text, tables=(table,), rows=rows)
-
-
-def per_step(prediction: Tensor, target: Tensor) -> list[float]:
-    """Return the mean relative L2 error of every step of (sample, step, ...)."""
-    folded = losses.relative_l2(prediction.flatten(0, 1), target.flatten(0, 1))
-    result: list[float] = folded.double().view(len(target), -1).mean(0).tolist()
-    return result
 
 
 def _spectrum(subject: Subject) -> Picture:

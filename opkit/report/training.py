@@ -1,8 +1,6 @@
-"""The sections on training, on errors per resolution, and on limits of use."""
+"""The sections on training and on errors per resolution."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from opkit.report.content import Row, Section, Table, duration, grid, number, pairs
 from opkit.report.pictures import chart
@@ -89,56 +87,3 @@ def errors_section(subject: Subject) -> Section:
         word,
     )
     return Section("errors", "Errors per resolution", text, tables=(table,))
-
-
-def limits_section(subject: Subject) -> Section:
-    """Range and resolution seen in training, flags, calibration."""
-    config, model = subject.config, subject.surrogate.model
-    names = [v.name for v in config.inputs for _ in range(v.channels)]
-    units = [v.units for v in config.inputs for _ in range(v.channels)]
-    rows = tuple(
-        (name, number(low), number(high), number(mean), number(std), unit)
-        for name, low, high, mean, std, unit in zip(
-            names,
-            model.inputs.low.tolist(),
-            model.inputs.high.tolist(),
-            model.inputs.mean.tolist(),
-            model.inputs.std.tolist(),
-            units,
-            strict=True,
-        )
-    )
-    seen = Table(
-        "Inputs seen in training, a channel a line",
-        ("input", "smallest", "largest", "mean", "spread", "units"),
-        rows,
-    )
-    inside = _inside(subject)
-    text = [
-        "Valid for inputs from the distribution of the training data on the whole "
-        "domain. Errors elsewhere were not measured.",
-        f"Trained at {grid(config.shape.shape)}; on other grids see the errors per "
-        "resolution.",
-        f"Of the {len(subject.inputs)} {subject.split} samples {inside} lie within the "
-        "range of values seen in training.",
-    ]
-    tables = [seen]
-    calibration: Any = getattr(config, "calibration", None)
-    if calibration is None:
-        text.append("Not calibrated: no error of a single prediction is promised.")
-    else:
-        values = calibration.model_dump(mode="json").items()
-        plain = {k: short(v) for k, v in values if not isinstance(v, list | dict)}
-        tables.append(pairs("Calibration stored in the bundle", plain))
-    return Section(
-        "limits", "Limits of use", tuple(text), tuple(config.flags), tuple(tables)
-    )
-
-
-def _inside(subject: Subject) -> int:
-    """Count samples all of whose values lie in the channels' training range."""
-    normaliser, x = subject.surrogate.model.inputs, subject.inputs
-    low, high = (
-        v.view(-1, *(1,) * (x.ndim - 2)) for v in (normaliser.low, normaliser.high)
-    )
-    return int(((x >= low) & (x <= high)).flatten(1).all(1).sum())

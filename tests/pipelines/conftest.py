@@ -17,12 +17,12 @@ SMALL = ["model.hidden_channels=12", "subsample=1", "training.batch_size=10"]
 def darcy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An FNO for log-normal Darcy flow on 17x17 nodes; better than the mean."""
     folder = tmp_path_factory.mktemp("darcy")
-    case = load_case("darcy-lognormal", ("resolution=17", *_samples(120, 16, 24)))
+    case = load_case("darcy-lognormal", ("resolution=17", *_samples(100, 20, 24)))
     generate(case, folder / "data.h5", seed=1)
     settings = [
         *SMALL,
         "model.n_modes=[8, 8]",
-        "training.epochs=15",
+        "training.epochs=10",
         "training.learning_rate=5e-3",
         "training.schedule=onecycle",
     ]

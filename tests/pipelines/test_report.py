@@ -25,6 +25,7 @@ from opkit.evaluate import evaluate
 from opkit.generate import generate
 from opkit.report import regions
 from opkit.report.content import number
+from opkit.train import train
 
 EVIL = "<script>document.title='hacked'</script><img src=x onerror=alert(1)>$\\foo$"
 
@@ -106,11 +107,44 @@ def test_the_command_in_the_page_makes_the_same_data(
         assert again.content_hash() == first.content_hash()
 
 
+@pytest.mark.slow
 def test_rollouts_have_steps_spectra_and_invariants(rollout_page: Path) -> None:
     found = Reader(rollout_page.read_text())
     assert "Error per step" in found.text
     assert "Spectrum of potential_vorticity" in found.text
     assert "Mean square of potential_vorticity" in found.text
+
+
+GEOMETRIES = {
+    "darcy-mesh": ("spon", ["model.hidden_channels=8", "model.n_layers=1"]),
+    "elliptic-boundary": (
+        "beno",
+        ["model.hidden_channels=8", "model.n_layers=1", "model.levels=3"],
+    ),
+    "burgers": ("fno", ["model.n_modes=[8]", "model.hidden_channels=8", "subsample=1"]),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_other_geometries_are_drawn(name: str, tmp_path: Path) -> None:
+    if name == "darcy-mesh":
+        pytest.importorskip("dolfinx_solver")
+    operator, settings = GEOMETRIES[name]
+    size = "32" if name == "burgers" else "8"
+    samples = ("samples.train=16", "samples.validation=4", "samples.test=6")
+    generate(load_case(name, (f"resolution={size}", *samples)), tmp_path / "data.h5")
+    train(
+        tmp_path / "data.h5",
+        tmp_path / "run",
+        operator=operator,
+        overrides=[*settings, "training.epochs=2"],
+    )
+    page = report.report(tmp_path / "run", tmp_path / "report.html")
+    found = Reader(page.read_text())
+    panels = {"darcy-mesh": 4, "elliptic-boundary": 5, "burgers": 4}[name]
+    assert found.tags.count("img") == 2 + 4 * panels
+    assert "Limits of use" in found.text
 
 
 def tampered(run: Path, folder: Path) -> Path:
