@@ -37,8 +37,8 @@ def pressure(permeability: Tensor, forcing: float = 1.0) -> Tensor:
     a = permeability.double()
     if a.ndim != 2 or min(a.shape) < 3 or not bool((a.isfinite() & (a > 0)).all()):
         raise OpkitInputError(
-            f"permeability of shape {tuple(a.shape)}: give one field (y, x), finite and "
-            "above zero everywhere"
+            f"permeability of shape {tuple(a.shape)}: give one field (y, x), finite "
+            "and above zero everywhere"
         )
     result: Tensor = _Solve.apply(a, forcing)
     return result
