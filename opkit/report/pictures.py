@@ -74,7 +74,7 @@ def chart(
 
 def _logarithmic(axis: Any, direction: str) -> None:
     """Set a logarithmic scale with labels that are plain text."""
-    base = require("matplotlib.ticker", "plots").LogFormatter
+    base: Any = require("matplotlib.ticker", "plots").LogFormatter
 
     class Plain(base):  # type: ignore[misc]
         def __call__(self, x: float, pos: int | None = None) -> str:
