@@ -14,6 +14,7 @@ from scipy import sparse
 from torch import Tensor
 
 from opkit.elements.basis import degree_of, gradients, quadrature, values
+from opkit.elements.check import check_mesh
 from opkit.elements.sparse import csr_tensor
 
 Array = NDArray[np.float64]
@@ -99,14 +100,24 @@ def cell_moments(points: Array, cells: Cells) -> Matrix:
 def mass_matrix(
     points: Array, cells: Cells, dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """Mass matrix as a torch sparse CSR tensor; e^T M e is the squared L2 norm."""
+    """Mass matrix as a torch sparse CSR tensor; e^T M e is the squared L2 norm.
+
+    Raises:
+        OpkitInputError: the mesh carries no elements, see `check_mesh`.
+    """
+    check_mesh(points, cells)
     return csr_tensor(mass(points, cells), dtype)
 
 
 def stiffness_matrix(
     points: Array, cells: Cells, dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """Stiffness matrix as a torch sparse CSR tensor; e^T K e is ∫ |∇e|²."""
+    """Stiffness matrix as a torch sparse CSR tensor; e^T K e is ∫ |∇e|².
+
+    Raises:
+        OpkitInputError: the mesh carries no elements, see `check_mesh`.
+    """
+    check_mesh(points, cells)
     return csr_tensor(stiffness(points, cells), dtype)
 
 

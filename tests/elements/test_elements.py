@@ -217,8 +217,9 @@ def test_meshes_that_carry_no_elements_are_refused():
     for fault, (name, where, value) in faults.items():
         broken = {"points": points.copy(), "cells": cells.copy()}
         broken[name][where] = value
-        with pytest.raises(OpkitInputError, match=fault):
-            check_mesh(**broken)
+        for refuse in (check_mesh, mass_matrix, stiffness_matrix):
+            with pytest.raises(OpkitInputError, match=fault):
+                refuse(**broken)
     with pytest.raises(OpkitInputError, match=f"node {len(points)} belongs to no cell"):
         check_mesh(np.concatenate([points, [[9.0, 9.0]]]), cells)
 
