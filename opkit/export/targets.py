@@ -184,7 +184,7 @@ TARGETS: dict[str, Target] = {
 def silent() -> Iterator[None]:
     """Keep the exporters' own messages from the terminal; errors still raise."""
     level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(logging.CRITICAL)
     try:
         with (
             warnings.catch_warnings(),
