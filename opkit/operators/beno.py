@@ -76,7 +76,7 @@ class BENO(nn.Module):
                 f"model.n_heads {options.n_heads}"
             )
         self.order = channel_order(data.boundary_channels)
-        self.outputs = data.out_channels
+        self.cells = data.shape[0]
         self.published: PublishedBENO | None = None
         if options.parity:
             self.published = PublishedBENO(
@@ -117,8 +117,15 @@ class BENO(nn.Module):
             boundary: (batch, channel, boundary).
 
         Raises:
-            OpkitInputError: faces that are not the closed curve around the domain.
+            OpkitInputError: another grid than it was built for, or faces that are not
+                the closed curve around the domain.
         """
+        if tuple(x.shape[2:]) != (self.cells, self.cells):
+            raise OpkitInputError(
+                f"BENO was built for {self.cells} by {self.cells} cells, not "
+                f"{x.shape[2]} by {x.shape[3]}: its messages go from cell to cell, so "
+                "train it on that grid"
+            )
         source, inside = x.unbind(1)
         curve = curve_of(boundary, self.order)
         check_curve(inside, curve)

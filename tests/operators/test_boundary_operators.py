@@ -127,17 +127,26 @@ def test_saves_and_loads_in_any_order_of_channels(variant, mixed, tmp_path):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_runs_on_another_resolution_and_with_more_outputs(variant, mixed):
-    fine = samples(2, 20)
+def test_another_grid_is_refused_or_runs(variant, mixed):
+    model, fine = build(variant, mixed).eval(), samples(2, 20)
+    if VARIANTS[variant][0] == "beno":
+        with pytest.raises(OpkitInputError, match="built for 12 by 12 cells, not 20"):
+            model(fine["inputs"], fine["boundary"])
+        return
     with torch.no_grad():
-        u = build(variant, mixed).eval()(fine["inputs"], fine["boundary"])
+        u = model(fine["inputs"], fine["boundary"])
     assert u.shape == (2, 1, 20, 20)
     assert u.isfinite().all()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_several_outputs(variant, mixed):
     name, options = VARIANTS[variant]
     two = DataShape(2, 2, SHAPE.shape, SHAPE.periodic, SHAPE.extent, CURVE)
     with torch.no_grad():
         u = build_operator(name, two, options)(mixed["inputs"], mixed["boundary"])
     assert u.shape == (6, 2, CELLS, CELLS)
+    assert (u[:, 0] - u[:, 1]).abs().max() > 0
 
 
 def fit(model, data, steps, batch) -> None:
