@@ -5,8 +5,7 @@
 Fluid enters everywhere, on the left with a dissolved substance (c_in = 1) that makes it
 more viscous: c changes the mobility a, and a the flow. c: linear elements on triangles,
 implicit Euler, streamline diffusion. a, p: the surrogate's grid. c is evaluated at the
-grid's nodes, p and a are interpolated at the mesh's. The same loop runs with the
-classical solver on the surrogate's grid. Needs FEniCSx (extra fem).
+grid's nodes, p and a at the mesh's. The same loop runs with the classical solver.
 
     python examples/pipelines/fenicsx_loop.py RUN [steps]
 """
@@ -15,6 +14,7 @@ import sys
 import time
 
 import numpy as np
+import torch  # noqa: F401  before FEniCSx: loaded after it, it crashes
 from scipy.interpolate import RegularGridInterpolator
 
 import opkit
@@ -29,10 +29,10 @@ def transport(pressure_of, a0, steps, cells):
     square = mesh.create_unit_square(MPI.COMM_SELF, cells, cells)
     space = fem.functionspace(square, ("Lagrange", 1))
     c, p, mobility = (fem.Function(space) for _ in range(3))
-    left = ufl.lt(ufl.SpatialCoordinate(square)[0], 0.5)
     new, test = ufl.TrialFunction(space), ufl.TestFunction(space)
     dt, u = 0.5 / steps, -mobility * ufl.grad(p)
     along = ufl.dot(u, ufl.grad(test)) / (ufl.sqrt(ufl.dot(u, u)) + 1e-9)
+    left = ufl.lt(ufl.SpatialCoordinate(square)[0], 0.5)
     inflow = ufl.conditional(left, 1.0, 0.0) - new
     change = (new - c) / dt + ufl.dot(u, ufl.grad(new)) - inflow
     form = change * (test + 0.5 / cells * along) * ufl.dx

@@ -34,7 +34,7 @@ def darcy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def flow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An FNO from initial vorticity to that at t = 2, Navier-Stokes on 16x16 points."""
     folder = tmp_path_factory.mktemp("flow")
-    changes = ("solver.parameters.records=1", "solver.parameters.record_interval=2")
+    changes = ("solver.parameters.records=2", "solver.parameters.record_interval=1")
     case = load_case(
         "navier-stokes", ("resolution=16", *changes, *_samples(100, 16, 16))
     )
