@@ -46,7 +46,7 @@ def refuse_lazy(inputs: Any, why: str) -> None:
     Raises:
         OpkitInputError: an input lies on dask.
     """
-    if getattr(inputs, "chunks", None):
+    if getattr(inputs, "chunksizes", None):
         raise OpkitInputError(f"{why}: .compute() the inputs first")
 
 

@@ -80,6 +80,7 @@ class Provenance(_Record):
 
     data: str
     data_hash: str
+    more_data: tuple[str, ...] = ()
     normaliser_split: Literal["train"] = "train"
     train_samples: int
     validation_samples: int

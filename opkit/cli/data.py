@@ -48,6 +48,14 @@ def generate(
     double: Annotated[
         bool, typer.Option("--float64", help="Store float64 instead of float32.")
     ] = False,
+    where_uncertain: Annotated[
+        Path | None,
+        typer.Option(help="Run whose surrogate picks the samples it is worst at."),
+    ] = None,
+    pool: Annotated[
+        int | None,
+        typer.Option(min=2, help="Samples to pick from; default 10 times --samples."),
+    ] = None,
     set_: Annotated[list[str] | None, SET] = None,
     dry_run: Annotated[bool, DRY] = False,
     json: Annotated[bool, JSON] = False,
@@ -70,6 +78,14 @@ def generate(
     if dry_run:
         table(_plan_rows(case, seed, samples, dtype), json_=json)
         return
+    picked, marks = None, None
+    if where_uncertain is not None:
+        from opkit.grow import pick
+
+        count = samples or case.samples.train
+        chosen = pick(where_uncertain, case, count, pool or 10 * count, seed, dtype)
+        case, picked, marks = chosen.case, chosen.numbers, chosen.marks
+        samples = None
     from opkit.generate import Progress
     from opkit.generate import generate as run
 
@@ -81,7 +97,20 @@ def generate(
             note = f"worst solver error {event.worst:.1e}{stage}"
             update(event.done, event.total, note, event.resumed)
 
-        run(case, target, seed, samples, workers, scheduler, resume, show, dtype, gzip)
+        run(
+            case,
+            target,
+            seed,
+            samples,
+            workers,
+            scheduler,
+            resume,
+            show,
+            dtype,
+            gzip,
+            picked,
+            marks,
+        )
     row = {"file": str(target), "size": size(target.stat().st_size)}
     if json:
         table([row], json_=True)

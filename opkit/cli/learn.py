@@ -27,7 +27,9 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    data: Annotated[Path, typer.Argument(help="Data file.")],
+    data: Annotated[
+        Path | None, typer.Argument(help="Data file; with --continue the run's own.")
+    ] = None,
     operator: Annotated[
         str, typer.Option("--operator", help="A recipe of the case, or an operator.")
     ] = "fno",
@@ -38,6 +40,14 @@ def train(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     resume: Annotated[
         Path | None, typer.Option("--resume", help="Run directory to go on with.")
+    ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option("--continue", help="Run or bundle whose weights to start from."),
+    ] = None,
+    more: Annotated[
+        list[Path] | None,
+        typer.Option("--data", help="Further training samples; may be repeated."),
     ] = None,
     set_: Annotated[list[str] | None, SET] = None,
     dry_run: Annotated[bool, DRY] = False,
@@ -50,12 +60,20 @@ def train(
     from opkit.train import train as run
 
     overrides = tuple(set_ or ())
+    if data is None and start is not None:
+        from opkit.train.onward import first_data
+
+        data = first_data(start)
+    if data is None:
+        raise OpkitInputError("give a data file, or --continue with a run")
     if dry_run:
         planned = plan(data, operator=operator, overrides=overrides, seed=seed)
         table(_plan_rows(planned), json_=json)
         return
     if resume and out:
         raise OpkitInputError("--resume names the run directory: leave --out away")
+    if start and not (out or resume):
+        raise OpkitInputError("--continue makes a new run directory: name it with -o")
     folder = resume or out or Path("runs") / f"{data.stem}-{operator}"
     steps, done, note, warned = 1, 0, "", list[str]()
     with progress(f"{operator} -> {folder}", "steps", quiet or json) as update:
@@ -90,6 +108,8 @@ def train(
             device=device,
             resume=resume is not None,
             progress=show,
+            start=start,
+            more=tuple(more or ()),
         )
     table(score_rows(result.scores), json_=json)
     for flag in warned:

@@ -7,7 +7,7 @@ import io
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class Assembly:
         out: the final file.
         shards: (name, SHA-256) in the order of their samples.
         threads: that read and check shards while others are being copied.
+        marks: added to the file's provenance.
     """
 
     case: dict[str, Any]
@@ -47,6 +48,7 @@ class Assembly:
     out: str
     shards: list[tuple[str, str]]
     threads: int
+    marks: dict[str, Any]
 
 
 def assemble(job: Assembly) -> str:
@@ -59,6 +61,7 @@ def assemble(job: Assembly) -> str:
         DataError: a shard is damaged, or the disk is full.
     """
     header = plan(parse_case(job.case), job.seed, job.samples, job.dtype).header
+    header = replace(header, provenance={**header.provenance, **job.marks})
     names, measure = _diagnostics(Path(job.folder) / job.shards[0][0])
     out = Path(job.out)
     row = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,13 @@ from opkit.generate.shard import Made
 NAME = "manifest.jsonl"
 
 
-def fingerprint(plan: Plan, gzip: int) -> str:
+def fingerprint(plan: Plan, gzip: int, picked: Sequence[int] | None = None) -> str:
     """Digest everything that decides the content and the partition into shards."""
     description = plan.header.describe()
     del description["provenance"]
     description["shards"] = [plan.samples, plan.shard_samples, gzip]
+    if picked is not None:
+        description["picked"] = list(picked)
     return hashlib.sha256(canonical(description).encode()).hexdigest()
 
 
@@ -33,11 +36,14 @@ class Manifest:
     Args:
         folder: where shards and manifest lie.
         mark: from `fingerprint`.
+        picked: numbers of the random streams, where they are not those of the rows.
     """
 
-    def __init__(self, folder: Path, mark: str) -> None:
+    def __init__(
+        self, folder: Path, mark: str, picked: Sequence[int] | None = None
+    ) -> None:
         self._path = folder / NAME
-        self.mark = mark
+        self.mark, self.picked = mark, picked
         self.made: dict[str, Made] = {}
 
     def create(self) -> None:
@@ -102,7 +108,10 @@ class Manifest:
                 index, error = shard.index, shard.diagnostics()["error"]
         except DataError:
             return None
-        first, last = int(index[0]), int(index[-1]) + 1
+        first = int(index[0])
+        if self.picked is not None:
+            first = list(self.picked).index(first)
+        last = first + len(index)
         return Made(file.name, first, last, digest, float(error.max()), 0.0, 0.0)
 
     @staticmethod

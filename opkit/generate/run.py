@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -67,6 +67,8 @@ def generate(
     progress: Callable[[Progress], None] | None = None,
     dtype: DType = "float32",
     gzip: int = 0,
+    picked: Sequence[int] | None = None,
+    marks: Mapping[str, Any] | None = None,
 ) -> Path:
     """Solve the case for random inputs and write one data file.
 
@@ -85,6 +87,8 @@ def generate(
         progress: called with `Progress` now and then.
         dtype: stored type; solvers compute in float64.
         gzip: compression level, 0 for none.
+        picked: numbers i of the samples to solve, one for each row; None for 0, 1, ...
+        marks: added to the file's provenance.
 
     Returns:
         The path of the file.
@@ -100,13 +104,15 @@ def generate(
     if not 0 <= gzip <= 9:
         raise OpkitInputError(f"gzip {gzip}: levels are 0 to 9")
     planned = plan(case, seed, samples, dtype)
-    mark = fingerprint(planned, gzip)
+    if picked is not None and len(picked) != planned.samples:
+        raise OpkitInputError(f"{len(picked)} samples picked for {planned.samples}")
+    mark = fingerprint(planned, gzip, picked)
     if target.exists():
-        return _finished(target, planned, resume)
+        return _finished(target, planned, resume, picked)
     folder = target.with_name(target.name + ".parts")
     _make_folder(folder, target, resume, planned)
     with locked(folder / "lock"):
-        manifest = Manifest(folder, mark)
+        manifest = Manifest(folder, mark, picked)
         manifest.resume() if resume else manifest.create()
         tasks = _tasks(case, planned, folder, manifest, gzip)
         with _workers(scheduler, workers) as pool:
@@ -122,6 +128,7 @@ def generate(
                 out=str(target.absolute()),
                 shards=[(made.name, made.sha256) for made in shards],
                 threads=workers,
+                marks=dict(marks or {}),
             )
             if progress:
                 worst = max(made.worst for made in shards)
@@ -132,14 +139,18 @@ def generate(
     return target
 
 
-def _finished(target: Path, planned: Plan, resume: bool) -> Path:
+def _finished(
+    target: Path, planned: Plan, resume: bool, picked: Sequence[int] | None
+) -> Path:
     if not resume:
         raise DataError(f"{target}: exists already: choose another name or delete it")
     with DataFile(target) as file:
         same = file.header.describe(), planned.header.describe()
+        wanted = range(planned.samples) if picked is None else picked
+        alike = list(file.index) == list(wanted)
     for description in same:
         del description["provenance"]
-    if same[0] != same[1] or file.header.samples != planned.samples:
+    if same[0] != same[1] or not alike:
         raise DataError(f"{target}: exists and is of another case, seed or size")
     return target
 
@@ -168,7 +179,7 @@ def _make_folder(folder: Path, target: Path, resume: bool, planned: Plan) -> Non
 def _tasks(
     case: Case, planned: Plan, folder: Path, manifest: Manifest, gzip: int
 ) -> list[Task]:
-    tasks = []
+    tasks, picked = [], manifest.picked
     for number in range(planned.shards):
         rows = planned.rows(number)
         name = f"shard-{number:06d}.h5"
@@ -185,6 +196,7 @@ def _tasks(
                 batch=planned.batch_samples,
                 path=str((folder / name).absolute()),
                 fingerprint=manifest.mark,
+                picked=None if picked is None else [int(picked[row]) for row in rows],
             )
         )
     return tasks

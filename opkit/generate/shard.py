@@ -7,7 +7,7 @@ import io
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,7 +31,11 @@ TRIES = 3
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker is told: everything it needs, as JSON types."""
+    """What a worker is told: everything it needs, as JSON types.
+
+    ``picked`` are the numbers of the random streams of the rows ``first`` to ``last``,
+    where they are not the rows themselves.
+    """
 
     case: dict[str, Any]
     seed: int
@@ -42,6 +46,13 @@ class Task:
     batch: int
     path: str
     fingerprint: str
+    picked: list[int] | None = None
+
+    def streams(self, rows: range) -> list[int]:
+        """Numbers i of the random streams of rows; their own unless picked."""
+        if self.picked is None:
+            return list(rows)
+        return [self.picked[row - self.first] for row in rows]
 
 
 @dataclass(frozen=True)
@@ -120,7 +131,8 @@ def shard_image(
             count = len(solution.error)
             numbers = {"error": solution.error}
             numbers |= {k: np.asarray(solution.details[k], float) for k in names}
-            index = np.arange(task.first + row, task.first + row + count)
+            rows = range(task.first + row, task.first + row + count)
+            index = np.array(task.streams(rows), np.int64)
             writer.put(slice(row, row + count), index, fields, numbers)
             row += count
         writer.finish()
@@ -154,17 +166,18 @@ def _solve_all(
         numbers = range(first, min(first + size, task.last))
         crumb.drop(numbers, worst)
         inputs = _draw_all(task, solver, numbers)
-        solution = solve_checked(solver, inputs, task.seed, numbers)
+        streams = task.streams(numbers)
+        solution = solve_checked(solver, inputs, task.seed, streams)
         worst = max(worst, float(solution.error.max()))
         fields = {**inputs, **solution.outputs}
-        stored = {v.name: _stored(v.name, v.dtype, v.shape, fields, task.seed, numbers)
+        stored = {v.name: _stored(v.name, v.dtype, v.shape, fields, task.seed, streams)
                   for v in header.variables}  # fmt: skip
         yield stored, solution
 
 
 def _draw_all(task: Task, solver: Solver, numbers: range) -> Fields:
     drawn = []
-    for i in numbers:
+    for i in task.streams(numbers):
         try:
             drawn.append(draw(solver, task.seed, i, task.dtype))
         except SolverError as error:
@@ -174,7 +187,7 @@ def _draw_all(task: Task, solver: Solver, numbers: range) -> Fields:
 
 
 def solve_checked(
-    solver: Solver, inputs: Fields, seed: int, numbers: range
+    solver: Solver, inputs: Fields, seed: int, numbers: Sequence[int]
 ) -> Solution:
     """Solve a batch; a refusal, or NaN, is an error that carries the seed.
 
@@ -187,7 +200,7 @@ def solve_checked(
         if len(numbers) > 1:  # find the sample: a batch solves as its members do
             for k, i in enumerate(numbers):
                 one = {name: values[k : k + 1] for name, values in inputs.items()}
-                solve_checked(solver, one, seed, range(i, i + 1))
+                solve_checked(solver, one, seed, [i])
         error.seed = (seed, numbers[0])
         raise
     for k, i in enumerate(numbers):
@@ -204,7 +217,7 @@ def _stored(
     shape: tuple[int, ...],
     fields: Fields,
     seed: int,
-    numbers: range,
+    numbers: Sequence[int],
 ) -> NDArray[Any]:
     if name not in fields:
         raise OpkitInputError(f"the solver gave no {name!r}; it is in the case's lists")

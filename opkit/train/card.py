@@ -28,6 +28,7 @@ def card(config: BundleConfig) -> str:
         f"- data: {made.data}, SHA-256 {made.data_hash[:16]}…, "
         f"{made.train_samples} training samples, {made.validation_samples} for "
         f"validation from the {made.validation_source} split",
+        *(f"- more training data: {name}" for name in made.more_data),
         f"- training: {made.epochs} epochs, seed {made.seed}, {made.seconds:.1f} s; "
         f"weights of epoch {made.best_epoch}, the best on validation "
         f"({made.best_validation:.4g})",

@@ -36,6 +36,7 @@ def write_bundle(
         provenance=Provenance(
             data=problem.data.name,
             data_hash=problem.data_hash,
+            more_data=problem.more,
             train_samples=len(problem.train),
             validation_samples=len(problem.validation),
             validation_source=problem.validation_source,
@@ -58,7 +59,9 @@ def write_bundle(
     if measurable:
         rows = scores.table(surrogate, problem.data, split)
     calibration = calibrate(surrogate, problem)
-    flags = (*check_normalisers(model, problem), *_flags(rows, problem))
+    # weights that go on with more data keep the normalisers they were trained with
+    stale = [] if problem.more else check_normalisers(model, problem)
+    flags = (*stale, *_flags(rows, problem))
     config = config.model_copy(
         update={
             "scores": tuple(rows),

@@ -17,7 +17,7 @@ from opkit.errors import OpkitInputError
 from opkit.normalise import PhysicalModel
 from opkit.recipe import Recipe
 from opkit.rundir import RunDirectory, environment
-from opkit.train import guards, loggers
+from opkit.train import guards, loggers, onward
 from opkit.train.devices import make_fabric
 from opkit.train.events import Epoch, Event, Finished, Progress, Started, Warned
 from opkit.train.finish import write_bundle
@@ -82,6 +82,8 @@ def train(
     device: str = "auto",
     resume: bool = False,
     progress: Progress | None = None,
+    start: Path | None = None,
+    more: Sequence[Path] = (),
 ) -> TrainingResult:
     """Train an operator and write a run directory with its bundle.
 
@@ -95,6 +97,9 @@ def train(
         resume: go on from the last checkpoint; the recipe and the seed of the first
             start hold, except for ``training.epochs``.
         progress: told what happens.
+        start: run directory or bundle whose recipe, weights and normalisers training
+            goes on from; ``operator`` is not asked then.
+        more: files with further training samples of the same case and grid.
 
     Raises:
         OpkitInputError: data, recipe or run directory that cannot be used.
@@ -102,19 +107,26 @@ def train(
     """
     directory = RunDirectory(Path(run))
     case = _case(Path(data))
-    recipe = resolve_recipe(case, operator, overrides)
+    if resume:
+        start, more = _started_from(directory)
+    if start is None:
+        recipe = resolve_recipe(case, operator, overrides)
+    else:
+        recipe = onward.resolve(start, overrides)
     if resume:
         recipe, seed = _continued(directory, recipe, Path(data))
     fabric = make_fabric(recipe, device)
     loggers.check(recipe.training.loggers)
     if not fabric.is_global_zero:
         progress = None
-    problem = prepare(Path(data), recipe, seed)
+    problem = onward.add(prepare(Path(data), recipe, seed), more)
     model = build_model(problem, seed)
     if recipe.training.physics:
         ResidualLoss(problem)  # refuses before anything is written
     fit_normalisers(model, problem)
     prepare_operator(model, problem)
+    if start is not None:
+        onward.load_weights(model, start)
     if not resume and fabric.is_global_zero:
         directory.create(
             {
@@ -123,6 +135,8 @@ def train(
                 "seed": seed,
                 "device": device,
                 "recipe": recipe.model_dump(mode="json"),
+                "start": None if start is None else str(Path(start).resolve()),
+                "more": [str(Path(path).resolve()) for path in more],
             }
         )
     fabric.barrier()
@@ -182,6 +196,12 @@ def plan(
 def _case(data: Path) -> dict[str, object]:
     with DataFile(data) as file:
         return dict(file.header.case)
+
+
+def _started_from(directory: RunDirectory) -> tuple[Path | None, list[Path]]:
+    config = directory.config()
+    start = config.get("start")
+    return start and Path(start), [Path(path) for path in config.get("more", [])]
 
 
 def _continued(

@@ -53,6 +53,7 @@ class Problem:
         case: resolved case of the data file; empty for imported data without one.
         data: path of the data file.
         data_hash: its content hash.
+        more: names and content hashes of files with further training samples.
     """
 
     recipe: Recipe
@@ -70,6 +71,7 @@ class Problem:
     case: dict[str, Any]
     data: Path
     data_hash: str
+    more: tuple[str, ...] = ()
 
     @property
     def grid(self) -> losses.Domain:

@@ -1,0 +1,128 @@
+"""Training that goes on from a bundle's weights, with more data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+
+from opkit import bundle
+from opkit.calibration import PREFIX
+from opkit.datasets.field_dataset import FieldDataset
+from opkit.errors import BundleError, DataError, OpkitInputError
+from opkit.normalise import PhysicalModel
+from opkit.recipe import Recipe
+from opkit.registry import apply_override
+from opkit.rundir import RunDirectory
+from opkit.train.batches import Memory, Sample, Samples, in_memory
+from opkit.train.problem import Problem, data_shape
+from opkit.validation import explain
+
+
+class Joined:
+    """Several sets of samples, one after the other."""
+
+    def __init__(self, parts: Sequence[Samples]) -> None:
+        self.parts = parts
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self.parts)
+
+    def __getitem__(self, index: int) -> Sample:
+        for part in self.parts:
+            if index < len(part):
+                return part[index]
+            index -= len(part)
+        raise IndexError(index)
+
+
+def first_data(start: Path) -> Path:
+    """Return the data file that a run was trained on.
+
+    Raises:
+        OpkitInputError: a bundle alone, or the file is gone.
+    """
+    try:
+        data = Path(RunDirectory(start).config()["data"])
+    except (BundleError, KeyError, NotADirectoryError):
+        raise OpkitInputError(
+            f"{start}: not a run directory, so its data are not known: name the file"
+        ) from None
+    if not data.is_file():
+        raise OpkitInputError(f"{data}: the data of {start} are gone: name the file")
+    return data
+
+
+def resolve(start: Path, overrides: Sequence[str]) -> Recipe:
+    """Return the recipe that a bundle was trained by, with overrides.
+
+    Raises:
+        OpkitInputError: a setting that does not exist, or that changes the operator.
+    """
+    given = bundle.read_config(start).recipe
+    plain = given.model_dump(mode="json")
+    for override in overrides:
+        apply_override(plain, override)
+    try:
+        recipe = Recipe.model_validate(plain)
+    except ValidationError as error:
+        raise OpkitInputError(f"recipe of {start}: {explain(error, Recipe)}") from None
+    for name in ("operator", "model", "mode", "history"):
+        if getattr(recipe, name) != getattr(given, name):
+            raise OpkitInputError(
+                f"{start}: {name} cannot change when training goes on"
+            )
+    return recipe
+
+
+def load_weights(model: PhysicalModel, start: Path) -> None:
+    """Take over a bundle's weights and normalisers.
+
+    Raises:
+        BundleError: damaged, or of another operator.
+    """
+    _, tensors = bundle.read(start)
+    own = {k: v for k, v in tensors.items() if not k.startswith(PREFIX)}
+    try:
+        model.load_state_dict(own)
+    except RuntimeError:
+        raise BundleError(
+            f"{start}: its weights do not fit these data: another grid or other "
+            "variables"
+        ) from None
+
+
+def add(problem: Problem, more: Sequence[Path]) -> Problem:
+    """Add the training splits of more files; validation stays that of the first.
+
+    Raises:
+        DataError: a file of another case, grid or other variables.
+    """
+    if not more:
+        return problem
+    recipe = problem.recipe
+    parts, known = [problem.train], []
+    for path in more:
+        extra = FieldDataset(
+            path, "train", recipe.subsample, recipe.mode, recipe.history
+        )
+        name = extra.header.case.get("name")
+        if name != problem.case.get("name"):
+            raise DataError(f"{path}: of case {name}, not {problem.case.get('name')}")
+        if data_shape(extra, recipe)[0] != problem.shape:
+            raise DataError(
+                f"{path}: another grid or other channels than {problem.data}"
+            )
+        parts.append(in_memory(extra, recipe.training.memory))
+        known.append(f"{path.name} {extra.file.content_hash()}")
+    return replace(problem, train=_join(parts), more=tuple(known))
+
+
+def _join(parts: list[Samples]) -> Samples:
+    fields = [part.fields for part in parts if isinstance(part, Memory)]
+    if len(fields) < len(parts):
+        return Joined(parts)
+    return Memory({k: torch.cat([f[k] for f in fields]) for k in fields[0]})
