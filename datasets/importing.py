@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from opkit.datasets.fieldmap import FieldMap
 from opkit.datasets.files import appearing
 from opkit.datasets.guard import run_limited
 from opkit.datasets.header import SPLITS, Axis, Header, VariableSpec
+from opkit.datasets.importers import pdebench
 from opkit.datasets.importers.source import Source
 from opkit.datasets.write import LIBVER, Writer
 from opkit.errors import DataError, nearest
@@ -44,7 +45,7 @@ def import_data(
     format: str | None = None,
     held_out: Mapping[str, int] | None = None,
     coordinates: Mapping[str, Sequence[float] | NDArray[Any]] | None = None,
-    case: Mapping[str, Any] | None = None,
+    like: Header | None = None,
     dtype: Literal["float32", "float64"] = "float32",
 ) -> Path:
     """Copy arrays out of foreign files into one data file.
@@ -57,7 +58,8 @@ def import_data(
         held_out: how many samples of the training file go to other splits; its last.
         coordinates: dimension name to (low, high) of evenly spaced values, both ends
             included, or to all values. Default: what the file says, else 0 to 1.
-        case: the resolved case these data belong to, as plain JSON types.
+        like: header of the case these data belong to, which must have the same
+            variables; case, axes, units and names are taken from it.
         dtype: stored type.
 
     Raises:
@@ -74,7 +76,7 @@ def import_data(
     sources = {split: open_source(path, format) for split, path in paths.items()}
     counts = {s: _samples(paths[s], source, fields) for s, source in sources.items()}
     header = Header(
-        case=dict(case or {}),
+        case={},
         variables=_variables(paths, sources, fields, dtype),
         coordinates={},
         splits=_splits(counts, held_out or {}),
@@ -85,6 +87,8 @@ def import_data(
     )
     first = next(iter(sources.values()))
     header = _with_coordinates(header, first, fields, coordinates or {})
+    if like is not None:
+        header = _fitted(header, like, {*first.coordinates, *(coordinates or {})})
     with (
         appearing(target) as temporary,
         h5py.File(temporary, "w", libver=LIBVER) as file,
@@ -129,7 +133,7 @@ def _layout(path: Path) -> str:
     with h5py.File(path, "r") as file:
         if "t0_fields" in file:
             return "well"
-        return "pdebench" if "x-coordinate" in file else "hdf5"
+        return "pdebench" if pdebench.layout(file) else "hdf5"
 
 
 def _samples(path: Path, source: Source, fields: Sequence[FieldMap]) -> int:
@@ -205,6 +209,43 @@ def _with_coordinates(
             values = np.linspace(values[0], values[1], length)
         axes[dim] = Axis(values, "1", dim)
     return Header(**{**vars(header), "coordinates": axes})
+
+
+def _fitted(header: Header, like: Header, known: set[str]) -> Header:
+    """Return the header with the case of another one, if both agree.
+
+    Args:
+        header: of the data.
+        like: of the case.
+        known: axes whose values the data bring along.
+    """
+    name = like.case.get("name", "the case")
+    found = {v.name: (v.role, v.dims, v.shape) for v in header.variables}
+    wanted = {v.name: (v.role, v.dims, v.shape) for v in like.variables}
+    for variable in sorted(found.keys() | wanted.keys()):
+        here, there = found.get(variable), wanted.get(variable)
+        if here != there:
+            raise DataError(
+                f"case {name}: {variable} is {_said(there)} there and {_said(here)} "
+                "here: name the variables as in the case, and set its resolution"
+            )
+    for dim in known & like.coordinates.keys() & header.coordinates.keys():
+        ours, its = header.coordinates[dim].values, like.coordinates[dim].values
+        if not np.allclose(ours, its, rtol=1e-5, atol=1e-6 * np.ptp(its)):
+            raise DataError(
+                f"case {name}: axis {dim} is from {its[0]:g} to {its[-1]:g} there "
+                f"and from {ours[0]:g} to {ours[-1]:g} here"
+            )
+    return replace(
+        header, case=like.case, variables=like.variables, coordinates=like.coordinates
+    )
+
+
+def _said(what: tuple[str, tuple[str, ...], tuple[int, ...]] | None) -> str:
+    if what is None:
+        return "missing"
+    role, dims, shape = what
+    return f"{role} {','.join(dims)} {'x'.join(map(str, shape))}"
 
 
 def _blocks(

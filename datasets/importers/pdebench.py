@@ -1,7 +1,14 @@
-"""PDEBench's HDF5 files: one array with time, Darcy's pair, or one array a field.
+"""PDEBench's HDF5 files, in each of its layouts.
 
-Axes are (sample, time, x, y) there; ``t-coordinate`` may have one value more than there
-are frames.
+- One array ``tensor`` with time, Darcy's pair ``tensor`` and ``nu``, or one array a
+  field, with axes (sample, time, x, y) and ``x-coordinate`` and so on;
+  ``t-coordinate`` may have one value more than there are frames.
+- Diffusion-reaction, diffusion-sorption and shallow water: a group a sample (``0000``,
+  ``0001``, ...) with ``data`` (time, x, y, component) and ``grid/x``, ``grid/y``,
+  ``grid/t``. Components are called ``data_0``, ``data_1``; a single one ``data``.
+- Incompressible flow: ``velocity`` and ``particles`` (sample, time, x, y, component),
+  ``force`` (sample, x, y, component) and ``t`` (sample, time); components are called
+  ``velocity_x``, ``velocity_y``, and a single one ``particles``.
 """
 
 from __future__ import annotations
@@ -14,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opkit.datasets.importers.hdf5 import audited, lazy
-from opkit.datasets.importers.source import Source
+from opkit.datasets.importers.source import LazyArray, Source
 from opkit.datasets.read import explained
 from opkit.errors import DataError
 
@@ -30,6 +37,10 @@ def open_source(path: Path) -> Source:
     """
     file = audited(path)
     with explained(path):
+        if layout(file) == "groups":
+            return _groups(path, file)
+        if layout(file) == "flow":
+            return _flow(file)
         coordinates: dict[str, NDArray[np.float64]] = {
             axis: np.asarray(file[name][:], np.float64)
             for axis, name in AXES.items()
@@ -54,6 +65,85 @@ def open_source(path: Path) -> Source:
             "name the dims"
         )
     return Source(arrays, coordinates, {"attributes": attributes})
+
+
+def layout(file: h5py.File) -> str | None:
+    """Tell PDEBench's layouts apart: ``arrays``, ``groups``, ``flow``; None if none."""
+    if "x-coordinate" in file:
+        return "arrays"
+    if "velocity" in file and "particles" in file and "t" in file:
+        return "flow"
+    first = next(iter(file.values()), None)
+    if isinstance(first, h5py.Group) and "data" in first and "grid" in first:
+        return "groups"
+    return None
+
+
+def _groups(path: Path, file: h5py.File) -> Source:
+    names = sorted(file)
+    items = [file[name]["data"] for name in names]
+    grid = file[names[0]]["grid"]
+    space = tuple(axis for axis in SPACE if axis in grid)
+    shape, dtype = items[0].shape, items[0].dtype
+    if len(shape) != 2 + len(space):
+        raise DataError(f"{path}: data of shape {shape} do not fit axes {space}")
+    for name, item in zip(names, items, strict=True):
+        if item.shape != shape or item.dtype != dtype:
+            raise DataError(
+                f"{path}: sample {name} has shape {item.shape}, not {shape}"
+            )
+        for axis in ("t", *space):
+            if not np.array_equal(file[name]["grid"][axis], grid[axis]):
+                raise DataError(f"{path}: sample {name} has another axis {axis}")
+
+    def component(k: int) -> LazyArray:
+        def read(index: tuple[slice, ...]) -> NDArray[Any]:
+            with explained(path):
+                chosen = [item[(*index[1:], k)] for item in items[index[0]]]
+            empty = np.empty((0, *shape[:-1]), dtype)[(slice(None), *index[1:])]
+            return np.stack(chosen) if chosen else empty
+
+        dims = ("sample", "time", *space)
+        return LazyArray((len(items), *shape[:-1]), dtype, read, dims)
+
+    count = shape[-1]
+    arrays = {
+        ("data" if count == 1 else f"data_{k}"): component(k) for k in range(count)
+    }
+    coordinates = {axis: np.asarray(grid[axis], np.float64) for axis in space}
+    coordinates["time"] = np.asarray(grid["t"], np.float64)
+    first = file[names[0]].attrs
+    about = {name: _plain(value) for name, value in first.items()}
+    return Source(arrays, coordinates, {"attributes": about})
+
+
+def _flow(file: h5py.File) -> Source:
+    space = SPACE[: file["velocity"].ndim - 3]
+    arrays = {}
+    for name, dims in (
+        ("velocity", ("sample", "time", *space)),
+        ("particles", ("sample", "time", *space)),
+        ("force", ("sample", *space)),
+    ):
+        if name not in file or file[name].ndim != len(dims) + 1:
+            continue
+        whole = lazy(file[name], (*dims, "component"))
+        count = whole.shape[-1]
+        for k in range(count):
+            called = name if count == 1 else f"{name}_{SPACE[k]}"
+            arrays[called] = _component(whole, k, dims)
+    times = np.asarray(file["t"], np.float64)
+    same = times.ndim == 2 and len(times) and np.all(times == times[0])
+    about = {name: _plain(value) for name, value in file.attrs.items()}
+    coordinates = {"time": times[0]} if same else {}
+    return Source(arrays, coordinates, {"attributes": about})
+
+
+def _component(whole: LazyArray, k: int, dims: tuple[str, ...]) -> LazyArray:
+    def read(index: tuple[slice, ...]) -> NDArray[Any]:
+        return whole.read((*index, slice(k, k + 1)))[..., 0]
+
+    return LazyArray(whole.shape[:-1], whole.dtype, read, dims, whole.units)
 
 
 def _dims(item: h5py.Dataset, space: tuple[str, ...]) -> tuple[str, ...] | None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from opkit.cli.console import as_json, size, table
-from opkit.cli.registry import JSON
+from opkit.cli.registry import JSON, SET
+
+if TYPE_CHECKING:
+    from opkit.datasets.header import Header
 
 FIELD = (
     "permeability=x:sample,y,x takes array x; vorticity=u:sample,x,y,time@1: frames."
@@ -89,6 +92,9 @@ def validate(
     samples: Annotated[
         int, typer.Option(min=1, help="Samples whose physics is recomputed.")
     ] = 16,
+    every: Annotated[
+        bool, typer.Option("--all", help="Recompute the physics of every sample.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Chooses the samples.")] = 0,
     json: Annotated[bool, JSON] = False,
 ) -> None:
@@ -96,7 +102,7 @@ def validate(
     from opkit.errors import DataError
     from opkit.validate import validate as check
 
-    checks = check(file, samples=samples, seed=seed)
+    checks = check(file, samples=None if every else samples, seed=seed)
     rows = [{"check": c.name, "passed": c.passed, "detail": c.detail} for c in checks]
     table(rows, json_=json)
     failed = [c for c in checks if c.passed is False]
@@ -128,6 +134,10 @@ def import_(
         typer.Option("--axis", metavar="DIM=LOW,HIGH", help="Ends of an axis."),
     ] = None,
     double: Annotated[bool, typer.Option("--float64", help="Store float64.")] = False,
+    case: Annotated[
+        str | None, typer.Option(help="Case the data belong to: name or YAML path.")
+    ] = None,
+    set_: Annotated[list[str] | None, SET] = None,
 ) -> None:
     """Copy arrays out of npz, mat, pt, HDF5 or netCDF files into one data file."""
     from opkit.datasets.fieldmap import FieldMap
@@ -143,6 +153,7 @@ def import_(
         format=format,
         held_out={"validation": hold_out} if hold_out else None,
         coordinates=dict(_axis(text) for text in coordinates or ()),
+        like=_header_of(case, set_ or [], dtype),
         dtype=dtype,
     )
     print(f"{out}: {size(out.stat().st_size)}. `opkit inspect {out}` shows it.")
@@ -159,6 +170,22 @@ def export_data(
     kind: Any = to  # export_data refuses what it does not know
     for path in exporting.export_data(file, out, kind):
         print(path)
+
+
+def _header_of(
+    name: str | None, overrides: list[str], dtype: Literal["float32", "float64"]
+) -> Header | None:
+    from opkit.errors import CaseError
+
+    if name is None:
+        if overrides:
+            raise CaseError("--set belongs to a case: name it with --case")
+        return None
+    from opkit.case_data import header_of
+    from opkit.registry import load
+
+    case = load(name, overrides)
+    return header_of(case, case.build_solver(), 0, None, dtype)
 
 
 def _axis(text: str) -> tuple[str, tuple[float, float]]:

@@ -12,11 +12,15 @@ import torch
 from numpy.typing import NDArray
 from scipy.io import netcdf_file, savemat
 
+from opkit.case import load_case
+from opkit.case_data import header_of
 from opkit.datasets.field_dataset import FieldDataset
 from opkit.datasets.fieldmap import FieldMap
 from opkit.datasets.importing import import_data, list_arrays
 from opkit.datasets.read import DataFile
 from opkit.errors import DataError
+from opkit.generate import generate
+from opkit.validate import validate
 
 DARCY = Path(__file__).parents[3] / "shared" / "data" / "darcy_16"
 Array = NDArray[Any]
@@ -103,6 +107,124 @@ def test_axes_are_put_in_order_and_frames_cut(tmp_path: Path) -> None:
         np.testing.assert_allclose(
             file.header.coordinates["time"].values, [2, 3, 4, 5, 6], rtol=1e-15
         )
+
+
+def groups(path: Path, components: int, samples: int = 3) -> Array:
+    """PDEBench's diffusion-reaction: a group a sample, lzf, the options as a text."""
+    shape = (samples, 4, 5, 6, components)
+    data = np.random.default_rng(2).random(shape).astype(np.float32)
+    axes = {
+        "x": np.linspace(-0.9, 0.9, 5),
+        "y": np.linspace(-0.9, 0.8, 6),
+        "t": np.arange(4.0),
+    }
+    with h5py.File(path, "w") as file:
+        for i, sample in enumerate(data):
+            file.create_dataset(f"{i:04d}/data", data=sample, compression="lzf")
+            for name, values in axes.items():
+                where = f"{i:04d}/grid/{name}"
+                file.create_dataset(where, data=values, dtype="f4", compression="lzf")
+            file[f"{i:04d}"].attrs["config"] = "sim:\n  Du: 0.001\n"
+    return data
+
+
+@pytest.mark.parametrize("components", [1, 2])
+def test_pdebench_with_a_group_a_sample(tmp_path: Path, components: int) -> None:
+    source = tmp_path / "2D_diff-react_NA_NA.h5"
+    data = groups(source, components)
+    last = "data" if components == 1 else "data_1"
+    fields = [
+        FieldMap.parse(f"initial_u={last}@0", "input"),
+        FieldMap.parse(f"u={last}@1:", "output"),
+    ]
+    out = import_data(source, tmp_path / "out.h5", fields, held_out={"test": 1})
+    with DataFile(out) as file:
+        wanted = data[..., -1].swapaxes(2, 3)  # (sample, time, y, x)
+        np.testing.assert_array_equal(file.read("u", slice(None)), wanted[:, 1:])
+        np.testing.assert_array_equal(file.read("initial_u", 2), wanted[2, 0])
+        axes = file.header.coordinates
+        np.testing.assert_allclose(axes["x"].values, np.linspace(-0.9, 0.9, 5), 1e-6)
+        assert axes["time"].values.tolist() == [1, 2, 3]
+        about = file.header.provenance["source"]["train"]["attributes"]
+        assert "Du: 0.001" in about["config"]
+
+
+@pytest.mark.parametrize("fault", ["shape", "axis"])
+def test_groups_that_differ_are_refused(tmp_path: Path, fault: str) -> None:
+    source = tmp_path / "a.h5"
+    groups(source, 1)
+    with h5py.File(source, "r+") as file:
+        if fault == "shape":
+            del file["0001/data"]
+            file["0001/data"] = np.ones((4, 5, 5, 1), np.float32)
+        else:
+            file["0002/grid/x"][2] += 0.1
+    with pytest.raises(DataError, match="sample 0001" if fault == "shape" else "axis"):
+        list_arrays(source)
+
+
+def test_pdebench_incompressible_flow(tmp_path: Path) -> None:
+    """Velocity and particles with time, a constant force, one t a sample."""
+    rng = np.random.default_rng(3)
+    source = tmp_path / "ns_incom_inhom_2d_512-0.h5"
+    shapes = {"velocity": (2, 3, 5, 6, 2), "particles": (2, 3, 5, 6, 1)}
+    arrays = {k: rng.random(v).astype(np.float32) for k, v in shapes.items()}
+    arrays["force"] = rng.random((2, 5, 6, 2)).astype(np.float32)
+    with h5py.File(source, "w") as file:
+        for name, array in arrays.items():
+            chunks = (1, 1, *array.shape[2:])
+            file.create_dataset(
+                name, data=array, chunks=chunks, compression="lzf", shuffle=True
+            )
+        file["t"] = np.tile(np.array([0.0, 0.5, 1.0], np.float32), (2, 1))
+        file.attrs["config"], file.attrs["latestIndex"] = "NU: 0.01\n", 2
+    assert {a.name for a in list_arrays(source)} == {
+        "velocity_x", "velocity_y", "force_x", "force_y", "particles",
+    }  # fmt: skip
+    fields = [
+        FieldMap.parse("forcing=force_y", "input"),
+        FieldMap.parse("initial_velocity=velocity_y@0", "input"),
+        FieldMap.parse("velocity=velocity_y@1:", "output"),
+        FieldMap.parse("density=particles@1:", "output"),
+    ]
+    out = import_data(source, tmp_path / "out.h5", fields)
+    with DataFile(out) as file:
+        for name, array in {
+            "forcing": arrays["force"][..., 1],
+            "initial_velocity": arrays["velocity"][:, 0, ..., 1],
+            "velocity": arrays["velocity"][:, 1:, ..., 1],
+            "density": arrays["particles"][:, 1:, ..., 0],
+        }.items():
+            found = file.read(name, slice(None))
+            np.testing.assert_array_equal(found, array.swapaxes(-1, -2))
+        assert file.header.coordinates["time"].values.tolist() == [0.5, 1.0]
+
+
+def test_a_case_can_be_attached(tmp_path: Path) -> None:
+    """What the case's solver made passes; other grids and axes do not fit."""
+    made = generate(
+        load_case("darcy", ("resolution=16",)), tmp_path / "a.h5", samples=4
+    )
+    with DataFile(made) as file:
+        arrays = {n: file.read(n, slice(None)) for n in ("permeability", "pressure")}
+        like = file.header
+    source = write(tmp_path / "d.npz", arrays)
+    fields = [
+        FieldMap.parse("permeability=permeability:sample,y,x", "input"),
+        FieldMap.parse("pressure=pressure:sample,y,x", "output"),
+    ]
+    out = import_data(source, tmp_path / "b.h5", fields, like=like)
+    checks = {check.name: check.passed for check in validate(out, samples=None)}
+    assert checks["case"] and checks["residual"] and checks["inputs"] is None
+    assert FieldDataset(out, "train").header.case == like.case
+    with pytest.raises(DataError, match="axis x is from 0 to 1 there"):
+        ends = {"x": (0.0, 2.0)}
+        import_data(source, tmp_path / "c.h5", fields, like=like, coordinates=ends)
+    with pytest.raises(DataError, match="permeability is input y,x 17x17 there"):
+        other = load_case("darcy", ("resolution=17",))
+        wrong = header_of(other, other.build_solver(), 0, None, "float32")
+        import_data(source, tmp_path / "c.h5", fields, like=wrong)
+    assert not (tmp_path / "c.h5").exists()
 
 
 def test_files_for_splits_and_a_field_common_to_all(tmp_path: Path) -> None:
