@@ -36,7 +36,7 @@ from opkit.train.problem import resolve_recipe
 
 
 def data(
-    folder: Path, resolution: int, divisions: int, train: int, seed: int = 0
+    folder: Path, resolution: int, divisions: int, train: int, test: int, seed: int = 0
 ) -> tuple[Path, Case]:
     """The data file of one mesh, made where it is missing, and its case."""
     case = load_case(
@@ -45,8 +45,8 @@ def data(
             f"resolution={resolution}",
             f"solver.parameters.domain.divisions={divisions}",
             f"samples.train={train}",
-            f"samples.validation={100 if train else 0}",
-            "samples.test=100",
+            f"samples.validation={test if train else 0}",
+            f"samples.test={test}",
         ),
     )
     path = folder / f"l-shape-{resolution}-{divisions}-{train}-{seed}.h5"
@@ -132,7 +132,7 @@ def other_meshes(surrogate: Surrogate, folder: Path, args: argparse.Namespace) -
     halved = (2 * args.resolution, args.divisions)
     unlike = (args.resolution, 1 if args.divisions > 1 else 3)
     for resolution, divisions in (halved, unlike):
-        path, case = data(folder, resolution, divisions, 0, seed=1)
+        path, case = data(folder, resolution, divisions, 0, 100, seed=1)
         x, u = split(path, "test")
         samples = FieldDataset(path, "test")
         recipe = resolve_recipe(case.dump(), "spon", [])
@@ -163,7 +163,8 @@ def main() -> None:
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE")
     parser.add_argument("--runs", type=Path, default=Path("runs/spon"))
     args = parser.parse_args()
-    path, _ = data(args.runs, args.resolution, args.divisions, args.train)
+    test = 0 if args.no_training else 100
+    path, _ = data(args.runs, args.resolution, args.divisions, args.train, test)
     print(
         f"{platform.machine()}, {torch.get_num_threads()} threads, load "
         f"{os.getloadavg()[0]:.1f}, torch {torch.__version__}; {path.name}"
