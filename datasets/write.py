@@ -89,7 +89,7 @@ class Writer:
             )
             self._digests[row] = np.frombuffer(digest, np.uint8)
 
-    def copy(self, rows: slice, source: h5py.File, content: bytes) -> None:
+    def copy(self, rows: slice, source: h5py.File, content: memoryview) -> None:
         """Copy all samples of another such file to these rows, chunks as they are.
 
         Args:
@@ -101,7 +101,6 @@ class Writer:
         self._digests[rows] = source["sha256"][:]
         for name, numbers in self._numbers.items():
             numbers[rows] = source[name][:]
-        whole = memoryview(content)
         found: list[tuple[int, ChunkWriter, Any]] = []
         for name, chunks in self._chunks.items():
 
@@ -110,7 +109,7 @@ class Writer:
 
             source[name].id.chunk_iter(note)
         for offset, chunks, chunk in sorted(found, key=itemgetter(0)):
-            raw = whole[offset : offset + chunk.size]
+            raw = content[offset : offset + chunk.size]
             row, *inner = chunk.chunk_offset
             chunks.store((row + rows.start, *inner), raw, chunk.filter_mask)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
-from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -12,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 from opkit.case import parse_case
 from opkit.case_data import DType
-from opkit.datasets.files import appearing
+from opkit.datasets.files import appearing, sync
 from opkit.datasets.read import DataFile
 from opkit.datasets.write import LIBVER, Writer
 from opkit.errors import DataError
@@ -35,7 +34,6 @@ class Assembly:
         folder: where the shards lie.
         out: the final file.
         shards: (name, SHA-256) in the order of their samples.
-        threads: that read and check shards while others are being copied.
         marks: added to the file's provenance.
     """
 
@@ -47,7 +45,6 @@ class Assembly:
     folder: str
     out: str
     shards: list[tuple[str, str]]
-    threads: int
     marks: dict[str, Any]
 
 
@@ -70,31 +67,51 @@ def assemble(job: Assembly) -> str:
         h5py.File(temporary, "w", libver=LIBVER) as file,
     ):
         writer = Writer(file, header, names, measure, job.gzip)
-        for content in _contents(job):
-            with h5py.File(io.BytesIO(content), "r") as shard:
-                count = len(shard["sample"])
-                writer.copy(slice(row, row + count), shard, content)
-            row += count
+        with ThreadPoolExecutor(1) as pool:  # to disk all the while
+            syncing = pool.submit(sync, temporary)
+            for path, content in _contents(job):
+                with h5py.File(path, "r") as shard:
+                    count = len(shard["sample"])
+                    writer.copy(slice(row, row + count), shard, content)
+                row += count
+                if syncing.done():
+                    syncing.result()  # a full disk is told once
+                    syncing = pool.submit(sync, temporary)
+            syncing.result()
         return writer.finish()
 
 
-def _contents(job: Assembly) -> Iterator[bytes]:
-    """Yield the bytes of each shard, read once and checked."""
-    waiting: deque[Future[bytes]] = deque()
-    with ThreadPoolExecutor(job.threads) as pool:
-        for name, digest in job.shards:
-            waiting.append(pool.submit(_content, Path(job.folder) / name, digest))
-            if len(waiting) > job.threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+def _contents(job: Assembly) -> Iterator[tuple[Path, memoryview]]:
+    """Yield path and bytes of each shard, read once; the next is hashed meanwhile.
+
+    The bytes are those of one of two buffers: use them before asking for more.
+    """
+    buffers = [np.empty(0, np.uint8)] * 2
+    last: tuple[Path, memoryview, Future[Any], str] | None = None
+    with ThreadPoolExecutor(1) as pool:
+        for number, (name, digest) in enumerate(job.shards):
+            path = Path(job.folder) / name
+            size = path.stat().st_size if path.exists() else 0
+            if len(buffers[number % 2]) < size:
+                buffers[number % 2] = np.empty(size, np.uint8)
+            content = memoryview(buffers[number % 2])[:size]
+            if size:
+                with path.open("rb") as file:
+                    file.readinto(content)
+            hashing = pool.submit(hashlib.sha256, content)
+            if last is not None:
+                yield _checked(*last)
+            last = path, content, hashing, digest
+        if last is not None:
+            yield _checked(*last)
 
 
-def _content(path: Path, digest: str) -> bytes:
-    content = path.read_bytes() if path.exists() else b""
-    if hashlib.sha256(content).hexdigest() != digest:
+def _checked(
+    path: Path, content: memoryview, hashing: Future[Any], digest: str
+) -> tuple[Path, memoryview]:
+    if hashing.result().hexdigest() != digest:
         raise DataError(f"{path}: damaged: generate again with --resume")
-    return content
+    return path, content
 
 
 def _diagnostics(path: Path) -> tuple[list[str], str]:

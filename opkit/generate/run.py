@@ -127,7 +127,6 @@ def generate(
                 folder=str(folder),
                 out=str(target.absolute()),
                 shards=[(made.name, made.sha256) for made in shards],
-                threads=workers,
                 marks=dict(marks or {}),
             )
             if progress:

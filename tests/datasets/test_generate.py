@@ -180,6 +180,30 @@ def test_resume_redoes_what_is_damaged(heat: Heat, tmp_path: Path, damage: str) 
         assert [file.content_hash()] == WHOLE
 
 
+@pytest.mark.parametrize("damage", ["flip", "cut", "gone"])
+def test_shard_damaged_before_the_end_is_caught(
+    heat: Heat, tmp_path: Path, damage: str
+) -> None:
+    out = tmp_path / "a.h5"
+
+    def strike(progress: Progress) -> None:
+        if progress.stage == "solving":
+            return
+        shard = sorted(Path(f"{out}.parts").glob("shard-*.h5"))[-1]
+        content = bytearray(shard.read_bytes())
+        content[len(content) // 2] ^= 1
+        shard.write_bytes(content if damage == "flip" else content[:-100])
+        if damage == "gone":
+            shard.unlink()
+
+    with pytest.raises(DataError, match=r"shard-000001.h5: damaged: .* --resume"):
+        generate(heat(), out, samples=64, progress=strike)
+    assert not out.exists()
+    generate(heat(), out, samples=64, resume=True)
+    with DataFile(out) as file:
+        assert len(list(file.verify())) == 64
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_nan_is_never_stored(heat: Heat, tmp_path: Path, workers: int) -> None:
     case = heat(fault="nan", at=(5,))
