@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import sys
-from collections import deque
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,23 +10,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from opkit import arrays, bundle, fallback, functions
+from opkit import arrays, bundle, fallback, forward, functions
 from opkit.bundle import BundleConfig
+from opkit.bundle_model import build_model
 from opkit.calibration import COVERAGE, PREFIX, Calibration
 from opkit.check import Checker
 from opkit.errors import BundleError, OpkitInputError
 from opkit.fallback import Solved
 from opkit.input_check import check_inputs
-from opkit.normalise import Normaliser, PhysicalModel
-from opkit.operators.interface import DataShape, build_operator
-from opkit.operators.mesh_shape import MeshShape
+from opkit.normalise import PhysicalModel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-MAX_POINTS = {"cpu": 2**16, "cuda": 2**22}
-"""Points (samples times grid) that go through the operator at once: what the caches of
-a CPU hold (measured: four times faster than 2**20), what keeps a GPU busy."""
+    from collections.abc import Callable, Iterator, Mapping
 
 
 class Surrogate:
@@ -134,37 +127,7 @@ class Surrogate:
             (batch, [steps,] channel, *space) on the inputs' device, in their type.
         """
         check_inputs(self.config, self.model, inputs, beside)
-        if not self.model.history:
-            return self._forward(inputs, beside)
-        frames = self._frames(inputs, steps, beside)
-        if steps == 1 or (inputs.requires_grad and torch.is_grad_enabled()):
-            return torch.stack(list(frames), 1)
-        first = next(frames)
-        made = first.new_empty(len(first), steps, *first.shape[1:])
-        made[:, 0] = first
-        for k, frame in enumerate(frames, 1):
-            made[:, k] = frame
-        return made
-
-    def _frames(
-        self, inputs: Tensor, steps: int, beside: Tensor | None
-    ) -> Iterator[Tensor]:
-        window = deque(inputs.unbind(1), maxlen=self.model.history)
-        for _ in range(steps):
-            frame = self._forward(torch.stack(tuple(window), 1), beside)[:, 0]
-            window.append(frame)
-            yield frame
-
-    def _forward(self, inputs: Tensor, beside: Tensor | None) -> Tensor:
-        x = inputs.to(self.device, self.model.inputs.mean.dtype)
-        points = max(math.prod(x.shape[2:]), 1)
-        size = max(MAX_POINTS.get(self.device.type, 2**22) // points, 1)
-        fixed: Sequence[Tensor | None] = [None] * -(-len(x) // size)
-        if beside is not None:
-            fixed = torch.split(beside.to(x), size)
-        pairs = zip(torch.split(x, size), fixed, strict=True)
-        parts = [self.model(part, always) for part, always in pairs]
-        return torch.cat(parts).to(inputs.device, inputs.dtype)
+        return forward.predict(self.model, inputs, steps, beside)
 
     def rollout(
         self,
@@ -222,7 +185,7 @@ class Surrogate:
         fixed = None if static is None else torch.as_tensor(static)
         check_inputs(self.config, self.model, x, fixed)
         count = sys.maxsize if steps is None else steps
-        made = self._frames(x, count, fixed)
+        made = forward.frames(self.model, x, count, fixed)
         return made if isinstance(inputs, Tensor) else (f.numpy() for f in made)
 
     def _need_history(self) -> None:
@@ -327,44 +290,3 @@ def build(config: BundleConfig, weights: Mapping[str, Tensor]) -> Surrogate:
         numbers = {k: v for k, v in weights.items() if k.startswith(PREFIX)}
         calibration = Calibration.from_tensors(config.calibration, numbers)
     return Surrogate(model, config, calibration)
-
-
-def build_model(
-    config: BundleConfig, weights: Mapping[str, Tensor] | None = None
-) -> PhysicalModel:
-    """Construct the untrained model that a bundle's record describes.
-
-    Args:
-        config: the record.
-        weights: hold the arrays of the mesh under ``mesh.*``, for operators on meshes.
-
-    Raises:
-        BundleError: the mesh is missing or inconsistent.
-    """
-    shape = config.shape
-    mesh = {
-        name.removeprefix("mesh."): tensor
-        for name, tensor in (weights or {}).items()
-        if name.startswith("mesh.")
-    }
-    data: DataShape | MeshShape
-    if shape.inputs_on == "grid":
-        data = DataShape(**shape.model_dump(exclude={"inputs_on"}))
-    else:
-        try:
-            data = MeshShape.from_tensors(
-                shape.in_channels, shape.out_channels, shape.inputs_on, mesh
-            )
-        except OpkitInputError as error:
-            raise BundleError(f"bundle: {error}") from None
-    with torch.random.fork_rng():  # weights come later: leave the caller's numbers
-        operator = build_operator(config.operator, data, config.options)
-    static = config.static_channels
-    return PhysicalModel(
-        operator,
-        Normaliser(sum(v.channels for v in config.inputs)),
-        Normaliser(shape.out_channels),
-        config.recipe.history if config.recipe.mode == "autoregressive" else 0,
-        Normaliser(static) if static else None,
-        mesh,
-    )

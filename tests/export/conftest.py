@@ -14,10 +14,10 @@ h5py = pytest.importorskip("h5py")
 
 from opkit import bundle  # noqa: E402
 from opkit.bundle import BundleConfig, Channels, Provenance, Shape  # noqa: E402
+from opkit.bundle_model import build_model  # noqa: E402
 from opkit.datasets.header import Axis, Header, VariableSpec  # noqa: E402
 from opkit.datasets.write import LIBVER, Writer  # noqa: E402
 from opkit.recipe import Recipe  # noqa: E402
-from opkit.surrogate import build_model  # noqa: E402
 
 SIZE, COUNT, FRAMES = 18, 4, 4
 

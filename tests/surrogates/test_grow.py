@@ -48,6 +48,7 @@ def test_the_most_uncertain_of_the_pool_are_solved_under_their_own_numbers(
         assert file.header.provenance["picked_from"] == 40
 
 
+@pytest.mark.slow
 def test_an_interrupted_growth_goes_on_and_other_numbers_are_refused(grown, tmp_path):
     chosen, out = grown
     target = tmp_path / "again.h5"
@@ -93,15 +94,24 @@ def test_training_goes_on_with_old_and_new_samples(darcy, grown, tmp_path):
     rows = RunDirectory(result.run).metrics()
     assert rows[0]["validation"] < 1.5 * before.provenance.best_validation
     assert not after.flags
-    # exact resume: one and one epochs are two
-    settings = ["training.epochs=1", "training.learning_rate=1e-3"]
+
+
+@pytest.mark.slow
+def test_a_run_that_goes_on_resumes_exactly(darcy, grown, tmp_path):
+    _, out = grown
+    settings = ["training.epochs=2", "training.learning_rate=1e-3"]
     go = {"operator": "fno", "device": "cpu"}
-    train(darcy.data, tmp_path / "cut", overrides=settings, start=darcy.run,
-          more=[out], **go)  # fmt: skip
+    begin = {**go, "start": darcy.run, "more": [out]}
+    train(darcy.data, tmp_path / "whole", overrides=settings, **begin)
+    settings[0] = "training.epochs=1"
+    train(darcy.data, tmp_path / "cut", overrides=settings, **begin)
     settings[0] = "training.epochs=2"
     train(darcy.data, tmp_path / "cut", overrides=settings, resume=True, **go)
-    again = RunDirectory(tmp_path / "cut").metrics()
-    assert [r["validation"] for r in again] == [r["validation"] for r in rows]
+    whole, cut = (
+        [row["validation"] for row in RunDirectory(tmp_path / name).metrics()]
+        for name in ("whole", "cut")
+    )
+    assert whole == cut
 
 
 @pytest.mark.parametrize(
@@ -121,6 +131,7 @@ def test_a_pool_that_does_not_fit_is_refused(darcy, change, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_what_cannot_go_on_is_refused(darcy, grown, tmp_path):
     _, out = grown
 
@@ -147,6 +158,7 @@ def _copy_of_validation(darcy, folder):
     return generate(alone, folder / "leak.h5", 0, picked=[85, 90])
 
 
+@pytest.mark.slow
 def test_both_verbs_on_the_command_line(darcy, tmp_path):
     runner = CliRunner()
     new, run = tmp_path / "new.h5", tmp_path / "run"
