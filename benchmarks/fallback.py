@@ -7,7 +7,7 @@ distribution, a tenth from others (contrast, length scale, log-normal laws). For
 tolerance: how many samples were accepted, refined, solved; which part ends within the
 tolerance of the solution at rtol 1e-10; conjugate-gradient iterations and time, beside
 those of solving all inputs from nothing to the same residual and to the case's own.
-Times are medians of interleaved repetitions.
+Times are processor seconds on one thread, medians of interleaved repetitions.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ def interleaved(
     results = {}
     for _ in range(repeats):
         for name, method in methods.items():
-            begin = time.perf_counter()
+            begin = time.process_time()
             results[name] = method()
-            seconds[name].append(time.perf_counter() - begin)
+            seconds[name].append(time.process_time() - begin)
     return {k: float(np.median(v)) for k, v in seconds.items()}, results
 
 
@@ -89,7 +89,7 @@ def main() -> None:
     )
     print(
         "tolerance | accepted/refined/solved | within: all, usual, others "
-        "| iterations: here, from nothing | s: here (predict, check, solve), "
+        "| iterations: here, from nothing | s: here (shares of predict, check, solve), "
         "solve to the same residual, to the case's rtol"
     )
     for tolerance in options.tolerances:
@@ -107,9 +107,10 @@ def main() -> None:
             for what in ("accepted", "refined", "solved")
         )
         cold = results["loose"].details["iterations"].sum()
-        parts = ", ".join(
-            f"{here.seconds[k]:.2f}" for k in ("predict", "check", "solve")
-        )
+        whole = sum(here.seconds.values())
+        whole = sum(here.seconds.values())
+        shares = [here.seconds[k] / whole for k in ("predict", "check", "solve")]
+        parts = ", ".join(f"{share:.0%}" for share in shares)
         print(
             f"{tolerance:g} | {counts} | {good.mean():.3f}, {good[usual].mean():.3f}, "
             f"{good[~usual].mean():.3f} | {here.iterations.sum():.0f}, {cold:.0f} "
