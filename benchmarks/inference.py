@@ -203,11 +203,10 @@ def main() -> None:
             for b in options.batches
         ]
         print(f"| {name} | {errors[name]:.2e} |", " | ".join(cells), "|")
-    where = (
-        torch.cuda.get_device_name()
-        if device == "cuda"
-        else f"{torch.get_num_threads()} thread(s), {options.clock} clock, load {os.getloadavg()[0]:.1f}"
-    )
+    where = f"{torch.get_num_threads()} thread(s), {options.clock} clock, "
+    where += f"load {os.getloadavg()[0]:.1f}"
+    if device == "cuda":
+        where = torch.cuda.get_device_name()
     print(f"\n{where}; torch {torch.__version__}; {options.rounds} rounds")
 
 
