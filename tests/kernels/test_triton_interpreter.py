@@ -15,10 +15,10 @@ pytest.importorskip("triton")
 
 PROGRAM = """
 import json, sys, torch
-from opkit.kernels.spectral_conv import launch, spectral_conv
+from opkit.kernels.spectral_conv import launching, spectral_conv
 
 programs = []
-real_run = launch.run
+real_run = launching.run
 
 def counted(kernel, grid, *args, **options):
     total = 1
@@ -27,7 +27,7 @@ def counted(kernel, grid, *args, **options):
     programs.append(total)
     real_run(kernel, grid, *args, **options)
 
-launch.run = counted
+launching.run = counted
 
 def relative(a, b):
     return ((a.double() - b).norm() / b.norm()).item()

@@ -11,110 +11,16 @@ axis is folded at its middle: x_j + x_{N-j} meets the cosines and x_j - x_{N-j} 
 sines, which halves the arithmetic for every N, odd or even.
 """
 
-import os
-
 import triton
 import triton.language as tl
 
-# Triton's interpreter multiplies the bits of bf16 numbers as integers.
-INTERPRETED = tl.constexpr(os.environ.get("TRITON_INTERPRET") == "1")
-
-
-@triton.jit
-def _dot(a, b, sums, PRECISION: tl.constexpr):
-    if INTERPRETED:
-        a = a.to(tl.float32)
-        b = b.to(tl.float32)
-    return tl.dot(a, b, sums, input_precision=PRECISION)
-
-
-@triton.jit
-def _add_rows(
-    real, imag, x, f, row_ok, j, k, width, table, KP: tl.constexpr,
-    FOLD: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
-    """Add x[row, j] f[j, k] to (real, imag); x points at column 0 of each row."""
-    cosine = tl.load(f + j[:, None] * KP + k[None, :])
-    sine = tl.load(f + table + j[:, None] * KP + k[None, :])
-    if FOLD:
-        near = tl.load(x + j[None, :], row_ok & (2 * j <= width)[None, :], 0.0)
-        paired = (j > 0) & (2 * j < width)
-        far = tl.load(x + (width - j)[None, :], row_ok & paired[None, :], 0.0)
-        even = (near.to(tl.float32) + far.to(tl.float32)).to(cosine.dtype)
-        odd = (near.to(tl.float32) - far.to(tl.float32)).to(cosine.dtype)
-    else:
-        even = tl.load(x + j[None, :], row_ok & (j < width)[None, :], 0.0)
-        odd = even
-    real = _dot(even, cosine, real, PRECISION)
-    imag = _dot(odd, sine, imag, PRECISION)
-    return real, imag
-
-
-@triton.jit
-def _add_points(
-    real, imag, even, odd, f, k, j, points, table, FOLD: tl.constexpr,
-    PRECISION: tl.constexpr,
-):  # fmt: skip
-    """Add even f_cos to ``real``, and odd f_sin to ``imag`` or, unfolded, ``real``."""
-    at = f + k[:, None] * points + j[None, :]
-    cosine = tl.load(at)
-    sine = tl.load(at + table)
-    real = _dot(even.to(cosine.dtype), cosine, real, PRECISION)
-    if FOLD:
-        imag = _dot(odd.to(sine.dtype), sine, imag, PRECISION)
-    else:
-        real = _dot(odd.to(sine.dtype), sine, real, PRECISION)
-    return real, imag
-
-
-@triton.jit
-def _store_points(real, imag, y, row_ok, j, width, FOLD: tl.constexpr):
-    """Store y[row, j], and where folded its mirror image y[row, width - j]."""
-    if FOLD:
-        near = (real + imag).to(y.dtype.element_ty)
-        tl.store(y + j[None, :], near, row_ok & (2 * j <= width)[None, :])
-        paired = (j > 0) & (2 * j < width)
-        far = (real - imag).to(y.dtype.element_ty)
-        tl.store(y + (width - j)[None, :], far, row_ok & paired[None, :])
-    else:
-        value = real.to(y.dtype.element_ty)
-        tl.store(y + j[None, :], value, row_ok & (j < width)[None, :])
-
-
-@triton.jit
-def _store_signed(
-    out, cc, cs, sc, ss, m, column, column_ok, count, step, plane
-):  # fmt: skip
-    """Store the modes +m and -m of an axis with ``count`` modes."""
-    positive = (count + 1) // 2
-    at = out + m[:, None] * step + column[None, :]
-    ok = (m < positive)[:, None] & column_ok[None, :]
-    tl.store(at, cc + ss, ok)
-    tl.store(at + plane, cs - sc, ok)
-    at = out + (positive + m - 1)[:, None] * step + column[None, :]
-    ok = ((m > 0) & (m <= count // 2))[:, None] & column_ok[None, :]
-    tl.store(at, cc - ss, ok)
-    tl.store(at + plane, cs + sc, ok)
-
-
-@triton.jit
-def _load_signed(u, m, column, column_ok, count, step, plane):
-    """Load the modes ±m as the factors of cos (re, im) and of sin (re, im)."""
-    positive = (count + 1) // 2
-    at = u + m[:, None] * step + column[None, :]
-    ok = (m < positive)[:, None] & column_ok[None, :]
-    plus_re = tl.load(at, ok, 0.0)
-    plus_im = tl.load(at + plane, ok, 0.0)
-    at = u + (positive + m - 1)[:, None] * step + column[None, :]
-    ok = ((m > 0) & (m <= count // 2))[:, None] & column_ok[None, :]
-    minus_re = tl.load(at, ok, 0.0)
-    minus_im = tl.load(at + plane, ok, 0.0)
-    return (
-        plus_re + minus_re,
-        plus_im + minus_im,
-        minus_im - plus_im,
-        plus_re - minus_re,
-    )
+from opkit.kernels.spectral_conv.triton_parts import (
+    add_points,
+    add_rows,
+    load_signed,
+    store_points,
+    store_signed,
+)
 
 
 @triton.jit
@@ -140,7 +46,7 @@ def analyse_rows(
     imag = tl.zeros((BR, KP), tl.float32)
     for start in range(part * share, tl.minimum((part + 1) * share, points), BJ):
         j = start + tl.arange(0, BJ)
-        real, imag = _add_rows(
+        real, imag = add_rows(
             real, imag, x, f, row_ok, j, k, width, points * KP, KP, FOLD, PRECISION
         )
     mode = block * KP + k
@@ -179,7 +85,7 @@ def analyse_planes(
         imag = tl.zeros((BH, KP), tl.float32)
         for column in range(0, points, BJ):
             j = column + tl.arange(0, BJ)
-            real, imag = _add_rows(
+            real, imag = add_rows(
                 real, imag, rows, f, row_ok, j, k, width, points * KP, KP, FOLD,
                 PRECISION,
             )  # fmt: skip
@@ -191,7 +97,7 @@ def analyse_planes(
         sc = tl.dot(sine, real, sc, input_precision=PRECISION)
         ss = tl.dot(sine, imag, ss, input_precision=PRECISION)
     out += image * step_image + part * step_part
-    _store_signed(
+    store_signed(
         out, cc, cs, sc, ss, m, k * step_mode, k < modes, count, step_row, plane
     )
 
@@ -230,7 +136,7 @@ def analyse_axis(
         sc = tl.dot(sine, real, sc, input_precision=PRECISION)
         ss = tl.dot(sine, imag, ss, input_precision=PRECISION)
     out += outer * step_outer
-    _store_signed(
+    store_signed(
         out, cc, cs, sc, ss, m, column * step_inner, column_ok, count, step_row, plane
     )
 
@@ -257,10 +163,10 @@ def synthesise_rows(
         ok = row_ok & (k < modes)[None, :]
         even = tl.load(u + k[None, :] * step_mode, ok, 0.0)
         odd = tl.load(u + plane + k[None, :] * step_mode, ok, 0.0)
-        real, imag = _add_points(
+        real, imag = add_points(
             real, imag, even, odd, f, k, j, points, table, FOLD, PRECISION
         )
-    _store_points(real, imag, y + row[:, None] * width, row_ok, j, width, FOLD)
+    store_points(real, imag, y + row[:, None] * width, row_ok, j, width, FOLD)
 
 
 @triton.jit
@@ -278,7 +184,7 @@ def synthesise_planes(
     h = tl.program_id(1) * BH + tl.arange(0, BH)
     k = tl.arange(0, KP)
     m = tl.arange(0, MP)
-    cos_re, cos_im, sin_re, sin_im = _load_signed(
+    cos_re, cos_im, sin_re, sin_im = load_signed(
         u + image * step_image, m, k * step_mode, k < modes, count, step_row, plane
     )
     at = g + h[:, None] * MP + m[None, :]
@@ -294,10 +200,10 @@ def synthesise_planes(
         j = column + tl.arange(0, BJ)
         real = tl.zeros((BH, BJ), tl.float32)
         imag = tl.zeros((BH, BJ), tl.float32)
-        real, imag = _add_points(
+        real, imag = add_points(
             real, imag, even, odd, f, k, j, points, KP * points, FOLD, PRECISION
         )
-        _store_points(real, imag, y, row_ok, j, width, FOLD)
+        store_points(real, imag, y, row_ok, j, width, FOLD)
 
 
 @triton.jit
@@ -320,7 +226,7 @@ def synthesise_axis(
     imag = tl.zeros((BN, BI), tl.float32)
     for start in range(0, high, MP):
         m = start + tl.arange(0, MP)
-        cos_re, cos_im, sin_re, sin_im = _load_signed(
+        cos_re, cos_im, sin_re, sin_im = load_signed(
             u, m, column * step_inner, column_ok, count, step_row, plane
         )
         at = g + n[:, None] * high + m[None, :]
