@@ -188,7 +188,9 @@ class _Batch:
             wrong = (found[0] != wanted[0]) | (found[1] != wanted[1])
             if wrong.any():
                 row = rows[new[wrong.argmax()]]
+                dataset = variable.dataset
                 raise DataError(
-                    f"{variable.dataset.name}: sample {row} is damaged (checksum)"
+                    f"{dataset.file.filename}: sample {row} of {dataset.name[1:]} is "
+                    "damaged (checksum): copy or generate the file again"
                 )
         variable.checked[rows] = True
