@@ -93,10 +93,12 @@ def test_pcn_samples_a_gaussian_posterior() -> None:
 
 @pytest.mark.slow
 def test_both_chains_move_at_the_tuned_rate(flow: Path) -> None:
-    found = example("bayes").main(str(flow), 1200)
+    module = example("bayes")
+    module.NOISE = 1.0  # as large as the values' spread: short chains get about
+    found = module.main(str(flow), 1200)
     for error, spread, rate, beta, seconds in found.values():
-        assert 0 < error < 2.5 and spread > 0  # a draw of the prior has error √2
-        assert 0.03 < rate < 0.8 and 0 < beta < 1 and seconds > 0
+        assert 0 < error < 2**0.5 and spread > 0  # a draw of the prior has error √2
+        assert 0.1 < rate < 0.6 and 0 < beta < 1 and seconds > 0
 
 
 def test_a_surrogate_in_a_dolfinx_loop(darcy: Path) -> None:
