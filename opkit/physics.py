@@ -59,6 +59,7 @@ class Physics:
         self.mode = config.recipe.mode
         timed = any("time" in v.dims for v in self.case.outputs)
         records = getattr(self.solver, "records", 1)
+        self.timed = timed
         self.single = timed and self.mode == "map"  # the last record alone
         if self.single and records > 1:
             raise CaseError(
@@ -83,11 +84,9 @@ class Physics:
         prediction. Raises what the solver raises for inputs that are not its own.
         """
         if self.mode != "autoregressive":
-            return self._measured(
-                self.solver,
-                self._inputs(inputs, beside),
-                self._outputs(outputs),
-            )
+            given = self._inputs(inputs, beside)
+            made, drift = self._without_means(given, self._outputs(outputs))
+            return np.maximum(drift, self._measured(self.solver, given, made))
         solver = replace(self.solver, records=1)
         steps = outputs.shape[1]
         states = torch.cat([inputs[:, -1:], outputs], 1).detach().cpu().double()
@@ -117,6 +116,28 @@ class Physics:
         size = states.square().mean(space).sqrt().clamp(min=1e-300)
         relative = (mean.view(size.shape).abs() / size).amax(-1)
         return states - mean, relative.numpy()
+
+    def _without_means(
+        self, inputs: dict[str, Any], outputs: dict[str, Any]
+    ) -> tuple[dict[str, Any], Array]:
+        """As `_centred`, for all records of (batch, time, ..., *space) outputs."""
+        made, worst = {}, np.zeros(len(next(iter(outputs.values()))))
+        space = tuple(range(-len(self.case.space), 0))
+        for name, values in outputs.items():
+            initial = inputs.get(f"initial_{name}")
+            made[name] = values
+            if not (self.timed and all(self.case.periodic.values())):
+                continue
+            if initial is None or (
+                np.abs(initial.mean(space)).max() > 1e-5 * np.abs(initial).max()
+            ):
+                continue
+            mean = values.mean(space, keepdims=True)
+            size = np.sqrt(np.square(values).mean(space)).clip(1e-300)
+            drift = np.abs(mean.reshape(size.shape)) / size
+            worst = np.maximum(worst, drift.reshape(len(worst), -1).max(1))
+            made[name] = values - mean
+        return made, worst
 
     def solve(
         self,

@@ -2,7 +2,8 @@
 
 The dolfinx wheel carries an HDF5 library of its own. h5py cannot be imported after
 it, but works beside it when imported before; and the wheel's libraries are found only
-once ``dolfinx_solver`` is imported. conda's ``fenics-dolfinx`` needs neither.
+once ``dolfinx_solver`` is imported. torch, imported after it, has ended in segmentation
+faults; before it, it works. conda's ``fenics-dolfinx`` needs none of this.
 
     from opkit.solvers.fem.stack import MPI, PETSc, fem, mesh, ufl
 
@@ -17,7 +18,7 @@ from importlib.util import find_spec
 
 from opkit.errors import require
 
-for _name in ("h5py", "dolfinx_solver"):
+for _name in ("h5py", "torch", "dolfinx_solver"):
     if find_spec(_name) is not None:
         importlib.import_module(_name)
 
