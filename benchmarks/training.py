@@ -92,6 +92,8 @@ def make_problem(points: int) -> Problem:
         static=0,
         train=samples,
         validation=samples,
+        selection=samples,
+        calibration=samples,
         validation_source="train",
         case={},
         data=Path(),
