@@ -9,8 +9,8 @@ from typing import Any
 from opkit import scores, surrogate
 from opkit.bundle import Score
 from opkit.datasets.read import DataFile
-from opkit.errors import BundleError, CaseError
-from opkit.rundir import RunDirectory
+from opkit.errors import CaseError
+from opkit.rundir import data_of_run
 from opkit.surrogate import Surrogate
 
 
@@ -79,22 +79,10 @@ def data_of(loaded: Surrogate, run: Path, data: Path | None) -> Path:
         CaseError: the data are of another case.
         DataError: the data cannot be read.
     """
-    path = data if data is not None else _own_data(Path(run))
+    path = data if data is not None else data_of_run(Path(run))
     with DataFile(path) as file:
         _same_case(loaded, dict(file.header.case), path)
     return path
-
-
-def _own_data(run: Path) -> Path:
-    for folder in (run, run.parent):
-        if (folder / "config.yaml").is_file():
-            path = Path(str(RunDirectory(folder).config()["data"]))
-            if path.is_file():
-                return path
-            raise BundleError(
-                f"{path} is gone: say where the data are with --data FILE"
-            )
-    raise BundleError(f"{run} does not say where its data are: give --data FILE")
 
 
 def _same_case(loaded: Surrogate, case: dict[str, Any], path: Path) -> None:

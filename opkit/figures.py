@@ -13,7 +13,7 @@ from opkit.bundle import BundleConfig
 from opkit.datasets.field_dataset import FieldDataset
 from opkit.errors import BundleError
 from opkit.metrics import RolloutError
-from opkit.rundir import RunDirectory
+from opkit.rundir import RunDirectory, data_of_run
 from opkit.surrogate import Surrogate
 
 SAMPLES = 3
@@ -43,9 +43,9 @@ def draw(run: Path, data: Path | None = None) -> list[Path]:
     mesh = _mesh(loaded)
     if mesh is None:
         made.append(_resolutions(folder / "resolutions.png", config))
-    path = data if data is not None else Path(str(directory.config()["data"]))
+    path = data if data is not None else data_of_run(directory.path)
     if not path.is_file():
-        raise BundleError(f"{path} is gone: say where the data are with --data FILE")
+        raise BundleError(f"{path}: no such file; give --data FILE")
     split = config.scores[0].split if config.scores else "validation"
     recipe = config.recipe
     samples = FieldDataset(path, split, recipe.subsample, recipe.mode, recipe.history)

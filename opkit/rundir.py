@@ -127,6 +127,23 @@ class RunDirectory:
         write_bytes(self.path / "metrics.csv", text.encode())
 
 
+def data_of_run(run: Path) -> Path:
+    """Return the data file that a run, or the run around a bundle, was trained on.
+
+    Raises:
+        BundleError: it is not known, or gone.
+    """
+    for folder in (run, run.parent):
+        if (folder / "config.yaml").is_file():
+            path = Path(str(RunDirectory(folder).config()["data"]))
+            if path.is_file():
+                return path
+            raise BundleError(
+                f"{path} is gone: say where the data are, give --data FILE"
+            )
+    raise BundleError(f"{run} does not say where its data are: give --data FILE")
+
+
 def _csv_line(row: dict[str, float]) -> str:
     cells = [str(int(row["epoch"])), *(repr(float(row[c])) for c in COLUMNS[1:])]
     return ",".join(cells) + "\n"

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from opkit.bundle import BundleConfig
 from opkit.datasets.field_dataset import FieldDataset
-from opkit.errors import BundleError, DataError
-from opkit.rundir import RunDirectory
+from opkit.errors import DataError
+from opkit.rundir import data_of_run
 
 MOST = 8
 """Samples that an export is compared on."""
@@ -30,7 +30,7 @@ def real_inputs(
         BundleError: the data file is not known or gone.
         DataError: the data cannot be read, or have another grid.
     """
-    path = data if data is not None else _own_data(run)
+    path = data if data is not None else data_of_run(run)
     recipe = config.recipe
     split = config.scores[0].split if config.scores else "test"
     samples = FieldDataset(
@@ -53,18 +53,3 @@ def cycled(samples: tuple[Tensor, ...], count: int) -> tuple[Tensor, ...]:
     """Return ``count`` samples, from the first one again when they run out."""
     index = torch.arange(count) % len(samples[0])
     return tuple(part[index].contiguous() for part in samples)
-
-
-def _own_data(run: Path) -> Path:
-    for folder in (run, run.parent):
-        if (folder / "config.yaml").is_file():
-            path = Path(str(RunDirectory(folder).config()["data"]))
-            if path.is_file():
-                return path
-            raise BundleError(
-                f"{path} is gone: an export is checked on real inputs, give --data FILE"
-            )
-    raise BundleError(
-        f"{run} does not say where its data are: an export is checked on real inputs, "
-        "give --data FILE"
-    )
