@@ -3,9 +3,12 @@
     python -m benchmarks.data_generation [CASE ...] [--resolution N] [--samples N]
         [--workers N ...]
 
-Writing is the time that a worker spends on building, hashing, writing and syncing its
-shards, averaged over workers, plus that of the final file, for which all of them
-wait. Its share is over the sum of this and of the time for solving.
+Writing is the time for which a worker waits until its rows are taken and its shard is
+hashed, synced and renamed, averaged over workers, plus that from the last shard to the
+finished file, for which all of them wait; its share is over the sum of this and of the
+time for solving. What is done beside the solving, by a thread of each worker and by
+that which puts the file together, is counted in processor time: its share is over the
+sum of this and of the solvers' processor time.
 """
 
 from __future__ import annotations
@@ -16,35 +19,47 @@ import os
 import shutil
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from opkit.case import Case, load_case
 from opkit.datasets.card import card
 from opkit.generate import Progress, generate
-from opkit.generate import run as run_module
+from opkit.generate.assemble import Assembler
+from opkit.generate.manifest import Manifest
+from opkit.generate.shard import Made
 
 
 class Stopwatch:
-    """Adds up what shards report, and times the assembly, while a generation runs."""
+    """Adds up what processes report, and times the end, while a generation runs."""
 
     def __init__(self) -> None:
-        self.solve = self.write = self.assembly = 0.0
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.end = 0.0
 
     def watch(self) -> Callable[[], None]:
-        """Listen to the manifest; return a function that stops listening."""
-        add = run_module.Manifest.add
+        """Listen to the manifest and the file; return a function that stops it."""
+        add, finish = Manifest.add, Assembler.finish
 
-        def listen(manifest: Any, made: Any) -> None:
-            self.solve += made.solve_seconds
-            self.write += made.write_seconds
+        def listen(manifest: Manifest, made: Made) -> None:
+            for name, value in asdict(made).items():
+                if name.endswith("_seconds"):
+                    self.seconds[name] += value
             add(manifest, made)
 
-        run_module.Manifest.add = listen  # type: ignore[method-assign]
+        def listen_at_the_end(file: Assembler) -> None:
+            finish(file)
+            self.seconds["file_processor_seconds"] = file.processor_seconds
+
+        Manifest.add = listen  # type: ignore[assignment,method-assign]
+        Assembler.finish = listen_at_the_end  # type: ignore[assignment,method-assign]
 
         def stop() -> None:
-            run_module.Manifest.add = add  # type: ignore[method-assign]
+            Manifest.add = add  # type: ignore[method-assign]
+            Assembler.finish = finish  # type: ignore[method-assign]
 
         return stop
 
@@ -57,26 +72,40 @@ def measure(case: Case, samples: int, workers: int, out: Path) -> dict[str, Any]
 
     def listen(progress: Progress) -> None:
         if progress.stage != "solving":
-            clock.assembly = -time.perf_counter()
+            clock.end = -time.perf_counter()
 
     try:
         generate(case, out, samples=samples, workers=workers, progress=listen)
     finally:
         stop()
-    clock.assembly += time.perf_counter()
+    clock.end += time.perf_counter()
     wall = time.perf_counter() - started
     storage = card(out)["storage"]
     out.unlink()
-    writing, solving = clock.write / workers + clock.assembly, clock.solve / workers
+    spent = clock.seconds
+    waiting = spent["write_seconds"] / workers + clock.end
+    solving = spent["solve_seconds"] / workers
+    busy = spent["write_processor_seconds"] + spent["file_processor_seconds"]
+
+    def ms(total: float) -> float:
+        return round(1e3 * total / samples, 2)
+
+    def share(writing: float, solving: float) -> float:
+        return round(100 * writing / (solving + writing), 2)
+
     return {
         "case": f"{case.name} {'x'.join(map(str, case.shape))}",
         "samples": samples,
         "workers": workers,
         "seconds": round(wall, 2),
         "samples/s": round(samples / wall, 1),
-        "shards ms a sample": round(1e3 * clock.write / samples, 2),
-        "file ms a sample": round(1e3 * clock.assembly / samples, 2),
-        "writing %": round(100 * writing / (solving + writing), 2),
+        "waiting for shards, ms a sample": ms(spent["write_seconds"]),
+        "for the file": ms(clock.end),
+        "writing %": share(waiting, solving),
+        "processor ms a sample: solving": ms(spent["solve_processor_seconds"]),
+        "shards": ms(spent["write_processor_seconds"]),
+        "file": ms(spent["file_processor_seconds"]),
+        "writing % of it": share(busy, spent["solve_processor_seconds"]),
         "bytes / raw float32": round(storage["ratio"], 4),
     }
 

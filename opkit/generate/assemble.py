@@ -1,117 +1,131 @@
-"""Shards become one file: checked against the manifest, copied chunk by chunk."""
+"""Shards become one file as they are listed: checked, then copied chunk by chunk."""
 
 from __future__ import annotations
 
 import hashlib
+import queue
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 
-from opkit.case import parse_case
-from opkit.case_data import DType
-from opkit.datasets.files import appearing, sync
+from opkit.datasets.files import appearing
+from opkit.datasets.header import Header
+from opkit.datasets.layout import LIBVER
+from opkit.datasets.patient import Patient
 from opkit.datasets.read import DataFile
-from opkit.datasets.write import LIBVER, Writer
+from opkit.datasets.write import Writer
 from opkit.errors import DataError
-from opkit.generate.plan import plan
+from opkit.generate.shard import Made
 
 
-@dataclass(frozen=True)
-class Assembly:
-    """What to put together, as JSON types.
+class Assembler:
+    """A thread that writes the final file while samples are solved elsewhere.
 
     Args:
-        case: the resolved case.
-        seed: of the generation.
-        samples: total, or None for the case's own numbers.
-        dtype: stored type.
+        out: the final file, which appears whole or not at all.
+        folder: where the shards lie, and the file until it is whole.
+        header: of the file.
         gzip: compression level.
-        folder: where the shards lie.
-        out: the final file.
-        shards: (name, SHA-256) in the order of their samples.
-        marks: added to the file's provenance.
     """
 
-    case: dict[str, Any]
-    seed: int
-    samples: int | None
-    dtype: DType
-    gzip: int
-    folder: str
-    out: str
-    shards: list[tuple[str, str]]
-    marks: dict[str, Any]
+    def __init__(self, out: Path, folder: Path, header: Header, gzip: int) -> None:
+        self._out, self._folder, self._header, self._gzip = out, folder, header, gzip
+        self._listed: queue.SimpleQueue[Made | None] = queue.SimpleQueue()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="assembler")
+        self._buffer = np.empty(0, np.uint8)
+        self.processor_seconds = 0.0
+        self.future: Future[None] = self._thread.submit(self._assemble)
+
+    def __enter__(self) -> Assembler:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listed.put(None)
+        self._thread.shutdown()
+
+    def add(self, made: Made) -> None:
+        """Take a shard that is listed in the manifest, in any order."""
+        self._listed.put(made)
+
+    def finish(self) -> None:
+        """Wait for the file.
+
+        Raises:
+            DataError: a shard is damaged, or the disk is full.
+        """
+        self.future.result()
+
+    def _assemble(self) -> None:
+        shards = self._in_order()
+        try:
+            first = next(shards)
+            self._write(first, shards)
+        except _GivenUp:
+            return
+        finally:
+            self.processor_seconds = time.thread_time()
+
+    def _write(self, first: Made, others: Iterator[Made]) -> None:
+        with (
+            appearing(self._out, self._folder) as temporary,
+            Patient(temporary, "w+b") as raw,
+            raw.told(),
+        ):
+            content = self._read(first)
+            names, measure = _diagnostics(self._folder / first.name)
+            with h5py.File(raw, "w", libver=LIBVER) as file:
+                writer = Writer(file, self._header, names, measure, self._gzip)
+                self._copy(first, content, writer, raw)
+                for made in others:
+                    self._copy(made, self._read(made), writer, raw)
+                writer.finish()
+
+    def _read(self, made: Made) -> memoryview:
+        """Return the bytes of a shard, checked, until the next one is read."""
+        path = self._folder / made.name
+        size = path.stat().st_size if path.exists() else 0
+        if len(self._buffer) < size:
+            self._buffer = np.empty(size, np.uint8)
+        content = memoryview(self._buffer)[:size]
+        if size:
+            with path.open("rb", buffering=0) as file:
+                file.readinto(content)
+        if hashlib.sha256(content).hexdigest() != made.sha256:
+            raise DataError(f"{path}: damaged: generate again with --resume")
+        return content
+
+    def _copy(
+        self, made: Made, content: memoryview, writer: Writer, raw: Patient
+    ) -> None:
+        with h5py.File(self._folder / made.name, "r") as shard:
+            writer.copy(slice(made.first, made.last), shard, content)
+        raw.start_writing()
+        raw.check()
+
+    def _in_order(self) -> Iterator[Made]:
+        """Yield shards in the order of their rows.
+
+        Raises:
+            _GivenUp: there will be no more.
+        """
+        waiting: dict[int, Made] = {}
+        row = 0
+        while row < self._header.samples:
+            while row not in waiting:
+                made = self._listed.get()
+                if made is None:
+                    raise _GivenUp
+                waiting[made.first] = made
+            yield waiting[row]
+            row = waiting.pop(row).last
 
 
-def assemble(job: Assembly) -> str:
-    """Write the final file, which appears whole or not at all.
-
-    Returns:
-        Its content hash.
-
-    Raises:
-        DataError: a shard is damaged, or the disk is full.
-    """
-    header = plan(parse_case(job.case), job.seed, job.samples, job.dtype).header
-    header = replace(header, provenance={**header.provenance, **job.marks})
-    names, measure = _diagnostics(Path(job.folder) / job.shards[0][0])
-    out = Path(job.out)
-    row = 0
-    with (
-        appearing(out) as temporary,
-        h5py.File(temporary, "w", libver=LIBVER) as file,
-    ):
-        writer = Writer(file, header, names, measure, job.gzip)
-        with ThreadPoolExecutor(1) as pool:  # to disk all the while
-            syncing = pool.submit(sync, temporary)
-            for path, content in _contents(job):
-                with h5py.File(path, "r") as shard:
-                    count = len(shard["sample"])
-                    writer.copy(slice(row, row + count), shard, content)
-                row += count
-                if syncing.done():
-                    syncing.result()  # a full disk is told once
-                    syncing = pool.submit(sync, temporary)
-            syncing.result()
-        return writer.finish()
-
-
-def _contents(job: Assembly) -> Iterator[tuple[Path, memoryview]]:
-    """Yield path and bytes of each shard, read once; the next is hashed meanwhile.
-
-    The bytes are those of one of two buffers: use them before asking for more.
-    """
-    buffers = [np.empty(0, np.uint8)] * 2
-    last: tuple[Path, memoryview, Future[Any], str] | None = None
-    with ThreadPoolExecutor(1) as pool:
-        for number, (name, digest) in enumerate(job.shards):
-            path = Path(job.folder) / name
-            size = path.stat().st_size if path.exists() else 0
-            if len(buffers[number % 2]) < size:
-                buffers[number % 2] = np.empty(size, np.uint8)
-            content = memoryview(buffers[number % 2])[:size]
-            if size:
-                with path.open("rb") as file:
-                    file.readinto(content)
-            hashing = pool.submit(hashlib.sha256, content)
-            if last is not None:
-                yield _checked(*last)
-            last = path, content, hashing, digest
-        if last is not None:
-            yield _checked(*last)
-
-
-def _checked(
-    path: Path, content: memoryview, hashing: Future[Any], digest: str
-) -> tuple[Path, memoryview]:
-    if hashing.result().hexdigest() != digest:
-        raise DataError(f"{path}: damaged: generate again with --resume")
-    return path, content
+class _GivenUp(Exception):
+    pass
 
 
 def _diagnostics(path: Path) -> tuple[list[str], str]:

@@ -112,7 +112,7 @@ class Manifest:
         if self.picked is not None:
             first = list(self.picked).index(first)
         last = first + len(index)
-        return Made(file.name, first, last, digest, float(error.max()), 0.0, 0.0)
+        return Made(file.name, first, last, digest, float(error.max()))
 
     @staticmethod
     def _line(data: dict[str, Any]) -> bytes:

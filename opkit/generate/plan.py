@@ -12,7 +12,7 @@ from opkit.datasets.header import Header
 from opkit.errors import CaseError
 
 SHARD_BYTES = 32 << 20
-SHARDS = 100  # at most one of so many is lost when the power goes
+SHARDS = 100  # at most one of so many is lost a worker
 BATCH_POINTS = 1 << 16
 
 
@@ -26,7 +26,8 @@ class Plan:
         batch_samples: samples solved at once.
         file_bytes: size of the finished file without compression.
         disk_bytes: needed while the shards become the file.
-        memory_bytes: estimate for one worker: one shard twice, and a batch in float64.
+        memory_bytes: estimate for one worker: a batch that is solved, and one that is
+            written; the main process holds one shard.
     """
 
     header: Header
@@ -88,5 +89,5 @@ def plan(
         batch_samples=batch,
         file_bytes=file_bytes,
         disk_bytes=2 * file_bytes,
-        memory_bytes=(256 << 20) + 2 * shard * per_sample + 24 * batch * points,
+        memory_bytes=(256 << 20) + 48 * batch * points,
     )

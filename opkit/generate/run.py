@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from opkit.case_data import DType
 from opkit.datasets.files import locked, why
 from opkit.datasets.read import DataFile
 from opkit.errors import DataError, OpkitInputError
-from opkit.generate.assemble import Assembly
+from opkit.generate.assemble import Assembler
 from opkit.generate.manifest import Manifest, fingerprint
 from opkit.generate.plan import Plan, plan
 from opkit.generate.shard import Made, Task, crumb_path
@@ -115,25 +115,18 @@ def generate(
         manifest = Manifest(folder, mark, picked)
         manifest.resume() if resume else manifest.create()
         tasks = _tasks(case, planned, folder, manifest, gzip)
-        with _workers(scheduler, workers) as pool:
-            _solve_all(pool, tasks, manifest, planned, progress)
-            shards = sorted(manifest.made.values(), key=lambda made: made.first)
-            job = Assembly(
-                case=case.dump(),
-                seed=seed,
-                samples=samples,
-                dtype=dtype,
-                gzip=gzip,
-                folder=str(folder),
-                out=str(target.absolute()),
-                shards=[(made.name, made.sha256) for made in shards],
-                marks=dict(marks or {}),
-            )
-            if progress:
-                worst = max(made.worst for made in shards)
-                n = planned.samples
-                progress(Progress(n, n, n, worst, "writing the file"))
-            _result(pool.submit({"kind": "assemble", "job": asdict(job)}))
+        provenance = {**planned.header.provenance, **(marks or {})}
+        header = replace(planned.header, provenance=provenance)
+        with (
+            Assembler(target, folder, header, gzip) as file,
+            _workers(scheduler, workers) as pool,
+        ):
+            if not tasks and progress:
+                progress(_all_solved(planned, list(manifest.made.values())))
+            for made in manifest.made.values():
+                file.add(made)
+            _solve_all(pool, tasks, file, manifest, planned, progress)
+            file.finish()
         shutil.rmtree(folder)
     return target
 
@@ -204,14 +197,17 @@ def _tasks(
 def _solve_all(
     pool: Workers,
     tasks: list[Task],
+    file: Assembler,
     manifest: Manifest,
     planned: Plan,
     progress: Callable[[Progress], None] | None,
 ) -> None:
+    """Have all tasks done and listed, unless the file they go into fails.
+
+    That all are solved is told before the last is listed, so before there is a file.
+    """
     resumed = sum(made.last - made.first for made in manifest.made.values())
-    running = {
-        pool.submit({"kind": "shard", "task": asdict(task)}): task for task in tasks
-    }
+    running = {pool.submit(asdict(task)): task for task in tasks}
 
     def report() -> None:
         if progress is None:
@@ -225,11 +221,23 @@ def _solve_all(
 
     while running:
         report()
-        finished, _ = wait(running, POLL_SECONDS, FIRST_COMPLETED)
+        ends: list[Future[Any]] = [*running, file.future]
+        finished, _ = wait(ends, POLL_SECONDS, FIRST_COMPLETED)
         for future in finished:
+            if future is file.future:
+                file.finish()  # too early: it says what went wrong
+                continue
+            made = Made(**_result(future))
             del running[future]
-            manifest.add(Made(**_result(future)))
-    report()
+            if progress and not running:
+                progress(_all_solved(planned, [*manifest.made.values(), made]))
+            manifest.add(made)
+            file.add(made)
+
+
+def _all_solved(planned: Plan, made: list[Made]) -> Progress:
+    n = planned.samples
+    return Progress(n, n, n, max(m.worst for m in made), "writing the file")
 
 
 def _peek(task: Task) -> tuple[int, float]:

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from opkit.case import parse_case
 from opkit.case_data import DType, draw, header_of
-from opkit.datasets.files import write_bytes
 from opkit.datasets.header import Header
-from opkit.datasets.layout import LIBVER, lay_out
-from opkit.datasets.write import Writer
 from opkit.errors import NonFiniteError, OpkitInputError, SolverError
+from opkit.generate.shard_file import ShardFile
 from opkit.solvers.interface import Fields, Solution, Solver
 
 TRIES = 3
@@ -57,15 +51,29 @@ class Task:
 
 @dataclass(frozen=True)
 class Made:
-    """What a worker answers: one line of the manifest."""
+    """What a worker answers: one line of the manifest.
+
+    Args:
+        name: of the file.
+        first: number of its first row.
+        last: number of the row behind its last.
+        sha256: of the file's bytes.
+        worst: largest solver error.
+        solve_seconds: that the worker drew and solved.
+        write_seconds: that the worker waited for rows to be taken and for the end.
+        solve_processor_seconds: spent on solving, by the thread that does it.
+        write_processor_seconds: spent on writing, by whichever thread.
+    """
 
     name: str
     first: int
     last: int
     sha256: str
     worst: float
-    solve_seconds: float
-    write_seconds: float
+    solve_seconds: float = 0.0
+    write_seconds: float = 0.0
+    solve_processor_seconds: float = 0.0
+    write_processor_seconds: float = 0.0
 
 
 def make_shard(task: Task) -> dict[str, Any]:
@@ -79,21 +87,31 @@ def make_shard(task: Task) -> dict[str, Any]:
     case = parse_case(task.case)
     solver = case.build_solver()
     header = shard_header(header_of(case, solver, task.seed, None, task.dtype), task)
-    parts = list(_solve_all(task, solver, header))
-    solved = time.perf_counter()
-    content = shard_image(task, header, parts)
-    with ThreadPoolExecutor(1) as pool:  # hashed while the disk is waited for
-        digest = pool.submit(hashlib.sha256, content)
-        write_bytes(Path(task.path), content)
+    waited = worst = 0.0
+    busy = -time.thread_time()
+    with ShardFile(Path(task.path), header, task.gzip, task.fingerprint) as file:
+        for streams, fields, solution in _solve_all(task, solver, header):
+            worst = max(worst, float(solution.error.max()))
+            solved = time.perf_counter()
+            busy += time.thread_time()
+            file.put(np.array(streams, np.int64), fields, solution)
+            busy -= time.thread_time()
+            waited += time.perf_counter() - solved
+        busy += time.thread_time()
+        solved = time.perf_counter()
+        digest = file.finish()
+        waited += time.perf_counter() - solved
     crumb_path(task).unlink(missing_ok=True)
     made = Made(
         name=Path(task.path).name,
         first=task.first,
         last=task.last,
-        sha256=digest.result().hexdigest(),
-        worst=max(float(s.error.max()) for _, s in parts),
-        solve_seconds=solved - started,
-        write_seconds=time.perf_counter() - solved,
+        sha256=digest,
+        worst=worst,
+        solve_seconds=time.perf_counter() - started - waited,
+        write_seconds=waited,
+        solve_processor_seconds=busy,
+        write_processor_seconds=file.processor_seconds,
     )
     return asdict(made)
 
@@ -113,52 +131,9 @@ def shard_header(header: Header, task: Task) -> Header:
     )
 
 
-def shard_image(
-    task: Task, header: Header, parts: list[tuple[Fields, Solution]]
-) -> memoryview:
-    """Return the bytes of the shard's HDF5 file, built in memory.
-
-    Writing them is then one plain system call, so that a full disk is an error and not
-    a half-written HDF5 file (which can crash the library when it is closed).
-    """
-    measure, names = parts[0][1].measure, sorted(parts[0][1].details)
-    arguments = ["error", *names], measure, task.gzip
-    image = io.BytesIO(_laid_out(task, header, *arguments))
-    with h5py.File(image, "r+", libver=LIBVER) as file:
-        writer = Writer(file, header, *arguments)
-        row = 0
-        for fields, solution in parts:
-            count = len(solution.error)
-            numbers = {"error": solution.error}
-            numbers |= {k: np.asarray(solution.details[k], float) for k in names}
-            rows = range(task.first + row, task.first + row + count)
-            index = np.array(task.streams(rows), np.int64)
-            writer.put(slice(row, row + count), index, fields, numbers)
-            row += count
-        writer.finish()
-    return image.getbuffer()
-
-
-_LAID: dict[tuple[Any, ...], bytes] = {}  # the last one: most shards are alike
-
-
-def _laid_out(
-    task: Task, header: Header, names: list[str], measure: str, gzip: int
-) -> bytes:
-    """Return the bytes of a shard without samples."""
-    key = (task.fingerprint, header.samples, tuple(names), measure, gzip)
-    if key not in _LAID:
-        image = io.BytesIO()
-        with h5py.File(image, "w", libver=LIBVER) as file:
-            lay_out(file, header, names, measure, gzip)
-        _LAID.clear()
-        _LAID[key] = image.getvalue()
-    return _LAID[key]
-
-
 def _solve_all(
     task: Task, solver: Solver, header: Header
-) -> Iterator[tuple[Fields, Solution]]:
+) -> Iterator[tuple[list[int], Fields, Solution]]:
     crumb = Crumb(crumb_path(task), task.seed)
     size = 1 if crumb.found else task.batch
     worst = 0.0
@@ -172,7 +147,7 @@ def _solve_all(
         fields = {**inputs, **solution.outputs}
         stored = {v.name: _stored(v.name, v.dtype, v.shape, fields, task.seed, streams)
                   for v in header.variables}  # fmt: skip
-        yield stored, solution
+        yield streams, stored, solution
 
 
 def _draw_all(task: Task, solver: Solver, numbers: range) -> Fields:

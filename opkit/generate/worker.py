@@ -7,16 +7,13 @@ from typing import Any
 
 import opkit.errors
 from opkit.errors import OpkitError, SolverError
-from opkit.generate.assemble import Assembly, assemble
 from opkit.generate.shard import Task, make_shard
 
 
 def run_task(task: dict[str, Any]) -> dict[str, Any]:
     """Do one task and return its result, or its error, as JSON types."""
     try:
-        if task["kind"] == "assemble":
-            return {"result": {"content_hash": assemble(Assembly(**task["job"]))}}
-        return {"result": make_shard(Task(**task["task"]))}
+        return {"result": make_shard(Task(**task))}
     except MemoryError:
         return _failure("OpkitInputError", "out of memory: fewer workers need less")
     except OpkitError as error:
