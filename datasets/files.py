@@ -27,6 +27,11 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def start_writing(descriptor: int, begin: int, end: int) -> None:
+    """Let the system bring a part of a file to disk, without waiting for it."""
+    os.posix_fadvise(descriptor, begin, end - begin, os.POSIX_FADV_DONTNEED)
+
+
 def publish(temporary: Path, path: Path) -> None:
     """Give a finished temporary file its final name: sync, rename, sync the folder."""
     sync(temporary)
@@ -35,13 +40,18 @@ def publish(temporary: Path, path: Path) -> None:
 
 
 @contextmanager
-def appearing(path: Path) -> Iterator[Path]:
+def appearing(path: Path, folder: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path that becomes `path` when the block ends without error.
+
+    Args:
+        path: the final one.
+        folder: where the temporary path is to be, on the same file system; beside
+            `path` by default.
 
     Raises:
         DataError: the disk is full, or the folder cannot be written.
     """
-    temporary = temporary_beside(path)
+    temporary = temporary_beside(folder / path.name if folder else path)
     try:
         yield temporary
         publish(temporary, path)

@@ -35,11 +35,13 @@ def fletcher32(chunks: NDArray[np.uint8]) -> Sums:
     s1, s2 = np.zeros(count, np.int64), np.zeros(count, np.int64)
     whole = n - n % BLOCK
     together = max(1, SLAB // max(n, 1))
+    room = np.empty(min(count, together) * min(whole, SLAB), np.float32)
     for first in range(0, count, together):
         some = slice(first, first + together)
         for start in range(0, whole, SLAB):
-            part = words[some, start : min(start + SLAB, whole)].astype(np.float32)
-            table = part.reshape(len(part), -1, BLOCK)
+            part = words[some, start : min(start + SLAB, whole)]
+            table = room[: part.size].reshape(len(part), -1, BLOCK)
+            np.copyto(table.reshape(part.shape), part)
             blocks = table.shape[1]
             by_block = (table @ _ONES).astype(np.int64)
             by_column = (_ONES[:blocks] @ table).astype(np.int64)
