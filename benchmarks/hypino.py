@@ -2,11 +2,9 @@
 
     python benchmarks/hypino.py throughput
     python benchmarks/hypino.py references [--authors DIR]
-    python benchmarks/hypino.py held-out [--model FILE]
-    python benchmarks/hypino.py benchmarks [--model FILE] [--steps 300] [--lbfgs 100]
+    python benchmarks/hypino.py held-out [--model RUN]
+    python benchmarks/hypino.py benchmarks [--model RUN] [--steps 300] [--lbfgs 100]
     python benchmarks/hypino.py magnitude [--steps 600]
-    python benchmarks/hypino.py train --preset tiny --out runs/hypino-tiny --minutes 40
-    python benchmarks/hypino.py export --out runs/hypino-tiny --model FILE
 
 Everything runs on one thread. DIR holds the authors' arrays (folder assets of
 github.com/rbischof/hypino), row 0 at y = +1.
@@ -15,7 +13,6 @@ github.com/rbischof/hypino), row 0 at y = +1.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import time
@@ -27,12 +24,11 @@ import torch
 import opkit.hypino
 from opkit.case import load_case
 from opkit.hypino_refine import Ensemble, fine_tune, magnitude, nothing, refine, write
-from opkit.hypino_training import CHECKPOINT, StreamTraining, train_hypino
-from opkit.operators.hypino import PRESETS
 from opkit.operators.hypino_target import random_target
 from opkit.solvers.manufactured_distribution import ManufacturedDistribution
 from opkit.solvers.manufactured_operators import CLASSES
 from opkit.solvers.manufactured_problems import draw_problems
+from opkit.train import train
 
 BENCHMARKS = {
     "heat": "heat",
@@ -46,27 +42,6 @@ BENCHMARKS = {
 SMOOTH = ManufacturedDistribution(
     elliptic=2, frequency=2.5, min_steps=2, max_steps=5, max_holes=4
 )
-SCHEDULES = {
-    "tiny": StreamTraining(
-        steps=9600,
-        batch=32,
-        points=192,
-        boundary_points=96,
-        learning_rate=1e-3,
-        unlabelled_from=0.2,
-        block=8,
-        distribution=SMOOTH,
-        compile=True,
-    ),
-    "base": StreamTraining(
-        steps=30_000,
-        points=1024,
-        boundary_points=512,
-        learning_rate=5e-4,
-        unlabelled_from=0.3,
-        compile=True,
-    ),
-}
 
 
 def throughput(_: argparse.Namespace) -> None:
@@ -187,44 +162,25 @@ def held_out(arguments: argparse.Namespace) -> None:
 
 def ablation(arguments: argparse.Namespace) -> None:
     print(f"tiny, {arguments.steps} steps: median relative L2 of 200 held-out problems")
+    epochs = max(arguments.steps // 100, 1)
     for invariant in (True, False):
-        options = PRESETS["tiny"].model_copy(update={"magnitude_invariant": invariant})
-        schedule = SCHEDULES["tiny"].model_copy(update={"steps": arguments.steps})
-        folder = arguments.out / f"magnitude-{invariant}"
         start = time.process_time()
-        model = train_hypino(options, schedule, folder, accelerator="cpu").eval()
-        found = by_class(model, 200)
+        result = train(
+            "manufactured",
+            arguments.out / f"magnitude-{invariant}",
+            operator="hypino",
+            overrides=[
+                f"training.epochs={epochs}",
+                f"model.magnitude_invariant={str(invariant).lower()}",
+            ],
+            device="cpu",
+        )
+        found = by_class(opkit.hypino.load(result.run), 200)
         figures = ", ".join(f"{name} {found[name]:.3f}" for name in CLASSES)
         seconds = time.process_time() - start
         print(
             f"magnitude_invariant={invariant}: {figures} ({seconds:.0f} s)", flush=True
         )
-
-
-def train(arguments: argparse.Namespace) -> None:
-    train_hypino(
-        PRESETS[arguments.preset],
-        SCHEDULES[arguments.preset],
-        arguments.out,
-        stop_after=60 * arguments.minutes,
-        progress=lambda line: print(json.dumps(line), flush=True),
-    )
-
-
-def export(arguments: argparse.Namespace) -> None:
-    """Put the weights of a checkpoint into one file that `opkit.hypino.load` reads."""
-    from safetensors import safe_open
-
-    with safe_open(arguments.out / CHECKPOINT, framework="pt") as file:
-        recipe, step = json.loads(file.metadata()["recipe"]), file.metadata()["step"]
-        names = [name for name in file.keys() if name.startswith("model.")]  # noqa: SIM118
-        weights = {name.removeprefix("model."): file.get_tensor(name) for name in names}
-    options = type(PRESETS["tiny"]).model_validate(recipe["model"])
-    model = opkit.hypino.HyPINO(options)
-    model.load_state_dict(weights)
-    card = {"steps": int(step), "training": recipe["training"]}
-    opkit.hypino.save(model, arguments.model, card)
-    print(f"{arguments.model}: step {step}, {os.path.getsize(arguments.model)} bytes")
 
 
 def main() -> None:
@@ -234,16 +190,12 @@ def main() -> None:
         "held-out": held_out,
         "benchmarks": benchmarks,
         "magnitude": ablation,
-        "train": train,
-        "export": export,
     }
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("command", choices=commands)
     parser.add_argument("--authors", type=Path)
     parser.add_argument("--model", type=Path, default=opkit.hypino.WEIGHTS)
     parser.add_argument("--out", type=Path, default=Path("runs/hypino"))
-    parser.add_argument("--preset", choices=SCHEDULES, default="tiny")
-    parser.add_argument("--minutes", type=float, default=40)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--lbfgs", type=int, default=100)
     parser.add_argument("--only", nargs="*", choices=BENCHMARKS)

@@ -41,6 +41,7 @@ from opkit.recipe import Recipe
 from opkit.rundir import RunDirectory
 from opkit.train import Event
 from opkit.train.batches import Memory
+from opkit.train.field_task import FieldTask
 from opkit.train.guards import LossGuard
 from opkit.train.loop import Loop
 from opkit.train.problem import Problem, build_model
@@ -139,9 +140,11 @@ def opkit_epoch(
 ) -> Callable[[], float]:
     fabric = lightning_fabric.Fabric(accelerator="cpu", devices=1)
     model, run = make_model(problem), RunDirectory(folder)
-    loop = Loop(fabric, problem, model, run, seed=0, progress=told.append)
+    loop = Loop(
+        fabric, FieldTask(model, problem), model, run, seed=0, progress=told.append
+    )
     for owner, name in (
-        (loop.objective, "errors"),
+        (loop.task, "errors"),
         (fabric, "backward"),
         (loop.optimiser, "step"),
     ):

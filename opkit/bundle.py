@@ -28,6 +28,8 @@ from opkit.validation import explain
 FORMAT = 2
 MAX_CONFIG = 64 * 2**20
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "card.md"
+HYPERNETWORK = "hypino.safetensors"
+"""What a run of a hypernetwork holds instead; `opkit.hypino` reads it."""
 
 
 def _without_calibration(data: dict[str, Any]) -> dict[str, Any]:
@@ -185,6 +187,11 @@ def locate(path: Path) -> Path:
     for folder in (path, path / "bundle"):
         if (folder / CONFIG).is_file():
             return folder
+        if (folder / HYPERNETWORK).is_file():
+            raise BundleError(
+                f"{path} holds a hypernetwork, which maps equations and not fields: "
+                "use opkit solve --model, or opkit.hypino.load"
+            )
     raise BundleError(
         f"{path}: no bundle ({path / CONFIG} and {path / 'bundle' / CONFIG} do not "
         "exist); give a run directory that finished training, or a bundle"

@@ -30,6 +30,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from opkit import jets
+from opkit.bundle import HYPERNETWORK
 from opkit.errors import BundleError, NonFiniteError, OpkitInputError, require
 from opkit.hypino_refine import (
     Ensemble,
@@ -252,13 +253,17 @@ def save(model: HyPINO, path: Path, card: dict[str, Any] | None = None) -> None:
 def load(path: str | Path) -> HyPINO:
     """Read a model written by `save`, or name a preset to get it untrained.
 
+    Args:
+        path: file, run directory, or preset.
+
     Raises:
         BundleError: not such a file, or damaged.
     """
     if path in PRESETS:
         return HyPINO(PRESETS[path])
+    found = Path(path) / "bundle" / HYPERNETWORK
     try:
-        with safe_open(Path(path), framework="pt") as file:
+        with safe_open(found if found.exists() else path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         model = HyPINO(HyPINOOptions.model_validate_json(metadata["options"]))

@@ -108,6 +108,9 @@ class Recipe(_Record):
     mode: Literal["map", "autoregressive", "space-time"] = "map"
     history: int = Field(default=1, ge=1, description="frames, autoregressive mode")
     training: Training = Training()
+    stream: dict[str, Any] = Field(
+        default={}, description="hypernetworks: equations drawn in an epoch"
+    )
     expectation: Expectation | None = None
     search: dict[str, Range] = Field(
         default={}, description="settings and values for tuning, as model.n_layers"

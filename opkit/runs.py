@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from opkit import bundle
 from opkit.errors import BundleError
@@ -49,6 +49,9 @@ def summarise(path: Path) -> RunSummary:
     try:
         config = bundle.read_config(path)
     except BundleError:
+        ends = [e for e in directory.events() if e.get("event") == "finished"]
+        if ends and "test" in ends[-1]:  # a hypernetwork, which has no bundle
+            return _hypernetwork(path, operator, ends[-1], len(rows), best)
         failures = [e for e in directory.events() if e.get("event") == "failed"]
         reason = tuple(str(e.get("reason", "")) for e in failures[-1:])
         status: Status = "failed" if failures else "interrupted"
@@ -68,3 +71,12 @@ def summarise(path: Path) -> RunSummary:
         own[0] if own else None,
         config.flags,
     )
+
+
+def _hypernetwork(
+    path: Path, operator: str, end: dict[str, Any], epochs: int, best: float | None
+) -> RunSummary:
+    flags = tuple(map(str, end.get("flags", ())))
+    status: Status = "flagged" if flags else "finished"
+    case, test = str(end.get("case", "?")), float(end["test"])
+    return RunSummary(path, operator, case, status, epochs, best, test, flags)

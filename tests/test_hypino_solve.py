@@ -10,10 +10,10 @@ import torch
 import opkit.hypino
 from opkit.errors import BundleError, NonFiniteError, OpkitInputError
 from opkit.hypino_refine import Ensemble, defect, fine_tune, nothing, refine, write
-from opkit.hypino_training import CHECKPOINT, StreamTraining, stream, train_hypino
 from opkit.operators.hypino import PRESETS, HyPINO
 from opkit.operators.hypino_target import TargetShape, random_target
 from opkit.solvers.manufactured_distribution import ManufacturedDistribution
+from opkit.solvers.manufactured_problems import draw_problems
 
 POISSON = {
     "source": "-2*pi**2*sin(pi*x)*sin(pi*y)",
@@ -211,7 +211,9 @@ def test_models_are_saved_and_loaded(model, tmp_path):
     path = tmp_path / "model.safetensors"
     opkit.hypino.save(model, path, {"steps": 0})
     again = opkit.hypino.load(path)
-    p = next(iter(stream(training(), 32, 0, torch.device("cpu"))))
+    law = ManufacturedDistribution(frequency=2, min_steps=2, max_steps=3)
+    generator = torch.Generator().manual_seed(0)
+    p = draw_problems(4, law, (32, 32), (32, 16), generator)
     model.eval()
     torch.testing.assert_close(
         model.solve(p).value(p.points), again.solve(p).value(p.points)
@@ -219,62 +221,6 @@ def test_models_are_saved_and_loaded(model, tmp_path):
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(BundleError, match="not a HyPINO file"):
         opkit.hypino.load(path)
-
-
-def training(**changes):
-    options = {
-        "steps": 6,
-        "batch": 4,
-        "points": 32,
-        "boundary_points": 16,
-        "learning_rate": 1e-3,
-        "unlabelled": 0.5,
-        "unlabelled_from": 0.5,
-        "block": 2,
-        "distribution": ManufacturedDistribution(frequency=2, min_steps=2, max_steps=3),
-    }
-    return StreamTraining(**{**options, **changes})
-
-
-def test_the_stream_depends_on_seed_and_step_alone():
-    first, again = (stream(training(), 32, 1, torch.device("cpu")) for _ in range(2))
-    other = stream(training(seed=1), 32, 1, torch.device("cpu"))
-    assert torch.equal(first[0].grids, again[0].grids)
-    assert not torch.equal(first[0].grids, other[0].grids)
-    assert not torch.equal(first[0].grids, first[1].grids)
-    assert bool(first[0].labelled.all())  # step 2 of 6
-    late = stream(training(), 32, 2, torch.device("cpu"))
-    assert late[0].labelled.tolist() == [True, True, False, False]
-
-
-def test_training_in_slices_equals_training_at_once(tmp_path):
-    pytest.importorskip("lightning_fabric")
-    whole = train_hypino(PRESETS["tiny"], training(), tmp_path / "a", accelerator="cpu")
-    for _ in range(6):  # a slice of no time makes one step
-        sliced = train_hypino(
-            PRESETS["tiny"], training(), tmp_path / "b", 0.0, accelerator="cpu"
-        )
-    for one, other in zip(whole.parameters(), sliced.parameters(), strict=True):
-        assert torch.equal(one, other)
-
-
-def test_checkpoints_of_other_runs_are_refused(tmp_path):
-    pytest.importorskip("lightning_fabric")
-    train_hypino(PRESETS["tiny"], training(), tmp_path, 0.0, accelerator="cpu")
-    with pytest.raises(BundleError, match="other options"):
-        train_hypino(PRESETS["tiny"], training(seed=3), tmp_path, accelerator="cpu")
-    (tmp_path / CHECKPOINT).write_bytes(b"rubbish")
-    with pytest.raises(BundleError, match="not a checkpoint"):
-        train_hypino(PRESETS["tiny"], training(), tmp_path, accelerator="cpu")
-
-
-def test_the_learning_rate_warms_up_and_decays():
-    schedule = StreamTraining(steps=1000, learning_rate=1.0)
-    rates = [schedule.rate(k) for k in range(1000)]
-    assert rates[0] == pytest.approx(0.1)
-    assert max(rates) == rates[10] == 1.0
-    assert rates[-1] == pytest.approx(0.001, abs=1e-4)
-    assert all(b <= a for a, b in itertools.pairwise(rates[10:]))
 
 
 def test_holes_as_text():

@@ -35,6 +35,9 @@ def solve(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="npz file: x, y, u, u_x, ...")
     ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Run or weights of a HyPINO; default our own.")
+    ] = None,
     steps: Annotated[int, typer.Option(min=0, help="Of fitting with Adam.")] = 500,
     lbfgs: Annotated[int, typer.Option(min=0, help="Of fitting with L-BFGS.")] = 300,
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -54,7 +57,8 @@ def solve(
         raise OpkitInputError(f"--out {out}: the file is written as .npz, name it so")
     holes = [hypino.read_hole(text) for text in hole or ()]
     pde = hypino.PDE(equation, boundary, source, holes)
-    u = hypino.solve(pde, steps=steps, lbfgs_steps=lbfgs, seed=seed)
+    trained = None if model is None else hypino.load(model)
+    u = hypino.solve(pde, model=trained, steps=steps, lbfgs_steps=lbfgs, seed=seed)
     if figure is not None:
         u.plot(figure)
     if out is not None:

@@ -10,8 +10,10 @@ from opkit.train.events import (
     Step,
     Warned,
 )
+from opkit.train.fit import TrainingResult
 from opkit.train.guards import TrainingError
-from opkit.train.main import Plan, TrainingResult, plan, train
+from opkit.train.main import plan, train
+from opkit.train.plan import Plan
 
 __all__ = [
     "Epoch",

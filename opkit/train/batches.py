@@ -50,7 +50,7 @@ class Memory:
         return cls(fields)
 
     def __len__(self) -> int:
-        return len(self.fields["inputs"])
+        return len(next(iter(self.fields.values())))
 
     def __getitem__(self, index: int) -> Sample:
         return {name: tensor[index] for name, tensor in self.fields.items()}
@@ -138,7 +138,7 @@ def batches(
 ) -> Iterator[tuple[Sample, Slice]]:
     """Yield the batch of each slice on the device."""
     if isinstance(samples, Memory):
-        home = samples.fields["inputs"].device
+        home = next(iter(samples.fields.values())).device
         for part in parts:
             index = part.indices.to(home)
             chosen = {k: t[index].to(device) for k, t in samples.fields.items()}

@@ -16,16 +16,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from opkit import metrics
-from opkit.normalise import PhysicalModel
 from opkit.recipe import Training
 from opkit.rundir import RunDirectory
 from opkit.train import checkpoint, schedules, sharding
 from opkit.train.batches import Memory, Slice, batches, generator, slices
 from opkit.train.events import Epoch, Event, Progress, Step
 from opkit.train.guards import LossGuard
-from opkit.train.objective import Objective
-from opkit.train.problem import Problem
+from opkit.train.task import Stream, Task
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -53,8 +50,8 @@ class Loop:
 
     Args:
         fabric: devices, precision, processes.
-        problem: samples and recipe.
-        model: with fitted normalisers; moved to the device and trained in place.
+        task: samples, and errors of the model on them.
+        model: moved to the device and trained in place.
         run: where checkpoints and metrics go.
         seed: of the order of samples and of augmentation.
         progress: told about every step and epoch.
@@ -63,33 +60,32 @@ class Loop:
     def __init__(
         self,
         fabric: Fabric,
-        problem: Problem,
-        model: PhysicalModel,
+        task: Task,
+        model: nn.Module,
         run: RunDirectory,
         seed: int,
         progress: Progress | None = None,
     ) -> None:
-        self.fabric, self.problem, self.run, self.seed = fabric, problem, run, seed
-        self.training: Training = problem.recipe.training
+        self.fabric, self.task, self.run, self.seed = fabric, task, run, seed
+        self.training = task.training
         self.progress = progress
         self.bare = model
         if self.training.compile:
-            model.operator.compile()
+            task.compile()
         self.model = fabric.setup_module(model)
         optimiser = build_optimiser(model, self.training)
         self.optimiser: Any = fabric.setup_optimizers(optimiser)
-        self.grid = problem.grid
-        self.objective = Objective(self.model, self.bare, problem, self.grid)
         self.state = State()
         if self.training.ema is not None:
             self.state.averaged = self._copy()
         device = fabric.device
         # small data live on the device; larger ones come batch by batch
-        self.train, self.validation = (
-            s.to(device) if isinstance(s, Memory) else s
-            for s in (problem.train, problem.selection)
-        )
-        groups = self._slices(0)
+        self.train, self.validation = task.train, task.selection
+        if isinstance(self.train, Memory):
+            self.train = self.train.to(device)
+        if isinstance(self.validation, Memory):
+            self.validation = self.validation.to(device)
+        groups = self._slices()
         self.steps_per_epoch = math.ceil(len(groups) / self.training.accumulate)
 
     def resume(self) -> None:
@@ -183,8 +179,13 @@ class Loop:
     def _train(self, epoch: int, guard: LossGuard) -> float:
         self.model.train()
         random = generator(self.seed, epoch, ORDER)
-        parts = self._slices(epoch, random)
-        stream = batches(self.train, parts, self.fabric.device, self.training.workers)
+        # what is drawn anew needs no shuffling
+        parts = self._slices(None if isinstance(self.train, Stream) else random)
+        device = self.fabric.device
+        if isinstance(self.train, Stream):
+            stream = self.train.draw(epoch, parts, device)
+        else:
+            stream = batches(self.train, parts, device, self.training.workers)
         total = torch.zeros((), dtype=torch.float64, device=self.fabric.device)
         every = 1 if self.fabric.device.type == "cpu" else 50  # reading a loss waits
         size = self.training.accumulate
@@ -217,7 +218,7 @@ class Loop:
             batch, part = next(stream)
             last = position + 1 == len(group)
             with self.fabric.no_backward_sync(self.model, enabled=not last):
-                values = self.objective.errors(batch, random)
+                values = self.task.errors(self.model, batch, random)
                 part_loss = (values * part.weight.to(values)).sum() / share
                 self.fabric.backward(part_loss)
             loss += part_loss.detach()
@@ -251,7 +252,7 @@ class Loop:
         if self.state.averaged:
             trained = self._copy()
             sharding.load_weights(self.bare, self.state.averaged)
-        metric = metrics.build(self.training.metric, self.grid)
+        metric = self.task.metric()
         metric.to(self.fabric.device)
         parts = slices(
             len(self.validation),
@@ -260,18 +261,14 @@ class Loop:
             self.fabric.world_size,
         )
         for batch, part in batches(self.validation, parts, self.fabric.device):
-            prediction, target = self.objective.rollout(batch)
             weight = part.weight.to(self.fabric.device)
-            if self.problem.history:
-                weight = weight.repeat_interleave(prediction.shape[1])
-                prediction, target = prediction.flatten(0, 1), target.flatten(0, 1)
-            metric.update(prediction, target, weight)
+            metric.update(*self.task.predict(self.model, batch, weight))
         if trained is not None:
             self.bare.load_state_dict(trained)
         return float(metric.compute())
 
-    def _slices(self, epoch: int, random: torch.Generator | None = None) -> list[Slice]:
-        count = len(self.problem.train)
+    def _slices(self, random: torch.Generator | None = None) -> list[Slice]:
+        count = len(self.train)
         order = None if random is None else torch.randperm(count, generator=random)
         return slices(
             count,

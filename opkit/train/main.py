@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import torch
 
 from opkit import bundle
-from opkit.bundle import Score
 from opkit.datasets.read import DataFile
 from opkit.errors import OpkitInputError
-from opkit.normalise import PhysicalModel
-from opkit.recipe import Recipe
-from opkit.rundir import RunDirectory, environment
-from opkit.train import guards, loggers, onward
+from opkit.rundir import RunDirectory
+from opkit.train import hypernetwork, loggers, onward
+from opkit.train.batches import beside
 from opkit.train.devices import make_fabric
-from opkit.train.events import Epoch, Event, Finished, Progress, Started, Warned
+from opkit.train.events import Progress
+from opkit.train.field_task import FieldTask
 from opkit.train.finish import write_bundle
-from opkit.train.loop import Loop, State
+from opkit.train.fit import TrainingResult, continued, finish, fit
 from opkit.train.memory import step_bytes
+from opkit.train.plan import Plan
 from opkit.train.problem import (
-    Problem,
     build_model,
     fit_normalisers,
     prepare,
@@ -32,44 +26,6 @@ from opkit.train.problem import (
     resolve_recipe,
 )
 from opkit.train.residual_loss import ResidualLoss
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """What training left behind.
-
-    Args:
-        run: run directory.
-        bundle: the bundle inside it.
-        best_epoch: epoch whose weights were kept, from 1.
-        best_validation: its validation error.
-        scores: errors on the test split (the validation split if there is none).
-        flags: what is wrong with this run, one line each; empty is good.
-    """
-
-    run: Path
-    bundle: Path
-    best_epoch: int
-    best_validation: float
-    scores: tuple[Score, ...]
-    flags: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What training would need, without doing it."""
-
-    recipe: Recipe
-    parameters: int
-    train_samples: int
-    validation_samples: int
-    steps_per_epoch: int
-    steps: int
-    data_bytes: int
-    step_bytes: int
 
 
 def train(
@@ -88,7 +44,8 @@ def train(
     """Train an operator and write a run directory with its bundle.
 
     Args:
-        data: data file with a training split.
+        data: data file with a training split; or the name of a case that draws
+            equations, for a hypernetwork.
         run: run directory to make, or to go on with.
         operator: name of a recipe of the data's case, or of an operator.
         overrides: settings of the recipe, such as ``"training.epochs=5"``.
@@ -105,6 +62,10 @@ def train(
         OpkitInputError: data, recipe or run directory that cannot be used.
         TrainingError: the loss is not finite, or has exploded.
     """
+    if hypernetwork.reads_equations(Path(data), operator):
+        return hypernetwork.train(
+            str(data), Path(run), operator, overrides, seed, device, resume, progress
+        )
     directory = RunDirectory(Path(run))
     case = _case(Path(data))
     if resume:
@@ -114,7 +75,8 @@ def train(
     else:
         recipe = onward.resolve(start, overrides)
     if resume:
-        recipe, seed = _continued(directory, recipe, Path(data))
+        _same_data(directory, Path(data))
+        recipe, seed = continued(directory, recipe)
     fabric = make_fabric(recipe, device)
     loggers.check(recipe.training.loggers)
     if not fabric.is_global_zero:
@@ -140,27 +102,16 @@ def train(
             }
         )
     fabric.barrier()
-    state = _fit(fabric, problem, model, directory, seed, resume, progress)
-    model.to("cpu")
+    task = FieldTask(model, problem)
+    state = fit(fabric, task, model, directory, recipe, seed, resume, progress)
     if fabric.is_global_zero:
         write_bundle(directory, problem, model, state, seed)
     fabric.barrier()
     config = bundle.read_config(directory.bundle)
     if fabric.is_global_zero:
         directory.log("finished", flags=config.flags)
-    for flag in config.flags:
-        _tell(progress, Warned(flag))
-    _tell(
-        progress,
-        Finished(directory.bundle, state.best_epoch, state.best_value, state.seconds),
-    )
-    return TrainingResult(
-        directory.path,
-        directory.bundle,
-        state.best_epoch,
-        state.best_value,
-        config.scores,
-        config.flags,
+    return finish(
+        directory, state, directory.bundle, config.scores, config.flags, progress
     )
 
 
@@ -174,22 +125,26 @@ def plan(
     Raises:
         OpkitInputError: data or recipe that cannot be used.
     """
+    if hypernetwork.reads_equations(Path(data), operator):
+        return hypernetwork.plan(str(data), operator, overrides, seed)
     recipe = resolve_recipe(_case(Path(data)), operator, overrides)
     problem = prepare(Path(data), recipe, seed)
     model = build_model(problem, seed)
     prepare_operator(model, problem)
-    batches = math.ceil(len(problem.train) / recipe.training.batch_size)
-    steps = math.ceil(batches / recipe.training.accumulate)
-    fields = problem.train[0].values()
-    return Plan(
-        recipe=recipe,
+    sample = {k: v[None] for k, v in problem.train[0].items()}
+    steps = sample["outputs"].shape[1] if problem.history else 1
+    unrolled = min(steps, recipe.training.unroll or steps)
+
+    def forward() -> object:
+        return model(sample["inputs"], beside(sample), unrolled)
+
+    return Plan.of(
+        recipe,
         parameters=model.parameter_count,
         train_samples=len(problem.train),
         validation_samples=len(problem.validation),
-        steps_per_epoch=steps,
-        steps=steps * recipe.training.epochs,
-        data_bytes=len(problem.train) * sum(field.nbytes for field in fields),
-        step_bytes=step_bytes(model, problem),
+        data_bytes=len(problem.train) * sum(v.nbytes for v in sample.values()),
+        step_bytes=step_bytes(model, forward, recipe.training.batch_size),
     )
 
 
@@ -204,82 +159,11 @@ def _started_from(directory: RunDirectory) -> tuple[Path | None, list[Path]]:
     return start and Path(start), [Path(path) for path in config.get("more", [])]
 
 
-def _continued(
-    directory: RunDirectory, asked: Recipe, data: Path
-) -> tuple[Recipe, int]:
+def _same_data(directory: RunDirectory, data: Path) -> None:
     config = directory.config()
-    recipe = Recipe.model_validate(config["recipe"])
     with DataFile(data, trusted=True) as file:
         if file.content_hash() != config["data_hash"]:
             raise OpkitInputError(
                 f"{data} is not the file this run was started with: resume with "
                 f"{config['data']}"
             )
-    if asked.operator != recipe.operator:
-        raise OpkitInputError(
-            f"{directory.path} trains {recipe.operator}, not {asked.operator}"
-        )
-    training = recipe.training.model_copy(update={"epochs": asked.training.epochs})
-    return recipe.model_copy(update={"training": training}), int(config["seed"])
-
-
-def _fit(
-    fabric: Fabric,
-    problem: Problem,
-    model: PhysicalModel,
-    directory: RunDirectory,
-    seed: int,
-    resume: bool,
-    progress: Progress | None,
-) -> State:
-    opened: list[loggers.Logger] = []
-    if fabric.is_global_zero:
-        recipe = problem.recipe
-        opened = loggers.open_loggers(recipe.training.loggers, directory.path, recipe)
-
-    def tell(event: Event) -> None:
-        if isinstance(event, Epoch):
-            for logger in opened:
-                logger.epoch(event)
-        _tell(progress, event)
-
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        loop = Loop(fabric, problem, model, directory, seed, tell)
-        if resume:
-            loop.resume()
-        _started(loop, directory, model, progress)
-        try:
-            return loop.fit()
-        except guards.TrainingError as error:
-            directory.log("failed", reason=str(error))
-            raise
-        finally:
-            for logger in opened:
-                logger.close()
-
-
-def _started(
-    loop: Loop, directory: RunDirectory, model: PhysicalModel, progress: Progress | None
-) -> None:
-    if not loop.fabric.is_global_zero:
-        return
-    done = loop.state.epoch
-    directory.log(
-        "resumed" if done else "started", epoch=done, environment=environment()
-    )
-    _tell(
-        progress,
-        Started(
-            directory.path,
-            model.parameter_count,
-            loop.training.epochs,
-            loop.steps_per_epoch,
-            done,
-        ),
-    )
-
-
-def _tell(progress: Progress | None, event: Event) -> None:
-    if progress is not None:
-        progress(event)

@@ -1,19 +1,21 @@
-"""How much memory a training step needs, measured on one sample."""
+"""How much memory a training step needs, measured on few samples."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
-from torch import Tensor
-
-from opkit.normalise import PhysicalModel
-from opkit.train.batches import beside
-from opkit.train.problem import Problem
+from torch import Tensor, nn
 
 
-def step_bytes(model: PhysicalModel, problem: Problem) -> int:
+def step_bytes(model: nn.Module, forward: Callable[[], object], times: float) -> int:
     """Return the bytes of weights, gradients, optimiser and saved activations.
 
-    Activations are counted by what autograd keeps of one sample, times the batch size.
+    Args:
+        model: what is trained.
+        forward: computes a loss of a few samples, or what it is made of.
+        times: how many times as many samples a step has; activations, counted by what
+            autograd keeps of ``forward``, grow by that.
     """
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     kept: dict[int, int] = {}
@@ -23,11 +25,8 @@ def step_bytes(model: PhysicalModel, problem: Problem) -> int:
         kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    sample = {k: v[None] for k, v in problem.train[0].items()}
-    steps = sample["outputs"].shape[1] if problem.history else 1
-    unroll = problem.recipe.training.unroll
     with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
-        model(sample["inputs"], beside(sample), min(steps, unroll or steps))
+        forward()
     own = {p.untyped_storage().data_ptr() for p in model.parameters()}
     activations = sum(n for pointer, n in kept.items() if pointer not in own)
-    return 4 * weights + activations * problem.recipe.training.batch_size
+    return 4 * weights + round(activations * times)

@@ -111,20 +111,37 @@ def resolve_recipe(
     """Return the case's recipe of that name, or a default one, with overrides.
 
     Raises:
-        OpkitInputError: a key, value, or operator that does not exist.
+        OpkitInputError: a key, value, or operator that does not exist, or that does
+            not train on fields.
+    """
+    recipe = merge_recipe(case, operator, overrides)
+    operator_class(recipe.operator)
+    if recipe.stream:
+        raise OpkitInputError(
+            f"recipe {operator}: stream is for hypernetworks, leave it out"
+        )
+    return recipe
+
+
+def merge_recipe(
+    case: dict[str, Any], operator: str, overrides: Sequence[str]
+) -> Recipe:
+    """Return the case's recipe of that name, or a default one, with overrides.
+
+    Raises:
+        OpkitInputError: a key or value that does not exist.
     """
     recipes = case.get("recipes", {})
     plain = dict(recipes.get(operator) or {"operator": operator})
     plain["model"] = dict(plain.get("model", {}))
     plain["training"] = dict(plain.get("training", {}))
+    plain["stream"] = dict(plain.get("stream", {}))
     for override in overrides:
         apply_override(plain, override)
     try:
-        recipe = Recipe.model_validate(plain)
+        return Recipe.model_validate(plain)
     except ValidationError as error:
         raise OpkitInputError(f"recipe {operator}: {explain(error, Recipe)}") from None
-    operator_class(recipe.operator)
-    return recipe
 
 
 def prepare(data: Path, recipe: Recipe, seed: int) -> Problem:

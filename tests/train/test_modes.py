@@ -12,7 +12,7 @@ from opkit.evaluate import evaluate
 from opkit.rundir import RunDirectory
 from opkit.train import train
 from opkit.train.batches import generator
-from opkit.train.objective import Objective
+from opkit.train.field_task import FieldTask
 from opkit.train.problem import build_model, fit_normalisers, prepare, resolve_recipe
 
 SMALL = [
@@ -74,12 +74,12 @@ def test_windows_are_pieces_of_the_trajectory(make_trajectories):
     problem = prepare(data, resolve_recipe({}, "fno", overrides), 0)
     model = build_model(problem, 0)
     fit_normalisers(model, problem)
-    objective = Objective(model, model, problem, problem.grid)
+    task = FieldTask(model, problem)
     batch = {k: t[:3] for k, t in problem.train.fields.items()}
     whole = torch.cat([batch["inputs"], batch["outputs"]], 1)
     random, starts = generator(0, 1, 1), set()
     for _ in range(40):
-        piece = objective._window(batch, random)
+        piece = task._window(batch, random)
         frames = torch.cat([piece["inputs"], piece["outputs"]], 1)
         assert frames.shape[1] == 4
         found = [k for k in range(3) if torch.equal(frames, whole[:, k : k + 4])]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torchmetrics import Metric
 
-from opkit import losses
+from opkit import losses, metrics
 from opkit.normalise import PhysicalModel
 from opkit.train import symmetries
 from opkit.train.batches import Sample, beside
@@ -13,32 +14,32 @@ from opkit.train.problem import Problem
 from opkit.train.residual_loss import ResidualLoss
 
 
-class Objective:
-    """What is minimised.
+class FieldTask:
+    """Training on fields from files: a `Task` of the loop.
 
     Args:
-        model: the model as the loop calls it (wrapped for precision and processes).
         bare: the model itself, for its normalisers.
-        problem: recipe, grid and mode.
-        grid: what errors are measured with.
+        problem: recipe, samples, grid and mode.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        bare: PhysicalModel,
-        problem: Problem,
-        grid: losses.Domain,
-    ) -> None:
-        self.model, self.bare, self.problem, self.grid = model, bare, problem, grid
+    def __init__(self, bare: PhysicalModel, problem: Problem) -> None:
+        self.bare, self.problem, self.grid = bare, problem, problem.grid
         self.training = problem.recipe.training
+        self.train, self.selection = problem.train, problem.selection
         self.error = losses.error(self.training.loss)
         self.physics = ResidualLoss(problem) if self.training.physics else None
 
-    def errors(self, batch: Sample, random: torch.Generator) -> Tensor:
+    def compile(self) -> None:
+        """Compile the operator; normalisers and losses stay as they are."""
+        self.bare.operator.compile()
+
+    def errors(
+        self, model: nn.Module, batch: Sample, random: torch.Generator
+    ) -> Tensor:
         """Return the loss of each sample of a training batch, (batch,).
 
         Args:
+            model: as the loop calls it.
             batch: fields in physical units.
             random: source of augmentation, windows, and noise, on the CPU.
         """
@@ -48,23 +49,39 @@ class Objective:
             fields = symmetries.apply(names, list(batch.values()), axes, random)
             batch = dict(zip(batch, fields, strict=True))
         if not self.problem.history:
-            prediction = self.model(batch["inputs"], beside(batch))
+            prediction = model(batch["inputs"], beside(batch))
             values = self.error(prediction, batch["outputs"], self.grid)
             if self.physics is not None:
                 residual = self.physics(batch["inputs"], prediction)
                 values = values + self.training.physics * residual
             return values
         batch = self._window(batch, random)
-        prediction, target = self.rollout(batch, detach=self.training.pushforward)
+        prediction, target = self.rollout(model, batch, self.training.pushforward)
         values = self.error(prediction.flatten(0, 1), target.flatten(0, 1), self.grid)
         return values.view(len(prediction), -1).mean(1)
 
-    def rollout(self, batch: Sample, detach: bool = False) -> tuple[Tensor, Tensor]:
+    def metric(self) -> Metric:
+        """Return the recipe's metric on this grid or mesh."""
+        return metrics.build(self.training.metric, self.grid)
+
+    def predict(
+        self, model: nn.Module, batch: Sample, weight: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return prediction, target and weights; every frame counts as a sample."""
+        prediction, target = self.rollout(model, batch)
+        if self.problem.history:
+            weight = weight.repeat_interleave(prediction.shape[1])
+            prediction, target = prediction.flatten(0, 1), target.flatten(0, 1)
+        return prediction, target, weight
+
+    def rollout(
+        self, model: nn.Module, batch: Sample, detach: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Return prediction and target of a batch, over all frames of the target."""
         target = batch["outputs"]
         if not self.problem.history:
-            return self.model(batch["inputs"], beside(batch)), target
-        prediction = self.model(batch["inputs"], beside(batch), target.shape[1], detach)
+            return model(batch["inputs"], beside(batch)), target
+        prediction = model(batch["inputs"], beside(batch), target.shape[1], detach)
         return prediction, target
 
     def _window(self, batch: Sample, random: torch.Generator) -> Sample:
