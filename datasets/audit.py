@@ -16,6 +16,7 @@ from h5py import h5o, h5z
 from opkit.errors import DataError
 
 FILTERS = {h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE, h5z.FILTER_FLETCHER32}
+PACKERS = {h5z.FILTER_DEFLATE, h5z.FILTER_LZF}
 FOREIGN_FILTERS = FILTERS | {h5z.FILTER_LZF}  # h5py's own; PDEBench uses it
 MAX_OBJECTS = 10_000
 MAX_FOREIGN_OBJECTS = 100_000  # PDEBench has six a sample
@@ -81,7 +82,10 @@ def _check_dataset(
     creation = item.id.get_create_plist()
     if item.is_virtual or creation.get_external_count():
         raise DataError(f"{where}: its data lie in other files: refused")
-    filters = {creation.get_filter(k)[0] for k in range(creation.get_nfilters())}
+    listed = [creation.get_filter(k)[0] for k in range(creation.get_nfilters())]
+    filters = set(listed)
+    if len(listed) > len(filters) or filters >= PACKERS:
+        raise DataError(f"{where}: is compressed more than once: refused")
     if filters - allowed:
         raise DataError(
             f"{where}: needs a filter other than gzip, shuffle and fletcher32: "
@@ -97,8 +101,7 @@ def _check_dataset(
     stored = item.id.get_storage_size()
     if stored > file.id.get_filesize():
         raise DataError(f"{where}: claims more bytes than the file has: damaged")
-    packed = filters & {h5z.FILTER_DEFLATE, h5z.FILTER_LZF}
-    ratio = MAX_RATIO if packed else 1
+    ratio = MAX_RATIO if filters & PACKERS else 1
     if declared > ratio * stored + (1 << 16):
         raise DataError(
             f"{where}: declares {declared} bytes and stores {stored}: "

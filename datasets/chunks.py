@@ -19,6 +19,7 @@ from h5py import h5z
 from numpy.typing import NDArray
 
 from opkit.datasets.fletcher import CHECKSUM, fletcher32, stored
+from opkit.datasets.inflate import check_chunks
 from opkit.errors import DataError
 
 WINDOW = 128 << 10  # bytes: what Linux reads around a fault of a memory map
@@ -107,9 +108,10 @@ class _Variable:
         creation = dataset.id.get_create_plist()
         filters = [creation.get_filter(k)[0] for k in range(creation.get_nfilters())]
         self.plain = filters == [h5z.FILTER_FLETCHER32] and self.dtype.isnative
-        self._numbers = dataset[:] if dataset.ndim == 1 else None  # one chunk for all
-        if self._numbers is not None:
-            self.plain = False
+        self._numbers = None
+        if dataset.ndim == 1:  # one chunk for all
+            check_chunks(dataset)
+            self._numbers, self.plain = dataset[:], False
             return
         frames, length = dataset.chunks[1], dataset.shape[1]
         frame = int(np.prod(dataset.shape[2:], dtype=np.int64)) * self.dtype.itemsize
@@ -130,6 +132,10 @@ class _Variable:
         """Read through HDF5, which verifies each time."""
         if self._numbers is not None:
             return np.asarray(self._numbers[rows])
+        new = rows[~self.checked[rows]]
+        if len(new):
+            check_chunks(self.dataset, new.tolist())
+            self.checked[rows] = True
         out = np.empty((len(rows), *self.shape), self.dtype)
         for k, row in enumerate(rows):
             self.dataset.read_direct(out[k], np.s_[int(row)])

@@ -26,6 +26,7 @@ from opkit.datasets.header import (
     VariableSpec,
     check,
 )
+from opkit.datasets.inflate import check_chunks
 from opkit.errors import DataError
 
 VERIFY_BYTES = 4 << 20
@@ -271,6 +272,8 @@ def _read_header(file: h5py.File, origin: str) -> Header:
             "upgrade opkit"
         )
     variables = tuple(_variable(v) for v in data["variables"])
+    for name in set(file) - {v.name for v in variables}:
+        check_chunks(file[name])
     for v in variables:
         found = file[v.name]
         if found.shape[1:] != v.shape or found.dtype != np.dtype(v.dtype):

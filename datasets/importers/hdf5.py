@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from opkit.datasets.audit import audit
 from opkit.datasets.header import DIMENSIONS
 from opkit.datasets.importers.source import LazyArray, Source, in_memory, unreadable
+from opkit.datasets.inflate import check_chunks
 from opkit.datasets.read import explained, open_hdf5
 
 
@@ -36,7 +37,7 @@ def open_source(path: Path) -> Source:
         arrays[name] = lazy(item, dims_of(item))
         last = name.rsplit("/", 1)[-1]
         if item.ndim == 1 and last in DIMENSIONS:
-            coordinates[last] = np.asarray(item[:], np.float64)
+            coordinates[last] = values(item)
 
     with explained(path):
         file.visititems(visit)
@@ -53,15 +54,26 @@ def audited(path: Path) -> h5py.File:
 
 def lazy(item: h5py.Dataset, dims: tuple[str, ...] | None = None) -> LazyArray:
     """Wrap a data set."""
+    sound = False
 
     def read(index: tuple[slice, ...]) -> NDArray[Any]:
+        nonlocal sound
         with explained(Path(item.file.filename)):
+            if not sound:
+                check_chunks(item)
+                sound = True
             return np.asarray(item[index])
 
     units = item.attrs.get("units", "1")
     if isinstance(units, bytes):
         units = units.decode("utf-8", "replace")
     return LazyArray(item.shape, item.dtype, read, dims, str(units))
+
+
+def values(item: h5py.Dataset) -> NDArray[np.float64]:
+    """Read an axis."""
+    check_chunks(item)
+    return np.asarray(item[...], np.float64)
 
 
 def dims_of(item: h5py.Dataset) -> tuple[str, ...] | None:

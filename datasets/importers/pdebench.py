@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from opkit.datasets.importers.hdf5 import audited, lazy
+from opkit.datasets.importers.hdf5 import audited, lazy, values
 from opkit.datasets.importers.source import LazyArray, Source
 from opkit.datasets.read import explained
 from opkit.errors import DataError
@@ -42,9 +42,7 @@ def open_source(path: Path) -> Source:
         if layout(file) == "flow":
             return _flow(file)
         coordinates: dict[str, NDArray[np.float64]] = {
-            axis: np.asarray(file[name][:], np.float64)
-            for axis, name in AXES.items()
-            if name in file
+            axis: values(file[name]) for axis, name in AXES.items() if name in file
         }
         space = SPACE[: len(coordinates)]
         arrays = {}
@@ -57,7 +55,7 @@ def open_source(path: Path) -> Source:
                 arrays[name] = lazy(item, dims)
                 times = item.shape[1] if "time" in dims else times
         if "t-coordinate" in file and times:
-            coordinates["time"] = np.asarray(file["t-coordinate"][:times], np.float64)
+            coordinates["time"] = values(file["t-coordinate"])[:times]
         attributes = {name: _plain(value) for name, value in file.attrs.items()}
     if not arrays:
         raise DataError(
@@ -81,25 +79,27 @@ def layout(file: h5py.File) -> str | None:
 
 def _groups(path: Path, file: h5py.File) -> Source:
     names = sorted(file)
-    items = [file[name]["data"] for name in names]
+    items = [lazy(file[name]["data"]) for name in names]
     grid = file[names[0]]["grid"]
     space = tuple(axis for axis in SPACE if axis in grid)
     shape, dtype = items[0].shape, items[0].dtype
     if len(shape) != 2 + len(space):
         raise DataError(f"{path}: data of shape {shape} do not fit axes {space}")
+    axes = {axis: values(grid[axis]) for axis in ("t", *space)}
     for name, item in zip(names, items, strict=True):
         if item.shape != shape or item.dtype != dtype:
             raise DataError(
                 f"{path}: sample {name} has shape {item.shape}, not {shape}"
             )
         for axis in ("t", *space):
-            if not np.array_equal(file[name]["grid"][axis], grid[axis]):
+            if not np.array_equal(values(file[name]["grid"][axis]), axes[axis]):
                 raise DataError(f"{path}: sample {name} has another axis {axis}")
 
     def component(k: int) -> LazyArray:
         def read(index: tuple[slice, ...]) -> NDArray[Any]:
             with explained(path):
-                chosen = [item[(*index[1:], k)] for item in items[index[0]]]
+                part = (*index[1:], slice(k, k + 1))
+                chosen = [item.read(part)[..., 0] for item in items[index[0]]]
             empty = np.empty((0, *shape[:-1]), dtype)[(slice(None), *index[1:])]
             return np.stack(chosen) if chosen else empty
 
@@ -110,8 +110,7 @@ def _groups(path: Path, file: h5py.File) -> Source:
     arrays = {
         ("data" if count == 1 else f"data_{k}"): component(k) for k in range(count)
     }
-    coordinates = {axis: np.asarray(grid[axis], np.float64) for axis in space}
-    coordinates["time"] = np.asarray(grid["t"], np.float64)
+    coordinates = {axis: axes[axis] for axis in space} | {"time": axes["t"]}
     first = file[names[0]].attrs
     about = {name: _plain(value) for name, value in first.items()}
     return Source(arrays, coordinates, {"attributes": about})
@@ -132,7 +131,7 @@ def _flow(file: h5py.File) -> Source:
         for k in range(count):
             called = name if count == 1 else f"{name}_{SPACE[k]}"
             arrays[called] = _component(whole, k, dims)
-    times = np.asarray(file["t"], np.float64)
+    times = values(file["t"])
     same = times.ndim == 2 and len(times) and np.all(times == times[0])
     about = {name: _plain(value) for name, value in file.attrs.items()}
     coordinates = {"time": times[0]} if same else {}

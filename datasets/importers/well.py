@@ -9,9 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import h5py
-import numpy as np
 
-from opkit.datasets.importers.hdf5 import audited, lazy
+from opkit.datasets.importers.hdf5 import audited, lazy, values
 from opkit.datasets.importers.pdebench import _plain
 from opkit.datasets.importers.source import LazyArray, Source
 from opkit.datasets.read import explained
@@ -32,8 +31,7 @@ def open_source(path: Path) -> Source:
             raise DataError(f"{path}: not in The Well's layout (no t0_fields)")
         axes = [_plain(a) for a in file["dimensions"].attrs["spatial_dims"]]
         coordinates = {
-            name: np.asarray(file["dimensions"][name][...], np.float64)
-            for name in ("time", *axes)
+            name: values(file["dimensions"][name]) for name in ("time", *axes)
         }
         coordinates = {k: v for k, v in coordinates.items() if v.ndim == 1}
         arrays: dict[str, LazyArray] = {}

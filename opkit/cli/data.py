@@ -41,6 +41,9 @@ def generate(
     device: Annotated[
         str | None, typer.Option(help="cuda for solvers that run on a GPU.")
     ] = None,
+    ranks: Annotated[
+        int, typer.Option(min=1, help="MPI ranks that share a sample (darcy-mesh).")
+    ] = 1,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run.")
     ] = False,
@@ -73,6 +76,8 @@ def generate(
         overrides.append(f"resolution={resolution}")
     if device:
         overrides.append(f"solver.parameters.device={device}")
+    if ranks > 1:
+        overrides.append("solver.parameters.parallel=true")
     case = load(name, overrides)
     dtype: Any = "float64" if double else "float32"
     if dry_run:
@@ -110,6 +115,7 @@ def generate(
             gzip,
             picked,
             marks,
+            ranks,
         )
     row = {"file": str(target), "size": size(target.stat().st_size)}
     if json:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from opkit.errors import OpkitError
+from opkit.errors import OpkitError, OpkitInputError
 
 DEATHS = 10
 ONE_THREAD = {
@@ -34,9 +35,16 @@ class LocalWorkers:
 
     Args:
         count: number of processes, each with one BLAS and FFT thread.
+        ranks: MPI ranks of which each of them consists.
+
+    Raises:
+        OpkitInputError: there is no mpiexec to start ranks with.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, ranks: int = 1) -> None:
+        self._command = [sys.executable, "-m", "opkit.generate.serve"]
+        if ranks > 1:
+            self._command = [_mpiexec(), "-n", str(ranks), *self._command, "--ranks"]
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="worker")
         self._mine = threading.local()
         self._guard = threading.Lock()
@@ -72,7 +80,7 @@ class LocalWorkers:
                 answer = process.stdout.readline()
             except OSError:
                 answer = ""
-            if answer.endswith("\n"):
+            if answer.startswith("{") and answer.endswith("\n"):  # mpiexec says more
                 result: dict[str, Any] = json.loads(answer)
                 return result
             self._bury(process)
@@ -87,7 +95,7 @@ class LocalWorkers:
         if process is None or process.poll() is not None:
             path = os.pathsep.join(p for p in sys.path if p)
             process = subprocess.Popen(
-                [sys.executable, "-m", "opkit.generate.serve"],
+                self._command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -110,3 +118,12 @@ class LocalWorkers:
                 with contextlib.suppress(OSError):
                     stream.close()
         self._mine.process = None
+
+
+def _mpiexec() -> str:
+    """Return the launcher of this environment, or else of the system."""
+    beside = shutil.which("mpiexec", path=os.path.dirname(sys.executable))
+    found = beside or shutil.which("mpiexec")
+    if found is None:
+        raise OpkitInputError("no mpiexec on PATH: install MPI, or leave out --ranks")
+    return found

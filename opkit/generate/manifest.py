@@ -20,11 +20,15 @@ from opkit.generate.shard import Made
 NAME = "manifest.jsonl"
 
 
-def fingerprint(plan: Plan, gzip: int, picked: Sequence[int] | None = None) -> str:
+def fingerprint(
+    plan: Plan, gzip: int, picked: Sequence[int] | None = None, ranks: int = 1
+) -> str:
     """Digest everything that decides the content and the partition into shards."""
     description = plan.header.describe()
     del description["provenance"]
     description["shards"] = [plan.samples, plan.shard_samples, gzip]
+    if ranks > 1:
+        description["ranks"] = ranks
     if picked is not None:
         description["picked"] = list(picked)
     return hashlib.sha256(canonical(description).encode()).hexdigest()

@@ -69,6 +69,7 @@ def generate(
     gzip: int = 0,
     picked: Sequence[int] | None = None,
     marks: Mapping[str, Any] | None = None,
+    ranks: int = 1,
 ) -> Path:
     """Solve the case for random inputs and write one data file.
 
@@ -89,6 +90,9 @@ def generate(
         gzip: compression level, 0 for none.
         picked: numbers i of the samples to solve, one for each row; None for 0, 1, ...
         marks: added to the file's provenance.
+        ranks: MPI ranks of each worker that share its samples, for a solver with
+            ``parallel``; its sums, and so the content, then differ by rounding errors
+            from run to run.
 
     Returns:
         The path of the file.
@@ -104,9 +108,12 @@ def generate(
     if not 0 <= gzip <= 9:
         raise OpkitInputError(f"gzip {gzip}: levels are 0 to 9")
     planned = plan(case, seed, samples, dtype)
+    if ranks > 1:
+        _check_ranks(case, ranks, scheduler)
+        marks = {**(marks or {}), "ranks": ranks}
     if picked is not None and len(picked) != planned.samples:
         raise OpkitInputError(f"{len(picked)} samples picked for {planned.samples}")
-    mark = fingerprint(planned, gzip, picked)
+    mark = fingerprint(planned, gzip, picked, ranks)
     if target.exists():
         return _finished(target, planned, resume, picked)
     folder = target.with_name(target.name + ".parts")
@@ -119,7 +126,7 @@ def generate(
         header = replace(planned.header, provenance=provenance)
         with (
             Assembler(target, folder, header, gzip) as file,
-            _workers(scheduler, workers) as pool,
+            _workers(scheduler, workers, ranks) as pool,
         ):
             if not tasks and progress:
                 progress(_all_solved(planned, list(manifest.made.values())))
@@ -129,6 +136,16 @@ def generate(
             file.finish()
         shutil.rmtree(folder)
     return target
+
+
+def _check_ranks(case: Case, ranks: int, scheduler: str | None) -> None:
+    if scheduler is not None:
+        raise OpkitInputError(f"ranks {ranks}: not on Dask: leave out the scheduler")
+    if not case.solver.parameters.get("parallel"):
+        raise OpkitInputError(
+            f"ranks {ranks}: case {case.name} has no sample shared between ranks: "
+            "set solver.parameters.parallel=true (darcy-mesh takes it)"
+        )
 
 
 def _finished(
@@ -258,12 +275,12 @@ def _result(future: Future[dict[str, Any]]) -> dict[str, Any]:
 
 
 @contextmanager
-def _workers(scheduler: str | None, count: int) -> Iterator[Workers]:
+def _workers(scheduler: str | None, count: int, ranks: int) -> Iterator[Workers]:
     pool: Workers
     if scheduler is None:
         from opkit.generate.local import LocalWorkers
 
-        pool = LocalWorkers(count)
+        pool = LocalWorkers(count, ranks)
     else:
         from opkit.generate.cluster import DaskWorkers
 

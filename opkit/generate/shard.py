@@ -116,6 +116,19 @@ def make_shard(task: Task) -> dict[str, Any]:
     return asdict(made)
 
 
+def follow(task: Task) -> None:
+    """Solve along with the MPI rank that makes the shard.
+
+    Raises:
+        SolverError: a sample could not be solved; the other ranks raise it too.
+    """
+    solver = parse_case(task.case).build_solver()
+    for first in range(task.first, task.last, task.batch):
+        rows = range(first, min(first + task.batch, task.last))
+        inputs = _draw_all(task, solver, rows)
+        solve_checked(solver, inputs, task.seed, task.streams(rows))
+
+
 def shard_header(header: Header, task: Task) -> Header:
     """Return the header of a shard: its own number of rows, in one split."""
     rows = np.arange(task.last - task.first)

@@ -117,8 +117,45 @@ def array_files(folder: Path, canary: Path) -> dict[str, Path]:
         "mat of zeros": raw("zeros.mat", bytes(4096)),
         "nc of nothing": raw("empty.nc", b"CDF\x01" + b"\xff" * 60),
         "nc with 2^31 dims": raw("dims.nc", b"CDF\x01\0\0\0\0\0\0\0\n\x7f\xff\xff\xff"),
+        "HDF5 with an lzf bomb": chunk_bomb(folder / "lzf.h5", "lzf"),
+        "HDF5 with a deflate bomb": chunk_bomb(folder / "deflate.h5", "gzip"),
+        "HDF5 compressed twice": packed_twice(folder / "twice.h5"),
         "unknown suffix": raw("data.exe", b"MZ"),
     }
+
+
+def chunk_bomb(path: Path, kind: str) -> Path:
+    """A sound file of 12 MB of which one chunk of 16 MiB expands to 1 GiB or more."""
+    import zlib
+
+    import h5py
+
+    shape, bomb = (2, 2048, 2048), 1 << 30
+    if kind == "gzip":
+        packed = zlib.compress(bytes(bomb), 9)
+    else:  # one byte, and 264 times the byte before it as often as it takes
+        packed = b"\0\0" + b"\xe0\xff\0" * (bomb // 264)
+    with h5py.File(path, "w") as file:
+        data = np.random.default_rng(0).integers(0, 9, shape).astype("f4")
+        file.create_dataset("a", data=data, chunks=(1, *shape[1:]), compression=kind)
+        file["a"].id.write_direct_chunk((1, 0, 0), packed)
+    return path
+
+
+def packed_twice(path: Path) -> Path:
+    """A file whose chunks are compressed by lzf and then by deflate."""
+    import h5py
+    from h5py import h5p, h5s, h5t, h5z
+
+    creation = h5p.create(h5p.DATASET_CREATE)
+    creation.set_chunk((1, 64, 64))
+    creation.set_filter(h5z.FILTER_LZF, h5z.FLAG_OPTIONAL, (4, 262, 64 * 64 * 4))
+    creation.set_deflate(4)
+    with h5py.File(path, "w") as file:
+        space = h5s.create_simple((2, 64, 64))
+        h5py.h5d.create(file.id, b"a", h5t.IEEE_F32LE, space, creation)
+        file["a"][:] = 1
+    return path
 
 
 def mesh_files() -> dict[str, tuple[str, str]]:
