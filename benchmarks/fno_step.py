@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from spectral_conv import saved_bytes
 from torch import nn
 
 from opkit.operators.fno_model import ChannelsLastFNO
 from opkit.operators.spectral_conv import SpectralConv
+from opkit.train.memory import saved_bytes
 
 ROWS = {"64": (16, 64), "85": (16, 85), "241": (4, 241)}
 SIZES: dict[str, Any] = {
@@ -89,7 +89,10 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
     for which, values in times.items():
         median = statistics.median(values)
         difference = float((first[which] - truth).norm() / truth.norm())
-        saved = saved_bytes(models[which], x) / 1e6
+        model = models[which]
+        saved = (
+            saved_bytes(lambda model=model: model(x), (x, *model.parameters())) / 1e6
+        )
         entry = {
             "ms": median,
             "ratio": base / median,

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from opkit.kernels.spectral_conv import choose_backend
 from opkit.operators.spectral_conv import SpectralConv, to_complex
+from opkit.train.memory import saved_bytes
 
 Clock = Callable[[], float]
 CLOCKS: dict[str, Clock] = {
@@ -121,23 +122,6 @@ def contenders(row: Row, device: str, compiled: bool) -> dict[str, nn.Module]:
             other.load_state_dict(ours.state_dict())
             named[f"opkit {precision}"] = other
     return named
-
-
-def saved_bytes(layer: nn.Module, x: Tensor) -> int:
-    parameters = {p.untyped_storage().data_ptr() for p in layer.parameters()}
-    known = parameters | {x.untyped_storage().data_ptr()}
-    kept: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in known:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        y = layer(x)
-    del y
-    return sum(kept.values())
 
 
 class Work(NamedTuple):
@@ -249,7 +233,11 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
         entry = result["contenders"][contender]
         entry["error"] = error
         if "compiled" not in contender and "bf16" not in contender:
-            entry["saved_mb"] = saved_bytes(named[contender], field) / 1e6
+            layer = named[contender]
+            kept = saved_bytes(
+                lambda layer=layer: layer(field), (field, *layer.parameters())
+            )
+            entry["saved_mb"] = kept / 1e6
     return result
 
 

@@ -2,5 +2,36 @@
 
 import os
 
+import pytest
+
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")
+
+
+@pytest.fixture(scope="session")
+def provenance():
+    """Make the record of a training run, with some of its facts changed."""
+
+    def make(**facts):
+        from opkit.bundle import Provenance
+
+        return Provenance(
+            **{
+                "data": "data.h5",
+                "data_hash": "",
+                "train_samples": 1,
+                "validation_samples": 1,
+                "validation_source": "train",
+                "seed": 0,
+                "epochs": 1,
+                "best_epoch": 1,
+                "best_validation": 1.0,
+                "parameters": 1,
+                "seconds": 0.0,
+                "environment": {},
+                "command": "",
+                **facts,
+            }
+        )
+
+    return make

@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
+
+
+def saved_bytes(forward: Callable[[], object], known: Iterable[Tensor]) -> int:
+    """Return the bytes that autograd keeps of a computation for its backward pass.
+
+    Args:
+        forward: computes something that needs gradients.
+        known: tensors that live on anyway, such as weights; they do not count.
+    """
+    own = {tensor.untyped_storage().data_ptr() for tensor in known}
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
+        result = forward()
+    total = sum(kept.values())
+    del result  # what it holds must live until here, or its storage is counted twice
+    return total
 
 
 def step_bytes(model: nn.Module, forward: Callable[[], object], times: float) -> int:
@@ -14,19 +37,7 @@ def step_bytes(model: nn.Module, forward: Callable[[], object], times: float) ->
     Args:
         model: what is trained.
         forward: computes a loss of a few samples, or what it is made of.
-        times: how many times as many samples a step has; activations, counted by what
-            autograd keeps of ``forward``, grow by that.
+        times: how many times as many samples a step has; activations grow by that.
     """
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    kept: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
-        forward()
-    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    activations = sum(n for pointer, n in kept.items() if pointer not in own)
-    return 4 * weights + round(activations * times)
+    return 4 * weights + round(saved_bytes(forward, model.parameters()) * times)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,7 @@ def write_data(
 
 
 def write_bundle(
+    provenance: Provenance,
     folder: Path,
     operator: str,
     options: dict[str, Any],
@@ -102,21 +104,7 @@ def write_bundle(
             mode="autoregressive" if history else "map",
             history=max(history, 1),
         ),
-        provenance=Provenance(
-            data="data.h5",
-            data_hash="",
-            train_samples=1,
-            validation_samples=1,
-            validation_source="train",
-            seed=0,
-            epochs=1,
-            best_epoch=1,
-            best_validation=1.0,
-            parameters=1,
-            seconds=0.0,
-            environment={},
-            command="",
-        ),
+        provenance=provenance,
     )
     torch.manual_seed(0)
     model = build_model(config)
@@ -140,8 +128,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def bundles() -> Callable[..., Path]:
-    return write_bundle
+def bundles(provenance: Callable[..., Provenance]) -> Callable[..., Path]:
+    return partial(write_bundle, provenance())
 
 
 @pytest.fixture(scope="session")

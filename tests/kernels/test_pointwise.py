@@ -8,6 +8,7 @@ from opkit.kernels import buffers
 from opkit.operators import pointwise, pointwise_blocks
 from opkit.operators.fno_model import ChannelsLastFNO
 from opkit.operators.pointwise import Act, Mlp
+from opkit.train.memory import saved_bytes
 
 ACTS = [Act(True, True), Act(False, False), Act(True, False)]
 
@@ -127,21 +128,10 @@ def test_saved_memory_of_a_layer():
     model = ChannelsLastFNO((4, 4), 1, 1, 8, n_layers=1)
     x = torch.randn(2, 1, 16, 16)
     field = 8 * 2 * 16 * 16 * 4
-    parameters = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    kept = {}
-
-    def pack(tensor):
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in parameters:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        y = model(x)
+    kept = saved_bytes(lambda: model(x), model.parameters())
     # input of the model, v, u, input of the projection, and the kept modes
     spectrum = 4 * 3 * 2 * 2 * 8 * 4
-    assert sum(kept.values()) <= 3 * field + x.nbytes + spectrum
-    del y
+    assert kept <= 3 * field + x.nbytes + spectrum
 
 
 def test_large_buffers_are_plain_tensors():

@@ -10,6 +10,7 @@ from opkit.operators.spectral_conv import (
     neuralop_state_dict,
     to_complex,
 )
+from opkit.train.memory import saved_bytes
 
 neuralop = pytest.importorskip("neuralop.layers.spectral_convolution")
 
@@ -170,19 +171,7 @@ def test_saved_activations(grid, n_modes, fraction):
     x = torch.randn(3, 4, *grid, requires_grad=True)
 
     def saved(layer):
-        known = {p.untyped_storage().data_ptr() for p in (x, *layer.parameters())}
-        kept = {}
-
-        def pack(tensor):
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in known:
-                kept[storage.data_ptr()] = storage.nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            y = layer(x)
-        del y
-        return sum(kept.values())
+        return saved_bytes(lambda: layer(x), (x, *layer.parameters()))
 
     ours = SpectralConv(4, 4, n_modes)
     modes = ours.weight.shape[: len(grid)].numel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,52 +11,63 @@ from opkit.case import load_case
 from opkit.generate import generate
 from opkit.train import train
 
-SMALL = ["model.hidden_channels=12", "subsample=1", "training.batch_size=10"]
+Make = Callable[[str, tuple[str, ...], tuple[int, int, int], tuple[str, ...]], Path]
 
 
 @pytest.fixture(scope="session")
-def darcy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Make:
+    """Make data of a case, with so many samples a split, and train an FNO on them."""
+
+    def make(
+        name: str,
+        changes: tuple[str, ...],
+        sizes: tuple[int, int, int],
+        settings: tuple[str, ...],
+    ) -> Path:
+        folder = tmp_path_factory.mktemp(name)
+        splits = zip(("train", "validation", "test"), sizes, strict=True)
+        counts = (f"samples.{split}={count}" for split, count in splits)
+        data = generate(load_case(name, (*changes, *counts)), folder / "data.h5", 1)
+        small = (
+            "model.n_modes=[8, 8]",
+            "model.hidden_channels=12",
+            "subsample=1",
+            "training.batch_size=10",
+            "training.learning_rate=5e-3",
+        )
+        train(data, folder / "run", operator="fno", overrides=(*small, *settings))
+        return folder / "run"
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def darcy(trained: Make) -> Path:
     """An FNO for log-normal Darcy flow on 17x17 nodes; better than the mean."""
-    folder = tmp_path_factory.mktemp("darcy")
-    case = load_case("darcy-lognormal", ("resolution=17", *_samples(100, 20, 24)))
-    generate(case, folder / "data.h5", seed=1)
-    settings = [
-        *SMALL,
-        "model.n_modes=[8, 8]",
-        "training.epochs=10",
-        "training.learning_rate=5e-3",
-        "training.schedule=onecycle",
-    ]
-    train(folder / "data.h5", folder / "run", operator="fno", overrides=settings)
-    return folder / "run"
+    settings = ("training.epochs=10", "training.schedule=onecycle")
+    return trained("darcy-lognormal", ("resolution=17",), (100, 20, 24), settings)
 
 
 @pytest.fixture(scope="session")
-def flow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def flow(trained: Make) -> Path:
     """An FNO from initial vorticity to that at t = 2, Navier-Stokes on 16x16 points."""
-    folder = tmp_path_factory.mktemp("flow")
-    changes = ("solver.parameters.records=2", "solver.parameters.record_interval=1")
-    case = load_case(
-        "navier-stokes", ("resolution=16", *changes, *_samples(100, 16, 16))
+    changes = (
+        "resolution=16",
+        "solver.parameters.records=2",
+        "solver.parameters.record_interval=1",
     )
-    generate(case, folder / "data.h5", seed=1)
-    settings = [
-        *SMALL,
+    settings = (
         "mode=map",
         "history=1",
-        "model.n_modes=[8, 8]",
         "training.epochs=15",
-        "training.learning_rate=5e-3",
         "training.schedule=onecycle",
-    ]
-    train(folder / "data.h5", folder / "run", operator="fno", overrides=settings)
-    return folder / "run"
+    )
+    return trained("navier-stokes", changes, (100, 16, 16), settings)
 
 
 @pytest.fixture(scope="session")
-def eddies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def eddies(trained: Make) -> Path:
     """An FNO that steps quasi-geostrophic flow on 16x16 points by five days."""
-    folder = tmp_path_factory.mktemp("eddies")
     changes = (
         "resolution=16",
         "solver.parameters.records=4",
@@ -63,19 +75,5 @@ def eddies(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "distribution.grid=16",
         "distribution.spin_up=8640000",
     )
-    case = load_case("quasi-geostrophic", (*changes, *_samples(40, 8, 8)))
-    generate(case, folder / "data.h5", seed=1)
-    settings = [
-        *SMALL,
-        "model.n_modes=[8, 8]",
-        "training.epochs=6",
-        "training.unroll=1",
-        "training.learning_rate=5e-3",
-    ]
-    train(folder / "data.h5", folder / "run", operator="fno", overrides=settings)
-    return folder / "run"
-
-
-def _samples(train: int, validation: int, test: int) -> tuple[str, ...]:
-    numbers = {"train": train, "validation": validation, "test": test}
-    return tuple(f"samples.{split}={count}" for split, count in numbers.items())
+    settings = ("training.epochs=6", "training.unroll=1")
+    return trained("quasi-geostrophic", changes, (40, 8, 8), settings)
