@@ -7,7 +7,7 @@ import warnings
 
 import typer
 
-from opkit.cli import data, doctor, export, files, learn, registry, report, solve
+from opkit.cli import data, doctor, export, files, learn, registry, report, solve, train
 
 app = typer.Typer(
     name="opkit",
@@ -17,7 +17,7 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
 )
-for module in (registry, data, files, learn, export, report, solve, doctor):
+for module in (registry, data, files, train, learn, export, report, solve, doctor):
     module.register(app)
 
 

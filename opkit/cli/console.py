@@ -7,7 +7,10 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from opkit.bundle import Score
 
 
 def as_json(data: Any) -> None:
@@ -129,3 +132,18 @@ class _Pace:
         if left <= 0:
             return f"{rate:.3g}/s, {elapsed:.0f} s"
         return f"{rate:.3g}/s, {left / rate:.0f} s left"
+
+
+def score_rows(scores: Sequence[Score]) -> list[dict[str, Any]]:
+    """Rows of a table of errors."""
+    return [
+        {
+            "predictor": score.predictor,
+            "split": score.split,
+            "resolution": "x".join(str(n) for n in score.resolution),
+            "samples": score.samples,
+            "relative L2": score.relative_l2,
+            "s/sample": score.seconds,
+        }
+        for score in scores
+    ]
