@@ -30,7 +30,7 @@ class Rollouts:
         spectral_error: distance of the energy spectra, in decades.
         mean_drift: |<p> - <t>| / rms(t), the error of the conserved mean.
         energy_drift: <p²> / <t²> - 1, of kinetic energy, enstrophy or whatever the
-            square of the output is.
+            square of the output is; like the drift a mean over channels.
         threshold: relative L2 error up to which a prediction counts as useful.
         horizons: time up to which each trajectory stays below it; infinite where it
             does to the end.
@@ -101,9 +101,11 @@ def compare(
     p, t = prediction.flatten(0, 1), target.flatten(0, 1)
     still = last[:, None].expand_as(target).flatten(0, 1)
     error = losses.relative_l2(p, t).view(shape)
-    mean, rms = t.flatten(1).mean(1), t.flatten(1).square().mean(1).sqrt()
-    energy = p.flatten(1).square().mean(1) / rms.square().clamp_min(losses.EPS) - 1
-    drift = (p.flatten(1).mean(1) - mean).abs() / rms.clamp_min(losses.EPS)
+    # channels may have different units: ratios first, then their mean
+    found, wanted = p.flatten(2), t.flatten(2)
+    square = wanted.square().mean(2).clamp_min(losses.EPS**2)
+    energy = (found.square().mean(2) / square - 1).mean(1)
+    drift = ((found.mean(2) - wanted.mean(2)).abs() / square.sqrt()).mean(1)
 
     def per_step(values: Tensor) -> list[float]:
         result: list[float] = values.double().view(shape).mean(0).tolist()

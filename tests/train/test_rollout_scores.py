@@ -57,6 +57,20 @@ def test_a_prediction_that_leaves_and_comes_back_counts_as_left():
     np.testing.assert_allclose(shifted.mean_drift, 0.5 * np.sqrt(2), rtol=1e-5)
 
 
+def test_units_of_a_channel_do_not_matter():
+    generator = torch.Generator().manual_seed(0)
+    target = torch.randn(2, 3, 2, POINTS, generator=generator)
+    made = target + 0.1 * torch.randn(target.shape, generator=generator)
+    plain = compare(made, target, target[:, 0], np.arange(3.0), 0.2)
+    units = torch.tensor([1e-6, 1e6])[:, None]
+    other = compare(
+        units * made, units * target, units * target[:, 0], plain.times, 0.2
+    )
+    for name in ("relative_l2", "mean_drift", "energy_drift"):
+        found, expected = getattr(other, name), getattr(plain, name)
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
 def test_steps_of_a_run_on_the_command_line(tmp_path, make_trajectories):
     data = make_trajectories()
     settings = [
