@@ -113,14 +113,15 @@ def contenders(row: Row, device: str, compiled: bool) -> dict[str, nn.Module]:
     if compiled:
         named["lean compiled"] = torch.compile(lean)
     named["opkit"] = ours
+    variants: list[dict[str, Any]] = [{"recompute": True}]
     if device == "cuda":
-        for precision in ("tf32", "bf16"):
-            other = SpectralConv(
-                row.channels, row.channels, modes, False, None, False,
-                device=device, precision=precision,
-            )  # fmt: skip
-            other.load_state_dict(ours.state_dict())
-            named[f"opkit {precision}"] = other
+        variants += [{"precision": "tf32"}, {"precision": "bf16"}]
+    for options in variants:
+        other = SpectralConv(
+            row.channels, row.channels, modes, bias=False, device=device, **options
+        )
+        other.load_state_dict(ours.state_dict())
+        named[f"opkit {options.get('precision', 'recompute')}"] = other
     return named
 
 

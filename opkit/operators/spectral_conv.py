@@ -75,6 +75,7 @@ class SpectralConv(nn.Module):
         compat: ``"neuralop-2.0"`` reproduces neuraloperator 2.0.0 at odd sizes; the
             default is the discrete Fourier transform's own placement of modes.
         precision: ``fp32``, ``tf32`` or ``bf16``; see `spectral_conv`.
+        recompute: keep the field instead of its spectrum; see `spectral_conv`.
         complex_data: must be False.
         factorization: must be None or ``"dense"``.
         fno_block_precision: must be ``"full"``; use torch.autocast and ``precision``.
@@ -111,6 +112,7 @@ class SpectralConv(nn.Module):
         *,
         compat: str | None = None,
         precision: str = "fp32",
+        recompute: bool = False,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
@@ -123,6 +125,7 @@ class SpectralConv(nn.Module):
         self.in_channels, self.out_channels = in_channels, out_channels
         self.separable, self.fft_norm = separable, fft_norm
         self.compat, self.precision = compat, precision
+        self.recompute = recompute
         self.n_modes = n_modes
         self.order = len(self._n_modes)
         if max_n_modes is None:
@@ -238,6 +241,7 @@ class SpectralConv(nn.Module):
             norm=self.fft_norm,
             compat=self.compat,
             precision=self.precision,
+            recompute=self.recompute,
         )
 
     def transform(self, x: Tensor, output_shape: Sequence[int] | None = None) -> Tensor:

@@ -25,6 +25,7 @@ def spectral_conv(
     norm: str = "forward",
     compat: str | None = None,
     precision: str = "fp32",
+    recompute: bool = False,
     backend: str | None = None,
 ) -> Tensor:
     """Truncated Fourier transform, per-mode mixing of channels, transform back.
@@ -45,6 +46,9 @@ def spectral_conv(
             modes: odd sizes, and changes of size in more than one dimension.
         precision: of products on tensor cores: ``fp32`` (error of fp32 arithmetic),
             ``tf32``, or ``bf16`` (bf16 field in and out, fp32 sums).
+        recompute: keep ``x`` for the backward pass and transform it again there, not
+            its spectrum; saves memory where ``x`` is kept anyway, as by a skip
+            connection. The reference and separable weights take no notice.
         backend: ``reference``, ``cpu`` or ``triton``; chosen for the device where None.
 
     Returns:
@@ -83,11 +87,13 @@ def spectral_conv(
 
     how = (precision, choice.name)
     forward, inverse = scales(norm, grid, target)
-    spectrum = ops.analysis(x, modes, forward, False, *how)
     flat = weight.flatten(0, len(grid) - 1)
-    if weight.ndim == len(grid) + 3:
-        spectrum = ops.mix(spectrum, flat, *how)
+    if recompute and weight.ndim == len(grid) + 3:
+        spectrum = ops.analysis_mix(x, flat, modes, forward, *how)
+    elif weight.ndim == len(grid) + 3:
+        spectrum = ops.mix(ops.analysis(x, modes, forward, False, *how), flat, *how)
     else:
+        spectrum = ops.analysis(x, modes, forward, False, *how)
         spectrum = _scale_channels(spectrum, flat.unsqueeze(1))
     if bias is not None:  # a constant is the mode zero, mode 0 in storage order
         spectrum[0, 0] += bias.to(work).flatten() / inverse

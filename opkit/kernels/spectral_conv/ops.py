@@ -3,6 +3,8 @@
 Two families, each closed under differentiation, so that gradients of any order exist:
 `analysis` and `synthesis` are each other's adjoint; `mix`, `mix_input` and `mix_weight`
 are the three contractions of one trilinear form. All hold real tensors only.
+`analysis_mix` is mix ∘ analysis that keeps the field, and not its spectrum, for the
+gradient of the weight.
 """
 
 from __future__ import annotations
@@ -177,6 +179,52 @@ def _mix_weight_backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     )
 
 
+def _analysis_mix(
+    x: Tensor,
+    weight: Tensor,
+    modes: list[int],
+    scale: float,
+    precision: str,
+    backend: str,
+) -> Tensor:
+    kernels = _kernels(backend)
+    spectrum = kernels.analysis(x, modes, scale, False, precision)
+    mixed: Tensor = kernels.mix(spectrum, weight, precision)
+    return mixed
+
+
+def _analysis_mix_fake(
+    x: Tensor,
+    weight: Tensor,
+    modes: list[int],
+    scale: float,
+    precision: str,
+    backend: str,
+) -> Tensor:
+    spectrum = _analysis_fake(x, modes, scale, False, precision, backend)
+    return _mix_fake(spectrum, weight, precision, backend)
+
+
+def _analysis_mix_setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    x, weight, ctx.modes, ctx.scale, *ctx.how = inputs
+    ctx.save_for_backward(x, weight)
+
+
+def _analysis_mix_backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    x, weight = ctx.saved_tensors
+    modes, scale, last = ctx.modes, ctx.scale, cpu.is_channels_last(x)
+    for_x = for_weight = None
+    if ctx.needs_input_grad[0]:
+        inner = mix_input(grad, weight, *ctx.how)
+        grid = list(x.shape[2:])
+        for_x = synthesis(inner, modes, grid, scale, False, last, *ctx.how)
+        for_x = for_x.movedim(-1, 1) if last else for_x
+    if ctx.needs_input_grad[1]:
+        spectrum = analysis(x, modes, scale, False, *ctx.how)
+        for_weight = mix_weight(spectrum, grad, *ctx.how)
+    return for_x, for_weight, None, None, None, None
+
+
 analysis = Primitive(
     "spectral_analysis", _analysis, _analysis_fake, _analysis_setup, _analysis_backward
 )
@@ -197,4 +245,11 @@ mix_weight = Primitive(
     _mix_weight_fake,
     _save_both,
     _mix_weight_backward,
+)
+analysis_mix = Primitive(
+    "spectral_analysis_mix",
+    _analysis_mix,
+    _analysis_mix_fake,
+    _analysis_mix_setup,
+    _analysis_mix_backward,
 )
