@@ -7,11 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 h5py = pytest.importorskip("h5py")
 
+from opkit import bundle  # noqa: E402
 from opkit.datasets.header import Axis, Header, VariableSpec  # noqa: E402
 from opkit.datasets.write import LIBVER, Writer  # noqa: E402
+from opkit.rundir import RunDirectory  # noqa: E402
 
 
 def write_file(path: Path, header: Header, fields: dict[str, np.ndarray]) -> Path:
@@ -149,3 +152,31 @@ def make_trajectories(tmp_path: Path) -> Callable[..., Path]:
         return write_file(tmp_path / "waves.h5", header, fields)
 
     return make
+
+
+class Runs:
+    """What two runs of the same training must share."""
+
+    @staticmethod
+    def tensors(run: Path) -> dict[str, torch.Tensor]:
+        found = bundle.read(run)[1].items()
+        return {k: v for k, v in found if not k.startswith("calibration.")}
+
+    @staticmethod
+    def columns(run: Path) -> list[tuple[float, ...]]:
+        """metrics.csv without what depends on the clock."""
+        names = ("epoch", "train_loss", "validation", "learning_rate")
+        return [tuple(row[n] for n in names) for row in RunDirectory(run).metrics()]
+
+    @classmethod
+    def assert_equal(cls, a: Path, b: Path) -> None:
+        assert cls.columns(a) == cls.columns(b)
+        first, second = cls.tensors(a), cls.tensors(b)
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.fixture
+def runs() -> type[Runs]:
+    """Compare run directories."""
+    return Runs

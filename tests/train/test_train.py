@@ -1,19 +1,13 @@
-"""The training loop: what it learns, writes, repeats and resumes."""
+"""The training loop: what it learns, and what it leaves."""
 
-import json
 import math
-import multiprocessing
-import random
-import signal
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from opkit import bundle, losses, surrogate
-from opkit.errors import BundleError, OpkitInputError
+from opkit.errors import OpkitInputError
 from opkit.recipe import Training
 from opkit.rundir import RunDirectory
 from opkit.train import (
@@ -23,37 +17,10 @@ from opkit.train import (
     Step,
     Warned,
     checkpoint,
-    loop,
     plan,
     schedules,
     train,
 )
-
-RICH = [  # everything that has state or randomness
-    "training.ema=0.9",
-    "training.clip_norm=1",
-    "training.symmetries=[flip_x, shift, transpose]",
-    "training.accumulate=2",
-    "training.schedule=cosine",
-]
-
-
-def tensors(run: Path) -> dict[str, torch.Tensor]:
-    found = bundle.read(run)[1].items()
-    return {k: v for k, v in found if not k.startswith("calibration.")}
-
-
-def columns(run: Path) -> list[tuple[float, ...]]:
-    """metrics.csv without what depends on the clock."""
-    names = ("epoch", "train_loss", "validation", "learning_rate")
-    return [tuple(row[n] for n in names) for row in RunDirectory(run).metrics()]
-
-
-def assert_equal_runs(a: Path, b: Path) -> None:
-    assert columns(a) == columns(b)
-    first, second = tensors(a), tensors(b)
-    assert first.keys() == second.keys()
-    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_learns_a_linear_map_and_leaves_a_whole_run_directory(tmp_path, make_data):
@@ -113,42 +80,6 @@ def test_the_kept_weights_are_the_best_on_validation(tmp_path, make_data):
     assert found == pytest.approx(result.best_validation, rel=1e-5)
 
 
-def test_same_seed_same_bits_and_another_seed_another_result(tmp_path, make_data):
-    data = make_data()
-    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        train(data, tmp_path / name, operator="fno", overrides=RICH, seed=seed)
-    assert_equal_runs(tmp_path / "a", tmp_path / "b")
-    assert columns(tmp_path / "a") != columns(tmp_path / "c")
-
-
-@pytest.mark.parametrize("extra", [[], RICH], ids=["plain", "rich"])
-def test_two_plus_three_epochs_equal_five_bit_for_bit(
-    tmp_path, make_data, monkeypatch, extra
-):
-    data = make_data()
-    overrides = ["training.epochs=5", *extra]
-    train(data, tmp_path / "whole", operator="fno", overrides=overrides)
-
-    class Stop(Exception):
-        pass
-
-    def stop(event):
-        if isinstance(event, Epoch) and event.epoch == 4:
-            raise Stop
-
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
-    with pytest.raises(Stop):
-        train(
-            data, tmp_path / "cut", operator="fno", overrides=overrides, progress=stop
-        )
-    # stopped in epoch 4, after its line in metrics.csv and before its checkpoint
-    assert checkpoint.load(tmp_path / "cut" / "checkpoints")[0] == 3
-    assert len(RunDirectory(tmp_path / "cut").metrics()) == 4
-    torch.rand(7)  # the caller's generator must not matter
-    train(data, tmp_path / "cut", operator="fno", overrides=overrides, resume=True)
-    assert_equal_runs(tmp_path / "whole", tmp_path / "cut")
-
-
 def test_training_leaves_the_callers_random_numbers_alone(tmp_path, make_data):
     torch.manual_seed(5)
     expected = torch.rand(3)
@@ -157,7 +88,7 @@ def test_training_leaves_the_callers_random_numbers_alone(tmp_path, make_data):
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_accumulated_batches_equal_one_large_batch(tmp_path, make_data):
+def test_accumulated_batches_equal_one_large_batch(tmp_path, make_data, runs):
     # 24 samples: 3 batches of 8 in groups of 3, or one of 24
     data = make_data()
     for name, size, groups in (("a", 8, 3), ("b", 24, 1)):
@@ -165,16 +96,16 @@ def test_accumulated_batches_equal_one_large_batch(tmp_path, make_data):
         train(data, tmp_path / name, operator="fno", overrides=overrides)
     # the same sums in another order, in fp32, over four steps of Adam
     np.testing.assert_allclose(
-        columns(tmp_path / "a"), columns(tmp_path / "b"), rtol=2e-4
+        runs.columns(tmp_path / "a"), runs.columns(tmp_path / "b"), rtol=2e-4
     )
 
 
-def test_lazy_reading_equals_reading_into_memory(tmp_path, make_data):
+def test_lazy_reading_equals_reading_into_memory(tmp_path, make_data, runs):
     data = make_data()
     train(data, tmp_path / "memory", operator="fno")
     overrides = ["training.memory=1e-9"]
     train(data, tmp_path / "lazy", operator="fno", overrides=overrides)
-    assert_equal_runs(tmp_path / "memory", tmp_path / "lazy")
+    runs.assert_equal(tmp_path / "memory", tmp_path / "lazy")
 
 
 def test_patience_stops_early(tmp_path, make_data):
@@ -273,29 +204,7 @@ def test_bad_recipes_are_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_is_not_overwritten_and_resuming_needs_the_same_data(tmp_path, make_data):
-    data = make_data()
-    train(data, tmp_path / "run", operator="fno")
-    with pytest.raises(OpkitInputError, match="--resume"):
-        train(data, tmp_path / "run", operator="fno")
-    other = make_data("other.h5", seed=1)
-    with pytest.raises(OpkitInputError, match=r"data\.h5"):
-        train(other, tmp_path / "run", operator="fno", resume=True)
-    with pytest.raises(BundleError, match="not a run directory"):
-        train(data, tmp_path / "none", operator="fno", resume=True)
-
-
-def test_more_epochs_can_be_asked_of_a_finished_run(tmp_path, make_data):
-    data, run = make_data(), tmp_path / "run"
-    constant = ["training.schedule=constant"]
-    train(data, run, operator="fno", overrides=[*constant, "training.epochs=3"])
-    more = [*constant, "training.epochs=5"]
-    train(data, run, operator="fno", overrides=more, resume=True)
-    train(data, tmp_path / "whole", operator="fno", overrides=more)
-    assert_equal_runs(run, tmp_path / "whole")
-
-
-def test_bf16_trains_with_the_spectral_part_in_fp32(tmp_path, make_data):
+def test_bf16_trains_with_the_spectral_part_in_fp32(tmp_path, make_data, runs):
     data = make_data(train=64)
     base = ["training.epochs=8"]
     fp32 = train(data, tmp_path / "fp32", operator="fno", overrides=base)
@@ -304,93 +213,21 @@ def test_bf16_trains_with_the_spectral_part_in_fp32(tmp_path, make_data):
     # 8 bits of mantissa outside the spectral part: close, and not the same
     assert bf16.best_validation != fp32.best_validation
     assert bf16.best_validation == pytest.approx(fp32.best_validation, rel=0.1)
-    kinds = {tensor.dtype for tensor in tensors(bf16.run).values()}
+    kinds = {tensor.dtype for tensor in runs.tensors(bf16.run).values()}
     assert kinds == {torch.float32}
 
 
-def test_damaged_checkpoint_is_said(tmp_path, make_data):
-    data, run = make_data(), tmp_path / "run"
-    train(data, run, operator="fno")
-    (file,) = (run / "checkpoints").glob("*.safetensors")
-    content = bytearray(file.read_bytes())
-    content[-1] ^= 1
-    file.write_bytes(content)
-    with pytest.raises(BundleError, match="damaged"):
-        train(data, run, operator="fno", resume=True)
-    manifest = json.loads((run / "checkpoints" / "manifest.json").read_text())
-    manifest["file"] = "../config.yaml"
-    (run / "checkpoints" / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(BundleError, match="outside"):
-        train(data, run, operator="fno", resume=True)
-
-
-def train_alone(data: Path, run: Path, overrides: list[str], resume: bool) -> None:
-    """Train in a forked process, with a checkpoint every epoch."""
-    torch.set_num_threads(1)
-    loop.CHECKPOINT_SECONDS = 0.0
-    train(data, run, operator="fno", overrides=overrides, resume=resume)
-
-
-def run_and_kill(
-    data: Path, run: Path, epoch: int, delay: float, overrides: list[str]
-) -> bool:
-    """Train; kill -9 a delay after an epoch's line appears; say whether it finished."""
-    resume = (run / "config.yaml").is_file()
-    process = multiprocessing.get_context("fork").Process(
-        target=train_alone, args=(data, run, overrides, resume)
-    )
-    process.start()
-    while process.is_alive() and len(RunDirectory(run).metrics()) < epoch:
-        time.sleep(0.002)
-    process.join(delay)
-    process.kill()
-    process.join()
-    assert process.exitcode in (0, -signal.SIGKILL)
-    return process.exitcode == 0
-
-
-def kill_battery(tmp_path: Path, data: Path, kills: int) -> int:
-    """Kill ``kills`` times at random moments; return how often before the end."""
-    overrides = ["training.epochs=30"]
-    never = 10**9
-    assert run_and_kill(data, tmp_path / "whole", never, 0, overrides)
-    draw, struck, run = random.Random(0), 0, 0
-    while kills > 0:
-        path, finished = tmp_path / f"run{run}", False
-        while kills > 0 and not finished:
-            epoch = len(RunDirectory(path).metrics()) + draw.randint(0, 6)
-            delay = draw.random() * 0.05  # about two epochs
-            finished = run_and_kill(data, path, epoch, delay, overrides)
-            kills -= not finished
-            struck += not finished and 0 < len(RunDirectory(path).metrics()) < 30
-        if not finished:
-            assert run_and_kill(data, path, never, 0, overrides)
-        assert_equal_runs(tmp_path / "whole", path)
-        run += 1
-    return struck
-
-
 @pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_fifty_kills_at_random_moments_change_nothing(tmp_path, make_data):
-    assert kill_battery(tmp_path, make_data(), 50) >= 25
-
-
-def test_a_kill_changes_nothing(tmp_path, make_data):
-    assert kill_battery(tmp_path, make_data(), 2) >= 1
-
-
-@pytest.mark.slow
-def test_compiled_training_gives_the_same_loss_curve(tmp_path, make_data):
+def test_compiled_training_gives_the_same_loss_curve(tmp_path, make_data, runs):
     data = make_data()
     train(data, tmp_path / "eager", operator="fno")
     overrides = ["training.compile=true"]
     train(data, tmp_path / "compiled", operator="fno", overrides=overrides)
     # fused kernels round differently, in fp32, over 12 steps
     np.testing.assert_allclose(
-        columns(tmp_path / "eager"), columns(tmp_path / "compiled"), rtol=1e-3
+        runs.columns(tmp_path / "eager"), runs.columns(tmp_path / "compiled"), rtol=1e-3
     )
-    assert not any("_orig_mod" in name for name in tensors(tmp_path / "compiled"))
+    assert not any("_orig_mod" in name for name in runs.tensors(tmp_path / "compiled"))
 
 
 def test_an_operator_that_wants_to_see_the_outputs_does(tmp_path, make_data):
