@@ -23,8 +23,10 @@ import torch
 
 import opkit.hypino
 from opkit.case import load_case
-from opkit.hypino_refine import Ensemble, fine_tune, magnitude, nothing, refine, write
-from opkit.operators.hypino_target import random_target
+from opkit.hypino_refine import Ensemble, fine_tune, magnitude, refine, write
+from opkit.hypino_stated import nothing
+from opkit.operators.hypino_symmetry import symmetries
+from opkit.operators.hypino_target import Target, random_target
 from opkit.solvers.manufactured_distribution import ManufacturedDistribution
 from opkit.solvers.manufactured_operators import CLASSES
 from opkit.solvers.manufactured_problems import draw_problems
@@ -39,8 +41,8 @@ BENCHMARKS = {
     "poisson-gaussians": "poisson_G",
     "wave": "wave",
 }
-SMOOTH = ManufacturedDistribution(
-    elliptic=2, frequency=2.5, min_steps=2, max_steps=5, max_holes=4
+SMOOTH = ManufacturedDistribution.model_validate(
+    load_case("manufactured").recipes["hypino"].stream["distribution"]
 )
 
 
@@ -113,51 +115,63 @@ def benchmarks(arguments: argparse.Namespace) -> None:
         solver, u, _, inside = reference(name)
         mean = np.full_like(u, u[inside].mean())
         stated = opkit.hypino.state_problem(solver.problem)
-        zero = write(model, stated, nothing)
+        zero = write(model, stated)
         fresh = random_target(
             model.shape, 1, torch.Generator().manual_seed(0), stated.coefficients
         )
         random = Ensemble((fresh,), (magnitude(stated, nothing),))
-        three, history = refine(model, stated, zero, 3)
-        ten, longer = refine(model, stated, zero, 10)
-        budget = (arguments.steps, arguments.lbfgs)
-        rows = {
-            "mean of u": mean,
-            "zero-shot": evaluate(zero, inside),
-            f"3 refinements ({len(history) - 1} accepted)": evaluate(three, inside),
-            f"10 refinements ({len(longer) - 1} accepted)": evaluate(ten, inside),
-            "fine-tuned": evaluate(fine_tune(stated, zero, *budget), inside),
-            "random, fine-tuned": evaluate(fine_tune(stated, random, *budget), inside),
-        }
+        rows = {"mean of u": mean, "zero-shot": evaluate(zero, inside)}
+        for rounds in (0, 3, 10):
+            found, history = refine(model, stated, zero, rounds)
+            label = f"{rounds} refinements ({len(history) - 2} accepted)"
+            rows[label if rounds else "scaled"] = evaluate(found, inside)
+        if arguments.steps or arguments.lbfgs:
+            one, _ = refine(model, stated, write(model, stated, average=False), 0)
+            budget = (arguments.steps, arguments.lbfgs)
+            for label, start in (("fine-tuned", one), ("random, fine-tuned", random)):
+                rows[label] = evaluate(fine_tune(stated, start, *budget), inside)
         print(f"{name}: variance {u[inside].var():.3g}")
         for label, field in rows.items():
             mse, smape, relative = scores(field, u, inside)
             print(f"  {label:30} {mse:9.2e} {smape:6.1f} {relative:8.4f}", flush=True)
 
 
-def by_class(model: opkit.hypino.HyPINO, count: int) -> dict[str, float]:
+def by_class(
+    model: opkit.hypino.HyPINO, count: int, series: float
+) -> dict[str, tuple[float, float, float]]:
+    """Median relative L2 of one pass, of all orientations, and of the mean of u."""
     found = {}
+    n = model.options.resolution
     for k, name in enumerate(CLASSES):
         shares = {c: float(c == name) for c in CLASSES}
         generator = torch.Generator().manual_seed(10_000 + k)
-        n = model.options.resolution
-        law = SMOOTH.model_copy(update=shares)
+        law = SMOOTH.model_copy(update={**shares, "series": series})
         p = draw_problems(count, law, (n, n), (512, 64), generator)
+        u, inside = p.solution[0], p.weights
         with torch.no_grad():
-            off = (model.solve(p).value(p.points) - p.solution[0]) * p.weights
-        centred = p.solution[0] - p.solution[0].mean(1, keepdim=True)
-        size = (p.solution[0] * p.weights).norm(dim=1)
-        found[name] = float((off.norm(dim=1) / size).median())
-        found[f"{name}, mean of u"] = float(
-            ((centred * p.weights).norm(dim=1) / size).median()
+            answers = [
+                s.carry_back(
+                    Target.from_tensors(model(*s.problem(p.coefficients, p.grids)))
+                ).value(p.points)
+                for s in symmetries(name == "elliptic")
+            ]
+        mean = (u * inside).sum(1, keepdim=True) / inside.sum(1, keepdim=True)
+        fields = (answers[0], torch.stack(answers).mean(0), mean.expand_as(u))
+        size = (u * inside).norm(dim=1)
+        found[name] = tuple(
+            float((((field - u) * inside).norm(dim=1) / size).median())
+            for field in fields
         )
     return found
 
 
 def held_out(arguments: argparse.Namespace) -> None:
     print("median relative L2 of 200 held-out manufactured problems of each class")
-    for name, value in by_class(opkit.hypino.load(arguments.model), 200).items():
-        print(f"{name:25} {value:.3f}")
+    print(f"{'':24} one pass  all orientations  mean of u")
+    model = opkit.hypino.load(arguments.model)
+    for kind, series in (("programs", 0.0), ("series", 1.0)):
+        for name, (one, every, mean) in by_class(model, 200, series).items():
+            print(f"{kind:10} {name:12} {one:9.3f} {every:17.3f} {mean:10.3f}")
 
 
 def ablation(arguments: argparse.Namespace) -> None:
@@ -175,8 +189,8 @@ def ablation(arguments: argparse.Namespace) -> None:
             ],
             device="cpu",
         )
-        found = by_class(opkit.hypino.load(result.run), 200)
-        figures = ", ".join(f"{name} {found[name]:.3f}" for name in CLASSES)
+        found = by_class(opkit.hypino.load(result.run), 200, 0.0)
+        figures = ", ".join(f"{name} {found[name][0]:.3f}" for name in CLASSES)
         seconds = time.process_time() - start
         print(
             f"magnitude_invariant={invariant}: {figures} ({seconds:.0f} s)", flush=True

@@ -32,17 +32,8 @@ from safetensors.torch import save_file
 from opkit import jets
 from opkit.bundle import HYPERNETWORK
 from opkit.errors import BundleError, NonFiniteError, OpkitInputError, require
-from opkit.hypino_refine import (
-    Ensemble,
-    Stated,
-    defect,
-    fine_tune,
-    magnitude,
-    nothing,
-    refine,
-    state,
-    write,
-)
+from opkit.hypino_refine import Ensemble, fine_tune, magnitude, refine, write
+from opkit.hypino_stated import Stated, defect, nothing, state
 from opkit.operators.hypino import PRESETS, HyPINO, HyPINOOptions
 from opkit.operators.hypino_target import TargetShape, random_target
 from opkit.solvers.linear_problem import (
@@ -82,8 +73,8 @@ class Solution:
         stated: the same as tensors.
         networks: what was found.
         residual: norm of what the equation and the conditions lack, weighted as in
-            `opkit.hypino_refine.defect`, over that of u = 0.
-        history: relative residuals: first network, refinement rounds, fine-tuning.
+            `opkit.hypino_stated.defect`, over that of u = 0.
+        history: relative residuals: as written and refined, then as fine-tuned.
     """
 
     problem: LinearProblem
@@ -187,8 +178,9 @@ def solve(
         source: formula for f, likewise.
         holes: what is cut out, likewise.
         model: a trained HyPINO; None takes the weights shipped with opkit.
-        refinements: largest number of corrections; each adds a network, and fine-tuning
-            costs in proportion to their number.
+        refinements: largest number of corrections. Without fine-tuning the network is
+            asked in every orientation of the square and the mean is taken; with it, one
+            network is kept of each round, and fitting costs in proportion.
         steps: of fine-tuning with Adam; 0 for none.
         lbfgs_steps: of fine-tuning with L-BFGS; 0 for none.
         seed: of random weights and points.
@@ -218,14 +210,15 @@ def solve(
         )
     if model is not None:
         model.eval()
-        networks = write(model, stated, nothing)
-        networks, history = refine(model, stated, networks, refinements)
+        average = not (steps or lbfgs_steps)
+        networks = write(model, stated, average=average)
+        networks, _ = refine(model, stated, networks, refinements, average)
     else:
         generator = torch.Generator().manual_seed(seed)
         shape = TargetShape()
         first = random_target(shape, 1, generator, stated.coefficients)
         networks = Ensemble((first,), (magnitude(stated, nothing),))
-        history = [float(defect(stated, networks.jet).norm())]
+    history = [float(defect(stated, networks.jet).norm())]
     if steps or lbfgs_steps:
         networks = fine_tune(stated, networks, steps, lbfgs_steps, seed=seed)
         history = [*history, float(defect(stated, networks.jet).norm())]

@@ -1,33 +1,34 @@
-"""Refinement and fine-tuning of solutions that HyPINO wrote.
+"""What HyPINO writes for a problem, corrections of it, and fine-tuning.
 
-A solution is a sum of target networks. The problem is linear, so what is left of it,
-
-    f - L u,   g - u,   h - ∇u · n,
-
-is a problem of the same kind: HyPINO solves it, and the correction is added with the
-factor that makes the residual smallest, which therefore never grows.
+A solution is a sum of target networks. The problem is linear, so HyPINO also solves
+what is left of it after a solution, and the corrections are added with the factors that
+make the remainder smallest, which therefore never grows.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from opkit import jets
-from opkit.operators.hypino import HyPINO
-from opkit.operators.hypino_target import Target
-from opkit.problems import Problems
-from opkit.solvers.manufactured_geometry import Geometry
-from opkit.solvers.manufactured_raster import (
-    Functions,
-    assemble,
-    boundary_grids,
-    pixels,
+from opkit.hypino_stated import (
+    Stated,
+    defect,
+    modal_data,
+    modal_defect,
+    modal_image,
+    nothing,
+    remaining,
 )
+from opkit.operators.hypino import HyPINO
+from opkit.operators.hypino_symmetry import symmetries
+from opkit.operators.hypino_target import Target
+from opkit.solvers.manufactured_raster import assemble, boundary_grids, pixels
+from opkit.solvers.manufactured_scale import data_size, scale_data
+
+GRID = 32  # where the size of a problem is taken
 
 
 @dataclass(frozen=True)
@@ -57,153 +58,115 @@ class Ensemble:
         return total
 
 
-@dataclass(frozen=True)
-class Stated:
-    """A problem of batch 1 with everything that is needed to judge a solution.
+def magnitude(stated: Stated, jet: Callable[[Tensor], Tensor]) -> float:
+    """Size of what is left of a problem (`opkit.solvers.manufactured_scale`)."""
+    return float(data_size(stated.coefficients, *_grids(stated, jet, GRID)))
+
+
+def _grids(
+    stated: Stated, jet: Callable[[Tensor], Tensor], n: int
+) -> tuple[Tensor, Tensor]:
+    """Grids (1, 5, n, n) of what is left after a solution, and the domain's mask."""
+    functions = remaining(stated, jet)
+    grids, inside = boundary_grids(stated.geometry, functions, (n, n))
+    source = functions.source(pixels((n, n), grids)[None]).reshape(1, 1, n, n)
+    return torch.cat([grids, source], 1), inside
+
+
+def write(
+    model: HyPINO,
+    stated: Stated,
+    jet: Callable[[Tensor], Tensor] = nothing,
+    average: bool = True,
+) -> Ensemble:
+    """Solve what is left of a problem after a solution, by networks alone.
+
+    The problem is brought to unit size and read in every orientation of the square
+    (`opkit.operators.hypino_symmetry`).
 
     Args:
-        coefficients: (1, 5).
-        geometry: with conditions.
-        functions: source and boundary data.
-        check: grid points of the domain and boundary points, fixed, for the residual.
+        model: a trained HyPINO.
+        stated: the problem.
+        jet: the solution so far.
+        average: return the mean of all orientations, otherwise the one network whose
+            `modal_defect` is the smallest.
     """
-
-    coefficients: Tensor
-    geometry: Geometry
-    functions: Functions
-    check: Problems
-
-
-def state(coefficients: Tensor, geometry: Geometry, functions: Functions) -> Stated:
-    """Prepare a problem: normalise its operator, draw the points of its residual.
-
-    Coefficients and source are divided by the largest |coefficient| where that lies
-    outside 0.5 … 2, the range of training.
-    """
-    largest = float(coefficients.abs().max())
-    if not 0.5 <= largest <= 2:
-        original, coefficients = functions.source, coefficients / largest
-        functions = replace(functions, source=lambda p: original(p) / largest)
-    generator = torch.Generator(geometry.start.device).manual_seed(0)
-    check = assemble(coefficients, geometry, functions, (9, 9), (2048, 1024), generator)
-    return Stated(coefficients, geometry, functions, check)
-
-
-def defect(stated: Stated, jet: Callable[[Tensor], Tensor]) -> Tensor:
-    """Residual vector of a solution, in units of u; its norm is what is minimised.
-
-    The sum of the mean squares of (f - L u) / λ in the domain, and of g - u and
-    (h - ∇u · n) / k on the boundary. With k = π/2, the square's lowest wave number,
-    λ = |c_0| + k (|c_1| + |c_2|) + k² (|c_3| + |c_4|) is the size of L on the
-    smoothest functions, so each part is about the error it makes in u.
-    """
-    check = stated.check
-    k = math.pi / 2
-    powers = check.coefficients.new_tensor([1.0, k, k, k * k, k * k])
-    size = float((check.coefficients.abs() @ powers).max())
-    inner = jet(check.points)
-    outer = jet(check.boundary_points)
-    n = check.normals
-    flux = outer[1] * n[..., 0] + outer[2] * n[..., 1]
-    left = check.source - jets.apply_operator(check.coefficients, inner)
-    parts = (
-        (1 / size, left * check.weights, check.weights),
-        (
-            1.0,
-            (check.dirichlet_values - outer[0]) * check.dirichlet,
-            check.dirichlet,
-        ),
-        (1 / k, (check.neumann_values - flux) * check.neumann, check.neumann),
-    )
-    return torch.cat([w * r[0] / m.sum().clamp_min(1).sqrt() for w, r, m in parts])
-
-
-def remaining(
-    stated: Stated, jet: Callable[[Tensor], Tensor], scale: float
-) -> Functions:
-    """What is left of the problem after a solution, divided by `scale`."""
-    given = stated.functions
-
-    def source(points: Tensor) -> Tensor:
-        found = jets.apply_operator(stated.coefficients, jet(points))
-        return (given.source(points) - found) / scale
-
-    def boundary(
-        points: Tensor, normals: Tensor, piece: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        g, h = given.boundary(points, normals, piece)
-        found = jet(points)
-        flux = found[1] * normals[..., 0] + found[2] * normals[..., 1]
-        return (g - found[0]) / scale, (h - flux) / scale
-
-    return Functions(source, boundary)
-
-
-def magnitude(stated: Stated, jet: Callable[[Tensor], Tensor]) -> float:
-    """Size of what is left: the largest of max |g| / 3, max |h| / 10, rms f / 10."""
-    check = stated.check
-    left = remaining(stated, jet, 1.0)
-    n = check.normals
-    outer = jet(check.boundary_points)
-    flux = outer[1] * n[..., 0] + outer[2] * n[..., 1]
-    on_u = ((check.dirichlet_values - outer[0]) * check.dirichlet).abs().max()
-    on_flux = ((check.neumann_values - flux) * check.neumann).abs().max()
-    f = left.source(check.points) * check.weights
-    rms = (f.square().sum() / check.weights.sum().clamp_min(1)).sqrt()
-    return float(torch.stack([on_u / 3, on_flux / 10, rms / 10]).max()) or 1.0
-
-
-def nothing(points: Tensor) -> Tensor:
-    """Jets of u = 0."""
-    return points.new_zeros(5, *points.shape[:2])
-
-
-def write(model: HyPINO, stated: Stated, jet: Callable[[Tensor], Tensor]) -> Ensemble:
-    """One network for what is left after a solution, found at the scale of training."""
-    scale = magnitude(stated, jet)
-    functions = remaining(stated, jet, scale)
-    n = model.options.resolution
-    grids, _ = boundary_grids(stated.geometry, functions, (n, n))
-    place = pixels((n, n), grids)[None]
-    source = functions.source(place).reshape(1, 1, n, n)
+    grids, inside = _grids(stated, jet, model.options.resolution)
+    size = float(data_size(stated.coefficients, grids, inside))
+    elliptic = bool(stated.coefficients[0, 3] * stated.coefficients[0, 4] > 0)
+    group = symmetries(elliptic)
+    unit = scale_data(grids, grids.new_tensor([1 / size]))
+    carried = [s.problem(stated.coefficients, unit) for s in group]
     with torch.no_grad():
-        tensors = model(stated.coefficients, torch.cat([grids, source], 1))
-    return Ensemble((Target.from_tensors(tensors),), (scale,))
+        tensors = model(*(torch.cat(part) for part in zip(*carried, strict=True)))
+    members = tuple(
+        s.carry_back(Target.from_tensors([t[k : k + 1] for t in tensors]))
+        for k, s in enumerate(group)
+    )
+    if average:
+        return Ensemble(members, (size / len(members),) * len(members))
+    single = [Ensemble((member,), (size,)) for member in members]
+    with torch.no_grad():
+        left = modal_defect(stated, jet)
+        norms = [float((left - modal_image(stated, e.jet)).norm()) for e in single]
+    return single[norms.index(min(norms))]
 
 
 def refine(
-    model: HyPINO, stated: Stated, start: Ensemble, rounds: int
+    model: HyPINO,
+    stated: Stated,
+    start: Ensemble,
+    rounds: int,
+    average: bool = True,
 ) -> tuple[Ensemble, list[float]]:
-    """Add corrections, each with the factor of least residual.
+    """Add corrections; every network gets the factor of the least `modal_defect`.
 
     Args:
         model: writes the corrections.
         stated: the problem.
-        start: solution to refine.
-        rounds: largest number; stops where a round lowers the residual by less than
-            one part in a thousand.
+        start: solution to refine; its networks get new factors too, also in no round.
+        rounds: largest number; stops where a round gains less than one part in a
+            thousand.
+        average: correct by all orientations (`write`), or by the best of them.
 
     Returns:
-        The refined solution, and the residual norm before and after every round.
+        The refined solution; the norm of `modal_defect` before, with new factors, and
+        after every round.
     """
     with torch.no_grad():
-        left = defect(stated, start.jet)
-        history = [float(left.norm())]
-        offset = defect(stated, nothing)
+        data = modal_data(stated)
+        history = [float(modal_defect(stated, start.jet).norm())]
+        members, images = list(start.members), _images(stated, start)
+        factors, norm = _least_squares(images, data)
+        history.append(norm)
         for _ in range(rounds):
-            added = write(model, stated, start.jet)
-            change = offset - defect(stated, added.jet)  # the correction's own image
-            factor = float(left @ change / change.square().sum().clamp_min(1e-30))
-            norm = float((left - factor * change).norm())
+            current = Ensemble(tuple(members), tuple(factors))
+            added = write(model, stated, current.jet, average)
+            more = torch.cat([images, _images(stated, added)], 1)
+            found, norm = _least_squares(more, data)
             if not norm < 0.999 * history[-1]:
                 break
-            start = Ensemble(
-                (*start.members, *added.members),
-                (*start.scales, factor * added.scales[0]),
-            )
-            left = defect(stated, start.jet)
+            members, images, factors = [*members, *added.members], more, found
             history.append(norm)
-    return start, history
+    return Ensemble(tuple(members), tuple(factors)), history
+
+
+def _images(stated: Stated, networks: Ensemble) -> Tensor:
+    """`modal_image` of each network, one column for each."""
+    return torch.stack([modal_image(stated, m.jet) for m in networks.members], 1)
+
+
+def _least_squares(images: Tensor, wanted: Tensor) -> tuple[list[float], float]:
+    """Factors of the images closest to a vector, and their distance from it."""
+    matrix, right = images.double().cpu(), wanted.double().cpu()[:, None]
+    lengths = matrix.norm(dim=0).clamp_min(1e-30)
+    # Orientations of a symmetric problem have one answer; what tells columns apart by
+    # less than single precision is noise, and is left out.
+    found = torch.linalg.lstsq(
+        matrix / lengths, right, rcond=1e-5, driver="gelsd"
+    ).solution
+    factors = found[:, 0] / lengths
+    return factors.tolist(), float((right[:, 0] - matrix @ factors).norm())
 
 
 def fine_tune(

@@ -19,6 +19,12 @@ class ManufacturedDistribution(BaseModel):
         max_holes: holes of an elliptic problem are 0 to this many, uniformly.
         lower_order: probability of each term the class does not need.
         neumann: probability that a side carries ∇u · n and not u.
+        corners: probability that an elliptic domain lacks a rectangle at a corner.
+        series: share of manufactured solutions that vanish on the sides
+            (`manufactured_series`), such as those of concentrated sources.
+        zero: probability that each datum of a problem without a label vanishes.
+        varied: probability that its source is not constant.
+        normalised: bring every problem to unit size (`manufactured_scale`).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -33,6 +39,11 @@ class ManufacturedDistribution(BaseModel):
     max_holes: int = Field(default=3, ge=0, le=8)
     lower_order: Share = 0.3
     neumann: Share = 0.25
+    corners: Share = 0.0
+    series: Share = 0.0
+    zero: Share = 0.0
+    varied: Share = 0.0
+    normalised: bool = False
 
     @model_validator(mode="after")
     def _some_class_and_some_steps(self) -> ManufacturedDistribution:

@@ -13,7 +13,7 @@ from opkit.errors import NonFiniteError
 from opkit.problems import Problems
 from opkit.solvers.manufactured_distribution import ManufacturedDistribution
 from opkit.solvers.manufactured_expressions import Programs, draw_programs
-from opkit.solvers.manufactured_geometry import VERTICES, Geometry
+from opkit.solvers.manufactured_geometry import Geometry
 from opkit.solvers.manufactured_holes import draw_holes
 from opkit.solvers.manufactured_operators import (
     draw_conditions,
@@ -21,6 +21,9 @@ from opkit.solvers.manufactured_operators import (
 )
 from opkit.solvers.manufactured_random import Draw
 from opkit.solvers.manufactured_raster import Functions, assemble, pixels
+from opkit.solvers.manufactured_scale import normalise
+from opkit.solvers.manufactured_series import Series, draw_series
+from opkit.solvers.manufactured_sources import draw_unlabelled
 
 LARGEST_U, SMALLEST_SPREAD, LARGEST_JET, LARGEST_FLUX = 10.0, 0.1, 1e4, 100.0
 
@@ -42,34 +45,54 @@ def draw_problems(
         resolution: of the grids, (y, x).
         counts: interior and boundary points a problem.
         generator: source of randomness; its device is where everything happens.
-        labelled: False draws a constant source and affine boundary data instead, whose
-            solution is not known.
+        labelled: False draws sources and boundary data instead, whose solution is not
+            known (`manufactured_sources`).
         dtype: of the result.
 
     Raises:
         NonFiniteError: the distribution's functions are rejected nearly always.
     """
     draw = Draw(generator, dtype)
-    if not labelled:
+    if labelled:
+        problems = _labelled(batch, distribution, resolution, counts, draw)
+    else:
         coefficients, geometry = _draw_setting(batch, distribution, draw)
-        functions = _unlabelled(coefficients, geometry, draw)
-        return assemble(
+        functions = draw_unlabelled(coefficients, geometry, distribution, draw)
+        problems = assemble(
             coefficients, geometry, functions, resolution, counts, generator
         )
-    parts: list[Problems] = []
-    missing, rounds = batch, 0
-    while missing > 0:
-        if rounds == 200:
-            raise NonFiniteError(
-                "manufactured problems: nearly every function drawn was rejected "
-                "(too flat or too steep); change frequency or the number of steps"
+    return normalise(problems) if distribution.normalised else problems
+
+
+def _labelled(
+    batch: int,
+    distribution: ManufacturedDistribution,
+    resolution: tuple[int, int],
+    counts: tuple[int, int],
+    draw: Draw,
+) -> Problems:
+    """Draw until `batch` problems have passed every check."""
+    series = torch.zeros(batch, dtype=torch.bool, device=draw.device)
+    if distribution.series:
+        series = draw.uniform(batch) < distribution.series
+    place, parts = [], []
+    for kind, rows in ((False, ~series), (True, series)):
+        missing, rounds = int(rows.sum()), 0
+        place.append(rows.nonzero()[:, 0])
+        while missing > 0:
+            if rounds == 200:
+                raise NonFiniteError(
+                    "manufactured problems: nearly every function drawn was rejected "
+                    "(too flat or too steep); change frequency or the number of steps"
+                )
+            rounds += 1
+            found = _draw_labelled(
+                missing, distribution, resolution, counts, draw, kind
             )
-        rounds += 1
-        found = _draw_labelled(missing, distribution, resolution, counts, draw)
-        if found is not None:
-            parts.append(found.select(slice(0, missing)))
-            missing -= len(parts[-1])
-    return concatenate(parts)
+            if found is not None:
+                parts.append(found.select(slice(0, missing)))
+                missing -= len(parts[-1])
+    return concatenate(parts).select(torch.cat(place).argsort())
 
 
 def concatenate(parts: list[Problems]) -> Problems:
@@ -89,7 +112,7 @@ def _draw_setting(
     batch: int, distribution: ManufacturedDistribution, draw: Draw
 ) -> tuple[Tensor, Geometry]:
     kinds = draw.choice(distribution.shares, batch)
-    geometry = draw_holes(kinds, distribution.max_holes, draw)
+    geometry = draw_holes(kinds, distribution.max_holes, draw, distribution.corners)
     draw_conditions(geometry, kinds, distribution.neumann, draw)
     return draw_operators(kinds, geometry, distribution.lower_order, draw), geometry
 
@@ -100,16 +123,27 @@ def _draw_labelled(
     resolution: tuple[int, int],
     counts: tuple[int, int],
     draw: Draw,
+    series: bool,
 ) -> Problems | None:
     """Draw up to `batch` problems whose solution passes every check."""
-    steps = (distribution.min_steps, distribution.max_steps)
-    programs = draw_programs(3 * batch + 2, steps, distribution.frequency, draw)
-    programs = programs.select(_tame(programs, draw.like).nonzero()[:batch, 0])
-    if len(programs.rule) == 0:
+    programs: Programs | Series
+    if series:
+        coefficients, geometry = _draw_setting(2 * batch, distribution, draw)
+        programs = draw_series(coefficients, distribution.frequency, draw)
+        good = _tame(programs, len(coefficients), draw.like).nonzero()[:batch, 0]
+        coefficients, geometry = coefficients[good], geometry.select(good)
+        programs = programs.select(good)
+    else:
+        steps = (distribution.min_steps, distribution.max_steps)
+        many = 3 * batch + 2
+        programs = draw_programs(many, steps, distribution.frequency, draw)
+        good = _tame(programs, many, draw.like).nonzero()[:batch, 0]
+        programs = programs.select(good)
+        coefficients, geometry = _draw_setting(batch, distribution, draw)
+        coefficients = coefficients[: len(good)]
+        geometry = geometry.select(slice(0, len(good)))
+    if len(good) == 0:
         return None
-    coefficients, geometry = _draw_setting(batch, distribution, draw)
-    coefficients = coefficients[: len(programs.rule)]
-    geometry = geometry.select(slice(0, len(programs.rule)))
 
     def boundary(points: Tensor, normals: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
         jet = programs.evaluate(points)
@@ -128,10 +162,9 @@ def _draw_labelled(
     return problems.select(_accepted(problems).nonzero()[:, 0])
 
 
-def _tame(programs: Programs, like: Tensor) -> Tensor:
-    """Judge programs on a coarse grid, before anything expensive is computed."""
-    points = pixels((19, 19), like).expand(len(programs.rule), -1, 2)
-    jet = programs.evaluate(points)
+def _tame(functions: Programs | Series, count: int, like: Tensor) -> Tensor:
+    """Judge functions on a coarse grid, before anything expensive is computed."""
+    jet = functions.evaluate(pixels((19, 19), like).expand(count, -1, 2))
     return _bounded(jet) & (jet[0].std(1) >= SMALLEST_SPREAD)
 
 
@@ -155,45 +188,3 @@ def _accepted(problems: Problems) -> Tensor:
     ):
         good &= (values.abs() <= limit).flatten(1).all(1)
     return good
-
-
-def _unlabelled(coefficients: Tensor, geometry: Geometry, draw: Draw) -> Functions:
-    """Constant source, affine data on the sides, constant data on holes.
-
-    The source is scaled so that |u| stays of order 10: |f| / (2 max(|c_3|, |c_4|))
-    bounds an elliptic u; 2 |f / c_2| and 2 |f / c_4| what grows within the time 2.
-    """
-    batch = len(coefficients)
-    _, _, c_y, c_xx, c_yy = coefficients.unbind(1)
-    elliptic = c_xx * c_yy > 0
-    parabolic = c_yy == 0
-    timed = ~elliptic
-    bound = torch.where(
-        parabolic, 2 * c_y.abs().reciprocal(), 2 * c_yy.abs().reciprocal()
-    )
-    diffusive = 0.5 / torch.maximum(c_xx.abs(), c_yy.abs())
-    bound = torch.where(elliptic, diffusive, bound)
-    strength = 10 * (1 + draw.normal(batch))
-    strength = strength / bound.clamp_min(1.0)
-    affine = 10 * draw.symmetric(batch, 3)
-    affine = affine * draw.integers(0, 2, batch, 3)
-    affine = affine / affine.abs().sum(1, keepdim=True).clamp_min(10.0) * 10
-    affine[:, 2] = torch.where(timed, 0.0, affine[:, 2])
-    level = 10 * draw.symmetric(batch, geometry.start.shape[1])
-    owner = geometry.hole_of_piece()
-    first = torch.where(owner < 0, 0, 4 + owner.clamp_min(0) * VERTICES)
-    level = level[:, first]
-
-    def boundary(
-        points: Tensor, normals: Tensor, piece: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        slope = affine[:, None, 1:]
-        side = affine[:, None, 0] + (points * slope).sum(-1)
-        g = torch.where(owner[piece] < 0, side, level.gather(1, piece))
-        h = torch.where(owner[piece] < 0, (normals * slope).sum(-1), 0.0)
-        return g, h
-
-    return Functions(
-        source=lambda points: strength[:, None].expand(points.shape[:2]),
-        boundary=boundary,
-    )
