@@ -79,8 +79,8 @@ def run(
         progress=trial,
     )
     setup = max(spent() - start - sum(trial.seconds), 0.0)
-    # the first epoch pays for allocations and plans
-    epochs = max(int((seconds - setup) / trial.seconds[-1]), 1)
+    # the first epoch pays for allocations and plans, any for what else is running
+    epochs = max(int((seconds - setup) / min(trial.seconds)), 1)
     result = train(
         data,
         folder / operator,
