@@ -20,9 +20,15 @@ DELAY = 0.004  # seconds a sample, so that kills fall into the middle
 
 
 def main_kills(folder: Path, count: int, seed: int = 0) -> dict[str, int]:
-    """kill -9 at random moments; half of the times the workers too."""
+    """kill -9 at random moments; half of the times the workers too.
+
+    A moment lies between the first trace on disk and, as a generation takes under this
+    machine's load, a little after the end.
+    """
     rng, problem = random.Random(seed), processes.case(delay=DELAY)
+    begun = time.monotonic()
     wanted = processes.reference(folder, problem)
+    usual = time.monotonic() - begun
     result = dict.fromkeys(
         ("kills", "before the end", "unreadable", "bad or lost rows", "same hash"), 0
     )
@@ -30,7 +36,9 @@ def main_kills(folder: Path, count: int, seed: int = 0) -> dict[str, int]:
     for number in range(count):
         out = folder / "killed.h5"
         child = processes.start(problem, out, workers=1 + number % 2)
-        time.sleep(rng.uniform(0.3, 1.7))
+        while not processes.parts(out).exists() and child.poll() is None:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 1.1 * usual))
         _kill(child, group=number % 4 < 2)
         result["kills"] += 1
         if not out.exists() and processes.parts(out).exists():
