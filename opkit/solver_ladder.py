@@ -115,6 +115,15 @@ def _solvers(case: Case, wanted: float) -> Iterator[tuple[int, Any]]:
             solver = loose
             yield 1, solver
             break
+    yield from coarser(case, solver)
+
+
+def coarser(case: Case, solver: Any) -> Iterator[tuple[int, Any]]:
+    """Yield factors that divide the steps of every axis, and solvers on those grids.
+
+    Grids of fewer than `COARSEST` steps, and those that the solver refuses, are left
+    out.
+    """
     periodic = [case.periodic[axis] for axis in case.space]
     steps = [n - (not p) for n, p in zip(case.shape, periodic, strict=True)]
     for factor in range(2, min(steps) // COARSEST + 1):

@@ -15,18 +15,16 @@ from opkit.bundle import Score
 from opkit.case import parse_case
 from opkit.datasets.read import DataFile
 from opkit.errors import CaseError
+from opkit.solver_ladder import coarser, solve_coarsely
 from opkit.solvers.interface import Fields
-
-COARSEST = 8
-"""Fewest steps along an axis of a coarse grid."""
 
 
 def table(data: Path, split: str = "test", most: int = 64) -> list[Score]:
     """Solve samples of a file again, and time it.
 
     Rows: ``solver`` at the file's resolution, whose error is the rounding of storage
-    and the solver's tolerance; and, for solvers that offer ``coarse_solve``, the
-    solution on grids of 1/2, 1/3, ... of the steps, interpolated bilinearly.
+    and the solver's tolerance; and, for cases on grids, the solution on grids of 1/2,
+    1/3, ... of the steps (`opkit.solver_ladder.solve_coarsely`).
 
     Args:
         data: data file with its case.
@@ -52,10 +50,10 @@ def table(data: Path, split: str = "test", most: int = 64) -> list[Score]:
     methods: dict[str, Callable[[Fields], Fields]] = {
         "solver": lambda fields: solver.solve(fields).outputs
     }
-    if hasattr(solver, "coarse_solve"):
-        for factor in _factors(case.shape):
+    if case.geometry.kind == "grid":
+        for factor, coarse in coarser(case, solver):
             methods[f"coarse solve 1/{factor}"] = partial(
-                solver.coarse_solve, factor=factor
+                solve_coarsely, case, coarse, factor=factor
             )
     found = []
     for name, method in methods.items():
@@ -75,15 +73,6 @@ def table(data: Path, split: str = "test", most: int = 64) -> list[Score]:
             )
         )
     return found
-
-
-def _factors(shape: tuple[int, ...]) -> list[int]:
-    steps = [n - 1 for n in shape]
-    return [
-        f
-        for f in range(2, min(steps) // COARSEST + 1)
-        if all(n % f == 0 for n in steps)
-    ]
 
 
 def _relative_l2(outputs: Fields, truth: Fields) -> float:

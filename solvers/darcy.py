@@ -10,7 +10,6 @@ across jumps. Method, accuracy and speed: docs/solvers-darcy.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -21,7 +20,6 @@ from opkit.errors import NotConvergedError, OpkitInputError
 from opkit.solvers.darcy_distributions import Distribution, TwoPhase
 from opkit.solvers.darcy_iteration import (
     Preconditioner,
-    prolong,
     relative_residual,
     solve_one,
 )
@@ -153,26 +151,6 @@ class Darcy:
 
         a, p = inputs["permeability"], outputs["pressure"]
         return residual_batch(a, p, self.forcing, self.faces)
-
-    def coarse_solve(self, inputs: Fields, factor: int) -> Fields:
-        """Solve on every factor-th node, interpolate bilinearly: the cheap baseline.
-
-        Raises:
-            OpkitInputError: factor does not divide both numbers of steps, N - 1.
-        """
-        steps = [n - 1 for n in self.resolution]
-        if factor < 1 or any(n % factor or n < 2 * factor for n in steps):
-            raise OpkitInputError(
-                f"factor {factor} does not divide {steps[0]} and {steps[1]} steps into "
-                "two or more"
-            )
-        permeability = self._field(inputs, "permeability", positive=True)
-        coarse = replace(
-            self, resolution=(steps[0] // factor + 1, steps[1] // factor + 1)
-        )
-        solution = coarse.solve({"permeability": permeability[:, ::factor, ::factor]})
-        pressure = np.asarray(solution.outputs["pressure"], dtype=np.float64)
-        return {"pressure": prolong(pressure, factor)}
 
     def _forcing(self) -> Array:
         return np.full([n - 2 for n in self.resolution], self.forcing)

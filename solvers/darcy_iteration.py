@@ -5,8 +5,6 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Literal
 
-import numpy as np
-
 from opkit.errors import require
 from opkit.solvers.conjugate_gradients import Map, conjugate_gradients
 from opkit.solvers.darcy_system import (
@@ -115,18 +113,3 @@ def relative_residual(
     laplacian = sine_laplacian(permeability.shape)
     image = assemble(permeability, faces).apply(pressure[1:-1, 1:-1])
     return float(laplacian.norm(forcing - image) / laplacian.norm(forcing))
-
-
-def prolong(values: Array, factor: int) -> Array:
-    """Bilinear interpolation of nodal values (..., ny, nx) to a grid factor finer."""
-    for axis in (-2, -1):
-        coarse = np.moveaxis(values, axis, -1)
-        fine = np.empty((*coarse.shape[:-1], (coarse.shape[-1] - 1) * factor + 1))
-        for part in range(factor):
-            share = part / factor
-            fine[..., part:-1:factor] = (
-                coarse[..., :-1] * (1 - share) + coarse[..., 1:] * share
-            )
-        fine[..., -1] = coarse[..., -1]
-        values = np.moveaxis(fine, -1, axis)
-    return values

@@ -11,7 +11,7 @@ from scipy.sparse.linalg import spsolve
 from opkit.errors import MissingExtraError, NotConvergedError, OpkitInputError
 from opkit.solvers.darcy import Darcy
 from opkit.solvers.darcy_distributions import LogNormal, TwoPhase
-from opkit.solvers.darcy_iteration import choose, prolong
+from opkit.solvers.darcy_iteration import choose
 from opkit.solvers.darcy_system import SineLaplacian, System, assemble
 from opkit.solvers.darcy_torch import solve_batch
 
@@ -205,27 +205,3 @@ def test_no_gpu_is_said_in_one_line() -> None:
     solver = Darcy(resolution=(9, 9), device="cuda")
     with pytest.raises(OpkitInputError, match="choose device cpu"):
         solver.solve({"permeability": np.ones((1, 9, 9))})
-
-
-def test_prolongation_is_exact_for_bilinear_fields() -> None:
-    def field(m: int, n: int) -> np.ndarray:
-        x, y = np.linspace(0, 1, n), np.linspace(0, 1, m)[:, None]
-        return 1 + 2 * x - 3 * y + 4 * x * y
-
-    assert prolong(field(4, 6), 5) == pytest.approx(field(16, 26), abs=1e-14)
-
-
-def test_coarse_solve_converges_to_the_fine_one() -> None:
-    solver = Darcy(resolution=(97, 97), distribution=LogNormal())
-    a = {"permeability": solver.sample(np.random.default_rng(0))["permeability"][None]}
-    fine = solver.solve(a).outputs["pressure"]
-    errors = [
-        np.linalg.norm(solver.coarse_solve(a, factor)["pressure"] - fine)
-        for factor in (12, 6, 3)
-    ]
-    # Scheme and interpolation are both of second order.
-    assert errors[0] / errors[1] == pytest.approx(4, rel=0.25)
-    assert errors[1] / errors[2] == pytest.approx(4, rel=0.25)
-    assert solver.coarse_solve(a, 1)["pressure"] == pytest.approx(fine, rel=1e-12)
-    with pytest.raises(OpkitInputError, match="does not divide 96"):
-        solver.coarse_solve(a, 7)
