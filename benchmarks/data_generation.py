@@ -1,7 +1,7 @@
 """Generation: samples a second with 1 and 2 workers, and what writing costs of it.
 
     python -m benchmarks.data_generation [CASE ...] [--resolution N] [--samples N]
-        [--workers N ...]
+        [--workers N ...] [--shard-samples N]
 
 Writing is the time for which a worker waits until its rows are taken and its shard is
 hashed, synced and renamed, averaged over workers, plus that from the last shard to the
@@ -14,6 +14,7 @@ sum of this and of the solvers' processor time.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import shutil
@@ -115,10 +116,14 @@ def main() -> None:
     parser.add_argument("cases", nargs="*", default=["darcy"])
     parser.add_argument("--resolution", type=int)
     parser.add_argument("--samples", type=int, default=100)
+    parser.add_argument("--shard-samples", type=int, help="as of a larger data set")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     asked = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     sizes = [f"resolution={asked.resolution}"] if asked.resolution else []
+    if asked.shard_samples:
+        module = importlib.import_module("opkit.generate.plan")
+        vars(module)["SHARDS"] = asked.samples // asked.shard_samples
     folder = Path(tempfile.mkdtemp())
     for name in asked.cases:
         case = load_case(name, tuple(sizes))
