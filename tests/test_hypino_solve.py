@@ -289,6 +289,7 @@ def test_the_verb_solve(tmp_path, capsys):
         hole=["disk 0 0 0.3"],
         at=["0.5, 0.5", "0 0"],
         out=tmp_path / "u.npz",
+        refinements=1,
         steps=2,
         lbfgs=0,
         json=True,

@@ -38,6 +38,9 @@ def solve(
     model: Annotated[
         Path | None, typer.Option(help="Run or weights of a HyPINO; default our own.")
     ] = None,
+    refinements: Annotated[
+        int, typer.Option(min=0, help="Largest number of corrections.")
+    ] = 0,
     steps: Annotated[int, typer.Option(min=0, help="Of fitting with Adam.")] = 500,
     lbfgs: Annotated[int, typer.Option(min=0, help="Of fitting with L-BFGS.")] = 300,
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -58,7 +61,14 @@ def solve(
     holes = [hypino.read_hole(text) for text in hole or ()]
     pde = hypino.PDE(equation, boundary, source, holes)
     trained = None if model is None else hypino.load(model)
-    u = hypino.solve(pde, model=trained, steps=steps, lbfgs_steps=lbfgs, seed=seed)
+    u = hypino.solve(
+        pde,
+        model=trained,
+        refinements=refinements,
+        steps=steps,
+        lbfgs_steps=lbfgs,
+        seed=seed,
+    )
     if figure is not None:
         u.plot(figure)
     if out is not None:
