@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,6 +41,14 @@ def lay_out(
     layout.scales()
     layout.variables()
     layout.diagnostics(diagnostics, measure)
+
+
+def blank(header: Header, diagnostics: Sequence[str], measure: str, gzip: int) -> bytes:
+    """Return the bytes of a file without samples; arguments as of `lay_out`."""
+    image = io.BytesIO()
+    with h5py.File(image, "w", libver=LIBVER) as file:
+        lay_out(file, header, diagnostics, measure, gzip)
+    return image.getvalue()
 
 
 class _Layout:

@@ -7,7 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import h5py
+
 from opkit.datasets.files import start_writing
+from opkit.datasets.layout import LIBVER
 
 
 class Patient(io.FileIO):
@@ -37,6 +40,10 @@ class Patient(io.FileIO):
         """Set the file's size, unless something was refused."""
         self._try(lambda: super(Patient, self).truncate(size))
         return size or 0
+
+    def hdf5(self, mode: str) -> h5py.File:
+        """Open it as an HDF5 file, ``"w"`` or ``"r+"``."""
+        return h5py.File(self, mode, libver=LIBVER)
 
     def start_writing(self) -> None:
         """Have the system bring to disk what was added."""

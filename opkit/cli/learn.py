@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from opkit.cli.console import progress, score_rows, table
 from opkit.cli.data import QUIET
 from opkit.cli.registry import JSON, SET
-
-if TYPE_CHECKING:
-    pass
 
 
 def register(app: typer.Typer) -> None:

@@ -9,14 +9,12 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from opkit.datasets.files import appearing
 from opkit.datasets.header import Header
-from opkit.datasets.layout import LIBVER
 from opkit.datasets.patient import Patient
-from opkit.datasets.read import DataFile
+from opkit.datasets.read import DataFile, open_hdf5
 from opkit.datasets.write import Writer
 from opkit.errors import DataError
 from opkit.generate.shard import Made
@@ -77,7 +75,7 @@ class Assembler:
         ):
             content = self._read(first)
             names, measure = _diagnostics(self._folder / first.name)
-            with h5py.File(raw, "w", libver=LIBVER) as file:
+            with raw.hdf5("w") as file:
                 writer = Writer(file, self._header, names, measure, self._gzip)
                 self._copy(first, content, writer, raw)
                 for made in others:
@@ -101,7 +99,7 @@ class Assembler:
     def _copy(
         self, made: Made, content: memoryview, writer: Writer, raw: Patient
     ) -> None:
-        with h5py.File(self._folder / made.name, "r") as shard:
+        with open_hdf5(self._folder / made.name) as shard:
             writer.copy(slice(made.first, made.last), shard, content)
         raw.start_writing()
         raw.check()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,13 +10,12 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from opkit.datasets.files import publish, temporary_beside, why
 from opkit.datasets.header import Header
-from opkit.datasets.layout import LIBVER, lay_out
+from opkit.datasets.layout import blank
 from opkit.datasets.patient import Patient
 from opkit.datasets.write import Writer
 from opkit.errors import DataError
@@ -43,7 +41,7 @@ class ShardFile:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._last: Future[None] | None = None
         self._raw: Patient | None = None
-        self._file: h5py.File | None = None
+        self._file: Any = None
         self._row = 0
         self.processor_seconds = 0.0
 
@@ -112,7 +110,7 @@ class ShardFile:
         self._raw = Patient(self._temporary, "w+b")
         self._raw.write(laid)
         self._raw.check()
-        self._file = h5py.File(self._raw, "r+", libver=LIBVER)
+        self._file = self._raw.hdf5("r+")
         self._writer = Writer(self._file, self._header, names, measure, self._gzip)
 
     def _digest(self) -> str:
@@ -144,9 +142,6 @@ def _laid_out(
     """Return the bytes of a shard without samples."""
     full = (key, header.samples, tuple(names), measure, gzip)
     if full not in _LAID:
-        image = io.BytesIO()
-        with h5py.File(image, "w", libver=LIBVER) as file:
-            lay_out(file, header, names, measure, gzip)
         _LAID.clear()
-        _LAID[full] = image.getvalue()
+        _LAID[full] = blank(header, names, measure, gzip)
     return _LAID[full]

@@ -68,7 +68,7 @@ def prepare(case: Case, recipe: Recipe, seed: int) -> EquationProblem:
             f"{recipe.operator} on the case {case.name}: only {OPERATOR} trains on a "
             "case, on manufactured; others on a data file, make one with opkit generate"
         )
-    options = _options(recipe.model)
+    options = model_options(recipe.model)
     try:
         stream = StreamOptions.model_validate(recipe.stream)
     except ValidationError as error:
@@ -83,7 +83,7 @@ def prepare(case: Case, recipe: Recipe, seed: int) -> EquationProblem:
     return EquationProblem(recipe, options, problems)
 
 
-def _options(model: dict[str, Any]) -> HyPINOOptions:
+def model_options(model: dict[str, Any]) -> HyPINOOptions:
     """Return a preset with changes, or the published sizes with changes."""
     changes = dict(model)
     preset = changes.pop("preset", None)

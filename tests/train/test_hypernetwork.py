@@ -15,6 +15,7 @@ from opkit.solvers.manufactured_distribution import ManufacturedDistribution
 from opkit.surrogate import load
 from opkit.train import plan, train
 from opkit.train.batches import slices
+from opkit.train.equation_problem import model_options
 from opkit.train.equation_task import EquationTask
 from opkit.train.hypernetwork import scores
 from opkit.train.problem_stream import (
@@ -110,9 +111,7 @@ def plan_recipe():
 
 
 def plan_options():
-    from opkit.train.equation_problem import _options
-
-    return _options(plan_recipe().model)
+    return model_options(plan_recipe().model)
 
 
 def test_a_run_is_resumed_bit_for_bit_listed_and_loaded(tmp_path):
