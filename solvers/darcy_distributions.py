@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Annotated, Literal
 
 import numpy as np
@@ -19,9 +20,9 @@ class _Law(BaseModel):
     alpha: Annotated[float, Field(gt=1)] = 2.0
     tau: Positive = 3.0
 
+    @abstractmethod
     def permeability(self, field: NDArray[np.float64]) -> NDArray[np.float64]:
         """Turn a Gaussian field into permeability, point by point."""
-        raise NotImplementedError
 
     def draw(
         self, rng: np.random.Generator, shape: tuple[int, int]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,13 +22,21 @@ from opkit.solvers.fem.simplex_mesh import (
 class _Domain(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    def coarsest(self) -> SimplexMesh:
-        """The mesh that `mesh` refines."""
-        raise NotImplementedError
+    @abstractmethod
+    def hierarchy(self, cells: int) -> list[SimplexMesh]:
+        """Nested meshes, finest first: refined until extent / longest edge >= cells."""
 
     def mesh(self, cells: int) -> SimplexMesh:
         """The finest mesh of the `hierarchy`."""
         return self.hierarchy(cells)[0]
+
+
+class _Halved(_Domain):
+    """A domain whose finer meshes come from halving a coarsest one."""
+
+    @abstractmethod
+    def coarsest(self) -> SimplexMesh:
+        """The mesh that `hierarchy` refines."""
 
     def hierarchy(self, cells: int) -> list[SimplexMesh]:
         """Nested meshes, finest first: halved until extent / longest edge >= cells."""
@@ -71,7 +80,7 @@ class Square(_Domain):
         return build(np.stack([x.ravel(), y.ravel()], 1), triangles, tagged=tagged)
 
 
-class LShape(_Domain):
+class LShape(_Halved):
     """[-1, 1]² less (0, 1]²: three unit squares, each a subdomain.
 
     The two edges that meet in the re-entrant corner are ``inner``, the others
@@ -110,7 +119,7 @@ class LShape(_Domain):
         )
 
 
-class NotchedTriangle(_Domain):
+class NotchedTriangle(_Halved):
     """The triangle (0, 0), (1, 0), (1/2, √3/2) less the notch 0.49 < x < 0.51, y < 0.4.
 
     ``notch`` is the edge of the notch, ``outer`` the rest; subdomains are left of,
