@@ -40,8 +40,8 @@ def table(surrogate: Surrogate, data: Path, split: str = "test") -> list[Score]:
     Rows: ``surrogate``; ``mean``, the mean of the training outputs at every point; and,
     on grids finer than the training grid, ``upsampled``, the surrogate's prediction at
     the training resolution interpolated linearly. The first row is the surrogate at its
-    training resolution. Resolutions are the file's own and its sub-samplings that the
-    operator accepts, down to half the training resolution.
+    training resolution. Resolutions are the training grid, the finer grids of the file
+    that contain it, and every other point of it, where the operator accepts them.
 
     The file is taken as checked: whoever calls has opened it as a `DataFile`.
 
@@ -75,8 +75,9 @@ def strides(surrogate: Surrogate, data: Path) -> list[int]:
     base = config.recipe.subsample
     found = [
         stride
-        for stride in range(1, 2 * base + 1)
-        if all((n if closed else n - 1) % stride == 0 for n, closed in sizes)
+        for stride in (*range(1, base + 1), 2 * base)
+        if (base % stride == 0 or stride > base)
+        and all((n if closed else n - 1) % stride == 0 for n, closed in sizes)
     ]
     if "node" in config.axes or fixed or config.boundary:
         found = []
