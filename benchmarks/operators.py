@@ -7,8 +7,9 @@ shows where nothing else runs.
 
 Each operator first runs two epochs to see how long one takes, then trains from the
 start for as many epochs as fit into the time, with its learning-rate schedule made for
-that number. Measuring it on the test split afterwards is not counted. Sizes are those below, meant for a CPU; ``--published`` takes the recipes
-of the data's case instead. Run it with nothing else running.
+that number. Measuring it on the test split afterwards is not counted. Sizes are those
+below, meant for a CPU; ``--published`` takes the recipes of the data's case instead.
+Run it with nothing else running.
 """
 
 from __future__ import annotations
