@@ -1,23 +1,16 @@
-"""Darcy flow by finite elements: exact solutions, orders, the grid solver, refusals."""
+"""Darcy flow by finite elements: exact solutions, orders, the grid solver."""
 
-import shutil
-import subprocess
-import sys
-from dataclasses import replace
+from collections.abc import Callable
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from opkit.case import load_case
-from opkit.errors import CaseError, NotConvergedError, OpkitInputError
 from opkit.solvers.darcy import Darcy
-from opkit.solvers.darcy_distributions import LogNormal, TwoPhase
 from opkit.solvers.fem.boundary import Condition
 from opkit.solvers.fem.darcy_mesh import DarcyMesh, Subdomains
 from opkit.solvers.fem.domains import LShape, NotchedTriangle, Square
-from opkit.solvers.fem.simplex_mesh import MeshError, SimplexMesh, build, refine
+from opkit.solvers.fem.simplex_mesh import SimplexMesh, build, refine
 
 fem = pytest.mark.skipif(
     find_spec("dolfinx") is None,
@@ -26,6 +19,8 @@ fem = pytest.mark.skipif(
 ZERO = Condition(kind="dirichlet")
 CLOSED = Condition(kind="neumann")
 SIDES = ("left", "right", "bottom", "top")
+Make = Callable[..., DarcyMesh]
+Solve = Callable[[DarcyMesh, np.ndarray], np.ndarray]
 
 
 def square(cells: int, **parameters: object) -> DarcyMesh:
@@ -35,15 +30,6 @@ def square(cells: int, **parameters: object) -> DarcyMesh:
     )
 
 
-def l_shape(cells: int, **parameters: object) -> DarcyMesh:
-    boundary = {"inner": ZERO, "outer": ZERO}
-    return DarcyMesh(resolution=(cells,), boundary=boundary, **parameters)
-
-
-def pressure(solver: DarcyMesh, a: np.ndarray) -> np.ndarray:
-    return solver.solve({"permeability": a[None]}).outputs["pressure"][0]
-
-
 def orders(errors: list[float]) -> np.ndarray:
     return np.log2(np.array(errors[:-1]) / errors[1:])
 
@@ -51,7 +37,9 @@ def orders(errors: list[float]) -> np.ndarray:
 @fem
 @pytest.mark.parametrize("degree", [1, 2])
 @pytest.mark.parametrize("linear_solver", ["direct", "iterative"])
-def test_layers_and_mixed_conditions_are_exact(degree: int, linear_solver: str) -> None:
+def test_layers_and_mixed_conditions_are_exact(
+    pressure: Solve, degree: int, linear_solver: str
+) -> None:
     """Constant flux through a = 2 | 30: pressure is linear on each side."""
     boundary = {
         "left": Condition(kind="dirichlet", value=1.0),
@@ -74,7 +62,7 @@ def test_layers_and_mixed_conditions_are_exact(degree: int, linear_solver: str) 
 
 
 @fem
-def test_quadratic_elements_hold_a_parabola_exactly() -> None:
+def test_quadratic_elements_hold_a_parabola_exactly(pressure: Solve) -> None:
     boundary = {"left": ZERO, "right": ZERO, "bottom": CLOSED, "top": CLOSED}
     solver = square(5, boundary=boundary, degree=2)
     x = solver.mesh()[0][:, 0]
@@ -114,7 +102,9 @@ def test_equilateral_triangle_is_exact_at_the_nodes(degree: int) -> None:
 
 @fem
 @pytest.mark.parametrize(("degree", "order"), [(1, 2), (2, 4)])
-def test_order_at_the_centre_of_the_square(degree: int, order: int) -> None:
+def test_order_at_the_centre_of_the_square(
+    pressure: Solve, degree: int, order: int
+) -> None:
     """-Δp = 1; nodes of this mesh are superconvergent for degree 2."""
     errors = []
     for cells in (4, 8, 16, 32):
@@ -126,7 +116,7 @@ def test_order_at_the_centre_of_the_square(degree: int, order: int) -> None:
 
 
 @fem
-def test_l_shape_converges_as_its_corner_allows() -> None:
+def test_l_shape_converges_as_its_corner_allows(l_shape: Make, pressure: Solve) -> None:
     """-Δp = 1: ∫p = 0.214075803, approached as c h^(4/3) + d h² from below."""
     energies, steps = [], 2.0 / np.array([16, 32, 64, 128])
     for cells in (16, 32, 64, 128):
@@ -145,7 +135,7 @@ def test_l_shape_converges_as_its_corner_allows() -> None:
 
 
 @fem
-def test_agrees_with_the_grid_solver_at_second_order() -> None:
+def test_agrees_with_the_grid_solver_at_second_order(pressure: Solve) -> None:
     """Two discretisations that share no code, one smooth permeability."""
 
     def permeability(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -166,7 +156,7 @@ def test_agrees_with_the_grid_solver_at_second_order() -> None:
 
 
 @fem
-def test_agrees_with_the_grid_solver_on_two_phases() -> None:
+def test_agrees_with_the_grid_solver_on_two_phases(pressure: Solve) -> None:
     """Both are of first order across jumps; a mesh that has them on its edges."""
     solver = square(80)
     x, y = solver.simplex_mesh().centroids().T
@@ -178,132 +168,6 @@ def test_agrees_with_the_grid_solver_on_two_phases() -> None:
     a = np.where(inside, 12.0, 3.0)[None]
     other = grid.solve({"permeability": a}).outputs["pressure"][0]
     assert other.max() == pytest.approx(p.max(), rel=0.01)
-
-
-@fem
-@pytest.mark.parametrize("degree", [1, 2])
-@pytest.mark.parametrize("linear_solver", ["direct", "iterative"])
-def test_samples_do_not_depend_on_their_batch(degree: int, linear_solver: str) -> None:
-    solver = l_shape(
-        8, degree=degree, linear_solver=linear_solver, distribution=LogNormal(scale=3)
-    )
-    a = [solver.sample(np.random.default_rng(i))["permeability"] for i in (0, 1)]
-    batch = solver.solve({"permeability": np.stack([a[1], a[0], a[0], a[1]])})
-    p = batch.outputs["pressure"]
-    assert np.array_equal(p[0], p[3])
-    assert np.array_equal(p[1], p[2])
-    assert np.array_equal(p[1], pressure(solver, a[0]))
-    assert (batch.error <= solver.rtol).all()
-
-
-@fem
-def test_mirror_symmetry_and_scaling() -> None:
-    solver = l_shape(8, distribution=Subdomains(), rtol=1e-11)
-    mesh = solver.simplex_mesh()
-    a = np.array([5.0, 1.0, 40.0])[mesh.subdomains]
-    mirrored = np.array([5.0, 40.0, 1.0])[mesh.subdomains]  # x and y exchanged
-    p, q = pressure(solver, a), pressure(solver, mirrored)
-    nodes = {tuple(xy): i for i, xy in enumerate(mesh.points)}
-    swap = [nodes[y, x] for x, y in mesh.points]
-    assert q == pytest.approx(p[swap], abs=1e-12)
-    assert pressure(solver, 8 * a) == pytest.approx(p / 8, abs=1e-12)
-
-
-@fem
-def test_direct_and_iterative_solutions_agree_at_high_contrast() -> None:
-    law = Subdomains(low=1e-2, high=1e2)
-    direct = l_shape(32, distribution=law, linear_solver="direct")
-    iterative = replace(direct, linear_solver="iterative", rtol=1e-10)
-    a = direct.sample(np.random.default_rng(3))["permeability"]
-    p, q = pressure(direct, a), pressure(iterative, a)
-    assert np.linalg.norm(p - q) < 1e-8 * np.linalg.norm(p)
-
-
-@fem
-def test_residual_of_stored_and_of_wrong_pressure() -> None:
-    solver = l_shape(32, distribution=LogNormal(scale=3))
-    a = {"permeability": solver.sample(np.random.default_rng(0))["permeability"][None]}
-    solution = solver.solve(a)
-    p = solution.outputs["pressure"]
-    assert solver.residual(a, {"pressure": p}) == pytest.approx(solution.error)
-    assert solver.residual(a, {"pressure": p.astype(np.float32)})[0] < 1e-5
-    assert solver.residual(a, {"pressure": 1.01 * p})[0] == pytest.approx(0.01)
-    assert solver.residual(a, {"pressure": 0 * p})[0] == pytest.approx(1.0)
-
-
-@fem
-def test_petsc_giving_up_is_an_error() -> None:
-    solver = l_shape(32, linear_solver="iterative", max_iterations=2)
-    a = solver.sample(np.random.default_rng(0))["permeability"][None]
-    with pytest.raises(NotConvergedError, match="after 2 iterations"):
-        solver.solve({"permeability": a})
-
-
-@pytest.mark.parametrize(
-    "law", [TwoPhase(), LogNormal(), Subdomains()], ids=lambda law: law.kind
-)
-def test_a_seed_means_the_same_permeability_on_every_mesh(law: LogNormal) -> None:
-    coarse, fine = (l_shape(n, distribution=law) for n in (16, 64))
-    a, b = (s.sample(np.random.default_rng(2))["permeability"] for s in (coarse, fine))
-    children = b.reshape(4, 4, -1)[3, 3]  # the middle of the middle: same centroid
-    if law.kind == "two-phase":
-        assert np.mean(a != children) < 0.01
-    else:
-        assert children == pytest.approx(a)
-
-
-def test_conditions_must_fit_the_boundary() -> None:
-    a = {"permeability": np.ones((1, len(l_shape(4).simplex_mesh().cells)))}
-    for boundary, message in (
-        ({"inner": ZERO}, "'outer' has no condition"),
-        ({"inner": ZERO, "outer": ZERO, "top": ZERO}, "the mesh has inner, outer"),
-        ({"inner": CLOSED, "outer": CLOSED}, "known up to a constant only"),
-    ):
-        solver = DarcyMesh(resolution=(4,), boundary=boundary)
-        with pytest.raises(OpkitInputError, match=message):
-            solver.solve(a)
-
-
-def test_a_loose_component_is_named() -> None:
-    points = np.array([(0, 0), (1, 0), (0, 1), (5, 0), (6, 0), (5, 1)], dtype=float)
-    mesh = build(
-        points, np.array([(0, 1, 2), (3, 4, 5)]), tagged={"held": np.array([(0, 1)])}
-    )
-    from opkit.solvers.fem.boundary import check_conditions
-
-    with pytest.raises(MeshError, match="component of cell 1 has no Dirichlet part"):
-        check_conditions(mesh, {"held": ZERO, "boundary": CLOSED})
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda a: a * 0, "above zero; it is 0 in cell 0 of sample 0"),
-        (lambda a: a * np.nan, "NaN"),
-        (lambda a: a[:, :-1], "shape"),
-        (lambda a: a[0], "shape"),
-    ],
-)
-def test_bad_permeability_is_refused(change: object, message: str) -> None:
-    solver = l_shape(4)
-    a = np.ones((1, len(solver.simplex_mesh().cells)))
-    with pytest.raises(OpkitInputError, match=message):
-        solver.solve({"permeability": change(a)})
-
-
-@pytest.mark.parametrize(
-    "override",
-    [
-        "solver.parameters.domain.kind=m-shape",
-        "solver.parameters.degree=3",
-        "solver.parameters.boundary.outer.kind=robin",
-        "distribution.kind=layers",
-    ],
-)
-def test_bad_parameters_are_refused_in_one_line(override: str) -> None:
-    with pytest.raises(CaseError) as caught:
-        load_case("darcy-mesh", (override,)).build_solver()
-    assert "\n" not in str(caught.value)
 
 
 @fem
@@ -346,50 +210,8 @@ def cube(n: int) -> SimplexMesh:
     return build(points, cells, tagged=tagged)
 
 
-PARALLEL = """
-import sys, numpy as np
-from opkit.solvers.fem.boundary import Condition
-from opkit.solvers.fem.darcy_mesh import DarcyMesh
-from opkit.solvers.fem.domains import NotchedTriangle
-given = {"notch": Condition(kind="dirichlet"),
-         "outer": Condition(kind="dirichlet", value=1.0)}
-solver = DarcyMesh(resolution=(24,), boundary=given, domain=NotchedTriangle(), degree=2,
-                   linear_solver=sys.argv[1], parallel=True, rtol=1e-10)
-a = solver.sample(np.random.default_rng(0))["permeability"][None]
-p = solver.solve({"permeability": a}).outputs["pressure"]
-from opkit.solvers.fem.stack import MPI
-assert MPI.COMM_WORLD.size == int(sys.argv[3])
-np.save(f"{sys.argv[2]}/{MPI.COMM_WORLD.rank}.npy", p)
-"""
-
-
 @fem
-@pytest.mark.slow
-@pytest.mark.parametrize("linear_solver", ["direct", "iterative"])
-def test_two_ranks_share_a_mesh(linear_solver: str, tmp_path: Path) -> None:
-    launcher = shutil.which("mpiexec", path=str(Path(sys.executable).parent))
-    launcher = launcher or shutil.which("mpiexec")
-    if launcher is None:
-        pytest.skip("no mpiexec beside this Python or on PATH")
-    script = tmp_path / "solve.py"
-    script.write_text(PARALLEL)
-    arguments = [sys.executable, str(script), linear_solver, str(tmp_path), "2"]
-    subprocess.run([launcher, "-n", "2", *arguments], check=True, timeout=200)
-    one, two = (np.load(tmp_path / f"{rank}.npy") for rank in (0, 1))
-    assert np.array_equal(one, two)
-    solver = DarcyMesh(
-        resolution=(24,),
-        boundary={"notch": ZERO, "outer": Condition(kind="dirichlet", value=1.0)},
-        domain=NotchedTriangle(),
-        degree=2,
-        rtol=1e-10,
-    )
-    a = solver.sample(np.random.default_rng(0))["permeability"]
-    assert one[0] == pytest.approx(pressure(solver, a), rel=1e-7, abs=1e-9)
-
-
-@fem
-def test_notched_triangle_with_a_held_outside() -> None:
+def test_notched_triangle_with_a_held_outside(pressure: Solve) -> None:
     """Pressure stays between the given values, and is symmetric as the domain is."""
     solver = DarcyMesh(
         resolution=(12,),
@@ -413,5 +235,5 @@ def test_notched_triangle_with_a_held_outside() -> None:
     assert a == pytest.approx(b, abs=0.02)  # the triangulation itself is not mirrored
 
 
-def test_l_shape_is_the_default_domain() -> None:
+def test_l_shape_is_the_default_domain(l_shape: Make) -> None:
     assert isinstance(l_shape(4).domain, LShape)
