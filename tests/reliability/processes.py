@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from opkit import safe_yaml
 from opkit.case import Case, parse_case
 from opkit.datasets.read import DataFile
 from opkit.errors import DataError
@@ -35,26 +36,9 @@ except OpkitError as error:
 
 def case(**parameters: Any) -> Case:
     """Heat flow, 16 x 16, four records: milliseconds a sample."""
-    side = {"kind": "periodic"}
-    return parse_case(
-        {
-            "name": "toy-heat",
-            "version": 1,
-            "title": "Heat flow on a torus",
-            "equation": "u_t = nu lap u",
-            "solver": {"target": "toy_heat:ToyHeat", "parameters": parameters},
-            "geometry": {"extent": {"y": [0, 1], "x": [0, 1]}},
-            "resolution": 16,
-            "boundary": {s: side for s in ("left", "right", "bottom", "top")},
-            "inputs": [
-                {"name": "initial_temperature", "dims": ["y", "x"], "units": "K"}
-            ],
-            "outputs": [
-                {"name": "temperature", "dims": ["time", "y", "x"], "units": "K"}
-            ],
-            "samples": {"train": 8, "validation": 2, "test": 2},
-        }
-    )
+    stated = safe_yaml.read(PLUGIN / "toy-heat.yaml")
+    stated["solver"]["parameters"] = parameters
+    return parse_case(stated | {"resolution": 16})
 
 
 def install_plugin() -> None:
