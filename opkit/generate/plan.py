@@ -12,7 +12,7 @@ from opkit.datasets.header import Header
 from opkit.errors import CaseError
 
 SHARD_BYTES = 32 << 20
-SHARDS = 100  # at most one of so many is lost a worker
+SHARDS = 50  # at most one of so many is lost a worker; more cost syncs
 BATCH_POINTS = 1 << 16
 
 
