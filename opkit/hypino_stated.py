@@ -20,12 +20,15 @@ from opkit.problems import Problems
 from opkit.solvers.manufactured_geometry import Geometry
 from opkit.solvers.manufactured_raster import Functions, assemble
 from opkit.solvers.manufactured_scale import (
+    MODES,
     WAVE_NUMBER,
+    mode_sizes,
     operator_factor,
     operator_size,
+    source_modes,
 )
 
-MODES, CELLS = 16, 64
+CELLS = 64
 
 
 @dataclass(frozen=True)
@@ -90,12 +93,9 @@ def modal_data(stated: Stated) -> Tensor:
 def modal_image(stated: Stated, jet: Callable[[Tensor], Tensor]) -> Tensor:
     """L u, u and ∇u · n of a function, by modes: linear in it, and in units of u.
 
-    L u is expanded in 16 x 16 sines, and each coefficient divided by
-
-        λ_mn = |c_0| + k_m |c_1| + k_n |c_2| + k_m² |c_3| + k_n² |c_4|,   k_m = m π / 2,
-
-    the size of L on that mode. An error of short waves thus counts for what it is,
-    where `defect` multiplies it by the square of its wave number.
+    L u is expanded in 16 x 16 sines, and each coefficient divided by λ_mn, the size of
+    L on that mode (`opkit.solvers.manufactured_scale`). An error of short waves thus
+    counts for what it is, and `defect` multiplies it by the square of its wave number.
     """
     applied = jets.apply_operator(stated.coefficients, jet(_cells(stated.check.points)))
     return _by_modes(stated, applied, *_traces(stated.check, jet))
@@ -117,13 +117,9 @@ def _by_modes(stated: Stated, source: Tensor, value: Tensor, flux: Tensor) -> Te
     like, check = stated.check.points, stated.check
     points = _cells(like)
     inside = stated.geometry.inside(points)
-    source = torch.where(inside, source, 0.0).reshape(CELLS, CELLS)
-    k = WAVE_NUMBER * torch.arange(1, MODES + 1, device=like.device, dtype=like.dtype)
-    sines = ((points[0, :CELLS, :1] + 1) * k).sin() * (2 / CELLS)  # ∫ S_m² = 1
-    modes = sines.T @ source @ sines  # (n of y, m of x)
-    c_0, c_x, c_y, c_xx, c_yy = stated.coefficients[0].abs()
-    along_x, along_y = c_x * k + c_xx * k**2, c_y * k + c_yy * k**2
-    modes = modes / (c_0 + along_x + along_y[:, None])
+    source = torch.where(inside, source, 0.0).reshape(1, CELLS, CELLS)
+    modes = source_modes(source, points[0, :CELLS, 0], MODES)
+    modes = modes / mode_sizes(stated.coefficients, MODES)
     area = 4 * inside.to(like.dtype).mean().clamp_min(1e-3)
     return torch.cat(
         [

@@ -19,6 +19,7 @@ CHANNELS = (
     "neumann_values",
     "source",
 )
+UNIT = 4.0  # size of L on the smoothest functions, in a problem of unit size
 
 
 @dataclass(frozen=True)

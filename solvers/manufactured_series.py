@@ -3,12 +3,13 @@
 With S_m(x) = sin(m π (x + 1) / 2) and v = u e^(-αx - βy), which has no first-order
 terms (as far as |α|, |β| ≤ 1 allows),
 
-    elliptic:  v = Σ a_mn S_m(x) S_n(y),   a_mn = f_mn / (c - c_3 k_m² - c_4 k_n²)
+    elliptic:  v = Σ a_mn S_m(x) S_n(y)
     in time:   v = Σ b_m S_m(x) T_m(y),    T_m the solution of L (S_m T_m) = 0
 
-f_mn are the coefficients of one to four Gaussians or of random waves. Programs of
-random functions (`manufactured_expressions`) hardly ever vanish on the boundary, nor
-have a concentrated source.
+Half of the elliptic ones have one to four Gaussians as their source, with coefficients
+f_mn, and a_mn = f_mn / (c - c_3 k_m² - c_4 k_n²); the others are one to four waves.
+Programs of random functions (`manufactured_expressions`) hardly ever vanish on the
+boundary, nor have a concentrated source or short waves throughout.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from torch import Tensor
 
 from opkit import jets
 from opkit.solvers.manufactured_random import Draw
-from opkit.solvers.manufactured_scale import WAVE_NUMBER
+from opkit.solvers.manufactured_scale import wave_numbers
 from opkit.solvers.manufactured_sources import draw_gaussians
 
 MODES, WAVES, NODES = 24, 4, 129
-SHARE = 0.3  # of the low waves that are present
+SHORTEST = 10  # half waves across the square
 
 
 @dataclass(frozen=True)
@@ -91,14 +92,9 @@ class Series:
         return torch.where(q.isinf(), decaying, second_order)
 
 
-def _wave_numbers(like: Tensor) -> Tensor:
-    place = torch.arange(1, MODES + 1, device=like.device, dtype=like.dtype)
-    return WAVE_NUMBER * place
-
-
 def _sines(x: Tensor) -> Tensor:
     """S_m and two derivatives (3, batch, point, mode) at x (batch, point)."""
-    k = _wave_numbers(x)
+    k = wave_numbers(MODES, x)
     phase = (x + 1)[..., None] * k
     s, c = phase.sin(), phase.cos()
     return torch.stack([s, k * c, -k * k * s])
@@ -119,13 +115,15 @@ def draw_series(coefficients: Tensor, frequency: float, draw: Draw) -> Series:
     safe = torch.where(parabolic, 1.0, c_yy)
     beta = torch.where(elliptic, (-c_y / (2 * safe)).clamp(-1, 1), 0.0)
     level = c_0 + alpha * (c_x + alpha * c_xx) + beta * (c_y + beta * c_yy)
-    k2 = _wave_numbers(coefficients).square()
+    k2 = wave_numbers(MODES, coefficients).square()
     symbol = level[:, None, None] - (
         c_xx[:, None, None] * k2[:, None] + c_yy[:, None, None] * k2
     )
     symbol = torch.where(elliptic[:, None, None], symbol, 1.0)
-    sines = _source_modes(batch, draw) / symbol * elliptic[:, None, None]
-    sines = sines / sines.flatten(1).norm(dim=1).clamp_min(1e-30)[:, None, None]
+    peaks = _unit(_peaks(batch, draw) / symbol)
+    pick = draw.integers(0, 2, batch)[:, None, None].bool()
+    sines = torch.where(pick, peaks, _unit(_few_waves(batch, draw)))
+    sines = sines * elliptic[:, None, None]
     # c_yy T'' + c_y T' + (level - c_xx k²) T = 0
     held = level[:, None] - c_xx[:, None] * k2[:WAVES]
     first = torch.where(c_y == 0, 1.0, c_y)
@@ -145,17 +143,29 @@ def draw_series(coefficients: Tensor, frequency: float, draw: Draw) -> Series:
     return Series(torch.stack([alpha, beta], 1), sines, waves, start, decay, square)
 
 
-def _source_modes(batch: int, draw: Draw) -> Tensor:
-    """Coefficients f_mn (batch, m, n): Gaussians, or waves of low numbers."""
-    k = _wave_numbers(draw.like)
+def _unit(modes: Tensor) -> Tensor:
+    return modes / modes.flatten(1).norm(dim=1).clamp_min(1e-30)[:, None, None]
+
+
+def _peaks(batch: int, draw: Draw) -> Tensor:
+    """Coefficients f_mn (batch, m, n) of Gaussians."""
+    k = wave_numbers(MODES, draw.like)
     nodes = torch.linspace(-1, 1, NODES, device=draw.device, dtype=draw.dtype)
     basis = ((nodes[:, None] + 1) * k).sin() * (2 / (NODES - 1))
     peaks = draw_gaussians(batch, draw)
     in_x, in_y = (peaks.profile(nodes, axis) @ basis for axis in range(2))
-    concentrated = torch.einsum("bg,bgm,bgn->bmn", peaks.height, in_x, in_y)
-    place = torch.arange(1, MODES + 1, device=draw.device)
-    low = (place <= WAVES) / place
-    smooth = draw.normal(batch, MODES, MODES) * low[:, None] * low
-    smooth = smooth * (draw.uniform(batch, MODES, MODES) < SHARE)
-    pick = draw.integers(0, 2, batch)[:, None, None].bool()
-    return torch.where(pick, concentrated, smooth)
+    return torch.einsum("bg,bgm,bgn->bmn", peaks.height, in_x, in_y)
+
+
+def _few_waves(batch: int, draw: Draw) -> Tensor:
+    """Coefficients a_mn (batch, m, n), not 0 at `WAVES` places or fewer.
+
+    log m and log n are uniform up to `SHORTEST`: long waves are the rule.
+    """
+    place = (SHORTEST ** draw.uniform(batch, WAVES, 2)).long() - 1
+    height = draw.normal(batch, WAVES)
+    rank = torch.arange(WAVES, device=draw.device)
+    height = height * (rank < draw.integers(1, WAVES + 1, batch, 1))
+    modes = draw.like.new_zeros(batch, MODES * MODES)
+    flat = place[..., 0] * MODES + place[..., 1]
+    return modes.scatter_add(1, flat, height).reshape(batch, MODES, MODES)

@@ -123,7 +123,9 @@ def _varied(
     if not distribution.varied:
         return None
     peaks = draw_gaussians(batch, draw)
-    slope = 2 * distribution.frequency * draw.symmetric(batch, 2)
+    # Up to five times the frequency, and mostly far less.
+    steep = 5 * distribution.frequency * draw.uniform(batch, 2)
+    slope = steep * draw.symmetric(batch, 2)
     phase = torch.pi * draw.symmetric(batch, 1)
     chance = draw.uniform(batch, 1)
 

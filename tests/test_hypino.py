@@ -1,5 +1,7 @@
 """HyPINO: published size, exact derivatives, Swin invariants, losses, overfitting."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -180,6 +182,34 @@ def test_terms_of_the_loss_against_a_plain_computation():
     edge = target.value(p.boundary_points)
     plain = (huber(edge - p.dirichlet_values) * p.dirichlet).mean()
     assert float(terms["dirichlet"]) == pytest.approx(float(plain))
+
+
+def test_the_relative_loss_weighs_short_waves_as_long_ones():
+    # Derivatives, operator and source 1e3 times as large, and an error of one tenth.
+    p = problems(2, dtype=torch.float64)
+    rows = torch.tensor([1.0, 1e3, 1e3, 1e3, 1e3], dtype=torch.float64)[:, None, None]
+    steep = replace(p, solution=rows * p.solution, source=1e3 * p.source)
+    undisturbed = p.coefficients.new_tensor([1e3, 1, 1, 1, 1])
+    steep = replace(steep, coefficients=p.coefficients * undisturbed)
+
+    class Off:
+        """A solution that is one tenth too large."""
+
+        def __init__(self, of):
+            self.of = of
+
+        def jet(self, points):
+            outer = self.of.solution.new_zeros(5, *self.of.boundary_points.shape[:2])
+            return 1.1 * torch.cat([self.of.solution, outer], -1)
+
+    small = target_loss(Off(p), p, relative=True)
+    large = target_loss(Off(steep), steep, relative=True)
+    plain = target_loss(Off(steep), steep)
+    # An error of 0.1 · 4 in root mean square at most: δ²/2 of Huber's function is 0.08.
+    for name in ("derivatives", "residual"):
+        assert 0 < float(small[name]) <= float(large[name]) <= 0.08
+        assert float(plain[name]) > 10 * float(large[name])
+    torch.testing.assert_close(small["values"], large["values"])
 
 
 def test_unlabelled_problems_carry_no_label_terms():

@@ -16,7 +16,7 @@ from torch.nn import functional
 from opkit import jets
 from opkit.operators.hypino import HyPINO
 from opkit.operators.hypino_target import Target
-from opkit.problems import Problems
+from opkit.problems import UNIT, Problems
 
 WEIGHTS: Mapping[str, float] = {
     "residual": 0.25,
@@ -32,11 +32,20 @@ def hypino_loss(model: HyPINO, problems: Problems) -> dict[str, Tensor]:
     return target_loss(model.solve(problems), problems)
 
 
-def target_loss(target: Target, problems: Problems) -> dict[str, Tensor]:
+def target_loss(
+    target: Target, problems: Problems, relative: bool = False
+) -> dict[str, Tensor]:
     """Terms of the loss of given target networks, and their weighted sum ``loss``.
 
     Huber's δ is 1. Interior terms are means over points of the domain, the last two
     over all boundary points; label terms are means over labelled problems.
+
+    Args:
+        target: networks, one a problem.
+        problems: what they should solve.
+        relative: divide errors of sources and derivatives by their root mean square
+            over the domain, in units of `UNIT`, where that is above 1. Otherwise one
+            problem with short waves outweighs a batch of smooth ones.
     """
     count = problems.points.shape[1]
     points = torch.cat([problems.points, problems.boundary_points], 1)
@@ -48,9 +57,16 @@ def target_loss(target: Target, problems: Problems) -> dict[str, Tensor]:
     residual = jets.apply_operator(problems.coefficients, inner)
     n = problems.normals
     flux = outer[1] * n[..., 0] + outer[2] * n[..., 1]
-    by_label = (_huber(inner, problems.solution) * labels).sum((1, 2))
+    solution, source = problems.solution, problems.source
+    if relative:
+        sizes = _excess(solution[1:], weights)
+        inner = torch.cat([inner[:1], inner[1:] / sizes])
+        solution = torch.cat([solution[:1], solution[1:] / sizes])
+        size = _excess(source, weights)
+        residual, source = residual / size, source / size
+    by_label = (_huber(inner, solution) * labels).sum((1, 2))
     terms = {
-        "residual": (_huber(residual, problems.source) * weights).sum(1).mean(),
+        "residual": (_huber(residual, source) * weights).sum(1).mean(),
         "derivatives": by_label[1:].mean(),
         "values": by_label[0],
         "dirichlet": (
@@ -62,6 +78,12 @@ def target_loss(target: Target, problems: Problems) -> dict[str, Tensor]:
         (WEIGHTS[name] * term for name, term in terms.items()), inner.new_zeros(())
     )
     return {"loss": total, **terms}
+
+
+def _excess(wanted: Tensor, weights: Tensor) -> Tensor:
+    """Root mean square over the points (..., point) in units of `UNIT`, at least 1."""
+    square = (wanted.square() * weights).sum(-1, keepdim=True)
+    return (square.sqrt() / UNIT).clamp_min(1.0)
 
 
 def _huber(found: Tensor, wanted: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
@@ -27,11 +29,11 @@ class EquationTask:
     def __init__(self, training: Training, stream: ProblemStream) -> None:
         self.training, self.train = training, stream
         self.selection: Memory = stream.labelled("validation")
-        self.loss = target_loss
+        self.loss = partial(target_loss, relative=stream.options.relative)
 
     def compile(self) -> None:
         """Fuse the loss: forward and backward through jets of the written networks."""
-        self.loss = torch.compile(target_loss)
+        self.loss = torch.compile(self.loss)
 
     def errors(
         self, model: nn.Module, batch: Sample, random: torch.Generator

@@ -36,6 +36,8 @@ class StreamOptions(Options):
         unlabelled: share of problems without a known solution, evenly spread.
         unlabelled_from: fraction of the epochs that has labelled problems only.
         chunk: problems drawn together.
+        relative: errors of sources and derivatives are divided by their size where it
+            is large (`opkit.operators.hypino_loss`).
         distribution: law of the problems; the case's unless given.
     """
 
@@ -46,6 +48,7 @@ class StreamOptions(Options):
     unlabelled: Annotated[float, Field(ge=0, lt=1)] = 0.5
     unlabelled_from: Annotated[float, Field(ge=0, le=1)] = 0.0
     chunk: Count = 256
+    relative: bool = False
     distribution: ManufacturedDistribution | None = None
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from opkit import jets
+from opkit.problems import UNIT
 from opkit.solvers.manufactured_distribution import ManufacturedDistribution
 from opkit.solvers.manufactured_geometry import square
 from opkit.solvers.manufactured_holes import draw_holes
@@ -13,12 +14,11 @@ from opkit.solvers.manufactured_operators import ELLIPTIC, draw_operators
 from opkit.solvers.manufactured_problems import draw_problems
 from opkit.solvers.manufactured_random import Draw
 from opkit.solvers.manufactured_scale import (
-    UNIT,
     data_size,
     normalise,
     operator_size,
 )
-from opkit.solvers.manufactured_series import draw_series
+from opkit.solvers.manufactured_series import SHORTEST, WAVES, draw_series
 from opkit.solvers.manufactured_sources import draw_gaussians
 
 DOUBLE = torch.float64
@@ -96,6 +96,20 @@ def test_elliptic_series_of_gaussians_have_a_source_that_is_concentrated():
     assert float(peaked.nanquantile(0.05)) < 3
 
 
+def test_the_other_elliptic_series_are_a_few_waves_long_and_short():
+    count = 2000
+    c = torch.tensor([[0.0, 0, 0, 1, 1]], dtype=DOUBLE).expand(count, 5)
+    sines = draw_series(c, 2.5, draw_of(8)).sines
+    present = (sines != 0).flatten(1).sum(1)
+    few = present <= WAVES
+    assert float(few.double().mean()) == pytest.approx(0.5, abs=0.05)  # 4 sigma
+    rows, columns = sines[few].abs().sum((0, 2)), sines[few].abs().sum((0, 1))
+    for each in (rows, columns):
+        assert bool((each[: SHORTEST - 1] > 0).all())
+        assert bool((each[SHORTEST:] == 0).all())
+        assert float(each[0]) > float(each[1]) > float(each[7])
+
+
 def test_gaussians_are_products_of_their_profiles():
     sums = draw_gaussians(3, draw_of())
     x = torch.linspace(-1, 1, 9, dtype=DOUBLE)
@@ -129,12 +143,39 @@ def test_unit_size_keeps_the_problem():
 
 
 def test_the_size_of_poisson_with_a_constant_source():
-    # -Δu = 1, u = 0: λ = 2 (π/2)², so the estimate is 2 / π² (the maximum is 0.295).
-    grids = torch.zeros(1, 5, 8, 8, dtype=DOUBLE)
+    # -Δu = 1, u = 0: λ_mn are the eigenvalues, so the estimate is the rms of u,
+    # u_mn = 16 / (π² m n) / (π²/4 (m² + n²)), m and n odd. Its tail beyond 15 is
+    # O(15⁻⁵); the trapezoidal rule is second order in 15 h / 2.
+    odd = torch.arange(1, 16, 2, dtype=DOUBLE)
+    modes = 64 / math.pi**4 / (odd * odd[:, None]) / (odd**2 + odd[:, None] ** 2)
+    grids = torch.zeros(1, 5, 129, 129, dtype=DOUBLE)
     grids[:, 4] = 1
     c = torch.tensor([[0.0, 0, 0, -1, -1]], dtype=DOUBLE)
-    found = data_size(c, grids, torch.ones(1, 8, 8, dtype=torch.bool))
-    assert float(found) == pytest.approx(2 / math.pi**2)
+    found = data_size(c, grids, torch.ones(1, 129, 129, dtype=torch.bool))
+    assert float(found) == pytest.approx(float(modes.norm()) / 2, rel=1e-3)
+
+
+@pytest.mark.parametrize("waves", [(1, 1), (2, 8), (5, 3)])
+def test_the_size_of_short_waves_is_theirs(waves):
+    # u = S_m(x) S_n(y) has rms 1/2, whatever m and n, and c_0 > 0 joins the size of L.
+    m, n = waves
+    k = math.pi / 2
+    x = torch.linspace(-1, 1, 32, dtype=DOUBLE)
+    u = torch.outer((n * k * (x + 1)).sin(), (m * k * (x + 1)).sin())
+    grids = torch.zeros(1, 5, 32, 32, dtype=DOUBLE)
+    grids[:, 4] = -(3 * m**2 + 2 * n**2) * k**2 * u
+    c = torch.tensor([[0.0, 0, 0, 3, 2]], dtype=DOUBLE)
+    found = data_size(c, grids, torch.ones(1, 32, 32, dtype=torch.bool))
+    assert float(found) == pytest.approx(0.5, rel=1e-9)
+
+
+def test_a_source_of_noise_is_not_taken_for_nothing():
+    grids = torch.zeros(1, 5, 32, 32, dtype=DOUBLE)
+    sign = 1 - 2 * (torch.arange(32) % 2)
+    grids[0, 4] = torch.outer(sign, sign)
+    c = torch.tensor([[0.0, 0, 0, 1, 1]], dtype=DOUBLE)
+    found = data_size(c, grids, torch.ones(1, 32, 32, dtype=torch.bool))
+    assert float(found) >= 1 / (2 * (16 * math.pi / 2) ** 2)
     assert float(data_size(c, 0 * grids, grids[:, 4] > 0)) == 1
 
 
