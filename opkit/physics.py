@@ -19,6 +19,8 @@ from opkit.solvers.interface import Fields, Solution
 Array = NDArray[np.float64]
 TRANSITIONS = 3
 """Steps of a rollout whose residual is measured: the first, the last, some between."""
+BLOWN_UP = 1e3
+"""Growth of a rollout beyond which no solver is asked: it would take for ever."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ class Physics:
 
         For rollouts the largest one over `TRANSITIONS` steps, each re-advanced from the
         predicted state before it. Infinite where the solver cannot go on from a
-        prediction. Raises what the solver raises for inputs that are not its own.
+        prediction, and where a rollout has grown `BLOWN_UP` times. Raises what the
+        solver raises for inputs that are not its own.
         """
         if self.mode != "autoregressive":
             given = self._inputs(inputs, beside)
@@ -93,11 +96,17 @@ class Physics:
         picks = np.unique(np.linspace(0, steps - 1, TRANSITIONS).round().astype(int))
         states, drift = self._centred(states)
         worst = drift[:, picks + 1].max(1)
+        sound = _sound(states)
+        worst[~sound] = np.inf
+        if not sound.any():
+            return worst
+        states, beside = states[sound], None if beside is None else beside[sound]
         for k in picks:
             start = self._initial(states[:, k], beside)
             after = _fields(states[:, k + 1], self.config.outputs, self._layered)
             after = {name: values[:, None] for name, values in after.items()}
-            worst = np.maximum(worst, self._measured(solver, start, after))
+            found = self._measured(solver, start, after)
+            worst[sound] = np.maximum(worst[sound], found)
         return worst
 
     def _centred(self, states: Tensor) -> tuple[Tensor, Array]:
@@ -265,6 +274,15 @@ def _on_grid(case: Case, config: BundleConfig) -> Case:
     sizes = dict(zip(config.axes, config.shape.shape, strict=True))
     grid = tuple(sizes[axis] for axis in case.space)
     return case.model_copy(update={"resolution": grid})
+
+
+def _sound(states: Tensor) -> NDArray[np.bool_]:
+    """Tell which rollouts (batch, time, ...) stay finite and have not blown up."""
+    size = states.flatten(2).square().mean(2).sqrt()
+    largest = torch.where(size[:, 0] > 0, BLOWN_UP * size[:, 0], torch.inf)
+    good = size.isfinite().all(1) & (size.amax(1) <= largest)
+    found: NDArray[np.bool_] = good.numpy()
+    return found
 
 
 def _fields(

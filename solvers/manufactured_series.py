@@ -162,7 +162,7 @@ def _few_waves(batch: int, draw: Draw) -> Tensor:
 
     log m and log n are uniform up to `SHORTEST`: long waves are the rule.
     """
-    place = (SHORTEST ** draw.uniform(batch, WAVES, 2)).long() - 1
+    place = torch.pow(SHORTEST, draw.uniform(batch, WAVES, 2)).long() - 1
     height = draw.normal(batch, WAVES)
     rank = torch.arange(WAVES, device=draw.device)
     height = height * (rank < draw.integers(1, WAVES + 1, batch, 1))

@@ -254,7 +254,8 @@ _FAULTS: dict[Status, tuple[type[SolverError], str]] = {
     Status.NOT_FINITE: (NonFiniteError, "the solution is not finite"),
     Status.NOT_CONVERGED: (
         NotConvergedError,
-        "no step is short enough for rtol; relax it",
+        "no step above a millionth of the time to a record is short enough for rtol "
+        "and the flow's speed; relax rtol or take a weaker flow",
     ),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -15,6 +16,7 @@ from opkit.recipe import Training
 from opkit.train.batches import Memory, Sample
 from opkit.train.problem_stream import ProblemStream, as_problems
 
+Loss = Callable[..., dict[str, Tensor]]
 POINTS = losses.Grid((2.0,), (False,))  # errors are means over scattered points
 
 
@@ -29,7 +31,8 @@ class EquationTask:
     def __init__(self, training: Training, stream: ProblemStream) -> None:
         self.training, self.train = training, stream
         self.selection: Memory = stream.labelled("validation")
-        self.loss = partial(target_loss, relative=stream.options.relative)
+        relative = stream.options.relative
+        self.loss: Loss = partial(target_loss, relative=relative)
 
     def compile(self) -> None:
         """Fuse the loss: forward and backward through jets of the written networks."""

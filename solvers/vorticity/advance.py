@@ -33,7 +33,7 @@ from opkit.solvers.vorticity.workspace import workspace
 
 _factor = njit(cache=True, nogil=True)(control.factor)
 _divide = njit(cache=True, nogil=True)(control.divide)
-_MAX_REJECTIONS = control.MAX_REJECTIONS
+_MAX_REJECTIONS, _SHORTEST = control.MAX_REJECTIONS, control.SHORTEST
 
 # What the numbers of a clock are.
 TIME, SPEED, STEP, PREVIOUS, ERROR, STEPS, REJECTED, CFL, TURNOVER = range(9)
@@ -65,10 +65,14 @@ def advance(
     cfl, spacing, allowed_rate, fixed = limits
     viscosity, drag = rates
     rejections = 0
+    shortest = _SHORTEST * (until - clock[TIME])
     while clock[TIME] < until:
         remaining = until - clock[TIME]
         limit = cfl * spacing / max(clock[SPEED], 1e-300)
-        dt = _divide(remaining, fixed if fixed > 0 else min(limit, clock[STEP]))
+        wish = fixed if fixed > 0 else min(limit, clock[STEP])
+        if fixed == 0 and wish < shortest:
+            return 3
+        dt = _divide(remaining, wish)
         if fixed > 0 and dt > limit:
             return 2
         if rejections == 0:

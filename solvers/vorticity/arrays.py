@@ -147,10 +147,15 @@ class _Batch:
         fixed = problem.dt > 0
         rejections = np.zeros(len(self._time), int)
         status = np.zeros(len(self._time), int)
+        shortest = 0.0 if fixed else control.SHORTEST * (until - self._time)
         while (self._time < until).any() and not status.any():
             remaining = until - self._time
             limit = problem.cfl * spacing / np.maximum(self._speed, 1e-300)
             wish = problem.dt if fixed else np.minimum(limit, self._step)
+            hopeless = np.asarray(wish < shortest)
+            if hopeless.any():
+                status[hopeless] = Status.NOT_CONVERGED
+                break
             dt = control.divide(remaining, wish)
             if fixed:
                 status[dt > limit] = Status.CFL_VIOLATED

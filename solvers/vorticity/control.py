@@ -23,6 +23,7 @@ import numpy as np
 SAFETY = 0.9
 SHRINK, GROW = 0.2, 4.0
 MAX_REJECTIONS = 20  # in a row; 0.2^20 of the first guess
+SHORTEST = 1e-6  # of the time to a record: no run takes a million steps for one
 # RK4 is stable to |λ dt| = 2.83 on the imaginary axis; the fastest kept mode of the 2/3
 # rule has |λ| = 2.09 (|u|/dx + |v|/dx).
 MAX_CFL = 1.35

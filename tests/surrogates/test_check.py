@@ -109,6 +109,20 @@ def test_rollouts_are_bounded_step_by_step(flow):
     assert true.residual.max() < 2e-3 < checked.residual.min()
 
 
+@pytest.mark.parametrize("growth", [30.0, 1e60])
+def test_a_rollout_that_blows_up_has_no_finite_residual(flow, growth):
+    # 1e60 leaves float32: then frames are infinite
+    s = opkit.load(flow.run)
+    inputs, true = map(torch.from_numpy, (flow.permeability, flow.pressure))
+    steps = torch.arange(1.0, 5.0).reshape(1, 4, 1, 1, 1)
+    states = true.clone()
+    states[1:3] *= (growth**steps).float()
+    found = s.checker.judge(inputs, states).residual
+    plain = s.checker.judge(inputs, true).residual
+    assert np.isinf(found[1:3]).all()
+    np.testing.assert_array_equal(found[[0, 3]], plain[[0, 3]])
+
+
 def _card(run):
     return (run / "bundle" / "card.md").read_text()
 
