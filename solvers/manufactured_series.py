@@ -144,7 +144,8 @@ def draw_series(coefficients: Tensor, frequency: float, draw: Draw) -> Series:
 
 
 def _unit(modes: Tensor) -> Tensor:
-    return modes / modes.flatten(1).norm(dim=1).clamp_min(1e-30)[:, None, None]
+    length: Tensor = torch.linalg.vector_norm(modes, dim=(1, 2), keepdim=True)
+    return modes / length.clamp_min(1e-30)
 
 
 def _peaks(batch: int, draw: Draw) -> Tensor:
