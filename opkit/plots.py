@@ -156,19 +156,13 @@ def curves(path: Path, rows: Sequence[Mapping[str, float]]) -> Path:
     validation = [row["validation"] for row in rows]
     axis.semilogy(epochs, validation, color=ACCENT, label="validation")
     best = int(np.argmin(validation))
-    axis.plot(epochs[best], validation[best], "o", color=ACCENT)
-    axis.annotate(
-        f"best {validation[best]:.3g}, epoch {epochs[best]:.0f}",
-        (epochs[best], validation[best]),
-        xytext=(-6, 10),
-        textcoords="offset points",
-        ha="right",
-        fontsize=9,
-    )
+    label = f"best {validation[best]:.3g}, epoch {epochs[best]:.0f}"
+    axis.plot(epochs[best], validation[best], "o", color=ACCENT, label=label)
     axis.set_ylabel("error")
     axis.legend(frameon=False)
     lower.semilogy(epochs, [row["learning_rate"] for row in rows], color=GREY)
     lower.set(xlabel="epoch", ylabel="learning rate")
+    lower.xaxis.get_major_locator().set_params(integer=True)
     return _save(plt, figure, path)
 
 
