@@ -254,6 +254,7 @@ def test_magnitude_invariance_changes_what_it_says():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # 310 s of one thread
 def test_sixteen_problems_are_fitted_below_one_per_cent():
     torch.manual_seed(0)
     law = SMOOTH.model_copy(update={"normalised": True})
