@@ -93,7 +93,7 @@ def modal_data(stated: Stated) -> Tensor:
 def modal_image(stated: Stated, jet: Callable[[Tensor], Tensor]) -> Tensor:
     """L u, u and ∇u · n of a function, by modes: linear in it, and in units of u.
 
-    L u is expanded in 16 x 16 sines, and each coefficient divided by λ_mn, the size of
+    L u is expanded in `MODES`² sines, and each coefficient divided by λ_mn, the size of
     L on that mode (`opkit.solvers.manufactured_scale`). An error of short waves thus
     counts for what it is, and `defect` multiplies it by the square of its wave number.
     """

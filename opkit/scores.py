@@ -73,11 +73,11 @@ def strides(surrogate: Surrogate, data: Path) -> list[int]:
         if axis != "time"
     ]
     base = config.recipe.subsample
+    nested = [stride for stride in range(1, base + 1) if base % stride == 0]
     found = [
         stride
-        for stride in (*range(1, base + 1), 2 * base)
-        if (base % stride == 0 or stride > base)
-        and all((n if closed else n - 1) % stride == 0 for n, closed in sizes)
+        for stride in (*nested, 2 * base)
+        if all((n if closed else n - 1) % stride == 0 for n, closed in sizes)
     ]
     if "node" in config.axes or fixed or config.boundary:
         found = []
