@@ -52,6 +52,16 @@ def test_rows_are_predictors_at_all_resolutions(run, tmp_path):
     )
 
 
+def test_finer_grids_contain_the_training_grid(tmp_path, make_data):
+    # 96 points are also divided by 3 and 6, whose grids do not contain every fourth
+    overrides = ["subsample=4", "training.epochs=1"]
+    result = train(
+        make_data(n=96), tmp_path / "run", operator="fno", overrides=overrides
+    )
+    found = [r.resolution[0] for r in result.scores if r.predictor == "surrogate"]
+    assert found == [24, 96, 48, 12]
+
+
 def test_other_data_are_measured_but_not_compared(run, make_data):
     other = make_data("other.h5", n=32, seed=7)
     found = evaluate(run, other)
