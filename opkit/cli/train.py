@@ -21,12 +21,18 @@ def train(
     data: Annotated[
         Path | None,
         typer.Argument(
-            help="Data file, or a case of equations; with --continue the run's own."
+            help="Data file, or a case of equations; with --continue or --resume the "
+            "run's own."
         ),
     ] = None,
     operator: Annotated[
-        str, typer.Option("--operator", help="A recipe of the case, or an operator.")
-    ] = "fno",
+        str | None,
+        typer.Option(
+            "--operator",
+            help="A recipe of the case, or an operator: fno if none is given; with "
+            "--resume the run's own.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Run directory.")
     ] = None,
@@ -52,25 +58,33 @@ def train(
     from opkit.errors import OpkitInputError
     from opkit.train import Epoch, Event, Started, Step, Warned, plan
     from opkit.train import train as run
+    from opkit.train.main import DEFAULT_OPERATOR
 
     overrides = tuple(set_ or ())
-    if data is None and start is not None:
-        from opkit.train.onward import first_data
+    before = resume or start
+    if data is None and before is not None:
+        from opkit.train.resuming import first_data
 
-        data = first_data(start)
+        data = first_data(before)
     if data is None:
-        raise OpkitInputError("give a data file or a case, or --continue with a run")
+        raise OpkitInputError(
+            "give a data file or a case, or --continue or --resume with a run"
+        )
+    name = operator or DEFAULT_OPERATOR
     if dry_run:
-        planned = plan(data, operator=operator, overrides=overrides, seed=seed)
+        if before:
+            raise OpkitInputError("--dry-run plans a new run: name data and operator")
+        planned = plan(data, operator=name, overrides=overrides, seed=seed)
         table(_plan_rows(planned), json_=json)
         return
     if resume and out:
         raise OpkitInputError("--resume names the run directory: leave --out away")
     if start and not (out or resume):
         raise OpkitInputError("--continue makes a new run directory: name it with -o")
-    folder = resume or out or Path("runs") / f"{data.stem}-{operator}"
+    folder = resume or out or Path("runs") / f"{data.stem}-{name}"
     steps, done, note, warned = 1, 0, "", list[str]()
-    with progress(f"{operator} -> {folder}", "steps", quiet or json) as update:
+    label = f"training -> {folder}" if before else f"{name} -> {folder}"
+    with progress(label, "steps", quiet or json) as update:
 
         def show(event: Event) -> None:
             nonlocal steps, done, note

@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from opkit.bundle import Score
-from opkit.errors import OpkitInputError
 from opkit.recipe import Recipe
 from opkit.rundir import RunDirectory, environment
 from opkit.train import guards, loggers
@@ -104,22 +103,6 @@ def finish(
     return TrainingResult(
         directory.path, bundle, state.best_epoch, state.best_value, scores, flags
     )
-
-
-def continued(directory: RunDirectory, asked: Recipe) -> tuple[Recipe, int]:
-    """Return recipe and seed of the first start; epochs may be asked anew.
-
-    Raises:
-        OpkitInputError: the run trains another operator.
-    """
-    config = directory.config()
-    recipe = Recipe.model_validate(config["recipe"])
-    if asked.operator != recipe.operator:
-        raise OpkitInputError(
-            f"{directory.path} trains {recipe.operator}, not {asked.operator}"
-        )
-    training = recipe.training.model_copy(update={"epochs": asked.training.epochs})
-    return recipe.model_copy(update={"training": training}), int(config["seed"])
 
 
 def tell(progress: Progress | None, event: Event) -> None:

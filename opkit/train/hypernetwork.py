@@ -26,12 +26,13 @@ from opkit.train.equation_problem import (
 )
 from opkit.train.equation_task import POINTS, EquationTask
 from opkit.train.events import Progress
-from opkit.train.fit import TrainingResult, continued, finish, fit
+from opkit.train.fit import TrainingResult, finish, fit
 from opkit.train.loop import State
 from opkit.train.memory import step_bytes
 from opkit.train.plan import Plan
 from opkit.train.problem import merge_recipe
 from opkit.train.problem_stream import ProblemStream, as_problems
+from opkit.train.resuming import continued
 
 
 @torch.no_grad()
@@ -83,9 +84,11 @@ def train(
     """
     directory = RunDirectory(run)
     case = load_case(case_name)
-    recipe = merge_recipe(case.dump(), operator, overrides)
     if resume:
-        recipe, seed = continued(directory, recipe)
+        asked = merge_recipe(case.dump(), operator, ()).operator
+        recipe, seed = continued(directory, asked, overrides)
+    else:
+        recipe = merge_recipe(case.dump(), operator, overrides)
     fabric = make_fabric(recipe, device)
     loggers.check(recipe.training.loggers)
     if not fabric.is_global_zero:

@@ -15,7 +15,7 @@ from opkit.train.devices import make_fabric
 from opkit.train.events import Progress
 from opkit.train.field_task import FieldTask
 from opkit.train.finish import write_bundle
-from opkit.train.fit import TrainingResult, continued, finish, fit
+from opkit.train.fit import TrainingResult, finish, fit
 from opkit.train.memory import step_bytes
 from opkit.train.plan import Plan
 from opkit.train.problem import (
@@ -26,13 +26,16 @@ from opkit.train.problem import (
     resolve_recipe,
 )
 from opkit.train.residual_loss import ResidualLoss
+from opkit.train.resuming import continued, first_operator
+
+DEFAULT_OPERATOR = "fno"
 
 
 def train(
     data: Path,
     run: Path,
     *,
-    operator: str,
+    operator: str | None = None,
     overrides: Sequence[str] = (),
     seed: int = 0,
     device: str = "auto",
@@ -47,12 +50,13 @@ def train(
         data: data file with a training split; or the name of a case that draws
             equations, for a hypernetwork.
         run: run directory to make, or to go on with.
-        operator: name of a recipe of the data's case, or of an operator.
+        operator: name of a recipe of the data's case, or of an operator; the run's if
+            it goes on, else ``"fno"``.
         overrides: settings of the recipe, such as ``"training.epochs=5"``.
         seed: of weights, order, and augmentation.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``.
         resume: go on from the last checkpoint; the recipe and the seed of the first
-            start hold, except for ``training.epochs``.
+            start hold, and only ``training.epochs`` may be changed.
         progress: told what happens.
         start: run directory or bundle whose recipe, weights and normalisers training
             goes on from; ``operator`` is not asked then.
@@ -62,21 +66,28 @@ def train(
         OpkitInputError: data, recipe or run directory that cannot be used.
         TrainingError: the loss is not finite, or has exploded.
     """
+    directory = RunDirectory(Path(run))
+    if operator is None:
+        operator = first_operator(directory) if resume else DEFAULT_OPERATOR
     if hypernetwork.reads_equations(Path(data), operator):
+        if start or more:
+            raise OpkitInputError(
+                f"{data} draws equations: training goes on from a bundle, or with "
+                "further files, for operators that train on data files only"
+            )
         return hypernetwork.train(
             str(data), Path(run), operator, overrides, seed, device, resume, progress
         )
-    directory = RunDirectory(Path(run))
     case = _case(Path(data))
     if resume:
+        _same_data(directory, Path(data))
         start, more = _started_from(directory)
-    if start is None:
+        asked = resolve_recipe(case, operator, ()).operator
+        recipe, seed = continued(directory, asked, overrides)
+    elif start is None:
         recipe = resolve_recipe(case, operator, overrides)
     else:
         recipe = onward.resolve(start, overrides)
-    if resume:
-        _same_data(directory, Path(data))
-        recipe, seed = continued(directory, recipe)
     fabric = make_fabric(recipe, device)
     loggers.check(recipe.training.loggers)
     if not fabric.is_global_zero:
@@ -116,7 +127,11 @@ def train(
 
 
 def plan(
-    data: Path, *, operator: str, overrides: Sequence[str] = (), seed: int = 0
+    data: Path,
+    *,
+    operator: str = DEFAULT_OPERATOR,
+    overrides: Sequence[str] = (),
+    seed: int = 0,
 ) -> Plan:
     """Say what training would need: parameters, steps, memory.
 

@@ -16,7 +16,6 @@ from opkit.errors import BundleError, DataError, OpkitInputError
 from opkit.normalise import PhysicalModel
 from opkit.recipe import Recipe
 from opkit.registry import apply_override
-from opkit.rundir import RunDirectory
 from opkit.train.batches import Memory, Sample, Samples, in_memory
 from opkit.train.problem import Problem, data_shape
 from opkit.validation import explain
@@ -37,23 +36,6 @@ class Joined:
                 return part[index]
             index -= len(part)
         raise IndexError(index)
-
-
-def first_data(start: Path) -> Path:
-    """Return the data file that a run was trained on.
-
-    Raises:
-        OpkitInputError: a bundle alone, or the file is gone.
-    """
-    try:
-        data = Path(RunDirectory(start).config()["data"])
-    except (BundleError, KeyError, NotADirectoryError):
-        raise OpkitInputError(
-            f"{start}: not a run directory, so its data are not known: name the file"
-        ) from None
-    if not data.is_file():
-        raise OpkitInputError(f"{data}: the data of {start} are gone: name the file")
-    return data
 
 
 def resolve(start: Path, overrides: Sequence[str]) -> Recipe:

@@ -87,6 +87,20 @@ def test_more_epochs_can_be_asked_of_a_finished_run(tmp_path, make_data, runs):
     runs.assert_equal(run, tmp_path / "whole")
 
 
+def test_resuming_keeps_the_settings_of_the_first_start(tmp_path, make_data, runs):
+    data, run = make_data(), tmp_path / "run"
+    first = ["training.epochs=2", "model.hidden_channels=6"]
+    train(data, run, operator="fno", overrides=first)
+    epochs = len(runs.columns(run))
+    train(data, run, resume=True)  # neither operator nor settings are asked again
+    assert len(runs.columns(run)) == epochs
+    with pytest.raises(OpkitInputError, match=r"hidden_channels=7: --resume keeps"):
+        train(data, run, overrides=["model.hidden_channels=7"], resume=True)
+    with pytest.raises(OpkitInputError, match="trains fno, not unet"):
+        train(data, run, operator="unet", resume=True)
+    assert len(runs.columns(run)) == epochs
+
+
 def test_damaged_checkpoint_is_said(tmp_path, make_data):
     data, run = make_data(), tmp_path / "run"
     train(data, run, operator="fno")
