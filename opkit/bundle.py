@@ -74,6 +74,8 @@ class Score(_Record):
     resolution: tuple[int, ...]
     samples: int
     relative_l2: float
+    relative_h1: float | None = None
+    """On meshes only, where slopes belong to the elements."""
     seconds: float | None = None
 
 

@@ -103,7 +103,13 @@ def _difference(rows: tuple[Score, ...], stored: tuple[Score, ...]) -> float | N
     def key(row: Score) -> tuple[object, ...]:
         return row.predictor, row.split, row.resolution, row.samples
 
-    known = {key(row): row.relative_l2 for row in stored}
+    def errors(row: Score) -> list[float]:
+        return [e for e in (row.relative_l2, row.relative_h1) if e is not None]
+
+    known = {key(row): errors(row) for row in stored}
     if set(known) != {key(row) for row in rows}:
         return None
-    return max(abs(r.relative_l2 - known[key(r)]) / known[key(r)] for r in rows)
+    pairs = (
+        pair for row in rows for pair in zip(errors(row), known[key(row)], strict=False)
+    )  # bundles of earlier versions have no errors in H1
+    return max(abs(new - old) / old for new, old in pairs)

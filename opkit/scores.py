@@ -115,31 +115,42 @@ def _rows(
     at_points = mean[_every(stride, config.axes)]
     names = ["surrogate", "mean", *(["upsampled"] if coarse > 1 else [])]
     errors: dict[str, list[Tensor]] = {name: [] for name in names}
+    slopes: dict[str, list[Tensor]] = {name: [] for name in names}
+
+    def note(name: str, prediction: Tensor, target: Tensor) -> None:
+        errors[name].append(_error(prediction, target, space, mesh))
+        if mesh is not None:
+            slopes[name].append(losses.relative_h1(prediction, target, mesh))
+
     seconds = 0.0
     for batch in read(samples, count):
         begin = time.perf_counter()
         prediction = _predict(surrogate, batch)
         seconds += time.perf_counter() - begin
-        errors["surrogate"].append(_error(prediction, batch.outputs, space, mesh))
-        same = at_points.expand_as(batch.outputs)
-        errors["mean"].append(_error(same, batch.outputs, space, mesh))
+        note("surrogate", prediction, batch.outputs)
+        note("mean", at_points.expand_as(batch.outputs), batch.outputs)
         if coarse > 1:
             thin = _every(coarse, config.axes)
             beside = None if batch.beside is None else batch.beside[thin]
             few = _predict(surrogate, Batch(batch.inputs[thin], batch.outputs, beside))
             fine = upsample(few, shape, config.shape.periodic)
-            errors["upsampled"].append(_error(fine, batch.outputs, space, mesh))
+            note("upsampled", fine, batch.outputs)
     return [
         Score(
             predictor=name,
             split=split,
             resolution=shape,
             samples=count,
-            relative_l2=float(torch.cat(errors[name]).double().mean()),
+            relative_l2=_mean(errors[name]),
+            relative_h1=_mean(slopes[name]) if slopes[name] else None,
             seconds=seconds / count if name == "surrogate" else None,
         )
         for name in names
     ]
+
+
+def _mean(errors: list[Tensor]) -> float:
+    return float(torch.cat(errors).double().mean())
 
 
 def _predict(surrogate: Surrogate, batch: Batch) -> Tensor:

@@ -135,7 +135,8 @@ class _Pace:
 
 
 def score_rows(scores: Sequence[Score]) -> list[dict[str, Any]]:
-    """Rows of a table of errors."""
+    """Rows of a table of errors; those in H1 where there are any."""
+    slopes = any(score.relative_h1 is not None for score in scores)
     return [
         {
             "predictor": score.predictor,
@@ -143,6 +144,7 @@ def score_rows(scores: Sequence[Score]) -> list[dict[str, Any]]:
             "resolution": "x".join(str(n) for n in score.resolution),
             "samples": score.samples,
             "relative L2": score.relative_l2,
+            **({"relative H1": score.relative_h1} if slopes else {}),
             "s/sample": score.seconds,
         }
         for score in scores

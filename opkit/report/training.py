@@ -59,20 +59,23 @@ def training_section(subject: Subject) -> Section:
 def errors_section(subject: Subject) -> Section:
     """The table of errors: surrogate and trivial predictors at each resolution."""
     found = subject.evaluation
+    slopes = any(row.relative_h1 is not None for row in found.rows)
     rows = tuple(
         (
             row.predictor,
             grid(row.resolution),
             str(row.samples),
             number(row.relative_l2),
+            *([number(row.relative_h1)] if slopes else []),
             duration(row.seconds),
         )
         for row in found.rows
     )
+    norms = ("relative L2", "relative H1") if slopes else ("relative L2",)
     table = Table(
-        f"Relative L2 error on the {subject.split} split, the mean over samples"
+        f"Errors on the {subject.split} split, the mean over samples"
         + (" and frames" if subject.rollout else ""),
-        ("predictor", "grid", "samples", "relative L2", "time a sample"),
+        ("predictor", "grid", "samples", *norms, "time a sample"),
         rows,
     )
     if found.reproduced is None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from opkit.bundle import BundleConfig, Channels
+from collections.abc import Sequence
+
+from opkit.bundle import BundleConfig, Channels, Score
 
 UNKNOWN = "not recorded (imported data)"
 
@@ -36,16 +38,11 @@ def card(config: BundleConfig) -> str:
         "",
         "## Errors",
         "",
-        "| predictor | split | grid | samples | relative L2 | seconds a sample |",
-        "|---|---|---|---|---|---|",
+        *_errors(config.scores),
+        "",
+        "## Limits",
+        "",
     ]
-    for row in config.scores:
-        seconds = "" if row.seconds is None else f"{row.seconds:.2g}"
-        lines.append(
-            f"| {row.predictor} | {row.split} | {_grid(row.resolution)} "
-            f"| {row.samples} | {row.relative_l2:.4f} | {seconds} |"
-        )
-    lines += ["", "## Limits", ""]
     lines += [f"- **{flag}**" for flag in config.flags]
     lines += [
         "- Valid for inputs from the distribution of the training data, on the whole "
@@ -55,6 +52,24 @@ def card(config: BundleConfig) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _errors(scores: Sequence[Score]) -> list[str]:
+    slopes = any(row.relative_h1 is not None for row in scores)
+    more = " relative H1 |" if slopes else ""
+    lines = [
+        "| predictor | split | grid | samples | relative L2 |"
+        f"{more} seconds a sample |",
+        "|---|---|---|---|---|---|" + "---|" * slopes,
+    ]
+    for row in scores:
+        slope = "" if row.relative_h1 is None else f" {row.relative_h1:.4f} |"
+        seconds = "" if row.seconds is None else f"{row.seconds:.2g}"
+        lines.append(
+            f"| {row.predictor} | {row.split} | {_grid(row.resolution)} "
+            f"| {row.samples} | {row.relative_l2:.4f} |{slope} {seconds} |"
+        )
+    return lines
 
 
 def _calibration(config: BundleConfig) -> list[str]:

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 import opkit
-from opkit import data_figure, figures, mesh_output
+from opkit import data_figure, elements, figures, mesh_output
 from opkit.datasets.field_dataset import FieldDataset
 from opkit.errors import DataError, OpkitInputError
+from opkit.evaluate import evaluate
 from opkit.operators.mesh_shape import MeshShape
 from opkit.other_mesh import case_mesh, rebuild, trained_mesh, transfer
 from opkit.predict import predict
@@ -38,6 +39,28 @@ def test_the_bundle_gives_back_the_operator_exactly(run: Path, data: Path) -> No
     mesh = trained_mesh(surrogate)
     assert (u[0, 0][torch.from_numpy(mesh.fixed)] == 0).all()
     assert torch.equal(opkit.load(run).predict(x), u)
+
+
+def test_errors_on_meshes_are_those_of_the_elements(run: Path, data: Path) -> None:
+    surrogate = opkit.load(run)
+    x, u = (
+        torch.stack([sample[role] for sample in FieldDataset(data, "test")])
+        for role in ("inputs", "outputs")
+    )
+    e, u = ((p[:, 0].double().numpy()) for p in (surrogate.predict(x) - u, u))
+    mesh = trained_mesh(surrogate)
+    mass = elements.mass(mesh.points, mesh.cells)
+    slope = elements.stiffness(mesh.points, mesh.cells)
+    row = evaluate(run).rows[0]
+    for found, form in ((row.relative_l2, mass), (row.relative_h1, mass + slope)):
+        ratios = [
+            (a @ (form @ a)) / (b @ (form @ b)) for a, b in zip(e, u, strict=True)
+        ]
+        assert found == pytest.approx(np.sqrt(ratios).mean(), rel=1e-5)  # float32
+    assert (
+        f"{row.relative_l2:.4f} | {row.relative_h1:.4f}"
+        in (run / "bundle" / "card.md").read_text()
+    )
 
 
 @pytest.mark.parametrize("suffix", [".vtu", ".xdmf"])
