@@ -8,20 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy.signal import resample
-
-from opkit.case import Case, Variable
+from opkit.case import Case
+from opkit.coarse_solvers import Coarse, changed, coarser, uncoarsened
 from opkit.errors import OpkitInputError, SolverError
 from opkit.solvers.interface import Fields
-
-COARSEST = 8
-"""Fewest steps along an axis of a coarse grid."""
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -29,7 +22,7 @@ class Rung:
     """The classical solver at one accuracy.
 
     Args:
-        resolution: points along each axis.
+        resolution: points along each axis, or all nodes of a mesh.
         rtol: its tolerance; None where it has none.
         relative_l2: its error, measured as the surrogate's.
         seconds: a sample, in a batch.
@@ -46,14 +39,12 @@ def ladder(
 ) -> list[Rung]:
     """Solve ever more cheaply until the error is above ``wanted``.
 
-    First the case's own grid and tolerance; then a tenth of the wanted error as the
-    tolerance; then that on grids of 1/2, 1/3, … of the steps. On periodic axes fields
-    change grids by their Fourier series, on others inputs are taken at every second,
-    third, … node and outputs interpolated linearly. Grids that the solver refuses are
-    left out.
+    First the case's own grid or mesh and tolerance; then a tenth of the wanted error as
+    the tolerance; then that on coarser ones (`opkit.coarse_solvers.coarser`). What the
+    solver refuses is left out.
 
     Args:
-        case: of a problem on a grid.
+        case: of the problem.
         inputs: variable name to (batch, *dims) on the case's grid.
         error: of outputs on the case's grid.
         wanted: the surrogate's error.
@@ -62,19 +53,18 @@ def ladder(
         The rungs climbed down, the last one possibly above the wanted error.
     """
     found = []
-    for factor, solver in _solvers(case, wanted):
+    for step in _steps(case, wanted):
         try:
-            solve_coarsely(case, solver, {k: v[:1] for k, v in inputs.items()}, factor)
+            step.solve({k: v[:1] for k, v in inputs.items()})
             begin = time.perf_counter()
-            outputs = solve_coarsely(case, solver, inputs, factor)
+            outputs = step.solve(inputs)
             seconds = time.perf_counter() - begin
         except (SolverError, OpkitInputError):
             continue
         count = len(next(iter(inputs.values())))
-        size = tuple(int(n) for n in solver.resolution)
-        rtol = getattr(solver, "rtol", None)
-        found.append(Rung(size, rtol, error(outputs), seconds / count))
-        if factor > 1 and not found[-1].relative_l2 <= wanted:
+        rtol = getattr(step.solver, "rtol", None)
+        found.append(Rung(step.points, rtol, error(outputs), seconds / count))
+        if step.factor > 1 and not found[-1].relative_l2 <= wanted:
             break
     return found
 
@@ -85,88 +75,13 @@ def cheapest(rungs: Sequence[Rung], wanted: float) -> Rung | None:
     return min(good, key=lambda rung: rung.seconds, default=None)
 
 
-def solve_coarsely(case: Case, solver: Any, inputs: Fields, factor: int) -> Fields:
-    """Solve on a grid of 1/factor of the steps; return outputs on the case's grid.
-
-    Args:
-        case: for dims and periodicity.
-        solver: built for the coarse grid.
-        inputs: on the case's grid.
-        factor: divides the steps of every axis.
-    """
-    if factor == 1:
-        outputs: Fields = solver.solve(inputs).outputs
-        return outputs
-    coarse = {
-        v.name: _each_axis(case, v, inputs[v.name], factor, _down) for v in case.inputs
-    }
-    outputs = solver.solve(coarse).outputs
-    return {
-        v.name: _each_axis(case, v, outputs[v.name], factor, _up) for v in case.outputs
-    }
-
-
-def _solvers(case: Case, wanted: float) -> Iterator[tuple[int, Any]]:
+def _steps(case: Case, wanted: float) -> Iterator[Coarse]:
     solver: Any = case.build_solver()
-    yield 1, solver
+    yield uncoarsened(case, solver)
     for rtol in (wanted / 10, 1e-2):
-        loose = _changed(solver, rtol=rtol) if hasattr(solver, "rtol") else None
+        loose = changed(solver, rtol=rtol) if hasattr(solver, "rtol") else None
         if loose is not None and rtol > solver.rtol:
             solver = loose
-            yield 1, solver
+            yield uncoarsened(case, solver)
             break
     yield from coarser(case, solver)
-
-
-def coarser(case: Case, solver: Any) -> Iterator[tuple[int, Any]]:
-    """Yield factors that divide the steps of every axis, and solvers on those grids.
-
-    Grids of fewer than `COARSEST` steps, and those that the solver refuses, are left
-    out.
-    """
-    periodic = [case.periodic[axis] for axis in case.space]
-    steps = [n - (not p) for n, p in zip(case.shape, periodic, strict=True)]
-    for factor in range(2, min(steps) // COARSEST + 1):
-        if any(n % factor for n in steps):
-            continue
-        shape = (n // factor + (not p) for n, p in zip(steps, periodic, strict=True))
-        coarse = _changed(solver, resolution=tuple(shape))
-        if coarse is not None:
-            yield factor, coarse
-
-
-def _changed(solver: Any, **values: Any) -> Any:
-    try:
-        return replace(solver, **values)
-    except ValueError:
-        return None
-
-
-def _each_axis(
-    case: Case,
-    variable: Variable,
-    field: Array,
-    factor: int,
-    change: Callable[[Array, int, int, bool], Array],
-) -> Array:
-    for axis in case.space:
-        if axis in variable.dims:
-            where = 1 + variable.dims.index(axis)
-            field = change(field, where, factor, case.periodic[axis])
-    return field
-
-
-def _down(field: Array, axis: int, factor: int, periodic: bool) -> Array:
-    if periodic:
-        return np.asarray(resample(field, field.shape[axis] // factor, axis=axis))
-    return np.take(field, range(0, field.shape[axis], factor), axis=axis)
-
-
-def _up(field: Array, axis: int, factor: int, periodic: bool) -> Array:
-    if periodic:
-        return np.asarray(resample(field, field.shape[axis] * factor, axis=axis))
-    u = np.moveaxis(field, axis, -1)
-    weight = np.arange(factor) / factor
-    left, right = u[..., :-1, None], u[..., 1:, None]
-    fine = (left * (1 - weight) + right * weight).reshape(*u.shape[:-1], -1)
-    return np.moveaxis(np.concatenate([fine, u[..., -1:]], -1), -1, axis)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from opkit import losses
 from opkit.bundle import Score
 from opkit.case import parse_case
+from opkit.coarse_solvers import coarser, uncoarsened
 from opkit.datasets.read import DataFile
 from opkit.errors import CaseError
-from opkit.solver_ladder import coarser, solve_coarsely
 from opkit.solvers.interface import Fields
 
 
@@ -23,8 +23,8 @@ def table(data: Path, split: str = "test", most: int = 64) -> list[Score]:
     """Solve samples of a file again, and time it.
 
     Rows: ``solver`` at the file's resolution, whose error is the rounding of storage
-    and the solver's tolerance; and, for cases on grids, the solution on grids of 1/2,
-    1/3, ... of the steps (`opkit.solver_ladder.solve_coarsely`).
+    and the solver's tolerance; and the solution on coarser grids or meshes
+    (`opkit.coarse_solvers.coarser`).
 
     Args:
         data: data file with its case.
@@ -47,39 +47,51 @@ def table(data: Path, split: str = "test", most: int = 64) -> list[Score]:
     solver: Any = case.build_solver()
     inputs = {v.name: stored[v.name] for v in header.inputs}
     truth = {v.name: stored[v.name] for v in header.outputs}
-    methods: dict[str, Callable[[Fields], Fields]] = {
-        "solver": lambda fields: solver.solve(fields).outputs
-    }
-    if case.geometry.kind == "grid":
-        for factor, coarse in coarser(case, solver):
-            methods[f"coarse solve 1/{factor}"] = partial(
-                solve_coarsely, case, coarse, factor=factor
-            )
+    whole = uncoarsened(case, solver)
+    mesh = losses.Elements(*solver.mesh()) if hasattr(solver, "mesh") else None
     found = []
-    for name, method in methods.items():
-        method({k: v[:1] for k, v in inputs.items()})  # plans and compiled code
+    for method in (whole, *coarser(case, solver)):
+        method.solve({k: v[:1] for k, v in inputs.items()})  # plans and compiled code
         start = time.perf_counter()
-        outputs = method(inputs)
+        outputs = method.solve(inputs)
         seconds = (time.perf_counter() - start) / len(rows)
-        error = _relative_l2(outputs, truth)
+        error, slope = _errors(outputs, truth, mesh)
         found.append(
             Score(
-                predictor=name,
+                predictor="solver"
+                if method is whole
+                else f"coarse solve 1/{method.factor}",
                 split=split,
-                resolution=case.shape,
+                resolution=whole.points,
                 samples=len(rows),
                 relative_l2=error,
+                relative_h1=slope,
                 seconds=seconds,
             )
         )
     return found
 
 
-def _relative_l2(outputs: Fields, truth: Fields) -> float:
+def _errors(
+    outputs: Fields, truth: Fields, mesh: losses.Elements | None
+) -> tuple[float, float | None]:
+    """Relative errors in L2, of all channels together, and on meshes in H1."""
+    if mesh is not None:
+        found, true = (
+            torch.from_numpy(
+                np.stack([np.asarray(fields[name]) for name in sorted(truth)], 1)
+            )
+            for fields in (outputs, truth)
+        )
+        return (
+            float(losses.relative_l2(found, true, mesh).mean()),
+            float(losses.relative_h1(found, true, mesh).mean()),
+        )
+
     def flat(fields: Fields) -> NDArray[np.floating]:
         parts = [np.asarray(fields[name]) for name in sorted(truth)]
         return np.concatenate([p.reshape(len(p), -1) for p in parts], axis=1)
 
     difference = flat(outputs) - flat(truth)
     ratio = np.linalg.norm(difference, axis=1) / np.linalg.norm(flat(truth), axis=1)
-    return float(ratio.mean())
+    return float(ratio.mean()), None

@@ -15,7 +15,7 @@ from opkit.case import Case
 from opkit.case_data import DType
 from opkit.datasets.files import locked, why
 from opkit.datasets.read import DataFile
-from opkit.errors import DataError, OpkitInputError
+from opkit.errors import DataError, OpkitError, OpkitInputError
 from opkit.generate.assemble import Assembler
 from opkit.generate.manifest import Manifest, fingerprint
 from opkit.generate.plan import Plan, plan
@@ -118,7 +118,7 @@ def generate(
         return _finished(target, planned, resume, picked)
     folder = target.with_name(target.name + ".parts")
     _make_folder(folder, target, resume, planned)
-    with locked(folder / "lock"):
+    with locked(folder / "lock"), _kept_if_begun(folder):
         manifest = Manifest(folder, mark, picked)
         manifest.resume() if resume else manifest.create()
         tasks = _tasks(case, planned, folder, manifest, gzip)
@@ -136,6 +136,17 @@ def generate(
             file.finish()
         shutil.rmtree(folder)
     return target
+
+
+@contextmanager
+def _kept_if_begun(folder: Path) -> Iterator[None]:
+    """After an error, delete a folder without a finished shard: nothing to resume."""
+    try:
+        yield
+    except OpkitError:
+        if not any(folder.glob("shard-*.h5")):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _check_ranks(case: Case, ranks: int, scheduler: str | None) -> None:

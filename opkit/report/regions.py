@@ -21,7 +21,9 @@ Array = NDArray[np.float64]
 def section(subject: Subject) -> Section:
     """Bin the test samples by each feature, with the training samples beside."""
     train = subject.training_inputs()
-    here, there = features(subject.inputs, train), features(train, train)
+    grid = subject.mesh is None
+    here = features(subject.inputs, train, spectral=grid)
+    there = features(train, train, spectral=grid)
     tables = []
     ranks = {}
     for name, values in here.items():
@@ -53,7 +55,9 @@ def section(subject: Subject) -> Section:
     )
 
 
-def features(inputs: Tensor, train: Tensor) -> Mapping[str, Array]:
+def features(
+    inputs: Tensor, train: Tensor, spectral: bool = True
+) -> Mapping[str, Array]:
     """Describe inputs (sample, channel, *space) by one number each.
 
     * contrast: max / min, the largest over channels, where all training inputs are
@@ -61,8 +65,8 @@ def features(inputs: Tensor, train: Tensor) -> Mapping[str, Array]:
     * energy: <x²> over its mean in training, the mean over channels;
     * distance from the training mean: root mean square over points and channels of
       (x - m) / s with the mean m of every point and the spread s of every channel;
-    * mean wavenumber: Σ k E(k) / Σ E(k) of the spectrum, the mean over channels; on
-      grids.
+    * mean wavenumber: Σ k E(k) / Σ E(k) of the spectrum, the mean over channels, if
+      ``spectral``: on grids.
     """
     x, t = inputs.double(), train.double()
     axes = tuple(range(2, x.ndim))
@@ -75,7 +79,7 @@ def features(inputs: Tensor, train: Tensor) -> Mapping[str, Array]:
     spread = (t - mean).square().mean((0, *axes), keepdim=True).clamp_min(1e-300)
     away = (x - mean).square() / spread
     found["distance from the training mean"] = away.flatten(1).mean(1).sqrt()
-    if x.ndim > 3 or (x.ndim == 3 and x.shape[2] > 1):
+    if spectral and (x.ndim > 3 or (x.ndim == 3 and x.shape[2] > 1)):
         energy = energy_spectrum(x)
         k = torch.arange(1, energy.shape[2] + 1, dtype=energy.dtype)
         total = energy.sum(2).clamp_min(1e-300)

@@ -219,6 +219,17 @@ def test_not_converged_is_an_error_with_its_seed(heat: Heat, tmp_path: Path) -> 
     assert caught.value.seed == (3, 9)
 
 
+def test_a_failure_keeps_finished_shards_and_else_leaves_nothing(
+    heat: Heat, tmp_path: Path
+) -> None:
+    with pytest.raises(NotConvergedError):
+        generate(heat(fault="refuse", at=(0,)), tmp_path / "first.h5", samples=200)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(NotConvergedError):
+        generate(heat(fault="refuse", at=(150,)), tmp_path / "late.h5", samples=200)
+    assert list((tmp_path / "late.h5.parts").glob("shard-*.h5"))
+
+
 def test_poison_sample_stops_after_three_tries(heat: Heat, tmp_path: Path) -> None:
     with pytest.raises(SolverError, match="killed its worker 3 times") as caught:
         generate(heat(fault="die", at=(6,)), tmp_path / "bad.h5", seed=2)

@@ -192,6 +192,8 @@ def test_regions_are_quartiles_of_features() -> None:
     waves = regions.features(wave, torch.cat([wave, -wave]))
     assert "contrast" not in waves
     assert waves["mean wavenumber"] == pytest.approx([3])
+    line = wave.flatten(2)  # on a mesh neighbours in memory are none in space
+    assert "mean wavenumber" not in regions.features(line, line, spectral=False)
     # the two training fields are w and -w: mean 0, spread rms(w), so w is 1 away
     assert waves["distance from the training mean"] == pytest.approx([1])
 
