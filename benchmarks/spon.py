@@ -32,7 +32,7 @@ from opkit.operators.mesh_shape import MeshShape
 from opkit.other_mesh import rebuild, transfer
 from opkit.surrogate import Surrogate
 from opkit.train.mesh import mesh_shape
-from opkit.train.problem import resolve_recipe
+from opkit.train.recipes import resolve_recipe
 
 
 def data(

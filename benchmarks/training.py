@@ -44,7 +44,8 @@ from opkit.train.batches import Memory
 from opkit.train.field_task import FieldTask
 from opkit.train.guards import LossGuard
 from opkit.train.loop import Loop
-from opkit.train.problem import Problem, build_model
+from opkit.train.model import build_model
+from opkit.train.problem import Problem
 
 BATCH, STEPS, WIDTH, MODES, LAYERS = 16, 4, 32, 24, 4
 RATE, DECAY = 1e-4, 1e-4

@@ -13,7 +13,7 @@ from opkit.datasets.read import DataFile
 from opkit.errors import OpkitInputError, require
 from opkit.recipe import Range
 from opkit.train import TrainingError, train
-from opkit.train.problem import resolve_recipe
+from opkit.train.recipes import resolve_recipe
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from opkit.surrogate import build
 from opkit.train.calibrate import calibrate
 from opkit.train.card import card
 from opkit.train.loop import State
-from opkit.train.problem import Problem, check_normalisers
+from opkit.train.model import check_normalisers
+from opkit.train.problem import Problem
 
 
 def write_bundle(

@@ -30,8 +30,8 @@ from opkit.train.fit import TrainingResult, finish, fit
 from opkit.train.loop import State
 from opkit.train.memory import step_bytes
 from opkit.train.plan import Plan
-from opkit.train.problem import merge_recipe
 from opkit.train.problem_stream import ProblemStream, as_problems
+from opkit.train.recipes import merge_recipe
 from opkit.train.resuming import continued
 
 

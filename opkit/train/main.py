@@ -17,14 +17,10 @@ from opkit.train.field_task import FieldTask
 from opkit.train.finish import write_bundle
 from opkit.train.fit import TrainingResult, finish, fit
 from opkit.train.memory import step_bytes
+from opkit.train.model import build_model, fit_normalisers, prepare_operator
 from opkit.train.plan import Plan
-from opkit.train.problem import (
-    build_model,
-    fit_normalisers,
-    prepare,
-    prepare_operator,
-    resolve_recipe,
-)
+from opkit.train.problem import prepare
+from opkit.train.recipes import resolve_recipe
 from opkit.train.residual_loss import ResidualLoss
 from opkit.train.resuming import continued, first_operator
 

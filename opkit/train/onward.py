@@ -17,7 +17,8 @@ from opkit.normalise import PhysicalModel
 from opkit.recipe import Recipe
 from opkit.registry import apply_override
 from opkit.train.batches import Memory, Sample, Samples, in_memory
-from opkit.train.problem import Problem, data_shape
+from opkit.train.problem import Problem
+from opkit.train.shape import data_shape
 from opkit.validation import explain
 
 

@@ -82,11 +82,12 @@ def test_a_normaliser_fitted_on_the_wrong_split_marks_the_run(
 ):
     from dataclasses import replace
 
-    from opkit.train import main, problem
+    from opkit.train import main
+    from opkit.train.model import fit_normalisers
 
     def wrong(model, given):
         swapped = replace(given, train=given.validation, validation=given.train)
-        return problem.fit_normalisers(model, swapped)
+        return fit_normalisers(model, swapped)
 
     monkeypatch.setattr(main, "fit_normalisers", wrong)
     result = train(make_data(), tmp_path / "run", operator="fno")
@@ -101,7 +102,8 @@ def test_too_few_samples_to_hold_out(tmp_path, make_data):
 
 
 def test_held_out_samples_are_not_trained_on(tmp_path, make_data):
-    from opkit.train.problem import prepare, resolve_recipe
+    from opkit.train.problem import prepare
+    from opkit.train.recipes import resolve_recipe
 
     data = make_data(train=40, validation=0)
     recipe = resolve_recipe({}, "fno", ["training.holdout=0.25"])

@@ -13,7 +13,9 @@ from opkit.rundir import RunDirectory
 from opkit.train import train
 from opkit.train.batches import generator
 from opkit.train.field_task import FieldTask
-from opkit.train.problem import build_model, fit_normalisers, prepare, resolve_recipe
+from opkit.train.model import build_model, fit_normalisers
+from opkit.train.problem import prepare
+from opkit.train.recipes import resolve_recipe
 
 SMALL = [
     "model.n_modes=[8]", "model.hidden_channels=16", "model.n_layers=2",

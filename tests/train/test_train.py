@@ -137,7 +137,9 @@ def test_ema_keeps_the_average_of_the_weights(tmp_path, make_data):
     )
     saved = checkpoint.load(tmp_path / "ema" / "checkpoints")[1]
     from opkit.datasets.read import DataFile
-    from opkit.train.problem import build_model, prepare, resolve_recipe
+    from opkit.train.model import build_model
+    from opkit.train.problem import prepare
+    from opkit.train.recipes import resolve_recipe
 
     recipe = resolve_recipe(dict(DataFile(data).header.case), "fno", common)
     start = dict(build_model(prepare(data, recipe, 0), 0).named_parameters())
