@@ -1,11 +1,18 @@
 """One thread for each test process: `make test` runs two of them on two cores."""
 
 import os
+from importlib.util import find_spec
 
 import pytest
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")
+
+
+def pytest_runtest_setup(item):
+    missing = [name for name in ("dolfinx", "mpi4py") if find_spec(name) is None]
+    if missing and item.get_closest_marker("fem"):
+        pytest.skip(f"no {missing[0]}: pip install 'opkit[fem]'")
 
 
 @pytest.fixture(scope="session")

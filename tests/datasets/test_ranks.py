@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +17,6 @@ from opkit.errors import NotConvergedError, OpkitInputError
 from opkit.generate import Progress, generate
 
 Heat = Callable[..., Case]
-fem = pytest.mark.skipif(
-    find_spec("dolfinx") is None or find_spec("mpi4py") is None,
-    reason="FEniCSx is not installed",
-)
 PARALLEL = "solver.parameters.parallel=true"
 
 
@@ -41,7 +36,7 @@ def ranks_of(generation: int) -> list[int]:
     return found
 
 
-@fem
+@pytest.mark.fem
 @pytest.mark.slow
 def test_two_ranks_give_the_same_solutions_though_one_dies(tmp_path: Path) -> None:
     plain = generate(load_case("darcy-mesh"), tmp_path / "plain.h5", samples=120)
@@ -71,7 +66,7 @@ def test_two_ranks_give_the_same_solutions_though_one_dies(tmp_path: Path) -> No
     assert not ranks_of(os.getpid())
 
 
-@fem
+@pytest.mark.fem
 @pytest.mark.slow
 def test_a_refusal_of_all_ranks_has_its_seed(tmp_path: Path) -> None:
     solver = ("linear_solver=iterative", "max_iterations=1", "parallel=true")
@@ -92,7 +87,7 @@ generate(case, sys.argv[1], samples=1000, ranks=2)
 """
 
 
-@fem
+@pytest.mark.fem
 @pytest.mark.slow
 def test_ranks_end_with_the_process_that_started_them(tmp_path: Path) -> None:
     child = subprocess.Popen(

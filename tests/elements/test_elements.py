@@ -1,6 +1,5 @@
 """Lagrange elements: exact integrals, exact polynomials, dolfinx, nested meshes."""
 
-from importlib.util import find_spec
 from itertools import product
 from math import factorial
 
@@ -109,7 +108,7 @@ def test_quadratic_norms_are_exact():
     assert u @ stiffness(points, cells) @ u == pytest.approx(7 / 3, rel=1e-13)
 
 
-@pytest.mark.skipif(find_spec("dolfinx") is None, reason="FEniCSx is not installed")
+@pytest.mark.fem
 @pytest.mark.parametrize(("dimension", "degree"), SPACES)
 def test_matrices_equal_dolfinx(dimension, degree):
     from scipy.spatial import cKDTree

@@ -1,7 +1,6 @@
 """Darcy flow by finite elements: exact solutions, orders, the grid solver."""
 
 from collections.abc import Callable
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -12,10 +11,6 @@ from opkit.solvers.fem.darcy_mesh import DarcyMesh, Subdomains
 from opkit.solvers.fem.domains import LShape, NotchedTriangle, Square
 from opkit.solvers.fem.simplex_mesh import SimplexMesh, build, refine
 
-fem = pytest.mark.skipif(
-    find_spec("dolfinx") is None,
-    reason="FEniCSx is not installed: pip install 'opkit[fem]'",
-)
 ZERO = Condition(kind="dirichlet")
 CLOSED = Condition(kind="neumann")
 SIDES = ("left", "right", "bottom", "top")
@@ -34,7 +29,7 @@ def orders(errors: list[float]) -> np.ndarray:
     return np.log2(np.array(errors[:-1]) / errors[1:])
 
 
-@fem
+@pytest.mark.fem
 @pytest.mark.parametrize("degree", [1, 2])
 @pytest.mark.parametrize("linear_solver", ["direct", "iterative"])
 def test_layers_and_mixed_conditions_are_exact(
@@ -61,7 +56,7 @@ def test_layers_and_mixed_conditions_are_exact(
     assert pressure(solver, a) == pytest.approx(exact, abs=1e-9)
 
 
-@fem
+@pytest.mark.fem
 def test_quadratic_elements_hold_a_parabola_exactly(pressure: Solve) -> None:
     boundary = {"left": ZERO, "right": ZERO, "bottom": CLOSED, "top": CLOSED}
     solver = square(5, boundary=boundary, degree=2)
@@ -79,7 +74,7 @@ def triangle(levels: int) -> SimplexMesh:
     return mesh
 
 
-@fem
+@pytest.mark.fem
 @pytest.mark.parametrize("degree", [1, 2])
 def test_equilateral_triangle_is_exact_at_the_nodes(degree: int) -> None:
     """-Δp = 10: p = 10 d1 d2 d3 / h, d the distances to the sides.
@@ -100,7 +95,7 @@ def test_equilateral_triangle_is_exact_at_the_nodes(degree: int) -> None:
     assert p.max() == pytest.approx(0.27778, rel=0.02)
 
 
-@fem
+@pytest.mark.fem
 @pytest.mark.parametrize(("degree", "order"), [(1, 2), (2, 4)])
 def test_order_at_the_centre_of_the_square(
     pressure: Solve, degree: int, order: int
@@ -115,7 +110,7 @@ def test_order_at_the_centre_of_the_square(
     assert orders(errors) == pytest.approx(order, abs=0.2)
 
 
-@fem
+@pytest.mark.fem
 def test_l_shape_converges_as_its_corner_allows(l_shape: Make, pressure: Solve) -> None:
     """-Δp = 1: ∫p = 0.214075803, approached as c h^(4/3) + d h² from below."""
     energies, steps = [], 2.0 / np.array([16, 32, 64, 128])
@@ -134,7 +129,7 @@ def test_l_shape_converges_as_its_corner_allows(l_shape: Make, pressure: Solve) 
     assert abs(without_corner[0] - 0.214075803) > 1e-5
 
 
-@fem
+@pytest.mark.fem
 def test_agrees_with_the_grid_solver_at_second_order(pressure: Solve) -> None:
     """Two discretisations that share no code, one smooth permeability."""
 
@@ -155,7 +150,7 @@ def test_agrees_with_the_grid_solver_at_second_order(pressure: Solve) -> None:
     assert gaps[-1] < 2e-4
 
 
-@fem
+@pytest.mark.fem
 def test_agrees_with_the_grid_solver_on_two_phases(pressure: Solve) -> None:
     """Both are of first order across jumps; a mesh that has them on its edges."""
     solver = square(80)
@@ -170,7 +165,7 @@ def test_agrees_with_the_grid_solver_on_two_phases(pressure: Solve) -> None:
     assert other.max() == pytest.approx(p.max(), rel=0.01)
 
 
-@fem
+@pytest.mark.fem
 def test_tetrahedra() -> None:
     """The unit cube, p = 1 - z by fixing both ends: exact; then -Δp = 1 converges."""
     from opkit.solvers.fem.poisson import Poisson
@@ -210,7 +205,7 @@ def cube(n: int) -> SimplexMesh:
     return build(points, cells, tagged=tagged)
 
 
-@fem
+@pytest.mark.fem
 def test_notched_triangle_with_a_held_outside(pressure: Solve) -> None:
     """Pressure stays between the given values, and is symmetric as the domain is."""
     solver = DarcyMesh(

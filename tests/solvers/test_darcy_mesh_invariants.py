@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +15,12 @@ from opkit.solvers.fem.boundary import Condition
 from opkit.solvers.fem.darcy_mesh import DarcyMesh, Subdomains
 from opkit.solvers.fem.domains import NotchedTriangle
 
-fem = pytest.mark.skipif(
-    find_spec("dolfinx") is None,
-    reason="FEniCSx is not installed: pip install 'opkit[fem]'",
-)
 ZERO = Condition(kind="dirichlet")
 Make = Callable[..., DarcyMesh]
 Solve = Callable[[DarcyMesh, np.ndarray], np.ndarray]
 
 
-@fem
+@pytest.mark.fem
 @pytest.mark.parametrize("degree", [1, 2])
 @pytest.mark.parametrize("linear_solver", ["direct", "iterative"])
 def test_samples_do_not_depend_on_their_batch(
@@ -43,7 +38,7 @@ def test_samples_do_not_depend_on_their_batch(
     assert (batch.error <= solver.rtol).all()
 
 
-@fem
+@pytest.mark.fem
 def test_mirror_symmetry_and_scaling(l_shape: Make, pressure: Solve) -> None:
     solver = l_shape(8, distribution=Subdomains(), rtol=1e-11)
     mesh = solver.simplex_mesh()
@@ -56,7 +51,7 @@ def test_mirror_symmetry_and_scaling(l_shape: Make, pressure: Solve) -> None:
     assert pressure(solver, 8 * a) == pytest.approx(p / 8, abs=1e-12)
 
 
-@fem
+@pytest.mark.fem
 def test_direct_and_iterative_solutions_agree_at_high_contrast(
     l_shape: Make, pressure: Solve
 ) -> None:
@@ -68,7 +63,7 @@ def test_direct_and_iterative_solutions_agree_at_high_contrast(
     assert np.linalg.norm(p - q) < 1e-8 * np.linalg.norm(p)
 
 
-@fem
+@pytest.mark.fem
 def test_residual_of_stored_and_of_wrong_pressure(l_shape: Make) -> None:
     solver = l_shape(32, distribution=LogNormal(scale=3))
     a = {"permeability": solver.sample(np.random.default_rng(0))["permeability"][None]}
@@ -112,7 +107,7 @@ np.save(f"{sys.argv[2]}/{MPI.COMM_WORLD.rank}.npy", p)
 """
 
 
-@fem
+@pytest.mark.fem
 @pytest.mark.slow
 @pytest.mark.parametrize("linear_solver", ["direct", "iterative"])
 def test_two_ranks_share_a_mesh(

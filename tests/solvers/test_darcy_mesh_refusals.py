@@ -1,7 +1,6 @@
 """Darcy flow on meshes: what is refused, and how it is said."""
 
 from collections.abc import Callable
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -12,16 +11,12 @@ from opkit.solvers.fem.boundary import Condition
 from opkit.solvers.fem.darcy_mesh import DarcyMesh
 from opkit.solvers.fem.simplex_mesh import MeshError, build
 
-fem = pytest.mark.skipif(
-    find_spec("dolfinx") is None,
-    reason="FEniCSx is not installed: pip install 'opkit[fem]'",
-)
 ZERO = Condition(kind="dirichlet")
 CLOSED = Condition(kind="neumann")
 Make = Callable[..., DarcyMesh]
 
 
-@fem
+@pytest.mark.fem
 def test_petsc_giving_up_is_an_error(l_shape: Make) -> None:
     solver = l_shape(32, linear_solver="iterative", max_iterations=2)
     a = solver.sample(np.random.default_rng(0))["permeability"][None]

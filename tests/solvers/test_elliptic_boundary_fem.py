@@ -1,7 +1,5 @@
 """The finite volumes of elliptic-boundary against finite elements of degree 2."""
 
-from importlib.util import find_spec
-
 import numpy as np
 import pytest
 from scipy.spatial import cKDTree
@@ -10,9 +8,7 @@ from opkit.solvers.boundary_curve import trace
 from opkit.solvers.elliptic_boundary import EllipticBoundary
 from opkit.solvers.elliptic_boundary_law import CornerCuts
 
-pytestmark = pytest.mark.skipif(
-    find_spec("dolfinx") is None, reason="no FEniCSx: pip install 'opkit[fem]'"
-)
+pytestmark = pytest.mark.fem
 FINE = 96
 
 

@@ -1,6 +1,5 @@
 """What a solver on a mesh tells operators: nested meshes and Dirichlet nodes."""
 
-from importlib.util import find_spec
 from itertools import pairwise
 
 import numpy as np
@@ -13,7 +12,6 @@ from opkit.solvers.fem.domains import LShape, NotchedTriangle, Square
 
 ZERO = Condition(kind="dirichlet")
 L_SHAPE = {"inner": ZERO, "outer": ZERO}
-fem = pytest.mark.skipif(find_spec("dolfinx") is None, reason="no FEniCSx")
 
 
 @pytest.mark.parametrize("degree", [1, 2])
@@ -50,7 +48,7 @@ def test_resolutions_4_8_16_of_the_l_shape_nest():
     ]
 
 
-@fem
+@pytest.mark.fem
 @pytest.mark.parametrize("degree", [1, 2])
 def test_dirichlet_values_are_those_of_the_solution(degree):
     """Two values meet at the ends of the notch; the third part is Neumann."""

@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ SOLVERS = Path(__file__).parents[2] / "solvers"
 WRITE = "import tempfile; f = h5py.File(tempfile.mktemp(), 'w'); f['a'] = [1.0]; "
 
 
-@pytest.mark.skipif(find_spec("dolfinx") is None, reason="FEniCSx is not installed")
+@pytest.mark.fem
 @pytest.mark.parametrize(
     "imports",
     [
