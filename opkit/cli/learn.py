@@ -39,6 +39,7 @@ def evaluate(
 ) -> None:
     """Measure a surrogate's errors per resolution, beside trivial predictors."""
     from opkit import solver_scores
+    from opkit.bundle import read_config
     from opkit.evaluate import evaluate as measure
 
     if rollout:
@@ -47,7 +48,7 @@ def evaluate(
     result = measure(run, data)
     rows = list(result.rows)
     if solver:
-        rows += solver_scores.table(result.data, rows[0].split)
+        rows += solver_scores.table(read_config(run).recipe, result.data, rows[0].split)
     table(score_rows(rows), json_=json)
     if json:
         return

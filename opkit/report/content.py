@@ -88,8 +88,9 @@ def duration(seconds: float | None) -> str:
 
 
 def grid(shape: Sequence[int]) -> str:
-    """Format a resolution, such as ``"85 × 85"``."""
-    return " × ".join(str(n) for n in shape)
+    """Format a resolution, such as ``"85 × 85"``, or ``"833 points"`` of a mesh."""
+    text = " × ".join(str(n) for n in shape)
+    return text if len(shape) > 1 else f"{text} points"
 
 
 def pairs(caption: str, values: dict[str, str]) -> Table:

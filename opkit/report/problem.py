@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from opkit.report.content import Section, Table, grid, number, pairs
+from opkit.report.content import Section, Table, number, pairs
 from opkit.report.subject import Subject
 
 
@@ -117,7 +117,7 @@ def short(value: Any) -> str:
         return f"({listed(value)})"
     if isinstance(value, list | tuple):
         return (
-            grid(value)
+            " × ".join(str(v) for v in value)
             if all(isinstance(v, int) for v in value)
             else ("(" + ", ".join(short(v) for v in value) + ")")
         )

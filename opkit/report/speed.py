@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from opkit import losses, solver_ladder
+from opkit import losses, solver_ladder, solver_scores
 from opkit.case import parse_case
 from opkit.datasets.read import DataFile
 from opkit.report.content import Section, Table, duration, grid, number
@@ -33,9 +34,15 @@ def section(subject: Subject) -> Section:
         why = "the surrogate was not timed"
         return Section("speed", "Speed", (f"Not compared with the solver: {why}.",))
     inputs, truth = _fields(subject)
-    rungs = solver_ladder.ladder(
-        case, inputs, lambda out: _error(subject, out, truth), own.relative_l2
+    domain = None if subject.mesh is None else losses.Elements(*subject.mesh)
+    measure = partial(
+        solver_scores.error,
+        truth=truth,
+        variables=subject.header.outputs,
+        recipe=subject.config.recipe,
+        domain=domain,
     )
+    rungs = solver_ladder.ladder(case, inputs, measure, own.relative_l2)
     best = solver_ladder.cheapest(rungs, own.relative_l2)
     rows = [
         (
@@ -99,34 +106,3 @@ def _fields(subject: Subject) -> tuple[Fields, Fields]:
         {v.name: stored[v.name] for v in subject.header.inputs},
         {v.name: stored[v.name] for v in outputs},
     )
-
-
-def _error(subject: Subject, outputs: Fields, truth: Fields) -> float:
-    """Measure outputs as the surrogate is: same frames, points, channels and norm."""
-    recipe = subject.config.recipe
-    given = recipe.history if recipe.mode == "autoregressive" else 0
-    domain = None if subject.mesh is None else losses.Elements(*subject.mesh)
-    values = []
-    for variable in subject.header.outputs:
-        pair = []
-        for fields in (outputs, truth):
-            field = torch.as_tensor(np.asarray(fields[variable.name]))
-            space = tuple(
-                slice(None, None, recipe.subsample if d in ("z", "y", "x") else 1)
-                for d in variable.dims
-            )
-            field = field[(slice(None), *space)]
-            if "layer" not in variable.dims:
-                field = field.unsqueeze(2 if "time" in variable.dims else 1)
-            if "time" not in variable.dims:
-                field = field.unsqueeze(1)
-            pair.append(field[:, -1:] if recipe.mode == "map" else field[:, given:])
-        found, true = pair  # (batch, time, layer, *space)
-        if recipe.mode == "space-time":
-            found, true = found.swapaxes(1, 2), true.swapaxes(1, 2)
-        else:
-            found, true = found.flatten(0, 1), true.flatten(0, 1)
-        for channel in range(true.shape[1]):
-            one = slice(channel, channel + 1)
-            values.append(losses.relative_l2(found[:, one], true[:, one], domain))
-    return float(torch.stack(values).mean())
