@@ -1,6 +1,6 @@
 """Operators on domains with boundary data, trained on four corners, tested on 4 to 0.
 
-    python -m benchmarks.beno train beno --seconds 900 --out FOLDER
+    python -m benchmarks.beno train beno --seconds 1800 --out FOLDER
     python -m benchmarks.beno table FOLDER
     python -m benchmarks.beno figure FOLDER --out figure.png
 
@@ -10,7 +10,7 @@ AdamW on the mean relative L2 error, a warm-up of 50 steps, then a cosine in tim
 to 0, where time is processor time of one thread. ``--case`` takes another case, such as
 elliptic-boundary-neumann. ``table`` prints all rows found; MAE is over cells inside.
 ``figure`` draws one new sample each of four, two and no corners with what the rows beno
-and unet make of it.
+and fno make of it.
 """
 
 from __future__ import annotations
@@ -189,11 +189,11 @@ def figure(folder: Path, out: Path) -> None:
     from matplotlib import pyplot as plt
 
     shape = DataShape(2, 1, (32, 32), (False,) * 2, (1.0,) * 2, CURVE)
-    models = {row: build(row, shape).eval() for row in ("beno", "unet")}
+    models = {row: build(row, shape).eval() for row in ("beno", "fno")}
     for row, model in models.items():
         model.load_state_dict(load_file(folder / f"{row}.safetensors"))
     titles = ["source, boundary values", "potential", "BENO", "|error|, BENO"]
-    titles.append("|error|, U-Net")
+    titles.append("|error|, FNO")
     canvas, axes = plt.subplots(3, 5, figsize=(14, 8), layout="constrained")
     for line, corners in zip(axes, (4, 2, 0), strict=True):
         sample = data("elliptic-boundary", corners, range(905, 906))
@@ -243,7 +243,7 @@ def main() -> None:
     training = verbs.add_parser("train")
     training.add_argument("row", choices=ROWS)
     training.add_argument("--case", default="elliptic-boundary")
-    training.add_argument("--seconds", type=float, default=900)
+    training.add_argument("--seconds", type=float, default=1800)
     training.add_argument("--out", type=Path, default=Path("beno-rows"))
     printing = verbs.add_parser("table")
     printing.add_argument("folder", type=Path)
