@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from opkit.cli import app
 from opkit.errors import BundleError, OpkitInputError
 from opkit.rundir import RunDirectory
 from opkit.train import (
@@ -99,6 +101,14 @@ def test_resuming_keeps_the_settings_of_the_first_start(tmp_path, make_data, run
     with pytest.raises(OpkitInputError, match="trains fno, not unet"):
         train(data, run, operator="unet", resume=True)
     assert len(runs.columns(run)) == epochs
+    more = ["train", "--resume", str(run), "--set", "training.epochs=3", "-q"]
+    said = CliRunner().invoke(app, more)  # the run directory knows its data
+    assert said.exit_code == 0, said.output
+    assert len(runs.columns(run)) == 3
+    data.unlink()
+    said = CliRunner().invoke(app, more)
+    assert isinstance(said.exception, OpkitInputError)
+    assert "the data of" in str(said.exception)
 
 
 def test_damaged_checkpoint_is_said(tmp_path, make_data):
