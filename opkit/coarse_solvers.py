@@ -6,7 +6,6 @@ A surrogate competes with the solver on the coarsest grid that is as accurate as
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -90,8 +89,7 @@ def on_grid(case: Case, solver: Any, factor: int) -> Coarse:
             for v in case.outputs
         }
 
-    points = tuple(int(n) for n in getattr(solver, "resolution", ()))
-    return Coarse(factor, solver, points, down, up)
+    return Coarse(factor, solver, tuple(solver.resolution), down, up)
 
 
 def on_mesh(case: Case, fine: Any, solver: Any, factor: int) -> Coarse:
@@ -140,19 +138,19 @@ def _grids(case: Case, solver: Any) -> Iterator[Coarse]:
 
 
 def _meshes(case: Case, solver: Any) -> Iterator[Coarse]:
-    factor, nodes = 2, len(solver.mesh()[0])
-    while solver.resolution[0] // factor >= FEWEST:
-        coarse = changed(
-            solver, resolution=tuple(max(n // factor, 1) for n in solver.resolution)
-        )
-        if coarse is not None and len(coarse.mesh()[0]) < nodes:
-            nodes = len(coarse.mesh()[0])
-            made = None
-            with suppress(OpkitInputError):
-                made = on_mesh(case, solver, coarse, factor)
-            if made is not None:
-                yield made
-        factor *= 2
+    nodes = len(solver.mesh()[0])
+    for power in range(1, (solver.resolution[0] // FEWEST).bit_length()):
+        factor = 2**power
+        size = tuple(max(n // factor, 1) for n in solver.resolution)
+        coarse = changed(solver, resolution=size)
+        if coarse is None or len(coarse.mesh()[0]) == nodes:
+            continue
+        nodes = len(coarse.mesh()[0])
+        try:
+            step = on_mesh(case, solver, coarse, factor)
+        except OpkitInputError:
+            continue
+        yield step
 
 
 def _means(points: Array, cells: Array, few: Array, large: Array) -> Any:

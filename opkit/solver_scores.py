@@ -70,20 +70,20 @@ def table(
             outputs = method.solve(inputs)
             seconds = (time.perf_counter() - start) / len(rows)
         except (SolverError, OpkitInputError):
-            if method is whole:
+            if method.factor == 1:
                 raise
             continue
-        exact = method is whole
+        name = "solver" if method.factor == 1 else f"coarse solve 1/{method.factor}"
         found.append(
             Score(
-                predictor="solver" if exact else f"coarse solve 1/{method.factor}",
+                predictor=name,
                 split=split,
                 resolution=whole.points,
                 samples=len(rows),
                 seconds=seconds,
                 **{
-                    name: error(outputs, truth, header.outputs, everywhere, mesh, norm)
-                    for name, norm in norms.items()
+                    key: error(outputs, truth, header.outputs, everywhere, mesh, norm)
+                    for key, norm in norms.items()
                 },
             )
         )

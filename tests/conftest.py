@@ -10,9 +10,11 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 
 def pytest_runtest_setup(item):
-    missing = [name for name in ("dolfinx", "mpi4py") if find_spec(name) is None]
-    if missing and item.get_closest_marker("fem"):
-        pytest.skip(f"no {missing[0]}: pip install 'opkit[fem]'")
+    if item.get_closest_marker("fem") is None:
+        return
+    for name in ("dolfinx", "mpi4py"):
+        if find_spec(name) is None:
+            pytest.skip(f"no {name}: pip install 'opkit[fem]'")
 
 
 @pytest.fixture(scope="session")

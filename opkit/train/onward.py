@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
 
 from opkit import bundle
 from opkit.calibration import PREFIX
@@ -15,11 +14,10 @@ from opkit.datasets.field_dataset import FieldDataset
 from opkit.errors import BundleError, DataError, OpkitInputError
 from opkit.normalise import PhysicalModel
 from opkit.recipe import Recipe
-from opkit.registry import apply_override
 from opkit.train.batches import Memory, Sample, Samples, in_memory
 from opkit.train.problem import Problem
+from opkit.train.recipes import overridden
 from opkit.train.shape import data_shape
-from opkit.validation import explain
 
 
 class Joined:
@@ -46,13 +44,7 @@ def resolve(start: Path, overrides: Sequence[str]) -> Recipe:
         OpkitInputError: a setting that does not exist, or that changes the operator.
     """
     given = bundle.read_config(start).recipe
-    plain = given.model_dump(mode="json")
-    for override in overrides:
-        apply_override(plain, override)
-    try:
-        recipe = Recipe.model_validate(plain)
-    except ValidationError as error:
-        raise OpkitInputError(f"recipe of {start}: {explain(error, Recipe)}") from None
+    recipe = overridden(given.model_dump(mode="json"), overrides, f"of {start}")
     for name in ("operator", "model", "mode", "history"):
         if getattr(recipe, name) != getattr(given, name):
             raise OpkitInputError(

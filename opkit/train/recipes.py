@@ -45,9 +45,23 @@ def merge_recipe(
     plain["model"] = dict(plain.get("model", {}))
     plain["training"] = dict(plain.get("training", {}))
     plain["stream"] = dict(plain.get("stream", {}))
+    return overridden(plain, overrides, operator)
+
+
+def overridden(plain: dict[str, Any], overrides: Sequence[str], name: str) -> Recipe:
+    """Apply overrides to a recipe's settings, in place, and check them.
+
+    Args:
+        plain: the settings.
+        overrides: such as ``"training.epochs=5"``.
+        name: of the recipe, for messages.
+
+    Raises:
+        OpkitInputError: a key or value that does not exist.
+    """
     for override in overrides:
         apply_override(plain, override)
     try:
         return Recipe.model_validate(plain)
     except ValidationError as error:
-        raise OpkitInputError(f"recipe {operator}: {explain(error, Recipe)}") from None
+        raise OpkitInputError(f"recipe {name}: {explain(error, Recipe)}") from None

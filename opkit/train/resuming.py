@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from opkit.errors import BundleError, OpkitInputError
 from opkit.recipe import Recipe
-from opkit.registry import apply_override
 from opkit.rundir import RunDirectory
-from opkit.validation import explain
+from opkit.train.recipes import overridden
 
 
 def first_data(run: Path) -> Path:
@@ -53,13 +50,7 @@ def continued(
         )
     for override in overrides:
         plain = recipe.model_dump(mode="json")
-        apply_override(plain, override)
-        try:
-            recipe = Recipe.model_validate(plain)
-        except ValidationError as error:
-            raise OpkitInputError(
-                f"recipe of {directory.path}: {explain(error, Recipe)}"
-            ) from None
+        recipe = overridden(plain, [override], f"of {directory.path}")
         if _but_epochs(recipe, first) != first:
             raise OpkitInputError(
                 f"{override}: --resume keeps the settings of {directory.path}, all but "
