@@ -53,7 +53,7 @@ def forward(model: PhysicalModel, inputs: Tensor, beside: Tensor | None) -> Tens
     x = inputs.to(weights.device, weights.dtype)
     points = max(math.prod(x.shape[2:]), 1)
     size = max(MAX_POINTS.get(weights.device.type, 2**22) // points, 1)
-    fixed: Sequence[Tensor | None] = [None] * -(-len(x) // size)
+    fixed: Sequence[Tensor | None] = [None] * max(-(-len(x) // size), 1)
     if beside is not None:
         fixed = torch.split(beside.to(x), size)
     pairs = zip(torch.split(x, size), fixed, strict=True)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from opkit import elements
+from opkit.base.fourier import rfftn
 from opkit.errors import OpkitInputError, nearest
 
 
@@ -190,7 +191,7 @@ def energy_spectrum(u: Tensor) -> Tensor:
     """
     shape = u.shape[2:]
     axes = tuple(range(2, u.ndim))
-    energy = torch.fft.rfftn(u.double(), dim=axes, norm="forward").abs().square()
+    energy = rfftn(u.double(), axes, norm="forward").abs().square()
     last = torch.full((energy.shape[-1],), 2.0, dtype=energy.dtype, device=u.device)
     last[0] = 1.0  # zero and Nyquist columns have no conjugate partner
     if shape[-1] % 2 == 0:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from opkit.base.fourier import rfftn
+
 OCTAVES = 6
 FLOOR = 1e-2
 """Smallest standard deviation of a feature, in units of the channel's own."""
@@ -35,7 +37,8 @@ def features(fields: Tensor, spectral: bool) -> Tensor:
     """
     x = fields.double()
     flat = x.flatten(2)
-    mean, std = flat.mean(-1), flat.std(-1, correction=0)
+    mean = flat.mean(-1)
+    std = (flat - mean[..., None]).square().mean(-1).sqrt()
     found = [mean, (std + FLOOR).log(), flat.amin(-1), flat.amax(-1)]
     if spectral:
         found += _octaves(x - mean.view(*mean.shape, *(1,) * (x.ndim - 2)))
@@ -46,7 +49,7 @@ def _octaves(x: Tensor) -> list[Tensor]:
     """Log energies in 2^(j-1) < |k| <= 2^j; those above the grid's largest are none."""
     axes = tuple(range(2, x.ndim))
     sizes = x.shape[2:]
-    power = torch.fft.rfftn(x, dim=axes, norm="forward").abs().square()
+    power = rfftn(x, axes, norm="forward").abs().square()
     k2 = torch.zeros((), dtype=x.dtype, device=x.device)
     for axis, n in enumerate(sizes):
         last = axis + 1 == len(sizes)

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from opkit.base.fourier import rfftn
 from opkit.errors import OpkitInputError
 
 if TYPE_CHECKING:
@@ -132,6 +133,6 @@ def _sine(values: Tensor) -> Tensor:
         zero = torch.zeros_like(values.narrow(axis, 0, 1))
         odd = torch.cat([zero, values, zero, -values.flip(axis)], dim=axis)
         # The odd extension of length 2 (n + 1) has the transform -2i Σ x sin.
-        part = torch.fft.rfft(odd, dim=axis).imag.narrow(axis, 1, n)
+        part = rfftn(odd, (axis,)).imag.narrow(axis, 1, n)
         values = part * -((2 * (n + 1)) ** -0.5)
     return values

@@ -80,6 +80,7 @@ class RealFFT:
             raise OpkitInputError(
                 f"no FFT backend {backend!r}: use auto, pyfftw, ducc0, scipy or torch"
             )
+        self._filled = 0 not in batch  # not every library transforms an empty batch
         self._device = device
         self._scale = 1.0 / math.prod(shape)
 
@@ -91,7 +92,7 @@ class RealFFT:
         """
         if out is None:
             out = self._empty(self.spectral_shape, complex_values=True)
-        return self._plan.forward(u, out)
+        return self._plan.forward(u, out) if self._filled else out
 
     def inverse(self, u_hat: Any, out: Any = None, normalise: bool = True) -> Any:
         """Transform ``u_hat`` back. ``u_hat`` MAY BE DESTROYED: pass a copy to keep it.
@@ -103,7 +104,7 @@ class RealFFT:
         """
         if out is None:
             out = self._empty(self.real_shape, complex_values=False)
-        u = self._plan.inverse(u_hat, out)
+        u = self._plan.inverse(u_hat, out) if self._filled else out
         if normalise:
             u *= self._scale
         return u

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from opkit.base.fourier import irfftn, rfftn
+
 
 class SpectralWeights(nn.Module):
     """R(k): a complex matrix for each wavenumber of a box, stored as real pairs.
@@ -96,7 +98,7 @@ def analyse_grid(u: Tensor, n_modes: Sequence[int]) -> Tensor:
     Normalised by the number of points: the mean of the field is at k = 0.
     """
     m1, m2 = n_modes
-    u_hat = torch.fft.rfft2(u, norm="forward")
+    u_hat = rfftn(u, (-2, -1), norm="forward")
     return torch.cat([u_hat[..., :m1, :m2], u_hat[..., -m1:, :m2]], dim=-2)
 
 
@@ -106,5 +108,4 @@ def synthesise_grid(coefficients: Tensor, shape: Sequence[int]) -> Tensor:
     full = coefficients.new_zeros(*coefficients.shape[:2], shape[0], shape[1] // 2 + 1)
     full[..., :m1, :m2] = coefficients[..., :m1, :]
     full[..., -m1:, :m2] = coefficients[..., m1:, :]
-    field: Tensor = torch.fft.irfft2(full, s=tuple(shape), norm="forward")
-    return field
+    return irfftn(full, shape, (-2, -1), norm="forward")

@@ -90,6 +90,11 @@ def test_numpy_single_fields_and_batches_give_the_same_kind():
     np.testing.assert_allclose(s(A > 10), (A > 10) - 1.0)
 
 
+def test_an_empty_batch_has_empty_predictions():
+    found = linear()(np.zeros((0, 8, 6), np.float32))
+    assert (found.shape, found.dtype) == ((0, 8, 6), np.float32)
+
+
 def test_dicts_with_several_variables_and_layers():
     s = linear((("a", 1), ("q", 2)), (("u", 1), ("v", 2)))
     q = np.stack([A, A])

@@ -26,6 +26,9 @@ def spectral_conv(
         norm: normalisation of torch.fft.
         compat: ``"neuralop-2.0"`` for the placement of modes of neuraloperator 2.0.0.
     """
+    if not x.shape[0]:  # not every build of torch.fft takes an empty batch
+        one = torch.cat([x, x.new_zeros(1, *x.shape[1:])])
+        return spectral_conv(one, weight, out_shape, norm, compat)[:0]
     dims = tuple(range(2, x.ndim))
     grid = x.shape[2:]
     modes = weight.shape[: len(grid)]

@@ -1,0 +1,1 @@
+"""What every room stands on: files, safe parsing, plain numerics without a PDE."""
