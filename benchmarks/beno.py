@@ -28,10 +28,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from opkit.case import load_case
-from opkit.case_data import draw
-from opkit.operators.beno import superposition_error
-from opkit.operators.beno_graph import CURVE
-from opkit.operators.interface import DataShape, build_operator
+from opkit.case.data import draw
+from opkit.operators.beno.beno import superposition_error
+from opkit.operators.interface import build_operator
+from opkit.operators.layers.boundary_curve import CURVE
+from opkit.operators.shapes import DataShape
 
 SMALL_PARITY = {
     "parity": True,

@@ -25,10 +25,11 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.beno import data
-from opkit.operators.beno_features import Graphs
-from opkit.operators.beno_graph import CURVE, curve_of
-from opkit.operators.beno_weights import load_published
-from opkit.operators.interface import DataShape, build_operator
+from opkit.operators.beno.published_features import Graphs
+from opkit.operators.beno.published_weights import load_published
+from opkit.operators.interface import build_operator
+from opkit.operators.layers.boundary_curve import CURVE, curve_of
+from opkit.operators.shapes import DataShape
 
 PUBLISHED = {
     "parity": True,

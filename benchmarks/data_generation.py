@@ -26,7 +26,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from opkit.case import Case, load_case
+from opkit.case import load_case
+from opkit.case.record import Case
 from opkit.datasets.card import card
 from opkit.generate import Progress, generate
 from opkit.generate.assemble import Assembler
@@ -122,7 +123,7 @@ def main() -> None:
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     sizes = [f"resolution={asked.resolution}"] if asked.resolution else []
     if asked.shard_samples:
-        module = importlib.import_module("opkit.generate.plan")
+        module = importlib.import_module("opkit.generate.planning")
         vars(module)["SHARDS"] = asked.samples // asked.shard_samples
     folder = Path(tempfile.mkdtemp())
     for name in asked.cases:

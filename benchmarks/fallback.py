@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 import opkit
-from opkit.fallback import PART
+from opkit.surrogate.checks.fallback import PART
 
 OTHERS = (
     {"kind": "two-phase", "low": 3, "high": 14},

@@ -27,9 +27,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from opkit.operators.fno_model import ChannelsLastFNO
-from opkit.operators.spectral_conv import SpectralConv
-from opkit.train.memory import saved_bytes
+from opkit.operators.fno.network import ChannelsLastFNO
+from opkit.operators.layers.spectral_conv import SpectralConv
+from opkit.train.loop.plan import saved_bytes
 
 ROWS = {"64": (16, 64), "85": (16, 85), "241": (4, 241)}
 SIZES: dict[str, Any] = {

@@ -21,11 +21,11 @@ import numpy as np
 import torch
 
 import opkit
-from opkit.case import Case
+from opkit.case.record import Case
 from opkit.datasets.read import DataFile
 from opkit.generate import generate
-from opkit.grow import pick
 from opkit.train import train
+from opkit.train.pick_samples import pick
 
 SETTINGS = (
     "subsample=1",

@@ -23,13 +23,16 @@ import torch
 
 import opkit.hypino
 from opkit.case import load_case
-from opkit.hypino_refine import Ensemble, fine_tune, magnitude, refine, write
-from opkit.hypino_stated import nothing
-from opkit.operators.hypino_symmetry import symmetries
-from opkit.operators.hypino_target import Target, random_target
-from opkit.solvers.manufactured_distribution import ManufacturedDistribution
-from opkit.solvers.manufactured_operators import CLASSES
-from opkit.solvers.manufactured_problems import draw_problems
+from opkit.hypino.ensemble import Ensemble
+from opkit.hypino.fine_tune import fine_tune
+from opkit.hypino.refine import magnitude, refine, write
+from opkit.hypino.residuals import nothing
+from opkit.hypino.weights import SHIPPED
+from opkit.operators.hypino.symmetry import symmetries
+from opkit.operators.hypino.target import Target, random_target
+from opkit.pde.classes import CLASSES
+from opkit.solvers.manufactured.law import ManufacturedDistribution
+from opkit.solvers.manufactured.problems import draw_problems
 from opkit.train import train
 
 BENCHMARKS = {
@@ -208,7 +211,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("command", choices=commands)
     parser.add_argument("--authors", type=Path)
-    parser.add_argument("--model", type=Path, default=opkit.hypino.WEIGHTS)
+    parser.add_argument("--model", type=Path, default=SHIPPED)
     parser.add_argument("--out", type=Path, default=Path("runs/hypino"))
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--lbfgs", type=int, default=100)

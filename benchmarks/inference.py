@@ -27,13 +27,13 @@ import numpy as np
 import torch
 
 import opkit
-from opkit.case import parse_case
+from opkit.case.record import parse_case
 from opkit.datasets.field_dataset import FieldDataset
 from opkit.errors import OpkitError
 from opkit.export import TARGETS, export
-from opkit.operators.blocks_grid import interpolation_matrix
-from opkit.rundir import RunDirectory
-from opkit.surrogate import Surrogate
+from opkit.operators.layers.grids import interpolation_matrix
+from opkit.surrogate.bundle.run_directory import RunDirectory
+from opkit.surrogate.surrogate import Surrogate
 
 Method = Callable[[Any], Any]
 Clock = Callable[[], float]

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from opkit.operators.interface import DataShape
-from opkit.operators.lsm import LSM
-from opkit.operators.lsm_reference import load_reference
+from opkit.operators.lsm.lsm import LSM
+from opkit.operators.lsm.published_weights import load_reference
+from opkit.operators.shapes import DataShape
 
 SIZES = ((85, 64, 4), (64, 64, 4), (43, 32, 8), (17, 32, 16))  # n, width, batch
 

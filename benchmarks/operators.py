@@ -25,8 +25,15 @@ from pathlib import Path
 
 import torch
 
-from opkit.bundle import Score
-from opkit.train import Epoch, Event, Started, TrainingResult, plan, train
+from opkit.surrogate.bundle.record import Score
+from opkit.train import (
+    Epoch,
+    Event,
+    Started,
+    TrainingResult,
+    plan,
+    train,
+)
 
 TRAINING = ("optimiser=adamw", "schedule=onecycle", "batch_size=20")
 SIZES: dict[str, tuple[str, ...]] = {

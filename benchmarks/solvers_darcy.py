@@ -21,9 +21,9 @@ import pyamg
 from scipy import sparse
 from scipy.sparse.linalg import spsolve
 
-from opkit.solvers.darcy import Darcy
-from opkit.solvers.darcy_distributions import LogNormal, TwoPhase
-from opkit.solvers.darcy_system import assemble
+from opkit.solvers.darcy.five_point import assemble
+from opkit.solvers.darcy.solver import Darcy
+from opkit.solvers.laws.permeability import LogNormal, TwoPhase
 
 
 def matrix(a: np.ndarray) -> sparse.csr_matrix:

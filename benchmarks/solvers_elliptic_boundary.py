@@ -20,10 +20,10 @@ from collections.abc import Callable
 import numpy as np
 from scipy.sparse.linalg import spsolve
 
-from opkit.solvers.boundary_curve import trace
-from opkit.solvers.elliptic_boundary import EllipticBoundary
-from opkit.solvers.elliptic_boundary_law import Condition, CornerCuts
-from opkit.solvers.elliptic_boundary_system import System
+from opkit.solvers.elliptic_boundary.curve import trace
+from opkit.solvers.elliptic_boundary.finite_volumes import System
+from opkit.solvers.elliptic_boundary.laws import Condition, CornerCuts
+from opkit.solvers.elliptic_boundary.solver import EllipticBoundary
 
 CONDITIONS: tuple[Condition, ...] = ("dirichlet", "neumann", "mixed")
 QUARTERS = np.array([[0, 0, 1, 0], [1, 1, 1, 1], [0, 1, 1, 1], [0, 1, 1, 0]], bool)

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import pyfftw
 
-from opkit.solvers.navier_stokes import NavierStokes
+from opkit.solvers.navier_stokes.solver import NavierStokes
 from solvers import Contender, compare
 
 BATCH = 20

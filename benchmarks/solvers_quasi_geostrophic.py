@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from opkit.solvers.qg_initial import resample
-from opkit.solvers.quasi_geostrophic import QuasiGeostrophic
+from opkit.solvers.quasi_geostrophic.laws import resample
+from opkit.solvers.quasi_geostrophic.solver import QuasiGeostrophic
 from solvers import Contender, compare
 
 DT = 3600.0

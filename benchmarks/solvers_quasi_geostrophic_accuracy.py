@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from opkit.solvers.qg_diagnostics import kinetic_energy_spectrum
-from opkit.solvers.qg_reference import Tendency
-from opkit.solvers.quasi_geostrophic import QuasiGeostrophic
+from opkit.solvers.quasi_geostrophic.arrays import Tendency
+from opkit.solvers.quasi_geostrophic.diagnostics import kinetic_energy_spectrum
+from opkit.solvers.quasi_geostrophic.solver import QuasiGeostrophic
 from opkit.solvers.steppers import ETDRK4, IFRK4
 
 DAY = 86400.0

@@ -27,8 +27,8 @@ import torch
 from torch import Tensor, nn
 
 from opkit.kernels.spectral_conv import choose_backend
-from opkit.operators.spectral_conv import SpectralConv, to_complex
-from opkit.train.memory import saved_bytes
+from opkit.operators.layers.spectral_conv import SpectralConv, to_complex
+from opkit.train.loop.plan import saved_bytes
 
 Clock = Callable[[], float]
 CLOCKS: dict[str, Clock] = {

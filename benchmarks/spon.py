@@ -24,15 +24,16 @@ from torch import Tensor
 import opkit
 from benchmarks.operators import run, spent
 from opkit import elements
-from opkit.case import Case, load_case
+from opkit.case import load_case
+from opkit.case.record import Case
 from opkit.datasets.field_dataset import FieldDataset
 from opkit.generate import generate
 from opkit.operators.interface import build_operator
-from opkit.operators.mesh_shape import MeshShape
-from opkit.other_mesh import rebuild, transfer
-from opkit.surrogate import Surrogate
-from opkit.train.mesh import mesh_shape
-from opkit.train.recipes import resolve_recipe
+from opkit.operators.shapes import MeshShape
+from opkit.surrogate.other_mesh import rebuild, transfer
+from opkit.surrogate.surrogate import Surrogate
+from opkit.train.fields.shape import mesh_shape
+from opkit.train.loop.recipes import resolve_recipe
 
 
 def data(

@@ -34,18 +34,18 @@ from neuralop.losses import LpLoss
 from neuralop.training import Trainer
 from torch.utils.data import DataLoader, Dataset
 
-from opkit.normalise import Moments, PhysicalModel
-from opkit.operators.interface import DataShape
-from opkit.operators.spectral_conv import neuralop_state_dict
-from opkit.recipe import Recipe
-from opkit.rundir import RunDirectory
+from opkit.case.recipe import Recipe
+from opkit.operators.layers.spectral_conv import neuralop_state_dict
+from opkit.operators.shapes import DataShape
+from opkit.surrogate.bundle.normalise import Moments, PhysicalModel
+from opkit.surrogate.bundle.run_directory import RunDirectory
 from opkit.train import Event
-from opkit.train.batches import Memory
-from opkit.train.field_task import FieldTask
-from opkit.train.guards import LossGuard
-from opkit.train.loop import Loop
-from opkit.train.model import build_model
-from opkit.train.problem import Problem
+from opkit.train.fields.model import build_model
+from opkit.train.fields.problem import Problem
+from opkit.train.fields.task import FieldTask
+from opkit.train.loop.batches import Memory
+from opkit.train.loop.guards import LossGuard
+from opkit.train.loop.loop import Loop
 
 BATCH, STEPS, WIDTH, MODES, LAYERS = 16, 4, 32, 24, 4
 RATE, DECAY = 1e-4, 1e-4
@@ -104,7 +104,7 @@ def make_problem(points: int) -> Problem:
 
 
 def make_model(problem: Problem) -> PhysicalModel:
-    from opkit.bundle import Channels
+    from opkit.surrogate.bundle.record import Channels
 
     one = (Channels(name="a", units="1", channels=1),)
     described = Problem(**{**problem.__dict__, "inputs": one, "outputs": one})

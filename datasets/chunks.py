@@ -18,7 +18,7 @@ import numpy as np
 from h5py import h5z
 from numpy.typing import NDArray
 
-from opkit.datasets.fletcher import CHECKSUM, fletcher32, stored
+from opkit.datasets.digest import CHECKSUM, fletcher32, stored
 from opkit.datasets.inflate import check_chunks
 from opkit.errors import DataError
 

@@ -13,10 +13,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from opkit.base.sandbox import run_limited
 from opkit.datasets.audit import audit
 from opkit.datasets.chunks import ChunkReader
 from opkit.datasets.digest import content_digest, sample_digest
-from opkit.datasets.guard import open_guarded
 from opkit.datasets.header import (
     SCHEMA_VERSION,
     SPLITS,
@@ -313,3 +313,23 @@ def _variable(data: dict[str, Any]) -> VariableSpec:
         raise DataError("a variable's dtype is float32 or float64")
     dims, shape = tuple(data["dims"]), tuple(int(n) for n in data["shape"])
     return VariableSpec(**{**data, "dims": dims, "shape": shape})
+
+
+_sound: set[tuple[str, int, int, int]] = set()
+"""Files that a child process has read: path, inode, size, time of the last change."""
+
+
+def open_guarded(path: Path) -> None:
+    """Return if a limited child process could open and audit the opkit data file.
+
+    Raises:
+        DataError: it could not; the message is the child's, or says which limit it hit.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+    key = (str(path.resolve()), status.st_ino, status.st_size, status.st_mtime_ns)
+    if key not in _sound:
+        run_limited("opkit.datasets.read_child", [str(path)], str(path))
+        _sound.add(key)

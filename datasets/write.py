@@ -11,8 +11,7 @@ import numpy as np
 from h5py import h5z
 from numpy.typing import NDArray
 
-from opkit.datasets.digest import content_digest, sample_digest
-from opkit.datasets.fletcher import CHECKSUM, tail
+from opkit.datasets.digest import CHECKSUM, content_digest, sample_digest, tail
 from opkit.datasets.header import Header, check
 from opkit.datasets.layout import LIBVER, fixed, lay_out
 

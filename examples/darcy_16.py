@@ -14,8 +14,8 @@ import sys
 import time
 from pathlib import Path
 
-from opkit.datasets.importing import FieldMap, import_data
-from opkit.figures import draw
+from opkit.datasets.importers.convert import FieldMap, import_data
+from opkit.figures.run import draw
 from opkit.train import Epoch, Event, train
 
 # Sub-sampling left out the last boundary: centres of cells 0, 26, ..., 390 of 421.

@@ -1,29 +1,50 @@
 """opkit: from a partial differential equation to a surrogate in a pipeline."""
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
-__version__ = "0.1.0"
+from opkit.base.environment import VERSION
+from opkit.base.face import late
 
 if TYPE_CHECKING:
+    from opkit import errors
     from opkit.case import Case, list_cases, load_case
+    from opkit.evaluate import evaluate
+    from opkit.export import export
+    from opkit.generate import generate
+    from opkit.hypino import solve as solve_pde
+    from opkit.report import report
     from opkit.surrogate import Surrogate, load
+    from opkit.train import train
 
-_PUBLIC = {
-    "Case": "opkit.case",
-    "load_case": "opkit.case",
-    "list_cases": "opkit.case",
-    "Surrogate": "opkit.surrogate",
-    "load": "opkit.surrogate",
-}
-
-__all__ = ["Case", "Surrogate", "__version__", "list_cases", "load", "load_case"]
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used (PEP 562)."""
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'opkit' has no attribute {name!r}")
-    return getattr(importlib.import_module(_PUBLIC[name]), name)
+__version__ = VERSION
+__all__ = [
+    "Case",
+    "Surrogate",
+    "__version__",
+    "errors",
+    "evaluate",
+    "export",
+    "generate",
+    "list_cases",
+    "load",
+    "load_case",
+    "report",
+    "solve_pde",
+    "train",
+]
+__getattr__, __dir__ = late(
+    __name__,
+    {
+        "Case": "opkit.case",
+        "Surrogate": "opkit.surrogate",
+        "evaluate": "opkit.evaluate",
+        "export": "opkit.export",
+        "generate": "opkit.generate",
+        "list_cases": "opkit.case",
+        "load": "opkit.surrogate",
+        "load_case": "opkit.case",
+        "report": "opkit.report",
+        "solve_pde": "opkit.hypino:solve",
+        "train": "opkit.train",
+    },
+)

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from opkit.errors import NotConvergedError, OpkitInputError, require
+from opkit.solvers.fourier.transforms import RealFFT
 from opkit.solvers.interface import Coordinate, Fields, Solution, solver_dataclass
-from opkit.solvers.random_fields import GaussianField
+from opkit.solvers.laws.periodic_fields import GaussianField
 from opkit.solvers.steppers import ETDRK4
-from opkit.solvers.transforms import RealFFT
 
 Real = NDArray[np.float64]
 

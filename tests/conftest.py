@@ -5,6 +5,13 @@ from importlib.util import find_spec
 
 import pytest
 
+pytest_plugins = [
+    "fixtures.heat",
+    "fixtures.pipelines",
+    "fixtures.surrogates",
+    "fixtures.training",
+]
+
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
@@ -22,7 +29,7 @@ def provenance():
     """Make the record of a training run, with some of its facts changed."""
 
     def make(**facts):
-        from opkit.bundle import Provenance
+        from opkit.surrogate.bundle.record import Provenance
 
         return Provenance(
             **{

@@ -1,1 +1,1 @@
-"""Readers of other formats, one a file; `opkit.datasets.importing` uses them."""
+"""Readers of other formats, one per file; `importers.convert` uses them."""

@@ -17,7 +17,7 @@ from dataclasses import replace
 import numpy as np
 
 import opkit
-from opkit.case import parse_case
+from opkit.case.record import parse_case
 
 SENSORS, NOISE, QUARTER = 7, 0.1, 0.25
 

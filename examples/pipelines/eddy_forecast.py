@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 import opkit
-from opkit.case import parse_case
-from opkit.plots import Panel, rows_of_fields
-from opkit.solvers.qg_diagnostics import streamfunction_hat
-from opkit.solvers.qg_initial import RandomWaves
+from opkit.case.record import parse_case
+from opkit.figures.plots import Panel, rows_of_fields
+from opkit.solvers.quasi_geostrophic.diagnostics import streamfunction_hat
+from opkit.solvers.quasi_geostrophic.laws import RandomWaves
 
 ERROR = 0.1
 Q = "potential_vorticity"

@@ -17,7 +17,7 @@ import numpy as np
 import xarray as xr
 
 import opkit
-from opkit.case import parse_case
+from opkit.case.record import parse_case
 
 CHUNK = 250
 

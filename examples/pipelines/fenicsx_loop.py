@@ -18,7 +18,7 @@ import torch  # noqa: F401  before FEniCSx: loaded after it, it crashes
 from scipy.interpolate import RegularGridInterpolator
 
 import opkit
-from opkit.case import parse_case
+from opkit.case.record import parse_case
 from opkit.solvers.fem.stack import MPI, dolfinx, fem, fem_petsc, mesh, ufl
 
 DIRECT = {"ksp_type": "preonly", "pc_type": "lu"}

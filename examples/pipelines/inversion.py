@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 import opkit
-from opkit.case import parse_case
-from opkit.plots import Panel, rows_of_fields
-from opkit.solvers.darcy_adjoint import pressure
+from opkit.case.record import parse_case
+from opkit.figures.plots import Panel, rows_of_fields
+from opkit.solvers.darcy.adjoint import pressure
 
 MODES, SENSORS, NOISE = 16, 8, 0.01
 

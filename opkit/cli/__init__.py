@@ -7,7 +7,25 @@ import warnings
 
 import typer
 
-from opkit.cli import data, doctor, export, files, learn, registry, report, solve, train
+from opkit.cli import (
+    cases as registry,
+)
+from opkit.cli import (
+    data as files,
+)
+from opkit.cli import (
+    doctor,
+    export,
+    report,
+    solve,
+    train,
+)
+from opkit.cli import (
+    generate as data,
+)
+from opkit.cli import (
+    surrogates as learn,
+)
 
 app = typer.Typer(
     name="opkit",

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from opkit.bundle import Score
+    from opkit.surrogate.bundle.record import Score
 
 
 def as_json(data: Any) -> None:

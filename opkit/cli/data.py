@@ -1,143 +1,199 @@
-"""The verb generate: a case becomes a data file."""
+"""Verbs about data files: inspect, validate, import, export-data."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from opkit.cli.console import progress, size, table
-from opkit.cli.registry import JSON, SET
+from opkit.cli.cases import JSON, SET
+from opkit.cli.console import as_json, size, table
 
-QUIET = typer.Option("--quiet", "-q", help="No progress.")
-DRY = typer.Option("--dry-run", help="Say what it would take; make nothing.")
+if TYPE_CHECKING:
+    from opkit.datasets.header import Header
+
+FIELD = (
+    "permeability=x:sample,y,x takes array x; vorticity=u:sample,x,y,time@1: frames."
+)
 
 
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file to the command line."""
-    app.command()(generate)
+    app.command()(inspect)
+    app.command()(validate)
+    app.command("import")(import_)
+    app.command()(export_data)
 
 
-def generate(
-    words: Annotated[
-        list[str],
-        typer.Argument(metavar="[case] NAME", help="Name of a case, or a YAML path."),
-    ],
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="File to make; default NAME.h5.")
+def inspect(
+    file: Annotated[Path, typer.Argument(help="Data file.")],
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Draw samples into this PNG.")
     ] = None,
+    json: Annotated[bool, JSON] = False,
+) -> None:
+    """Show a data file's card and check it against the specification."""
+    from opkit.datasets.card import card
+    from opkit.datasets.conformity import faults
+    from opkit.datasets.read import DataFile
+    from opkit.errors import DataError
+
+    found = card(file)
+    with DataFile(file) as opened:
+        wrong = list(faults(opened))
+    if plot:
+        from opkit.figures.data_file import draw
+
+        draw(file, plot)
+    if json:
+        as_json({**found, "faults": wrong})
+    else:
+        _print_card(file, found)
+    if wrong:
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise DataError(f"{file}: {wrong[0]}{more}")
+    if not json:
+        print("The file follows the specification.")
+
+
+def _print_card(file: Path, found: dict[str, Any]) -> None:
+    problem, storage = found["problem"], found["storage"]
+    lines = {
+        "case": problem["case"] or "imported data",
+        "title": problem["title"],
+        "equation": problem["equation"],
+        "solver": problem["solver"],
+        "parameters": _pairs(problem["parameters"]),
+        "distribution": _pairs(problem["distribution"]),
+        "splits": _pairs(found["splits"]),
+        "size": f"{size(storage['bytes'])}, {storage['ratio']:.2f} of the raw numbers",
+        **{key.replace("_", " "): value for key, value in found["origin"].items()},
+    }
+    if found["solver_error"]:
+        error = found["solver_error"]
+        lines["solver error"] = (
+            f"{error['measure']}: median {error['median']:.1e}, "
+            f"largest {error['largest']:.1e} (sample {error['sample']})"
+        )
+    rows = [{"what": k, "value": v} for k, v in lines.items() if v not in (None, "")]
+    table(rows, title=str(file))
+    table(found["variables"])
+    if found["dimensions"]:
+        table(found["dimensions"])
+
+
+def _pairs(values: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in values.items())
+
+
+def validate(
+    file: Annotated[Path, typer.Argument(help="Data file.")],
     samples: Annotated[
-        int | None, typer.Option(min=1, help="Total over all splits.")
-    ] = None,
-    resolution: Annotated[
-        int | None, typer.Option(min=2, help="Grid points along every axis.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the data set.")] = 0,
-    workers: Annotated[int, typer.Option("-w", "--workers", min=1)] = 1,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Dask: 'local' or tcp://HOST:PORT.")
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cuda for solvers that run on a GPU.")
-    ] = None,
-    ranks: Annotated[
-        int, typer.Option(min=1, help="MPI ranks that share a sample (darcy-mesh).")
-    ] = 1,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with an interrupted run.")
+        int, typer.Option(min=1, help="Samples whose physics is recomputed.")
+    ] = 16,
+    every: Annotated[
+        bool, typer.Option("--all", help="Recompute the physics of every sample.")
     ] = False,
-    gzip: Annotated[int, typer.Option(min=0, max=9, help="Compression level.")] = 0,
-    double: Annotated[
-        bool, typer.Option("--float64", help="Store float64 instead of float32.")
-    ] = False,
-    where_uncertain: Annotated[
-        Path | None,
-        typer.Option(help="Run whose surrogate picks the samples it is worst at."),
+    seed: Annotated[int, typer.Option(min=0, help="Chooses the samples.")] = 0,
+    json: Annotated[bool, JSON] = False,
+) -> None:
+    """Check a data file: layout, checksums, duplicates, and the PDE itself."""
+    from opkit.errors import DataError
+    from opkit.generate.validate import validate as check
+
+    checks = check(file, samples=None if every else samples, seed=seed)
+    rows = [{"check": c.name, "passed": c.passed, "detail": c.detail} for c in checks]
+    table(rows, json_=json)
+    failed = [c for c in checks if c.passed is False]
+    if failed:
+        raise DataError(f"{file}: {failed[0].name}: {failed[0].detail}")
+
+
+def import_(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Data file to make.")],
+    train: Annotated[Path, typer.Option("--train", help="File with training data.")],
+    inputs: Annotated[
+        list[str],
+        typer.Option("--input", metavar="NAME=ARRAY[:DIMS][@FRAMES]", help=FIELD),
+    ],
+    outputs: Annotated[
+        list[str],
+        typer.Option("--output", metavar="NAME=ARRAY[:DIMS][@FRAMES]", help=FIELD),
+    ],
+    validation: Annotated[Path | None, typer.Option("--validation")] = None,
+    test: Annotated[Path | None, typer.Option("--test")] = None,
+    hold_out: Annotated[
+        int, typer.Option(min=0, help="Last training samples kept for validation.")
+    ] = 0,
+    format: Annotated[
+        str | None, typer.Option(help="Default: told by content.")
     ] = None,
-    pool: Annotated[
-        int | None,
-        typer.Option(min=2, help="Samples to pick from; default 10 times --samples."),
+    coordinates: Annotated[
+        list[str] | None,
+        typer.Option("--axis", metavar="DIM=LOW,HIGH", help="Ends of an axis."),
+    ] = None,
+    double: Annotated[bool, typer.Option("--float64", help="Store float64.")] = False,
+    case: Annotated[
+        str | None, typer.Option(help="Case the data belong to: name or YAML path.")
     ] = None,
     set_: Annotated[list[str] | None, SET] = None,
-    dry_run: Annotated[bool, DRY] = False,
-    json: Annotated[bool, JSON] = False,
-    quiet: Annotated[bool, QUIET] = False,
 ) -> None:
-    """Solve a case for random inputs and write one HDF5 file."""
+    """Copy arrays out of npz, mat, pt, HDF5 or netCDF files into one data file."""
+    from opkit.datasets.importers.convert import import_data
+    from opkit.datasets.importers.fieldmap import FieldMap
+
+    dtype: Literal["float32", "float64"] = "float64" if double else "float32"
+    given = {"train": train, "validation": validation, "test": test}
+    import_data(
+        {split: path for split, path in given.items() if path is not None},
+        out,
+        [FieldMap.parse(text, "input") for text in inputs]
+        + [FieldMap.parse(text, "output") for text in outputs],
+        format=format,
+        held_out={"validation": hold_out} if hold_out else None,
+        coordinates=dict(_axis(text) for text in coordinates or ()),
+        like=_header_of(case, set_ or [], dtype),
+        dtype=dtype,
+    )
+    print(f"{out}: {size(out.stat().st_size)}. `opkit inspect {out}` shows it.")
+
+
+def export_data(
+    file: Annotated[Path, typer.Argument(help="Data file.")],
+    out: Annotated[Path, typer.Argument(help="Folder or file to make.")],
+    to: Annotated[str, typer.Option("--to", help="well, pdebench or zarr.")],
+) -> None:
+    """Write a data file in the layout of The Well, PDEBench or Zarr v3."""
+    from opkit.datasets.exporters import convert as exporting
+
+    kind: Any = to  # export_data refuses what it does not know
+    for path in exporting.export_data(file, out, kind):
+        print(path)
+
+
+def _header_of(
+    name: str | None, overrides: list[str], dtype: Literal["float32", "float64"]
+) -> Header | None:
     from opkit.errors import CaseError
-    from opkit.registry import load
 
-    name = words[-1]
-    if words[:-1] not in ([], ["case"]):
-        raise CaseError(f"{' '.join(words)}: write it as `opkit generate case NAME`")
-    overrides = list(set_ or ())
-    if resolution:
-        overrides.append(f"resolution={resolution}")
-    if device:
-        overrides.append(f"solver.parameters.device={device}")
-    if ranks > 1:
-        overrides.append("solver.parameters.parallel=true")
-    case = load(name, overrides)
-    dtype: Any = "float64" if double else "float32"
-    if dry_run:
-        table(_plan_rows(case, seed, samples, dtype), json_=json)
-        return
-    picked, marks = None, None
-    if where_uncertain is not None:
-        from opkit.grow import pick
+    if name is None:
+        if overrides:
+            raise CaseError("--set belongs to a case: name it with --case")
+        return None
+    from opkit.case import load_case
+    from opkit.case.data import header_of
 
-        count = samples or case.samples.train
-        chosen = pick(where_uncertain, case, count, pool or 10 * count, seed, dtype)
-        case, picked, marks = chosen.case, chosen.numbers, chosen.marks
-        samples = None
-    from opkit.generate import Progress
-    from opkit.generate import generate as run
-
-    target = out or Path(f"{case.name}.h5")
-    with progress(f"{case.name} -> {target.name}", "samples", quiet or json) as update:
-
-        def show(event: Progress) -> None:
-            stage = "" if event.stage == "solving" else f", {event.stage}"
-            note = f"worst solver error {event.worst:.1e}{stage}"
-            update(event.done, event.total, note, event.resumed)
-
-        run(
-            case,
-            target,
-            seed,
-            samples,
-            workers,
-            scheduler,
-            resume,
-            show,
-            dtype,
-            gzip,
-            picked,
-            marks,
-            ranks,
-        )
-    row = {"file": str(target), "size": size(target.stat().st_size)}
-    if json:
-        table([row], json_=True)
-    elif not quiet:
-        print(f"{row['file']}: {row['size']}. `opkit inspect {target}` shows it.")
+    case = load_case(name, overrides)
+    return header_of(case, case.build_solver(), 0, None, dtype)
 
 
-def _plan_rows(
-    case: Any, seed: int, samples: int | None, dtype: Any
-) -> list[dict[str, Any]]:
-    from opkit.generate import plan
+def _axis(text: str) -> tuple[str, tuple[float, float]]:
+    from opkit.errors import DataError
 
-    planned = plan(case, seed, samples, dtype)
-    splits = ", ".join(f"{k} {len(v)}" for k, v in planned.header.splits.items())
-    grid = " x ".join(str(n) for n in case.shape)
-    return [
-        {"what": "case", "value": case.identity},
-        {"what": "samples", "value": f"{planned.samples} ({splits})"},
-        {"what": "resolution", "value": grid},
-        {"what": "file", "value": size(planned.file_bytes)},
-        {"what": "disk while it is made", "value": size(planned.disk_bytes)},
-        {"what": "memory a worker", "value": size(planned.memory_bytes)},
-        {"what": "shards", "value": planned.shards},
-    ]
+    name, _, values = text.partition("=")
+    try:
+        low, high = (float(word) for word in values.split(","))
+    except ValueError:
+        raise DataError(f"--axis {text}: write it as --axis x=0,1") from None
+    return name, (low, high)

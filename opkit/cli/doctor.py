@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from opkit.cli.registry import JSON
+from opkit.cli.cases import JSON
 
 
 def register(app: typer.Typer) -> None:
@@ -79,7 +79,7 @@ def _spectral() -> str:
 
 
 def _fft() -> str:
-    from opkit.solvers.transforms import available_backends
+    from opkit.solvers.fourier.transforms import available_backends
 
     return ", ".join(available_backends())
 

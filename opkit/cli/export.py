@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from opkit.cli.cases import JSON
 from opkit.cli.console import size, table
-from opkit.cli.registry import JSON
 
 
 def register(app: typer.Typer) -> None:

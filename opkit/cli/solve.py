@@ -54,11 +54,12 @@ def solve(
 
     from opkit import hypino
     from opkit.errors import OpkitInputError
+    from opkit.pde.problem import read_hole
 
     points = [_point(text) for text in at or ()]
     if out is not None and out.suffix != ".npz":
         raise OpkitInputError(f"--out {out}: the file is written as .npz, name it so")
-    holes = [hypino.read_hole(text) for text in hole or ()]
+    holes = [read_hole(text) for text in hole or ()]
     pde = hypino.PDE(equation, boundary, source, holes)
     trained = None if model is None else hypino.load(model)
     u = hypino.solve(

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from opkit.cli.cases import JSON, SET
 from opkit.cli.console import progress, score_rows, size, table
-from opkit.cli.data import DRY, QUIET
-from opkit.cli.registry import JSON, SET
+from opkit.cli.generate import DRY, QUIET
 
 
 def register(app: typer.Typer) -> None:
@@ -56,14 +56,21 @@ def train(
 ) -> None:
     """Train an operator on a data file; leaves a run directory with a bundle."""
     from opkit.errors import OpkitInputError
-    from opkit.train import Epoch, Event, Started, Step, Warned, plan
+    from opkit.train import (
+        Epoch,
+        Event,
+        Started,
+        Step,
+        Warned,
+        plan,
+    )
     from opkit.train import train as run
     from opkit.train.main import DEFAULT_OPERATOR
 
     overrides = tuple(set_ or ())
     before = resume or start
     if data is None and before is not None:
-        from opkit.train.resuming import first_data
+        from opkit.train.loop.recipes import first_data
 
         data = first_data(before)
     if data is None:

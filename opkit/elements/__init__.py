@@ -14,7 +14,7 @@ from opkit.elements.assembly import (
     stiffness_matrices,
     stiffness_matrix,
 )
-from opkit.elements.check import check_mesh
+from opkit.elements.basis import check_mesh
 from opkit.elements.sparse import SparseMatrix
 from opkit.elements.transfer import interpolation, restriction
 

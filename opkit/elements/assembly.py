@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from opkit.elements.basis import degree_of, gradients, quadrature, values
-from opkit.elements.check import check_mesh
+from opkit.elements.basis import check_mesh, degree_of, gradients, quadrature, values
 from opkit.elements.sparse import csr_tensor
 
 Array = NDArray[np.float64]

@@ -1,7 +1,19 @@
 """Surrogates as files that run without opkit: torch.export, AOTInductor, ONNX."""
 
-from opkit.export.main import export
-from opkit.export.report import Report
-from opkit.export.targets import TARGETS
+from typing import TYPE_CHECKING
 
+from opkit.base.face import call_as, late
+
+if TYPE_CHECKING:
+    from opkit.export.main import export
+    from opkit.export.report import Report
+    from opkit.export.targets import TARGETS
+
+_MODULES = {
+    "TARGETS": "opkit.export.targets",
+    "Report": "opkit.export.report",
+    "export": "opkit.export.main",
+}
 __all__ = ["TARGETS", "Report", "export"]
+__getattr__, __dir__ = late(__name__, _MODULES)
+call_as(__name__, "export")

@@ -9,16 +9,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from opkit import surrogate
-from opkit.bundle import BundleConfig
-from opkit.datasets.files import publish, why
+from opkit.base.files import publish, why
 from opkit.errors import DataError, ExportError, OpkitInputError
 from opkit.export import report
-from opkit.export.check import check
+from opkit.export.check import check, real_inputs
 from opkit.export.report import Field, Report
-from opkit.export.samples import real_inputs
 from opkit.export.targets import Target, target
 from opkit.export.trace import trace
+from opkit.surrogate import surrogate
+from opkit.surrogate.bundle.record import BundleConfig
 
 
 def export(

@@ -9,7 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from opkit.bundle import BundleConfig, Channels
+from opkit.surrogate.bundle.record import BundleConfig, Channels
 
 ROOM = 10.0
 FLOOR = 2.0**-23

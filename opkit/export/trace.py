@@ -1,17 +1,22 @@
-"""A surrogate as a traced program of plain tensor operations."""
+"""A surrogate's model as a program of plain tensor operations."""
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.export import Dim, ExportedProgram
 
 from opkit.errors import ExportError, OpkitError
-from opkit.export.lower import lower
-from opkit.export.samples import cycled
+from opkit.export.check import cycled
 from opkit.export.targets import first_line, silent
-from opkit.surrogate import Surrogate
+from opkit.operators.layers.spectral_conv import SpectralConv
+from opkit.operators.layers.spectral_products import SpectralProducts
+from opkit.surrogate.bundle.normalise import PhysicalModel
+from opkit.surrogate.surrogate import Surrogate
 
 EXAMPLE = 2
 """Batch that is traced where any is taken; 1 would be taken for a constant."""
@@ -56,3 +61,72 @@ def trace(
                 f"operator {name} cannot be exported: {op} exists only inside opkit"
             )
     return program
+
+
+class OneStep(nn.Module):
+    """Physical inputs to physical outputs, one frame where there is a history.
+
+    Args:
+        model: the operator between its normalisers.
+    """
+
+    def __init__(self, model: PhysicalModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Tensor, beside: Tensor | None = None) -> Tensor:
+        """Map (batch, [history,] channel, *space) to (batch, channel, *space)."""
+        outputs: Tensor = self.model(inputs, beside)
+        return outputs.select(1, 0) if self.model.history else outputs
+
+
+def lower(model: PhysicalModel, example: tuple[Tensor, ...]) -> OneStep:
+    """Return a copy of a model whose spectral layers are real matrix products.
+
+    Args:
+        model: the model, which stays as it is.
+        example: inputs on the grid that the copy is for.
+
+    Raises:
+        ExportError: a spectral layer that works on several grids.
+        OpkitInputError: a spectral layer that has no such form.
+    """
+    # state of a training run, such as gradients, is not part of the copy
+    module = OneStep(copy.deepcopy(model)).eval().requires_grad_(False)
+    grids = _grids(module, example)
+    for name, (grid, target) in grids.items():
+        layer = module.get_submodule(name)
+        assert isinstance(layer, SpectralConv)
+        module.set_submodule(name, SpectralProducts(layer, grid, target))
+    for part in module.modules():
+        # code may branch on a number: it is part of the program, not of the data
+        for name, buffer in list(part.named_buffers(recurse=False)):
+            if buffer.ndim == 0:
+                value = buffer.item()
+                delattr(part, name)
+                setattr(part, name, value)
+    with torch.no_grad():
+        module(*example)  # constants that the operators cache are made outside a trace
+    return module
+
+
+def _grids(
+    module: nn.Module, example: tuple[Tensor, ...]
+) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Run once; return each spectral layer's grids of input and output."""
+    found: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+    handles = []
+    for name, layer in module.named_modules():
+        if isinstance(layer, SpectralConv):
+
+            def note(_: Any, inputs: Any, output: Tensor, name: str = name) -> None:
+                pair = (tuple(inputs[0].shape[2:]), tuple(output.shape[2:]))
+                if found.setdefault(name, pair) != pair:
+                    raise ExportError(f"{name} works on several grids: not exported")
+
+            handles.append(layer.register_forward_hook(note))
+    with torch.no_grad():
+        module(*example)
+    for handle in handles:
+        handle.remove()
+    return found

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from opkit.datasets.files import appearing
+from opkit.base.files import appearing
+from opkit.datasets.disk import Patient
 from opkit.datasets.header import Header
-from opkit.datasets.patient import Patient
 from opkit.datasets.read import DataFile, open_hdf5
 from opkit.datasets.write import Writer
 from opkit.errors import DataError

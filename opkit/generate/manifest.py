@@ -10,11 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from opkit.datasets.files import write_bytes
+from opkit.base.files import write_bytes
 from opkit.datasets.header import canonical
 from opkit.datasets.read import DataFile
 from opkit.errors import DataError
-from opkit.generate.plan import Plan
+from opkit.generate.planning import Plan
 from opkit.generate.shard import Made
 
 NAME = "manifest.jsonl"

@@ -11,14 +11,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from opkit.case import Case
-from opkit.case_data import DType
-from opkit.datasets.files import locked, why
+from opkit.base.files import locked, why
+from opkit.case.data import DType
+from opkit.case.record import Case
 from opkit.datasets.read import DataFile
 from opkit.errors import DataError, OpkitError, OpkitInputError
 from opkit.generate.assemble import Assembler
 from opkit.generate.manifest import Manifest, fingerprint
-from opkit.generate.plan import Plan, plan
+from opkit.generate.planning import Plan, plan
 from opkit.generate.shard import Made, Task, crumb_path
 from opkit.generate.worker import raise_failure
 
@@ -289,11 +289,11 @@ def _result(future: Future[dict[str, Any]]) -> dict[str, Any]:
 def _workers(scheduler: str | None, count: int, ranks: int) -> Iterator[Workers]:
     pool: Workers
     if scheduler is None:
-        from opkit.generate.local import LocalWorkers
+        from opkit.generate.pools import LocalWorkers
 
         pool = LocalWorkers(count, ranks)
     else:
-        from opkit.generate.cluster import DaskWorkers
+        from opkit.generate.pools import DaskWorkers
 
         pool = DaskWorkers(scheduler, count)
     try:

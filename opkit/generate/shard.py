@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from opkit.case import parse_case
-from opkit.case_data import DType, draw, header_of
+from opkit.case.data import DType, draw, header_of
+from opkit.case.record import parse_case
 from opkit.datasets.header import Header
 from opkit.errors import NonFiniteError, OpkitInputError, SolverError
 from opkit.generate.shard_file import ShardFile

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from opkit.datasets.files import publish, temporary_beside, why
+from opkit.base.files import publish, temporary_beside, why
+from opkit.datasets.disk import Patient
 from opkit.datasets.header import Header
 from opkit.datasets.layout import blank
-from opkit.datasets.patient import Patient
 from opkit.datasets.write import Writer
 from opkit.errors import DataError
 from opkit.solvers.interface import Fields, Solution

@@ -1,13 +1,25 @@
-"""Do one task, and carry its result or its error to another process as JSON types."""
+"""A worker process: reads tasks as JSON lines, answers each with a JSON line.
+
+Run as ``python -m opkit.generate.worker``. Results and errors travel as JSON types. The
+process ends when its input closes, so that none outlives the one that started it. Under
+``mpiexec``, with ``--ranks``, the first rank does so, and the others solve along.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import queue
+import signal
+import sys
+import threading
 import traceback
-from typing import Any
+from typing import Any, NoReturn
 
 import opkit.errors
 from opkit.errors import OpkitError, SolverError
-from opkit.generate.shard import Task, make_shard
+from opkit.generate.shard import Task, crumb_path, follow, make_shard
 
 
 def run_task(task: dict[str, Any]) -> dict[str, Any]:
@@ -41,3 +53,49 @@ def _failure(
     kind: str, message: str, seed: tuple[int, int] | None = None
 ) -> dict[str, Any]:
     return {"error": {"kind": kind, "message": message, "seed": seed}}
+
+
+def main() -> None:
+    """Serve tasks until standard input closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides on Ctrl-C
+    ranks = None
+    if "--ranks" in sys.argv:
+        from opkit.solvers.fem.stack import MPI
+
+        ranks = MPI.COMM_WORLD
+        if ranks.rank:
+            _follow_all(ranks)
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever a solver prints must not mix with the answers
+    tasks: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def listen() -> None:
+        for line in sys.stdin:
+            tasks.put(line)
+        os._exit(3)
+
+    threading.Thread(target=listen, daemon=True).start()
+    while True:
+        task = json.loads(tasks.get())
+        if ranks is not None:
+            if crumb_path(Task(**task)).exists():
+                task["batch"] = 1  # as this rank will do: to find what kills workers
+            ranks.bcast(task)
+        answer = run_task(task)
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+def _follow_all(ranks: Any) -> NoReturn:
+    try:
+        while True:
+            task = Task(**ranks.bcast(None))
+            with contextlib.suppress(OpkitError):  # the first rank reports it
+                follow(task)
+    except BaseException:
+        traceback.print_exc()
+        ranks.Abort(3)
+        raise
+
+
+if __name__ == "__main__":
+    main()

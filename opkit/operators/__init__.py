@@ -4,15 +4,15 @@
 """
 
 OPERATORS: dict[str, str] = {
-    "fno": "opkit.operators.fno:FNO",
-    "elliptic-fno": "opkit.operators.elliptic_fno:EllipticFNO",
-    "lsm": "opkit.operators.lsm:LSM",
-    "spon": "opkit.operators.spon:SPON",
-    "lsm-points": "opkit.operators.lsm_points:PointLSM",
+    "fno": "opkit.operators.fno.fno:FNO",
+    "elliptic-fno": "opkit.operators.fno.elliptic:EllipticFNO",
+    "lsm": "opkit.operators.lsm.lsm:LSM",
+    "spon": "opkit.operators.spon.spon:SPON",
+    "lsm-points": "opkit.operators.lsm.points:PointLSM",
     "mgno": "opkit.operators.mgno:MgNO",
-    "beno": "opkit.operators.beno:BENO",
+    "beno": "opkit.operators.beno.beno:BENO",
     "embedded": "opkit.operators.embedded:Embedded",
     "unet": "opkit.operators.unet:UNet",
-    "deeponet": "opkit.operators.deeponet:DeepONet",
-    "pod-deeponet": "opkit.operators.pod_deeponet:PODDeepONet",
+    "deeponet": "opkit.operators.deeponet.deeponet:DeepONet",
+    "pod-deeponet": "opkit.operators.deeponet.pod:PODDeepONet",
 }

@@ -17,14 +17,15 @@ from torch import Tensor, nn
 
 from opkit.errors import OpkitInputError
 from opkit.operators import interface
-from opkit.operators.beno_graph import (
+from opkit.operators.interface import Accepts, build_operator, operator_class
+from opkit.operators.layers.boundary_curve import (
     channel_order,
     check_curve,
     curve_of,
     face_cells,
     sizes,
 )
-from opkit.operators.interface import Accepts, DataShape, build_operator, operator_class
+from opkit.operators.shapes import DataShape
 
 CHANNELS = 12
 

@@ -13,6 +13,8 @@ An operator is a ``torch.nn.Module`` that knows of no files, cases or normaliser
 
 On a mesh ``data`` is a `MeshShape`; where boundary curves carry data, ``forward`` takes
 them as a second argument (batch, channel, boundary).
+
+`check_acceptance` says whether an operator takes the data, before anything is built.
 """
 
 from __future__ import annotations
@@ -24,13 +26,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from opkit.base.explain import explain
 from opkit.errors import OpkitInputError, nearest
 from opkit.operators import OPERATORS
-from opkit.operators.mesh_shape import MeshShape
-from opkit.validation import explain
+from opkit.operators.shapes import DataShape, MeshShape
 
 if TYPE_CHECKING:
     from torch import nn
+
 
 GeometryKind = Literal["grid", "grid-with-holes", "mesh", "boundary"]
 
@@ -51,43 +54,6 @@ class Accepts:
     geometries: tuple[GeometryKind, ...]
     dimensions: tuple[int, ...]
     periodic: bool = True
-
-
-@dataclass(frozen=True)
-class DataShape:
-    """The data an operator is built for, without its batch axis.
-
-    Args:
-        in_channels: channels of the input; in autoregressive mode history x channels.
-        out_channels: channels of the output.
-        shape: number of points along each space axis (time first in space-time mode).
-        periodic: whether each axis is periodic. Periodic axes hold points at
-            ``i L / n``, others at ``i L / (n - 1)``.
-        extent: length L of each axis.
-        boundary_channels: names of the channels on the points of a boundary curve,
-            which the operator gets as a second argument; empty where there is none.
-    """
-
-    in_channels: int
-    out_channels: int
-    shape: tuple[int, ...]
-    periodic: tuple[bool, ...]
-    extent: tuple[float, ...]
-    boundary_channels: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Check that every axis has a size, an extent and a periodicity.
-
-        Raises:
-            OpkitInputError: lengths differ, or a number is not positive.
-        """
-        if not len(self.shape) == len(self.periodic) == len(self.extent) > 0:
-            raise OpkitInputError(
-                f"shape {self.shape}, periodic {self.periodic} and extent "
-                f"{self.extent}: give one value for each space axis"
-            )
-        if min(self.in_channels, self.out_channels, *self.shape) < 1:
-            raise OpkitInputError("channels and shape must be at least 1")
 
 
 def operator_class(name: str) -> Any:
@@ -136,3 +102,48 @@ def build_operator(
 
 def _listed(numbers: tuple[int, ...]) -> str:
     return " or ".join(str(number) for number in numbers)
+
+
+def acceptance() -> dict[str, Accepts]:
+    """Return what every operator accepts, by name."""
+    return {name: operator_class(name).accepts for name in OPERATORS}
+
+
+def acceptance_table() -> str:
+    """Return a Markdown table of operators, geometries and numbers of space axes."""
+    rows = ["| operator | geometry | space axes |", "|---|---|---|"]
+    for name, accepts in acceptance().items():
+        axes = ", ".join(map(str, accepts.dimensions))
+        rows.append(f"| {name} | {', '.join(accepts.geometries)} | {axes} |")
+    return "\n".join(rows)
+
+
+def check_acceptance(name: str, geometry: GeometryKind, axes: int) -> None:
+    """Refuse data that an operator cannot take.
+
+    Args:
+        name: of the operator.
+        geometry: kind of the case's geometry.
+        axes: number of space axes of the fields, with time in space-time mode.
+
+    Raises:
+        OpkitInputError: one line that names the operators which could.
+    """
+    accepts = operator_class(name).accepts
+    if geometry in accepts.geometries and axes in accepts.dimensions:
+        return
+    others = [
+        other
+        for other, offer in acceptance().items()
+        if geometry in offer.geometries and axes in offer.dimensions
+    ]
+    remedy = f"use {' or '.join(others)}" if others else "none does yet"
+    raise OpkitInputError(
+        f"operator {name} takes {' or '.join(accepts.geometries)} with "
+        f"{' or '.join(map(str, accepts.dimensions))} space axes, not {geometry} with "
+        f"{axes}: {remedy}"
+    )
+
+
+if __name__ == "__main__":
+    print(acceptance_table())

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from opkit.errors import OpkitInputError
 from opkit.operators import interface
-from opkit.operators.blocks_conv import convolution
-from opkit.operators.blocks_grid import boundaries, coordinates
-from opkit.operators.blocks_unet import UNetTrunk
-from opkit.operators.interface import Accepts, DataShape
+from opkit.operators.interface import Accepts
+from opkit.operators.layers.convolutions import convolution
+from opkit.operators.layers.grids import boundaries, coordinates
+from opkit.operators.layers.unet_trunk import UNetTrunk
+from opkit.operators.shapes import DataShape
 
 
 class UNet(nn.Module):

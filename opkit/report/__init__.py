@@ -1,5 +1,15 @@
 """Reports: everything about a run in one HTML page that needs nothing else."""
 
-from opkit.report.page import report
+from typing import TYPE_CHECKING
 
+from opkit.base.face import call_as, late
+
+if TYPE_CHECKING:
+    from opkit.report.page import report
+
+_MODULES = {
+    "report": "opkit.report.page",
+}
 __all__ = ["report"]
+__getattr__, __dir__ = late(__name__, _MODULES)
+call_as(__name__, "report")

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from opkit.errors import OpkitError
+from opkit.report.case_and_data import short
 from opkit.report.content import Section, Table, grid, number, pairs
-from opkit.report.problem import short
 from opkit.report.subject import Subject
 
 COVERAGES = (0.8, 0.9, 0.95)

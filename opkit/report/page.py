@@ -8,11 +8,13 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import opkit
-from opkit.datasets.files import write_bytes
+from opkit.base.files import write_bytes
 from opkit.errors import OpkitInputError
 from opkit.report import (
+    case_and_data as problem,
+)
+from opkit.report import (
     limits,
-    problem,
     provenance,
     regions,
     rollouts,

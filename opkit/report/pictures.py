@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opkit.errors import require
-from opkit.plots import ACCENT, GREY, Panel
+from opkit.figures.plots import ACCENT, GREY, Panel
 from opkit.report.content import Picture
 
 Array = NDArray[Any]

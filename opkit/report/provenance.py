@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
-from opkit import registry
+from opkit.case import load_case
 from opkit.errors import CaseError
 from opkit.report.content import Section, pairs
 from opkit.report.subject import Subject
@@ -45,7 +45,7 @@ def generate_command(subject: Subject) -> str:
         return "# the data were imported: see opkit import"
     name = str(header.case.get("name"))
     try:
-        known = registry.load(name).dump()
+        known = load_case(name).dump()
     except CaseError:
         return (
             f"# the case {name!r} is not one of this installation; it is stored in the "

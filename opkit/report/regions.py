@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from opkit.losses import energy_spectrum
+from opkit.metrics.functional import energy_spectrum
 from opkit.report.content import Row, Section, Table, number
 from opkit.report.pictures import chart
 from opkit.report.subject import Subject

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from opkit import losses, rollout_scores
+from opkit.evaluate import rollouts as rollout_scores
+from opkit.metrics import functional as losses
 from opkit.report.content import Picture, Row, Section, Table, number
 from opkit.report.pictures import chart
 from opkit.report.subject import Subject

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from opkit import plots
+from opkit.figures import plots
 from opkit.report.content import Row, Section
 from opkit.report.pictures import fields
 from opkit.report.subject import Subject

@@ -9,12 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from opkit import losses, solver_ladder, solver_scores
-from opkit.case import parse_case
+from opkit.case.record import parse_case
 from opkit.datasets.read import DataFile
+from opkit.evaluate import solver as solver_ladder
+from opkit.evaluate import solver as solver_scores
+from opkit.evaluate.solver import Rung
+from opkit.metrics.domains import Elements
 from opkit.report.content import Section, Table, duration, grid, number
 from opkit.report.subject import Subject
-from opkit.solver_ladder import Rung
 from opkit.solvers.interface import Fields
 
 SAMPLES = 16
@@ -34,7 +36,7 @@ def section(subject: Subject) -> Section:
         why = "the surrogate was not timed"
         return Section("speed", "Speed", (f"Not compared with the solver: {why}.",))
     inputs, truth = _fields(subject)
-    domain = None if subject.mesh is None else losses.Elements(*subject.mesh)
+    domain = None if subject.mesh is None else Elements(*subject.mesh)
     measure = partial(
         solver_scores.error,
         truth=truth,

@@ -13,12 +13,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from opkit import losses, scores, surrogate
 from opkit.datasets.field_dataset import FieldDataset
 from opkit.datasets.header import Header
 from opkit.datasets.read import DataFile
-from opkit.evaluate import Evaluation, evaluate
-from opkit.surrogate import Surrogate
+from opkit.evaluate import scores
+from opkit.evaluate.run import Evaluation, evaluate
+from opkit.metrics import functional as losses
+from opkit.metrics.domains import Elements
+from opkit.surrogate import surrogate
+from opkit.surrogate.surrogate import Surrogate
 
 MAX_POINTS = 2**23
 """Most points (samples times grid) whose predictions are looked at one by one."""
@@ -82,7 +85,7 @@ class Subject:
         prediction, target = self.predicted, self.targets
         if self.rollout:
             prediction, target = prediction.flatten(0, 1), target.flatten(0, 1)
-        domain = None if self.mesh is None else losses.Elements(*self.mesh)
+        domain = None if self.mesh is None else Elements(*self.mesh)
         found = losses.relative_l2(prediction, target, domain)
         return found.double().view(len(self.targets), -1).mean(1).numpy()
 

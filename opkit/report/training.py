@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from opkit.report.case_and_data import short
 from opkit.report.content import Row, Section, Table, duration, grid, number, pairs
 from opkit.report.pictures import chart
-from opkit.report.problem import short
 from opkit.report.subject import Subject
-from opkit.rundir import RunDirectory
+from opkit.surrogate.bundle.run_directory import RunDirectory
 
 
 def training_section(subject: Subject) -> Section:

@@ -1,20 +1,41 @@
 """Training: a data file and a recipe become a run directory with a bundle."""
 
-from opkit.runs import RunSummary, list_runs
-from opkit.train.events import (
-    Epoch,
-    Event,
-    Finished,
-    Progress,
-    Started,
-    Step,
-    Warned,
-)
-from opkit.train.fit import TrainingResult
-from opkit.train.guards import TrainingError
-from opkit.train.main import plan, train
-from opkit.train.plan import Plan
+from typing import TYPE_CHECKING
 
+from opkit.base.face import call_as, late
+
+if TYPE_CHECKING:
+    from opkit.surrogate.bundle.run_list import RunSummary, list_runs
+    from opkit.train.loop.events import (
+        Epoch,
+        Event,
+        Finished,
+        Progress,
+        Started,
+        Step,
+        Warned,
+    )
+    from opkit.train.loop.fit import TrainingResult
+    from opkit.train.loop.guards import TrainingError
+    from opkit.train.loop.plan import Plan
+    from opkit.train.main import plan, train
+
+_MODULES = {
+    "RunSummary": "opkit.surrogate.bundle.run_list",
+    "list_runs": "opkit.surrogate.bundle.run_list",
+    "Epoch": "opkit.train.loop.events",
+    "Event": "opkit.train.loop.events",
+    "Finished": "opkit.train.loop.events",
+    "Progress": "opkit.train.loop.events",
+    "Started": "opkit.train.loop.events",
+    "Step": "opkit.train.loop.events",
+    "Warned": "opkit.train.loop.events",
+    "TrainingResult": "opkit.train.loop.fit",
+    "TrainingError": "opkit.train.loop.guards",
+    "Plan": "opkit.train.loop.plan",
+    "plan": "opkit.train.main",
+    "train": "opkit.train.main",
+}
 __all__ = [
     "Epoch",
     "Event",
@@ -31,3 +52,5 @@ __all__ = [
     "plan",
     "train",
 ]
+__getattr__, __dir__ = late(__name__, _MODULES)
+call_as(__name__, "train")

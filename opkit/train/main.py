@@ -5,24 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from opkit import bundle
 from opkit.datasets.read import DataFile
 from opkit.errors import OpkitInputError
-from opkit.rundir import RunDirectory
-from opkit.train import hypernetwork, loggers, onward
-from opkit.train.batches import beside
-from opkit.train.devices import make_fabric
-from opkit.train.events import Progress
-from opkit.train.field_task import FieldTask
-from opkit.train.finish import write_bundle
-from opkit.train.fit import TrainingResult, finish, fit
-from opkit.train.memory import step_bytes
-from opkit.train.model import build_model, fit_normalisers, prepare_operator
-from opkit.train.plan import Plan
-from opkit.train.problem import prepare
-from opkit.train.recipes import resolve_recipe
-from opkit.train.residual_loss import ResidualLoss
-from opkit.train.resuming import continued, first_operator
+from opkit.surrogate.bundle import files as bundle
+from opkit.surrogate.bundle.run_directory import RunDirectory
+from opkit.train.equations import run as hypernetwork
+from opkit.train.fields import more_data as onward
+from opkit.train.fields.finish import write_bundle
+from opkit.train.fields.model import build_model, fit_normalisers, prepare_operator
+from opkit.train.fields.problem import prepare
+from opkit.train.fields.task import FieldTask, ResidualLoss
+from opkit.train.loop import loggers
+from opkit.train.loop.batches import beside
+from opkit.train.loop.devices import make_fabric
+from opkit.train.loop.events import Progress
+from opkit.train.loop.fit import TrainingResult, finish, fit
+from opkit.train.loop.plan import Plan, step_bytes
+from opkit.train.loop.recipes import continued, first_operator, resolve_recipe
 
 DEFAULT_OPERATOR = "fno"
 

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from opkit.errors import NotConvergedError, OpkitInputError
-from opkit.solvers.darcy_distributions import LogNormal, Positive, TwoPhase
 from opkit.solvers.fem.boundary import Condition, check_conditions
 from opkit.solvers.fem.domains import Domain, LShape
 from opkit.solvers.fem.lagrange import facet_nodes, lagrange_nodes
 from opkit.solvers.fem.simplex_mesh import Array, Indices, SimplexMesh
 from opkit.solvers.interface import Coordinate, Fields, Solution, solver_dataclass
+from opkit.solvers.laws.permeability import LogNormal, Positive, TwoPhase
 
 if TYPE_CHECKING:
     from opkit.solvers.fem.poisson import LinearSolver, Poisson

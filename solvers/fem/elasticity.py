@@ -22,11 +22,11 @@ from scipy.sparse.linalg import splu
 
 from opkit.elements import mass, stiffness_matrices
 from opkit.errors import NotConvergedError, OpkitInputError
-from opkit.solvers.darcy_distributions import LogNormal, TwoPhase
 from opkit.solvers.fem.domains import Square
 from opkit.solvers.fem.lagrange import lagrange_nodes
 from opkit.solvers.fem.simplex_mesh import Array, Indices, SimplexMesh, build
 from opkit.solvers.interface import Coordinate, Fields, Solution, solver_dataclass
+from opkit.solvers.laws.permeability import LogNormal, TwoPhase
 
 OUTPUTS = ("displacement_x", "displacement_y")
 

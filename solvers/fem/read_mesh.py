@@ -8,20 +8,19 @@ again here. Formats that name other files (XDMF, HDF5-based ones) are not read a
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from opkit.errors import MissingExtraError
+from opkit.base.sandbox import run_limited
+from opkit.errors import DataError, require
+from opkit.solvers.fem.read_mesh_child import LIMITS
 from opkit.solvers.fem.simplex_mesh import Indices, MeshError, SimplexMesh, build
 
 GMSH, VTK = (".msh",), (".vtk", ".vtu")
 OTHERS = (".bdf", ".fem", ".inp", ".mesh", ".nas", ".obj", ".off", ".ply", ".stl")
 SUFFIXES = (*GMSH, *VTK, *OTHERS, ".su2", ".ugrid")
-SECONDS = 60
 LARGEST_FILE = 512 << 20
 CHILD = "opkit.solvers.fem.read_mesh_child"
 
@@ -44,23 +43,13 @@ def read_mesh(path: Path) -> SimplexMesh:
         raise MeshError(f"{path}: no such file")
     if path.stat().st_size > LARGEST_FILE:
         raise MeshError(f"{path}: larger than {LARGEST_FILE >> 20} MiB")
+    require("meshio", "fem")
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "mesh.npz"
-        command = [sys.executable, "-m", CHILD, str(path.resolve()), str(out)]
         try:
-            done = subprocess.run(
-                command, capture_output=True, timeout=SECONDS, cwd=folder, check=False
-            )
-        except subprocess.TimeoutExpired:
-            raise MeshError(f"{path}: not read within {SECONDS} s") from None
-        if done.returncode == 3:
-            raise MissingExtraError(
-                'meshio is not installed: python -m pip install "opkit[fem]"'
-            )
-        if done.returncode or not out.is_file():
-            lines = done.stderr.decode(errors="replace").strip().splitlines()
-            reason = lines[-1][:200] if lines else f"exit code {done.returncode}"
-            raise MeshError(f"{path}: cannot be read as a mesh ({reason})")
+            run_limited(CHILD, [str(path.resolve()), str(out)], str(path), LIMITS)
+        except DataError as error:
+            raise MeshError(str(error)) from None
         with np.load(out, allow_pickle=False) as arrays:
             points, cells = arrays["points"], arrays["cells"]
             groups = arrays["subdomains"]

@@ -2,31 +2,31 @@
 
     python -m opkit.solvers.fem.read_mesh_child FILE OUT.npz
 
-Ends with 0 and a written OUT.npz, with 3 where meshio is missing, else with a reason
-as the last line of standard error.
+Ends with 0 and a written OUT.npz, or with 2 and the reason on standard error.
 """
 
 from __future__ import annotations
 
-import resource
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from opkit.base.sandbox import Limits, answer, limit_this_process
+from opkit.errors import DataError
+
 Indices = NDArray[np.int64]
 
-MEMORY = 2 << 30
-PROCESSOR_SECONDS = 60
+LIMITS = Limits(processor_seconds=60, wall_seconds=60)
 CORNERS = {"vertex": 1, "line": 2, "triangle": 3, "quad": 4, "tetra": 4}
 
 
 def convert(mesh: Any) -> dict[str, NDArray[Any]]:
     """Arrays of a meshio mesh: points, cells, subdomains, names, facets_0, ...
 
-    Ends the process where the mesh is of another kind or an index is out of range.
+    Raises:
+        DataError: the mesh is of another kind, or an index is out of range.
     """
     points = np.asarray(mesh.points, dtype=np.float64)
     tags = mesh.cell_data.get("gmsh:physical", [np.zeros(len(b)) for b in mesh.cells])
@@ -35,22 +35,28 @@ def convert(mesh: Any) -> dict[str, NDArray[Any]]:
         nodes = np.asarray(block.data, dtype=np.int64)
         kind = block.type.rstrip("0123456789")
         if kind not in CORNERS:
-            sys.exit(f"cells of type {block.type}: triangles, quads, tetrahedra only")
+            raise DataError(
+                f"cells of type {block.type}: triangles, quads, tetrahedra only"
+            )
         if nodes.size and (nodes.min() < 0 or nodes.max() >= len(points)):
             bad = np.argwhere((nodes < 0) | (nodes >= len(points)))[0]
             node = nodes[tuple(bad)]
-            sys.exit(f"{kind} {bad[0]} names node {node}; there are {len(points)}")
+            raise DataError(
+                f"{kind} {bad[0]} names node {node}; there are {len(points)}"
+            )
         _straight(points, nodes, kind)
         blocks.append((kind, nodes, np.asarray(tag, dtype=np.int64)))
     solid = any(kind == "tetra" for kind, _, _ in blocks)
     if not solid and points.shape[1] == 3:
         if len(points) and np.ptp(points[:, 2]) > 0:
-            sys.exit("a surface in space: only flat meshes and tetrahedra are read")
+            raise DataError(
+                "a surface in space: only flat meshes and tetrahedra are read"
+            )
         points = points[:, :2]
     inner = ("tetra",) if solid else ("triangle", "quad")
     simplices = [_simplices(points, *block) for block in blocks if block[0] in inner]
     if not simplices:
-        sys.exit("no triangles, quads or tetrahedra in it")
+        raise DataError("no triangles, quads or tetrahedra in it")
     cells = np.concatenate([cells for cells, _ in simplices])
     # Middle nodes, and nodes that only points or lines use, have no part in it; a
     # node that nothing uses stays, to be refused.
@@ -94,7 +100,7 @@ def _simplices(
 
 
 def _straight(points: NDArray[np.float64], nodes: Indices, kind: str) -> None:
-    """End the process where a middle node is not in the middle of its edge."""
+    """Refuse a middle node that is not in the middle of its edge."""
     corners = CORNERS[kind]
     pairs = {"line": [(0, 1)], "triangle": [(0, 1), (1, 2), (2, 0)]}.get(kind, [])
     for k, (i, j) in enumerate(pairs):
@@ -104,21 +110,27 @@ def _straight(points: NDArray[np.float64], nodes: Indices, kind: str) -> None:
             curved = gap > 1e-6 * np.linalg.norm(b - a, axis=1)
             if curved.any():
                 cell = int(np.argmax(curved))
-                sys.exit(f"{kind} {cell} is curved: write the mesh with linear cells")
+                raise DataError(
+                    f"{kind} {cell} is curved: write the mesh with linear cells"
+                )
 
 
-def main(path: Path, out: Path) -> None:
+def main(path: str, out: str) -> int:
     """Read under limits, convert, write."""
-    try:
-        import meshio
-    except ModuleNotFoundError:
-        sys.exit(3)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    resource.setrlimit(resource.RLIMIT_CPU, (PROCESSOR_SECONDS, PROCESSOR_SECONDS))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (MEMORY, MEMORY))
-    arrays: dict[str, Any] = convert(meshio.read(path))
-    np.savez(out, **arrays)
+    limit_this_process(LIMITS)
+    import meshio
+
+    def read() -> None:
+        try:
+            arrays: dict[str, Any] = convert(meshio.read(path))
+        except (Exception, SystemExit) as error:  # readers end in many ways
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            reason = lines[-1][:200]
+            raise DataError(f"{path}: cannot be read as a mesh ({reason})") from None
+        np.savez(out, **arrays)
+
+    return answer(path, read)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    sys.exit(main(sys.argv[1], sys.argv[2]))

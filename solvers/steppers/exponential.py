@@ -1,18 +1,23 @@
 """Exponential Runge-Kutta methods for du/dt = L u + N(u), L diagonal.
 
 uᵢ = e^{cᵢz} u + dt Σ_{j<i} aᵢⱼ(z) N(uⱼ),   u¹ = e^{z} u + dt Σᵢ bᵢ(z) N(uᵢ),   z = dt L
+
+The coefficients are made of the functions
+
+    φ₀(z) = eᶻ,   φₖ₊₁(z) = (φₖ(z) − 1/k!) / z,   φₖ(0) = 1/k!
+
+The recurrence cancels for small z, so |z| < 1 is summed as a Taylor series.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from opkit.solvers.steppers.phi import phi
 
 Array = Any  # numpy array or torch tensor, real or complex
 Nonlinear = Callable[[Array], Array]
@@ -176,3 +181,30 @@ ETDRK4 = ExponentialRungeKutta(
     embedded=lambda z: _last_stage(3 / 5 * _etdrk4(z)[1][3]),
     reference="Cox and Matthews, J. Comput. Phys. 176 (2002)",
 )
+
+
+_TERMS = 20  # 1/20! is below the round-off of a float64
+
+
+def phi(z: NDArray[Any], count: int) -> list[NDArray[Any]]:
+    """Evaluate φ₁ to φ_count.
+
+    Args:
+        z: real or complex, any shape.
+        count: how many functions.
+
+    Returns:
+        The functions in order, each of the shape of ``z``.
+    """
+    z = np.asarray(z)
+    small = np.abs(z) < 1
+    near, far = np.where(small, z, 0), np.where(small, 1, z)
+    values = []
+    recurrence = np.exp(far)
+    for k in range(1, count + 1):
+        recurrence = (recurrence - 1 / math.factorial(k - 1)) / far
+        series = np.zeros_like(near, dtype=np.result_type(z, np.float64))
+        for n in range(_TERMS, -1, -1):
+            series = series * near + 1 / math.factorial(n + k)
+        values.append(np.where(small, series, recurrence))
+    return values

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from opkit.base.fourier import irfftn, rfftn
-from opkit.losses import energy_spectrum
-from opkit.novelty import features
-from opkit.operators.lsm_transform import analyse_grid, synthesise_grid
+from opkit.metrics.functional import energy_spectrum
+from opkit.operators.lsm.coordinate_map import analyse_grid, synthesise_grid
+from opkit.surrogate.checks.novelty import features
 
 
 @pytest.mark.parametrize("shape", [(7,), (8,), (6, 5), (4, 6, 8)])

@@ -9,11 +9,11 @@ import h5py
 import numpy as np
 import pytest
 
-from opkit.case import Case
-from opkit.datasets.exporting import export_data
-from opkit.datasets.fieldmap import FieldMap
+from opkit.case.record import Case
+from opkit.datasets.exporters.convert import export_data
 from opkit.datasets.header import Header, Mesh, VariableSpec
-from opkit.datasets.importing import import_data
+from opkit.datasets.importers.convert import import_data
+from opkit.datasets.importers.fieldmap import FieldMap
 from opkit.datasets.read import DataFile
 from opkit.datasets.write import LIBVER, Writer
 from opkit.errors import DataError

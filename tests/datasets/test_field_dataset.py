@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from opkit.case import Case
+from opkit.case.record import Case
 from opkit.datasets.field_dataset import FieldDataset
 from opkit.datasets.header import Axis, Header, VariableSpec
 from opkit.datasets.layout import chunk_shape

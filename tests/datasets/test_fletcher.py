@@ -4,7 +4,12 @@ import h5py
 import numpy as np
 import pytest
 
-from opkit.datasets.fletcher import SLAB, fletcher32, stored, tail
+from opkit.datasets.digest import (
+    SLAB,
+    fletcher32,
+    stored,
+    tail,
+)
 
 
 def raw_chunk(data: np.ndarray) -> bytes:

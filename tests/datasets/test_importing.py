@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from scipy.io import netcdf_file, savemat
 
 from opkit.case import load_case
-from opkit.case_data import header_of
+from opkit.case.data import header_of
 from opkit.datasets.field_dataset import FieldDataset
-from opkit.datasets.fieldmap import FieldMap
-from opkit.datasets.importing import import_data, list_arrays
+from opkit.datasets.importers.convert import import_data, list_arrays
+from opkit.datasets.importers.fieldmap import FieldMap
 from opkit.datasets.read import DataFile
 from opkit.errors import DataError
 from opkit.generate import generate
-from opkit.validate import validate
+from opkit.generate.validate import validate
 
 DARCY = Path(__file__).parents[3] / "shared" / "data" / "darcy_16"
 Array = NDArray[Any]

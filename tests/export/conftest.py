@@ -7,18 +7,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
 
-h5py = pytest.importorskip("h5py")
-
-from opkit import bundle  # noqa: E402
-from opkit.bundle import BundleConfig, Channels, Provenance, Shape  # noqa: E402
-from opkit.bundle_model import build_model  # noqa: E402
-from opkit.datasets.header import Axis, Header, VariableSpec  # noqa: E402
-from opkit.datasets.write import LIBVER, Writer  # noqa: E402
-from opkit.recipe import Recipe  # noqa: E402
+from opkit.case.recipe import Recipe
+from opkit.datasets.header import Axis, Header, VariableSpec
+from opkit.datasets.write import LIBVER, Writer
+from opkit.surrogate.bundle import files as bundle
+from opkit.surrogate.bundle.build import build_model
+from opkit.surrogate.bundle.record import BundleConfig, Channels, Provenance, Shape
 
 SIZE, COUNT, FRAMES = 18, 4, 4
 

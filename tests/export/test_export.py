@@ -15,7 +15,7 @@ import torch
 import opkit
 from opkit.errors import ExportError
 from opkit.export import TARGETS, export, main
-from opkit.export.samples import real_inputs
+from opkit.export.check import real_inputs
 
 SLOW = pytest.mark.slow
 OPTIONS = {

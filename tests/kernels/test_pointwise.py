@@ -5,10 +5,11 @@ import torch
 from torch.nn import functional as F
 
 from opkit.kernels import buffers
-from opkit.operators import pointwise, pointwise_blocks
-from opkit.operators.fno_model import ChannelsLastFNO
-from opkit.operators.pointwise import Act, Mlp
-from opkit.train.memory import saved_bytes
+from opkit.kernels.pointwise import blocks as pointwise_blocks
+from opkit.kernels.pointwise import functional as pointwise
+from opkit.kernels.pointwise.functional import Act, Mlp
+from opkit.operators.fno.network import ChannelsLastFNO
+from opkit.train.loop.plan import saved_bytes
 
 ACTS = [Act(True, True), Act(False, False), Act(True, False)]
 

@@ -5,7 +5,7 @@ import torch
 from torch.library import opcheck
 
 from opkit.kernels.spectral_conv import ops
-from opkit.operators.spectral_conv import SpectralConv
+from opkit.operators.layers.spectral_conv import SpectralConv
 
 OPS = {
     "analysis": lambda x, z, w: (x, [4, 3], 0.5, True, "fp32", "cpu"),

@@ -19,7 +19,7 @@ triton = pytest.importorskip("triton")
 from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
-from opkit.kernels.spectral_conv import launch, launching  # noqa: E402
+from opkit.kernels.spectral_conv import launch  # noqa: E402
 
 TYPES = {torch.float32: "*fp32", torch.bfloat16: "*bf16"}
 OPTIONS = ("num_warps", "num_stages")
@@ -81,7 +81,7 @@ def launches(monkeypatch, grid, modes, precision, batch=16, channels=32) -> set[
         found.add(describe(kernel, args, keywords))
 
     with monkeypatch.context() as patch:
-        patch.setattr(launching, "run", record)
+        patch.setattr(launch, "run", record)
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         x = torch.empty(batch, channels, *grid, device="meta", dtype=dtype)
         z = launch.analysis(x, modes, 1.0, False, precision)

@@ -15,10 +15,10 @@ pytest.importorskip("triton")
 
 PROGRAM = """
 import json, sys, torch
-from opkit.kernels.spectral_conv import launching, spectral_conv
+from opkit.kernels.spectral_conv import launch, spectral_conv
 
 programs = []
-real_run = launching.run
+real_run = launch.run
 
 def counted(kernel, grid, *args, **options):
     total = 1
@@ -27,7 +27,7 @@ def counted(kernel, grid, *args, **options):
     programs.append(total)
     real_run(kernel, grid, *args, **options)
 
-launching.run = counted
+launch.run = counted
 
 def relative(a, b):
     return ((a.double() - b).norm() / b.norm()).item()

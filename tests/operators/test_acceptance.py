@@ -4,8 +4,7 @@ import pytest
 
 from opkit.errors import OpkitInputError
 from opkit.operators import OPERATORS
-from opkit.operators.acceptance import acceptance_table, check_acceptance
-from opkit.operators.interface import operator_class
+from opkit.operators.interface import acceptance_table, check_acceptance, operator_class
 
 
 @pytest.mark.parametrize("name", OPERATORS)

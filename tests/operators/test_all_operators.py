@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from opkit.errors import OpkitInputError
 from opkit.operators import OPERATORS
-from opkit.operators.blocks_grid import coordinates
-from opkit.operators.interface import DataShape, build_operator, operator_class
-from opkit.operators.mesh_shape import MeshShape
+from opkit.operators.interface import build_operator, operator_class
+from opkit.operators.layers.grids import coordinates
+from opkit.operators.shapes import DataShape, MeshShape
 from opkit.solvers.fem.domains import Square
 
 SHAPES = {1: (24,), 2: (17, 12), 3: (10, 9, 12)}  # odd ones among them

@@ -9,14 +9,16 @@ from safetensors.torch import load_file, save_file
 
 from opkit.errors import OpkitInputError
 from opkit.operators import OPERATORS
-from opkit.operators.beno import superposition_error
-from opkit.operators.beno_features import Graphs, edges_of
-from opkit.operators.beno_graph import CURVE, build_levels, curve_of
-from opkit.operators.beno_published import PublishedBENO
-from opkit.operators.beno_weights import load_published
-from opkit.operators.interface import DataShape, build_operator, operator_class
-from opkit.solvers.elliptic_boundary import EllipticBoundary
-from opkit.solvers.elliptic_boundary_law import CornerCuts
+from opkit.operators.beno.beno import superposition_error
+from opkit.operators.beno.graph import build_levels
+from opkit.operators.beno.published import PublishedBENO
+from opkit.operators.beno.published_features import Graphs, edges_of
+from opkit.operators.beno.published_weights import load_published
+from opkit.operators.interface import build_operator, operator_class
+from opkit.operators.layers.boundary_curve import CURVE, curve_of
+from opkit.operators.shapes import DataShape
+from opkit.solvers.elliptic_boundary.laws import CornerCuts
+from opkit.solvers.elliptic_boundary.solver import EllipticBoundary
 
 Samples = dict[str, torch.Tensor]
 CELLS = 12

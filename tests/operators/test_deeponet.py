@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from opkit.errors import OpkitInputError
-from opkit.operators.blocks_grid import coordinates, interpolation_matrix, resample
-from opkit.operators.deeponet import DeepONet
-from opkit.operators.interface import DataShape
-from opkit.operators.pod_deeponet import PODDeepONet
+from opkit.operators.deeponet.deeponet import DeepONet
+from opkit.operators.deeponet.pod import PODDeepONet
+from opkit.operators.layers.grids import coordinates, interpolation_matrix, resample
+from opkit.operators.shapes import DataShape
 
 
 def square(n: int, periodic: bool = False, channels: tuple[int, int] = (1, 1)):

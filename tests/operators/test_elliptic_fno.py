@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from opkit.errors import OpkitInputError
-from opkit.operators.elliptic_fno import SIZE, FivePoint
-from opkit.operators.interface import DataShape, build_operator
+from opkit.operators.fno.elliptic import SIZE, FivePoint
+from opkit.operators.interface import build_operator
+from opkit.operators.shapes import DataShape
 
 SHAPE = DataShape(1, 1, (15, 15), (False, False), (1.0, 1.0))
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from opkit.errors import OpkitInputError
-from opkit.operators.fno import FNO, coordinates, padding
-from opkit.operators.interface import DataShape, build_operator
-from opkit.operators.spectral_conv import SpectralConv, neuralop_state_dict
+from opkit.operators.fno.fno import FNO, coordinates, padding
+from opkit.operators.interface import build_operator
+from opkit.operators.layers.spectral_conv import SpectralConv, neuralop_state_dict
+from opkit.operators.shapes import DataShape
 
 neuralop = pytest.importorskip("neuralop.models")
 

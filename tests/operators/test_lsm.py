@@ -5,16 +5,17 @@ import pytest
 import torch
 
 from opkit.errors import OpkitInputError
-from opkit.operators.interface import DataShape, build_operator
-from opkit.operators.lsm import LSM, LatentOptions, LatentUNet
-from opkit.operators.lsm_block import NeuralSpectralBlock, from_patches, to_patches
-from opkit.operators.lsm_points import PointLSM, count_published
-from opkit.operators.lsm_transform import (
+from opkit.operators.interface import build_operator
+from opkit.operators.lsm.block import NeuralSpectralBlock, from_patches, to_patches
+from opkit.operators.lsm.coordinate_map import (
     analyse_grid,
     analyse_points,
     synthesise_grid,
     synthesise_points,
 )
+from opkit.operators.lsm.lsm import LSM, LatentOptions, LatentUNet
+from opkit.operators.lsm.points import PointLSM, count_published
+from opkit.operators.shapes import DataShape
 
 # in and out channels, grid, width, patch, padding, parameters: Wu et al.'s scripts
 PUBLISHED = {

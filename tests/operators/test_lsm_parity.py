@@ -22,10 +22,10 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from opkit.errors import BundleError
-from opkit.operators.interface import DataShape
-from opkit.operators.lsm import LSM
-from opkit.operators.lsm_points import PointLSM, count_published
-from opkit.operators.lsm_reference import load_reference
+from opkit.operators.lsm.lsm import LSM
+from opkit.operators.lsm.points import PointLSM, count_published
+from opkit.operators.lsm.published_weights import load_reference
+from opkit.operators.shapes import DataShape
 
 FILE = Path(__file__).parent / "data" / "lsm_reference.npz"
 # sizes that pad every axis, differently; tiny width so that weights stay small

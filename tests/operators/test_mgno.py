@@ -22,9 +22,8 @@ import pytest
 import torch
 
 from opkit.errors import OpkitInputError
-from opkit.operators.blocks_multigrid import VCycle
-from opkit.operators.interface import DataShape
-from opkit.operators.mgno import MgNO
+from opkit.operators.mgno import MgNO, VCycle
+from opkit.operators.shapes import DataShape
 
 FILE = Path(__file__).parent / "data" / "mgno_reference.npz"
 # the authors create smoothing steps after the coarsest grid but never use them: none

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from opkit.errors import OpkitInputError
-from opkit.operators.spectral_conv import SpectralConv
-from opkit.operators.spectral_products import SpectralProducts
+from opkit.operators.layers.spectral_conv import SpectralConv
+from opkit.operators.layers.spectral_products import SpectralProducts
 
 CASES = [  # grid, target, modes: odd, even, Nyquist included, more modes than held
     ((24,), (24,), 7),

@@ -12,10 +12,15 @@ from scipy.sparse.linalg import spsolve
 from opkit.elements import cell_moments, mass, restriction, stiffness
 from opkit.errors import OpkitInputError
 from opkit.operators.interface import build_operator
-from opkit.operators.mesh_shape import MeshShape
-from opkit.operators.spon_blocks import EdgeGraph, MessagePassing, _Mix
-from opkit.operators.spon_encode import Projection, element_bounds
-from opkit.operators.spon_levels import build_levels, independent_set, lift, torsion
+from opkit.operators.shapes import MeshShape
+from opkit.operators.spon.blocks import EdgeGraph, MessagePassing, _Mix
+from opkit.operators.spon.hierarchy import Projection, element_bounds
+from opkit.operators.spon.levels import (
+    build_levels,
+    independent_set,
+    lift,
+    torsion,
+)
 from opkit.solvers.fem.boundary import Condition
 from opkit.solvers.fem.darcy_mesh import DarcyMesh
 from opkit.solvers.fem.domains import LShape, NotchedTriangle, Square

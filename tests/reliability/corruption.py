@@ -1,7 +1,7 @@
 """Flip bits, cut and blank data files; count wrong answers that nobody noticed.
 
 Each damaged copy is opened and verified in a forked child under the limits that
-`opkit.datasets.guard` sets for its own children.
+`opkit.base.sandbox` sets for its own children.
 """
 
 from __future__ import annotations

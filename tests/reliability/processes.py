@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from opkit import safe_yaml
-from opkit.case import Case, parse_case
+from opkit.base import safe_yaml
+from opkit.case.record import Case, parse_case
 from opkit.datasets.read import DataFile
 from opkit.errors import DataError
 from opkit.generate import generate
 
-PLUGIN = Path(__file__).parents[1] / "datasets" / "plugin"
+PLUGIN = Path(__file__).parents[1] / "plugin"
 SAMPLES = 192
 SCRIPT = """
 import json, sys

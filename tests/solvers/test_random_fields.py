@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from opkit.errors import OpkitInputError
-from opkit.solvers.random_fields import GaussianField, shells
+from opkit.solvers.laws.periodic_fields import GaussianField, shells
 
 LAW = GaussianField(alpha=2.0, tau=5.0, sigma=25.0)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from opkit.solvers.steppers import STEPPERS
-from opkit.solvers.steppers.phi import phi
+from opkit.solvers.steppers.exponential import phi
 
 
 def _bernoulli_errors(name: str, counts: tuple[int, ...]) -> list[float]:

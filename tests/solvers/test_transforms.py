@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from opkit.errors import OpkitInputError
-from opkit.solvers import transforms
-from opkit.solvers.transforms import RealFFT, available_backends
+from opkit.solvers.fourier import transforms
+from opkit.solvers.fourier.transforms import RealFFT, available_backends
 
 BACKENDS = [
     pytest.param(

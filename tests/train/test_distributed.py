@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from opkit import bundle
-from opkit.rundir import RunDirectory
+from opkit.surrogate.bundle import files as bundle
+from opkit.surrogate.bundle.run_directory import RunDirectory
 from opkit.train import train
 
 SCRIPT = """
 import sys
 from pathlib import Path
 from opkit.train import train
-from opkit.train.checkpoint import MANIFEST
+from opkit.train.loop.checkpoint import MANIFEST
 run = Path(sys.argv[2])
 resume = (run / "checkpoints" / MANIFEST).is_file()
 train(Path(sys.argv[1]), run, operator="fno", overrides=sys.argv[3:], resume=resume)

@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from opkit.errors import DataError, OpkitInputError
-from opkit.normalise import Moments, Normaliser
-from opkit.runs import list_runs
-from opkit.train import TrainingError, guards, symmetries, train
-from opkit.train.batches import generator, slices
+from opkit.surrogate.bundle.normalise import Moments, Normaliser
+from opkit.surrogate.bundle.run_list import list_runs
+from opkit.train import TrainingError, train
+from opkit.train.fields import symmetries
+from opkit.train.loop import guards
+from opkit.train.loop.batches import generator, slices
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -59,7 +61,7 @@ def test_the_normaliser_knows_nothing_of_validation_and_test(tmp_path, make_data
     def shift(a, u):
         u[24:] += 1e6
 
-    from opkit import surrogate
+    from opkit.surrogate import surrogate
 
     train(make_data(edit=shift), tmp_path / "run", operator="fno")
     normaliser = surrogate.load(tmp_path / "run").model.outputs
@@ -83,7 +85,7 @@ def test_a_normaliser_fitted_on_the_wrong_split_marks_the_run(
     from dataclasses import replace
 
     from opkit.train import main
-    from opkit.train.model import fit_normalisers
+    from opkit.train.fields.model import fit_normalisers
 
     def wrong(model, given):
         swapped = replace(given, train=given.validation, validation=given.train)
@@ -102,8 +104,8 @@ def test_too_few_samples_to_hold_out(tmp_path, make_data):
 
 
 def test_held_out_samples_are_not_trained_on(tmp_path, make_data):
-    from opkit.train.problem import prepare
-    from opkit.train.recipes import resolve_recipe
+    from opkit.train.fields.problem import prepare
+    from opkit.train.loop.recipes import resolve_recipe
 
     data = make_data(train=40, validation=0)
     recipe = resolve_recipe({}, "fno", ["training.holdout=0.25"])

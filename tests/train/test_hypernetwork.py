@@ -7,23 +7,23 @@ import torch
 
 import opkit.hypino
 from opkit.errors import BundleError, OpkitInputError
-from opkit.operators.hypino import HyPINO
-from opkit.operators.hypino_loss import hypino_loss
-from opkit.rundir import RunDirectory
-from opkit.runs import summarise
-from opkit.solvers.manufactured_distribution import ManufacturedDistribution
-from opkit.surrogate import load
+from opkit.operators.hypino.loss import hypino_loss
+from opkit.operators.hypino.network import HyPINO
+from opkit.solvers.manufactured.law import ManufacturedDistribution
+from opkit.surrogate.bundle.run_directory import RunDirectory
+from opkit.surrogate.bundle.run_list import summarise
+from opkit.surrogate.surrogate import load
 from opkit.train import plan, train
-from opkit.train.batches import slices
-from opkit.train.equation_problem import model_options
-from opkit.train.equation_task import EquationTask
-from opkit.train.hypernetwork import scores
-from opkit.train.problem_stream import (
+from opkit.train.equations.problem import model_options
+from opkit.train.equations.run import scores
+from opkit.train.equations.stream import (
     ProblemStream,
     StreamOptions,
     as_problems,
     as_sample,
 )
+from opkit.train.equations.task import EquationTask
+from opkit.train.loop.batches import slices
 
 CPU = torch.device("cpu")
 LAW = ManufacturedDistribution(frequency=2, min_steps=2, max_steps=3)

@@ -6,7 +6,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from opkit.errors import MissingExtraError, OpkitInputError
-from opkit.rundir import RunDirectory
+from opkit.surrogate.bundle.run_directory import RunDirectory
 from opkit.train import train
 
 

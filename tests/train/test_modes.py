@@ -5,17 +5,17 @@ import pytest
 import torch
 
 import opkit
-from opkit import figures
 from opkit.datasets.field_dataset import FieldDataset
 from opkit.errors import OpkitInputError
-from opkit.evaluate import evaluate
-from opkit.rundir import RunDirectory
+from opkit.evaluate.run import evaluate
+from opkit.figures import run as figures
+from opkit.surrogate.bundle.run_directory import RunDirectory
 from opkit.train import train
-from opkit.train.batches import generator
-from opkit.train.field_task import FieldTask
-from opkit.train.model import build_model, fit_normalisers
-from opkit.train.problem import prepare
-from opkit.train.recipes import resolve_recipe
+from opkit.train.fields.model import build_model, fit_normalisers
+from opkit.train.fields.problem import prepare
+from opkit.train.fields.task import FieldTask
+from opkit.train.loop.batches import generator
+from opkit.train.loop.recipes import resolve_recipe
 
 SMALL = [
     "model.n_modes=[8]", "model.hidden_channels=16", "model.n_layers=2",

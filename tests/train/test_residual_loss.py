@@ -7,7 +7,7 @@ from opkit.case import load_case
 from opkit.datasets.field_dataset import FieldDataset
 from opkit.errors import OpkitInputError
 from opkit.generate import generate
-from opkit.surrogate import load
+from opkit.surrogate.surrogate import load
 from opkit.train import train
 
 SMALL = [

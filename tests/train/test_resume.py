@@ -14,13 +14,9 @@ from typer.testing import CliRunner
 
 from opkit.cli import app
 from opkit.errors import BundleError, OpkitInputError
-from opkit.rundir import RunDirectory
-from opkit.train import (
-    Epoch,
-    checkpoint,
-    loop,
-    train,
-)
+from opkit.surrogate.bundle.run_directory import RunDirectory
+from opkit.train import Epoch, train
+from opkit.train.loop import checkpoint, loop
 
 RICH = [  # everything that has state or randomness
     "training.ema=0.9",

@@ -6,21 +6,23 @@ import numpy as np
 import pytest
 import torch
 
-from opkit import bundle, losses, surrogate
+from opkit.case.recipe import Training
 from opkit.errors import OpkitInputError
-from opkit.recipe import Training
-from opkit.rundir import RunDirectory
+from opkit.metrics import functional as losses
+from opkit.surrogate import surrogate
+from opkit.surrogate.bundle import files as bundle
+from opkit.surrogate.bundle.run_directory import RunDirectory
 from opkit.train import (
     Epoch,
     Finished,
     Started,
     Step,
     Warned,
-    checkpoint,
     plan,
-    schedules,
     train,
 )
+from opkit.train.loop import checkpoint
+from opkit.train.loop import optimiser as schedules
 
 
 def test_learns_a_linear_map_and_leaves_a_whole_run_directory(tmp_path, make_data):
@@ -137,9 +139,9 @@ def test_ema_keeps_the_average_of_the_weights(tmp_path, make_data):
     )
     saved = checkpoint.load(tmp_path / "ema" / "checkpoints")[1]
     from opkit.datasets.read import DataFile
-    from opkit.train.model import build_model
-    from opkit.train.problem import prepare
-    from opkit.train.recipes import resolve_recipe
+    from opkit.train.fields.model import build_model
+    from opkit.train.fields.problem import prepare
+    from opkit.train.loop.recipes import resolve_recipe
 
     recipe = resolve_recipe(dict(DataFile(data).header.case), "fno", common)
     start = dict(build_model(prepare(data, recipe, 0), 0).named_parameters())

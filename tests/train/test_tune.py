@@ -5,8 +5,8 @@ import copy
 import pytest
 
 from opkit.errors import OpkitInputError
-from opkit.runs import list_runs
-from opkit.tune import tune
+from opkit.surrogate.bundle.run_list import list_runs
+from opkit.train.tune import tune
 
 pytest.importorskip("optuna")
 

@@ -120,7 +120,8 @@ def _check(
     if weight.is_complex():
         raise OpkitInputError(
             "spectral_conv takes its weight as a real tensor (*modes, in, 2, out): "
-            "convert a complex one with opkit.operators.spectral_conv.from_complex"
+            "convert a complex one with "
+            "opkit.operators.layers.spectral_conv.from_complex"
         )
     if compat not in COMPATS:
         raise OpkitInputError(f"compat {compat!r} is unknown: use one of {COMPATS}")

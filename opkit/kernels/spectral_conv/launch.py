@@ -1,4 +1,8 @@
-"""Launches of the Triton kernels: blocks, grids, strides, buffers."""
+"""Launches of the Triton kernels: device, blocks, grids, strides, buffers.
+
+`analysis` and `synthesis` launch the truncated transforms; `mix`, `mix_input` and
+`mix_weight` the products of channels, mode by mode.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from opkit.kernels.spectral_conv import launching
 from opkit.kernels.spectral_conv import triton as kernels
-from opkit.kernels.spectral_conv.launch_mix import mix, mix_input, mix_weight
+from opkit.kernels.spectral_conv.matrices import axis_table, row_table
 from opkit.kernels.spectral_conv.modes import highest
-from opkit.kernels.spectral_conv.tables import axis_table, row_table
 
 __all__ = ["analysis", "mix", "mix_input", "mix_weight", "synthesis"]
 
@@ -76,7 +78,7 @@ class Transform:
 
     def rows(self, transposed: bool) -> tuple[Tensor, dict[str, Any]]:
         """Table and constants of the last axis."""
-        mode = launching.block(self.modes[-1], 64 if transposed else 32)
+        mode = block_size(self.modes[-1], 64 if transposed else 32)
         # the fold pays where arithmetic, not memory, is the limit
         fold = self.precision == "fp32" and mode > 16
         table = row_table(
@@ -94,14 +96,14 @@ class Transform:
 
     def axis(self, axis: int, most: int, transposed: bool) -> tuple[Tensor, int]:
         """Table of another axis and the block of its wavenumbers."""
-        block = launching.block(highest(self.modes[axis]) + 1, most)
+        block = block_size(highest(self.modes[axis]) + 1, most)
         count, size = self.modes[axis], self.grid[axis]
         return axis_table(count, size, block, _POINTS, transposed, self.device), block
 
     @property
     def products(self) -> str:
         """Arithmetic of the tensor cores."""
-        return launching.products(self.precision)
+        return products(self.precision)
 
 
 def analysis(
@@ -158,7 +160,7 @@ def _analyse_rows(to: Transform, x: Tensor) -> Tensor:
     programs = -(-rows // block) * len(table)
     parts = min(points // constants["BJ"], max(1, _ENOUGH_PROGRAMS // programs))
     out = to.buffer(axis, parts)
-    launching.run(
+    run(
         kernels.analyse_rows,
         (-(-rows // block), len(table), parts),
         x, table, out, rows, to.grid[-1], points, to.modes[-1],
@@ -177,7 +179,7 @@ def _analyse_planes(to: Transform, x: Tensor) -> Tensor:
     share = x.numel() // images * x.element_size() // _PART_BYTES
     parts = max(1, min(_MOST_PARTS, height // _POINTS, share))
     out = to.buffer(axis, parts)
-    launching.run(
+    run(
         kernels.analyse_planes,
         (images, parts),
         x, table, other, out, *to.grid[-2:], height, table.shape[2], *to.modes[-2:],
@@ -191,8 +193,8 @@ def _analyse_planes(to: Transform, x: Tensor) -> Tensor:
 def _analyse_axis(to: Transform, axis: int, part: Tensor) -> Tensor:
     inner, layout = math.prod(to.modes[axis + 1 :]), to.layout(axis)
     table, high = to.axis(axis, 16, False)
-    out, block = to.buffer(axis), launching.block(inner, 64)
-    launching.run(
+    out, block = to.buffer(axis), block_size(inner, 64)
+    run(
         kernels.analyse_axis,
         (to.outer(axis), -(-inner // block), table.shape[1] // high),
         part, table, out, to.grid[axis], table.shape[2], inner, to.modes[axis],
@@ -208,7 +210,7 @@ def _synthesise_rows(to: Transform, part: Tensor, y: Tensor) -> None:
     rows, layout = to.outer(axis), to.layout(axis)
     table, constants = to.rows(False)
     block = 16
-    launching.run(
+    run(
         kernels.synthesise_rows,
         (-(-rows // block), table.shape[2] // constants["BJ"]),
         part, table, y, rows, to.grid[-1], table.shape[2], to.modes[-1], *layout,
@@ -222,7 +224,7 @@ def _synthesise_planes(to: Transform, part: Tensor, y: Tensor) -> None:
     table, constants = to.rows(False)
     other, high = to.axis(axis, _WIDEST, True)
     options = to.planes(high)
-    launching.run(
+    run(
         kernels.synthesise_planes,
         (to.outer(axis), other.shape[1] // options["BH"]),
         part, table, other, y, *to.grid[-2:], other.shape[1], table.shape[2],
@@ -235,8 +237,8 @@ def _synthesise_planes(to: Transform, part: Tensor, y: Tensor) -> None:
 def _synthesise_axis(to: Transform, axis: int, part: Tensor) -> Tensor:
     inner, layout = math.prod(to.modes[axis + 1 :]), to.layout(axis)
     table, high = to.axis(axis, 16, True)
-    out, block = to.buffer(axis + 1), launching.block(inner, 64)
-    launching.run(
+    out, block = to.buffer(axis + 1), block_size(inner, 64)
+    run(
         kernels.synthesise_axis,
         (to.outer(axis), table.shape[1] // _POINTS, -(-inner // block)),
         part, table, out, to.grid[axis], table.shape[1], inner, to.modes[axis],
@@ -245,3 +247,71 @@ def _synthesise_axis(to: Transform, axis: int, part: Tensor) -> Tensor:
         PRECISION=to.products, num_warps=4, num_stages=3,
     )  # fmt: skip
     return out
+
+
+def run(kernel: Any, grid: tuple[int, ...], *args: Any, **options: Any) -> None:
+    """Launch a kernel on the device of its first argument."""
+    device = args[0].device
+    if device.type != "cuda" or device.index == torch.cuda.current_device():
+        kernel[grid](*args, **options)
+        return
+    with torch.cuda.device(device):
+        kernel[grid](*args, **options)
+
+
+def block_size(size: int, most: int) -> int:
+    """Power of two between 16, the least that tensor cores take, and ``most``."""
+    return min(most, max(16, 1 << (size - 1).bit_length()))
+
+
+def products(precision: str) -> str:
+    """Arithmetic of the tensor cores: three tf32 products for one of float32."""
+    return "tf32x3" if precision == "fp32" else "tf32"
+
+
+def _contract(
+    z: Tensor, weight: Tensor, outputs: int, strides: tuple[int, int], sign: int,
+    precision: str,
+) -> Tensor:  # fmt: skip
+    modes, _, batch, inputs = z.shape
+    z, weight = z.contiguous(), weight.contiguous()
+    y = z.new_empty(modes, 2, batch, outputs)
+    if y.numel():
+        b, o = 16, block_size(outputs, 32)
+        run(
+            kernels.contract,
+            (modes, -(-batch // b), -(-outputs // o)),
+            z, weight, y, batch, inputs, outputs, weight.stride(0), *strides,
+            weight.stride(2),
+            BB=b, BI=16, BO=o, SIGN=sign,
+            PRECISION=products(precision), num_warps=4, num_stages=2,
+        )  # fmt: skip
+    return y
+
+
+def mix(spectrum: Tensor, weight: Tensor, precision: str) -> Tensor:
+    """Y_k = Z_k W_k; see `cpu.mix`."""
+    outputs = weight.shape[3]
+    return _contract(spectrum, weight, outputs, (2 * outputs, 1), 1, precision)
+
+
+def mix_input(grad: Tensor, weight: Tensor, precision: str) -> Tensor:
+    """Z̄_k = Ȳ_k W_kᴴ; see `cpu.mix_input`."""
+    strides = (1, 2 * weight.shape[3])
+    return _contract(grad, weight, weight.shape[1], strides, -1, precision)
+
+
+def mix_weight(spectrum: Tensor, grad: Tensor, precision: str) -> Tensor:
+    """W̄_k = Z_kᴴ Ȳ_k; see `cpu.mix_weight`."""
+    modes, _, batch, inputs = spectrum.shape
+    outputs = grad.shape[3]
+    weight = grad.new_empty(modes, inputs, 2, outputs)
+    i, o = 16, block_size(outputs, 32)
+    run(
+        kernels.contract_batch,
+        (modes, -(-inputs // i), -(-outputs // o)),
+        spectrum.contiguous(), grad.contiguous(), weight, batch, inputs, outputs,
+        BB=16, BI=i, BO=o, PRECISION=products(precision),
+        num_warps=4, num_stages=2,
+    )  # fmt: skip
+    return weight

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from opkit.kernels.primitive import Primitive
 from opkit.kernels.spectral_conv import cpu
-from opkit.kernels.spectral_conv.primitive import Primitive
 
 
 def _kernels(backend: str) -> Any:

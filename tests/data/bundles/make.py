@@ -12,9 +12,9 @@ import h5py
 import numpy as np
 
 import opkit
-from opkit.bundle import FORMAT
 from opkit.datasets.header import Axis, Header, VariableSpec
 from opkit.datasets.write import LIBVER, Writer
+from opkit.surrogate.bundle.record import FORMAT
 from opkit.train import train
 
 HERE = Path(__file__).parent

@@ -1,0 +1,75 @@
+"""A file for HDF5 to write to, on a disk that may be full."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import h5py
+
+from opkit.base.files import start_writing
+from opkit.datasets.layout import LIBVER
+
+
+class Patient(io.FileIO):
+    """A file that HDF5 writes to, and that never tells it what the system refuses.
+
+    HDF5 can crash when it closes a file that it could not write. The first refusal is
+    kept in ``refused``; nothing is written after it.
+    """
+
+    refused: OSError | None = None
+    _sent = 0
+
+    def write(self, data: Any) -> int:
+        """Write all of it, unless something was refused."""
+        view = memoryview(data).cast("B")
+        done = 0
+
+        def some() -> None:
+            nonlocal done
+            done += super(Patient, self).write(view[done:]) or 0
+
+        while done < len(view) and self._try(some):
+            pass
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the file's size, unless something was refused."""
+        self._try(lambda: super(Patient, self).truncate(size))
+        return size or 0
+
+    def hdf5(self, mode: str) -> h5py.File:
+        """Open it as an HDF5 file, ``"w"`` or ``"r+"``."""
+        return h5py.File(self, mode, libver=LIBVER)
+
+    def start_writing(self) -> None:
+        """Have the system bring to disk what was added."""
+        end = self.seek(0, io.SEEK_END)
+        start_writing(self.fileno(), self._sent, end)
+        self._sent = end
+
+    def check(self) -> None:
+        """Raise what was refused."""
+        if self.refused is not None:
+            raise self.refused
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Raise what was refused at the end, and instead of what HDF5 makes of it."""
+        try:
+            yield
+        except (OSError, RuntimeError):
+            self.check()
+            raise
+        self.check()
+
+    def _try(self, call: Callable[[], object]) -> bool:
+        if self.refused is None:
+            try:
+                call()
+            except OSError as error:
+                self.refused = error
+        return self.refused is None

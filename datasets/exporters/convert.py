@@ -1,0 +1,57 @@
+"""Write a data file in the layouts of other groups."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from opkit.base.files import publish, temporary_beside, why
+from opkit.datasets.header import SPLITS
+from opkit.datasets.read import DataFile
+from opkit.errors import DataError
+
+Format = Literal["well", "pdebench", "zarr"]
+
+
+def export_data(path: str | Path, out: str | Path, format: Format) -> list[Path]:
+    """Write a data file as The Well, PDEBench or Zarr v3 have it.
+
+    Args:
+        path: the data file.
+        out: for ``zarr`` the store to make; else a folder that gets one file a split,
+            ``train.hdf5`` and so on, since those formats have no splits inside.
+        format: one of these.
+
+    Returns:
+        What was made.
+
+    Raises:
+        DataError: exists already, or has no place in that format (meshes, layers).
+        MissingExtraError: zarr is not installed.
+    """
+    target = Path(out)
+    if format not in get_args(Format):
+        raise DataError(f"format {format!r}: choose from {', '.join(get_args(Format))}")
+    if target.exists():
+        raise DataError(f"{target}: exists already: choose another name or delete it")
+    writer: Any = importlib.import_module(f"opkit.datasets.exporters.{format}")
+    temporary = temporary_beside(target.absolute())
+    try:
+        with DataFile(path) as file:
+            if format == "zarr":
+                writer.write(file, temporary)
+                made = [target]
+            else:
+                temporary.mkdir()
+                splits = [s for s in SPLITS if s in file.header.splits]
+                for split in splits:
+                    writer.write(file, split, temporary / f"{split}.hdf5")
+                made = [target / f"{split}.hdf5" for split in splits]
+        publish(temporary, target.absolute())
+    except OSError as error:
+        raise DataError(f"{target}: {why(error)}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return made

@@ -1,0 +1,122 @@
+"""What a case's data file looks like, and its random inputs."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any, Literal
+
+import numpy as np
+
+from opkit.case.record import Case, Samples
+from opkit.datasets.header import Axis, Header, Mesh, VariableSpec, check
+from opkit.errors import CaseError
+from opkit.solvers.interface import Fields, Solver
+
+DType = Literal["float32", "float64"]
+
+
+def header_of(
+    case: Case, solver: Solver, seed: int, samples: int | None, dtype: DType
+) -> Header:
+    """Describe the file that this case and solver make."""
+    axes = {
+        name: Axis(np.asarray(c.values, np.float64), c.units, c.long_name)
+        for name, c in solver.coordinates().items()
+    }
+    mesh = mesh_of(solver)
+    sizes = {name: len(axis.values) for name, axis in axes.items()}
+    if mesh is not None:
+        sizes |= {"node": len(mesh.points), "cell": len(mesh.cells)}
+    variables = []
+    for role in ("input", "output"):
+        for v in case.inputs if role == "input" else case.outputs:
+            unknown = [d for d in v.dims if d not in sizes]
+            if unknown:
+                raise CaseError(
+                    f"case {case.name}: {v.name} has dimension {unknown[0]!r}, "
+                    f"the solver has {', '.join(sizes)}"
+                )
+            shape = tuple(sizes[d] for d in v.dims)
+            spec = VariableSpec(
+                v.name, role, v.dims, shape, dtype, v.units, v.long_name
+            )
+            variables.append(spec)
+    used = {d for v in variables for d in v.dims}
+    return check(
+        Header(
+            case=case.dump(),
+            variables=tuple(variables),
+            coordinates={name: axes[name] for name in axes if name in used},
+            splits=share_out(case.samples, samples),
+            seed=seed,
+            provenance=provenance(),
+            mesh=mesh,
+        ),
+        f"case {case.name}",
+    )
+
+
+def mesh_of(solver: Any) -> Mesh | None:
+    """Return the mesh of a solver on nodes or cells, None for one on a grid."""
+    if not hasattr(solver, "mesh"):
+        return None
+    points, cells = solver.mesh()
+    return Mesh(np.asarray(points, np.float64), np.asarray(cells, np.int64))
+
+
+def draw(solver: Solver, seed: int, index: int, dtype: DType) -> Fields:
+    """Draw sample i of a seed, rounded to the stored type.
+
+    The solver then solves for exactly the inputs that the file holds.
+    """
+    stream = np.random.default_rng(np.random.SeedSequence([seed, index]))
+    return {
+        name: np.asarray(values, dtype).astype(np.float64)
+        for name, values in solver.sample(stream).items()
+    }
+
+
+def share_out(counts: Samples, total: int | None) -> dict[str, np.ndarray[Any, Any]]:
+    """Return rows of each split: train first, then validation, then test.
+
+    With a total, splits keep the case's proportions, and each split of the case keeps
+    at least one sample as long as there are enough.
+
+    Raises:
+        CaseError: no samples at all.
+    """
+    wanted = {k: n for k, n in counts.model_dump().items() if n}
+    everything = sum(wanted.values())
+    if total is None:
+        total = everything
+    if total < 1 or not wanted:
+        raise CaseError("no samples asked for: give at least one")
+    exact = {k: n * total / everything for k, n in wanted.items()}
+    given = {k: int(v) for k, v in exact.items()}
+    for name in sorted(exact, key=lambda k: given[k] - exact[k]):
+        if sum(given.values()) < total:
+            given[name] += 1
+    for name in given:
+        largest = max(given, key=lambda k: given[k])
+        if not given[name] and given[largest] > 1:
+            given[name], given[largest] = 1, given[largest] - 1
+    ends = np.cumsum(list(given.values()))
+    return {
+        name: np.arange(end - given[name], end)
+        for name, end in zip(given, ends, strict=True)
+        if given[name]
+    }
+
+
+def provenance() -> Mapping[str, Any]:
+    """Versions of what makes the data."""
+    return {
+        "opkit": version("opkit"),
+        "python": platform.python_version(),
+        "numpy": version("numpy"),
+        "scipy": version("scipy"),
+        "h5py": version("h5py"),
+        "machine": platform.machine(),
+    }

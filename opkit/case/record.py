@@ -1,0 +1,176 @@
+"""Cases: a PDE problem as a validated record, read from YAML.
+
+A case is data, never code. It names its solver as ``"module:Name"`` out of an
+allow-list (built in, or an installed entry point of the group ``opkit.solvers``), and
+everything made from it carries the resolved case as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from opkit.base.explain import explain
+from opkit.case.recipe import Recipe
+from opkit.errors import CaseError
+from opkit.solvers import solver_class
+
+if TYPE_CHECKING:
+    from opkit.solvers.interface import Solver
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
+Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+Dimension = Literal["time", "layer", "z", "y", "x", "boundary", "node", "cell"]
+SPACE: tuple[Dimension, ...] = ("z", "y", "x")
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class SolverChoice(_Record):
+    """Which solver, with which parameters, in which units."""
+
+    target: str
+    parameters: dict[str, Any] = {}
+    units: Literal["nondimensional"] | dict[str, str] = "nondimensional"
+
+    @model_validator(mode="after")
+    def _every_parameter_has_units(self) -> SolverChoice:
+        if isinstance(self.units, dict):
+            missing = sorted(self.parameters.keys() - self.units.keys())
+            if missing:
+                raise ValueError(
+                    f"no units for {', '.join(missing)}: add them to units"
+                )
+        return self
+
+
+class Geometry(_Record):
+    """The domain: kind and extent of each axis."""
+
+    kind: Literal["grid", "grid-with-holes", "mesh", "boundary"] = "grid"
+    extent: dict[Literal["z", "y", "x"], tuple[float, float]]
+    units: str = "nondimensional"
+
+    @model_validator(mode="after")
+    def _increasing(self) -> Geometry:
+        for axis, (low, high) in self.extent.items():
+            if not low < high:
+                raise ValueError(f"extent of {axis}: {low} is not below {high}")
+        return self
+
+
+class Side(_Record):
+    """The boundary condition on one side of the domain."""
+
+    kind: Literal["periodic", "dirichlet", "neumann", "mixed"]
+    value: float | Literal["input"] = 0.0
+
+
+class Variable(_Record):
+    """A physical field: name, dims, units."""
+
+    name: Identifier
+    dims: tuple[Dimension, ...]
+    units: str
+    long_name: str = ""
+
+
+class Samples(_Record):
+    """How many samples each split has."""
+
+    train: int = Field(ge=0)
+    validation: int = Field(default=0, ge=0)
+    test: int = Field(default=0, ge=0)
+
+
+class Case(_Record):
+    """One named PDE problem: equation, geometry, inputs, discretisation, recipes."""
+
+    name: Name
+    version: int = Field(ge=1)
+    title: str
+    equation: str
+    references: tuple[str, ...] = ()
+    solver: SolverChoice
+    geometry: Geometry
+    resolution: Annotated[int, Field(ge=2)] | tuple[Annotated[int, Field(ge=1)], ...]
+    boundary: dict[str, Side]
+    distribution: dict[str, Any] = {}
+    inputs: tuple[Variable, ...] = Field(min_length=1)
+    outputs: tuple[Variable, ...] = Field(min_length=1)
+    samples: Samples
+    recipes: dict[Name, Recipe] = {}
+
+    @property
+    def identity(self) -> str:
+        """Name and version, such as ``darcy-v1``."""
+        return f"{self.name}-v{self.version}"
+
+    @property
+    def space(self) -> tuple[str, ...]:
+        """Names of the spatial axes in array order, such as ``("y", "x")``."""
+        return tuple(axis for axis in SPACE if axis in self.geometry.extent)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of grid points along each spatial axis."""
+        if isinstance(self.resolution, int):
+            return (self.resolution,) * len(self.geometry.extent)
+        return self.resolution
+
+    @property
+    def periodic(self) -> dict[str, bool]:
+        """Whether each spatial axis is periodic."""
+        sides = {"x": ("left", "right"), "y": ("bottom", "top"), "z": ("back", "front")}
+        return {
+            axis: all(
+                side in self.boundary and self.boundary[side].kind == "periodic"
+                for side in sides[axis]
+            )
+            for axis in self.space
+        }
+
+    def dump(self) -> dict[str, Any]:
+        """Return the resolved case as plain JSON types."""
+        data: dict[str, Any] = json.loads(self.model_dump_json())
+        return data
+
+    def build_solver(self) -> Solver:
+        """Construct this case's solver.
+
+        Raises:
+            CaseError: target not allowed, or parameters it does not take.
+            MissingExtraError: the solver needs an extra that is not installed.
+        """
+        target = solver_class(self.solver.target)
+        arguments = {**self.solver.parameters, "resolution": self.shape}
+        if self.distribution:
+            arguments["distribution"] = self.distribution
+        try:
+            solver: Solver = target(**arguments)
+        except ValidationError as error:
+            raise CaseError(
+                f"case {self.name}: solver: {explain(error, target)}"
+            ) from None
+        except ValueError as error:
+            raise CaseError(f"case {self.name}: solver: {error}") from None
+        return solver
+
+
+def parse_case(data: Mapping[str, Any], origin: str = "case") -> Case:
+    """Validate plain data into a `Case`.
+
+    Raises:
+        CaseError: one line that names the first fault, and the nearest known key.
+    """
+    if not isinstance(data, Mapping):
+        raise CaseError(f"{origin}: a case is a mapping of keys to values")
+    try:
+        return Case.model_validate(data)
+    except ValidationError as error:
+        raise CaseError(f"{origin}: {explain(error, Case)}") from None

@@ -1,0 +1,143 @@
+"""The verb generate: a case becomes a data file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from opkit.cli.cases import JSON, SET
+from opkit.cli.console import progress, size, table
+
+QUIET = typer.Option("--quiet", "-q", help="No progress.")
+DRY = typer.Option("--dry-run", help="Say what it would take; make nothing.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs of this file to the command line."""
+    app.command()(generate)
+
+
+def generate(
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="[case] NAME", help="Name of a case, or a YAML path."),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="File to make; default NAME.h5.")
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Total over all splits.")
+    ] = None,
+    resolution: Annotated[
+        int | None, typer.Option(min=2, help="Grid points along every axis.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the data set.")] = 0,
+    workers: Annotated[int, typer.Option("-w", "--workers", min=1)] = 1,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Dask: 'local' or tcp://HOST:PORT.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cuda for solvers that run on a GPU.")
+    ] = None,
+    ranks: Annotated[
+        int, typer.Option(min=1, help="MPI ranks that share a sample (darcy-mesh).")
+    ] = 1,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted run.")
+    ] = False,
+    gzip: Annotated[int, typer.Option(min=0, max=9, help="Compression level.")] = 0,
+    double: Annotated[
+        bool, typer.Option("--float64", help="Store float64 instead of float32.")
+    ] = False,
+    where_uncertain: Annotated[
+        Path | None,
+        typer.Option(help="Run whose surrogate picks the samples it is worst at."),
+    ] = None,
+    pool: Annotated[
+        int | None,
+        typer.Option(min=2, help="Samples to pick from; default 10 times --samples."),
+    ] = None,
+    set_: Annotated[list[str] | None, SET] = None,
+    dry_run: Annotated[bool, DRY] = False,
+    json: Annotated[bool, JSON] = False,
+    quiet: Annotated[bool, QUIET] = False,
+) -> None:
+    """Solve a case for random inputs and write one HDF5 file."""
+    from opkit.case import load_case
+    from opkit.errors import CaseError
+
+    name = words[-1]
+    if words[:-1] not in ([], ["case"]):
+        raise CaseError(f"{' '.join(words)}: write it as `opkit generate case NAME`")
+    overrides = list(set_ or ())
+    if resolution:
+        overrides.append(f"resolution={resolution}")
+    if device:
+        overrides.append(f"solver.parameters.device={device}")
+    if ranks > 1:
+        overrides.append("solver.parameters.parallel=true")
+    case = load_case(name, overrides)
+    dtype: Any = "float64" if double else "float32"
+    if dry_run:
+        table(_plan_rows(case, seed, samples, dtype), json_=json)
+        return
+    picked, marks = None, None
+    if where_uncertain is not None:
+        from opkit.train.pick_samples import pick
+
+        count = samples or case.samples.train
+        chosen = pick(where_uncertain, case, count, pool or 10 * count, seed, dtype)
+        case, picked, marks = chosen.case, chosen.numbers, chosen.marks
+        samples = None
+    from opkit.generate import Progress
+    from opkit.generate import generate as run
+
+    target = out or Path(f"{case.name}.h5")
+    with progress(f"{case.name} -> {target.name}", "samples", quiet or json) as update:
+
+        def show(event: Progress) -> None:
+            stage = "" if event.stage == "solving" else f", {event.stage}"
+            note = f"worst solver error {event.worst:.1e}{stage}"
+            update(event.done, event.total, note, event.resumed)
+
+        run(
+            case,
+            target,
+            seed,
+            samples,
+            workers,
+            scheduler,
+            resume,
+            show,
+            dtype,
+            gzip,
+            picked,
+            marks,
+            ranks,
+        )
+    row = {"file": str(target), "size": size(target.stat().st_size)}
+    if json:
+        table([row], json_=True)
+    elif not quiet:
+        print(f"{row['file']}: {row['size']}. `opkit inspect {target}` shows it.")
+
+
+def _plan_rows(
+    case: Any, seed: int, samples: int | None, dtype: Any
+) -> list[dict[str, Any]]:
+    from opkit.generate import plan
+
+    planned = plan(case, seed, samples, dtype)
+    splits = ", ".join(f"{k} {len(v)}" for k, v in planned.header.splits.items())
+    grid = " x ".join(str(n) for n in case.shape)
+    return [
+        {"what": "case", "value": case.identity},
+        {"what": "samples", "value": f"{planned.samples} ({splits})"},
+        {"what": "resolution", "value": grid},
+        {"what": "file", "value": size(planned.file_bytes)},
+        {"what": "disk while it is made", "value": size(planned.disk_bytes)},
+        {"what": "memory a worker", "value": size(planned.memory_bytes)},
+        {"what": "shards", "value": planned.shards},
+    ]

@@ -1,0 +1,196 @@
+"""Verbs about trained operators: evaluate, predict, plot, runs, tune."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from opkit.cli.cases import JSON, SET
+from opkit.cli.console import progress, score_rows, table
+from opkit.cli.generate import QUIET
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs of this file to the command line."""
+    app.command()(evaluate)
+    app.command()(predict)
+    app.command()(plot)
+    app.command()(runs)
+    app.command()(tune)
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Run directory or bundle.")],
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Data file; default the run's own.")
+    ] = None,
+    solver: Annotated[
+        bool, typer.Option("--solver", help="Add rows of the case's solver, timed.")
+    ] = False,
+    rollout: Annotated[
+        bool, typer.Option("--rollout", help="Errors of every step instead.")
+    ] = False,
+    threshold: Annotated[
+        float, typer.Option(min=0, help="Relative L2 up to which a step is useful.")
+    ] = 0.2,
+    json: Annotated[bool, JSON] = False,
+) -> None:
+    """Measure a surrogate's errors per resolution, beside trivial predictors."""
+    from opkit.evaluate import solver as solver_scores
+    from opkit.evaluate.run import evaluate as measure
+    from opkit.surrogate.bundle.files import read_config
+
+    if rollout:
+        _rollout(run, data, threshold, json)
+        return
+    result = measure(run, data)
+    rows = list(result.rows)
+    if solver:
+        rows += solver_scores.table(read_config(run).recipe, result.data, rows[0].split)
+    table(score_rows(rows), json_=json)
+    if json:
+        return
+    if result.reproduced is not None:
+        word = "exactly" if result.reproduced else f"up to {result.difference:.1e}"
+        print(f"The errors stored in the bundle are reproduced {word}.")
+    for flag in result.flags:
+        typer.echo(f"Warning: {flag}", err=True)
+
+
+def _rollout(run: Path, data: Path | None, threshold: float, json: bool) -> None:
+    from opkit.evaluate.rollouts import rollouts
+    from opkit.evaluate.run import data_of
+    from opkit.surrogate.surrogate import load
+
+    loaded = load(run)
+    split = loaded.config.scores[0].split if loaded.config.scores else "test"
+    found = rollouts(loaded, data_of(loaded, run, data), split, threshold)
+    columns = {
+        "time": found.times.tolist(),
+        "relative L2": found.relative_l2,
+        "persistence": found.persistence,
+        "spectral error": found.spectral_error,
+        "mean drift": found.mean_drift,
+        "energy drift": found.energy_drift,
+    }
+    rows = [
+        dict(zip(columns, r, strict=True)) for r in zip(*columns.values(), strict=True)
+    ]
+    table(rows, json_=json)
+    if json:
+        return
+    inside = int((found.horizons == float("inf")).sum())
+    print(
+        f"Relative L2 stays below {threshold:g} up to time {found.horizon:g} (median); "
+        f"to the end in {inside} of {len(found.horizons)} trajectories."
+    )
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="Run directory or bundle.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="Data file, .npz or .npy.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help=".nc, .h5, .npz or .npy.")],
+    split: Annotated[
+        str | None, typer.Option(help="Of a data file; default all samples.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Apply a surrogate to the inputs in a file, in physical units."""
+    from opkit.surrogate.predict_file import predict as run_it
+
+    shape = run_it(run, source, out, split, device)
+    print(f"{out}: {' x '.join(str(n) for n in shape)}")
+
+
+def plot(
+    run: Annotated[Path, typer.Argument(help="Run directory.")],
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Data file; default the run's own.")
+    ] = None,
+) -> None:
+    """Draw a run: loss curves, errors per resolution, samples, worst, spectra."""
+    from opkit.figures.run import draw
+
+    for path in draw(run, data):
+        print(path)
+
+
+def runs(
+    folder: Annotated[Path, typer.Argument(help="Folder of run directories.")] = Path(
+        "runs"
+    ),
+    json: Annotated[bool, JSON] = False,
+) -> None:
+    """List the runs in a folder with their figures."""
+    from opkit.surrogate.bundle.run_list import list_runs
+
+    found = list_runs(folder)
+    rows = [
+        {
+            "run": run.path.name,
+            "case": run.case,
+            "operator": run.operator,
+            "status": run.status,
+            "epochs": run.epochs,
+            "validation": run.best_validation,
+            "test": run.test_error,
+            "flags": "; ".join(run.flags) or None,
+        }
+        for run in found
+    ]
+    if rows or json:
+        table(rows, json_=json)
+    else:
+        print(f"no runs in {folder}")
+
+
+def tune(
+    data: Annotated[Path, typer.Argument(help="Data file.")],
+    operator: Annotated[
+        str, typer.Option("--operator", help="A recipe of the case, or an operator.")
+    ] = "fno",
+    out: Annotated[Path, typer.Option("--out", "-o", help="New folder.")] = Path(
+        "runs/tune"
+    ),
+    trials: Annotated[int, typer.Option(min=1, help="Number of runs.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Of the search.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    set_: Annotated[list[str] | None, SET] = None,
+    json: Annotated[bool, JSON] = False,
+    quiet: Annotated[bool, QUIET] = False,
+) -> None:
+    """Search a recipe's `search:` block with Optuna; best runs first."""
+    from opkit.train.tune import Trial
+    from opkit.train.tune import tune as search
+
+    with progress(f"{operator} -> {out}", "trials", quiet or json) as update:
+
+        def show(trial: Trial) -> None:
+            value = trial.validation
+            note = "failed" if value is None else f"validation {value:.4f}"
+            update(trial.number + 1, trials, note)
+
+        found = search(
+            data,
+            out,
+            operator=operator,
+            trials=trials,
+            overrides=tuple(set_ or ()),
+            seed=seed,
+            device=device,
+            progress=show,
+        )
+    rows = [
+        {
+            "trial": t.number,
+            "validation": t.validation,
+            "settings": ", ".join(t.settings),
+            "run": str(t.run),
+        }
+        for t in found
+    ]
+    table(rows, json_=json)

@@ -1,0 +1,207 @@
+"""Errors of a surrogate on a data file, beside those of trivial predictors."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from opkit.datasets.field_dataset import FieldDataset
+from opkit.errors import DataError, OpkitInputError
+from opkit.metrics import functional as losses
+from opkit.metrics.domains import Elements
+from opkit.surrogate.bundle.record import Score
+from opkit.surrogate.surrogate import Surrogate
+
+MAX_POINTS = 2**24
+"""Most points (samples times grid) that one row of the table is measured on."""
+CHUNK = 2**21  # points read and predicted at once
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some samples at one resolution."""
+
+    inputs: Tensor
+    outputs: Tensor
+    beside: Tensor | None
+
+
+def table(surrogate: Surrogate, data: Path, split: str = "test") -> list[Score]:
+    """Measure a surrogate and the trivial predictors at every resolution of a file.
+
+    Rows: ``surrogate``; ``mean``, the mean of the training outputs at every point; and,
+    on grids finer than the training grid, ``upsampled``, the surrogate's prediction at
+    the training resolution interpolated linearly. The first row is the surrogate at its
+    training resolution. Resolutions are the training grid, the finer grids of the file
+    that contain it, and every other point of it, where the operator accepts them.
+
+    The file is taken as checked: whoever calls has opened it as a `DataFile`.
+
+    Raises:
+        DataError: the file has no such split or no training split.
+    """
+    mean = training_mean(surrogate, data)
+    rows: list[Score] = []
+    for stride in strides(surrogate, data):
+        samples = _open(surrogate, data, split, stride)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # rows say the resolution
+            try:
+                rows += _rows(surrogate, samples, mean, stride, split)
+            except OpkitInputError as error:
+                if isinstance(error, DataError) or not rows:
+                    raise
+    return rows
+
+
+def strides(surrogate: Surrogate, data: Path) -> list[int]:
+    """Return the strides of a file's grid to measure at, the training stride first."""
+    samples = _open(surrogate, data, "train", 1)
+    config = surrogate.config
+    fixed = "time" in config.axes
+    sizes = [
+        (samples.header.sizes[axis], closed)
+        for axis, closed in zip(config.axes, config.shape.periodic, strict=True)
+        if axis != "time"
+    ]
+    base = config.recipe.subsample
+    nested = [stride for stride in range(1, base + 1) if base % stride == 0]
+    found = [
+        stride
+        for stride in (*nested, 2 * base)
+        if all((n if closed else n - 1) % stride == 0 for n, closed in sizes)
+    ]
+    if "node" in config.axes or fixed or config.boundary:
+        found = []
+    return [base, *(stride for stride in found if stride != base)]
+
+
+def training_mean(surrogate: Surrogate, data: Path) -> Tensor:
+    """Return the mean training output at every point of the file's own grid."""
+    samples = _open(surrogate, data, "train", 1)
+    total = torch.zeros((), dtype=torch.float64)
+    for batch in read(samples, len(samples)):
+        total = total + batch.outputs.double().sum(0)
+    return (total / len(samples)).float()
+
+
+def read(samples: FieldDataset, count: int) -> Iterator[Batch]:
+    """Yield the first ``count`` samples in chunks of about `CHUNK` points."""
+    points = int(samples[0]["outputs"].nelement())
+    size = max(CHUNK // points, 1)
+    for start in range(0, count, size):
+        items = [samples[i] for i in range(start, min(start + size, count))]
+        fields = {k: torch.stack([item[k] for item in items]) for k in items[0]}
+        beside = fields.get("static", fields.get("boundary"))
+        yield Batch(fields["inputs"], fields["outputs"], beside)
+
+
+def _rows(
+    surrogate: Surrogate, samples: FieldDataset, mean: Tensor, stride: int, split: str
+) -> list[Score]:
+    config = surrogate.config
+    space, mesh = len(config.axes), _mesh(surrogate)
+    shape = tuple(samples[0]["outputs"].shape[-space:])
+    count = min(len(samples), max(MAX_POINTS // int(np.prod(shape)), 1))
+    coarse = _coarse_stride(config.recipe.subsample, stride)
+    at_points = mean[_every(stride, config.axes)]
+    names = ["surrogate", "mean", *(["upsampled"] if coarse > 1 else [])]
+    errors: dict[str, list[Tensor]] = {name: [] for name in names}
+    slopes: dict[str, list[Tensor]] = {name: [] for name in names}
+
+    def note(name: str, prediction: Tensor, target: Tensor) -> None:
+        errors[name].append(_error(prediction, target, space, mesh))
+        if mesh is not None:
+            slopes[name].append(losses.relative_h1(prediction, target, mesh))
+
+    seconds = 0.0
+    for batch in read(samples, count):
+        begin = time.perf_counter()
+        prediction = _predict(surrogate, batch)
+        seconds += time.perf_counter() - begin
+        note("surrogate", prediction, batch.outputs)
+        note("mean", at_points.expand_as(batch.outputs), batch.outputs)
+        if coarse > 1:
+            thin = _every(coarse, config.axes)
+            beside = None if batch.beside is None else batch.beside[thin]
+            few = _predict(surrogate, Batch(batch.inputs[thin], batch.outputs, beside))
+            fine = upsample(few, shape, config.shape.periodic)
+            note("upsampled", fine, batch.outputs)
+    return [
+        Score(
+            predictor=name,
+            split=split,
+            resolution=shape,
+            samples=count,
+            relative_l2=_mean(errors[name]),
+            relative_h1=_mean(slopes[name]) if slopes[name] else None,
+            seconds=seconds / count if name == "surrogate" else None,
+        )
+        for name in names
+    ]
+
+
+def _mean(errors: list[Tensor]) -> float:
+    return float(torch.cat(errors).double().mean())
+
+
+def _predict(surrogate: Surrogate, batch: Batch) -> Tensor:
+    steps = batch.outputs.shape[1] if surrogate.model.history else 1
+    return surrogate.predict(batch.inputs, steps, batch.beside)
+
+
+def _mesh(surrogate: Surrogate) -> Elements | None:
+    arrays = dict(surrogate.model.mesh.named_buffers())
+    if not arrays:
+        return None
+    return Elements(arrays["points"].numpy(), arrays["cells"].numpy())
+
+
+def _error(
+    prediction: Tensor, target: Tensor, space: int, mesh: Elements | None
+) -> Tensor:
+    if target.ndim > space + 2:  # rollouts: the mean over frames
+        values = losses.relative_l2(prediction.flatten(0, 1), target.flatten(0, 1))
+        return values.view(len(target), -1).mean(1)
+    return losses.relative_l2(prediction, target, mesh)
+
+
+def _coarse_stride(base: int, stride: int) -> int:
+    """Stride from this grid to the training grid; 1 where that is not a coarser one."""
+    return base // stride if base > stride and base % stride == 0 else 1
+
+
+def _every(stride: int, axes: tuple[str, ...]) -> Any:
+    return (..., *(slice(None, None, 1 if a == "time" else stride) for a in axes))
+
+
+def upsample(
+    fields: Tensor, shape: tuple[int, ...], periodic: tuple[bool, ...]
+) -> Tensor:
+    """Interpolate (..., *space) linearly to a finer grid over the same domain."""
+    space = len(shape)
+    lead = fields.shape[:-space]
+    x = fields.reshape(1, -1, *fields.shape[-space:])
+    for axis, closed in enumerate(periodic, 2):
+        if closed:  # the first point again, at L
+            x = torch.cat([x, x.narrow(axis, 0, 1)], axis)
+    target = [n + closed for n, closed in zip(shape, periodic, strict=True)]
+    kind = {1: "linear", 2: "bilinear", 3: "trilinear"}[space]
+    x = F.interpolate(x, target, mode=kind, align_corners=True)
+    for axis, n in enumerate(shape, 2):
+        x = x.narrow(axis, 0, n)
+    return x.reshape(*lead, *shape)
+
+
+def _open(surrogate: Surrogate, data: Path, split: str, stride: int) -> FieldDataset:
+    recipe = surrogate.config.recipe
+    return FieldDataset(data, split, stride, recipe.mode, recipe.history, trusted=True)

@@ -1,0 +1,138 @@
+"""The figures of a run: loss curves, errors, samples, worst samples, spectra."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from opkit.datasets.field_dataset import FieldDataset
+from opkit.errors import BundleError
+from opkit.figures import plots
+from opkit.metrics import functional as losses
+from opkit.metrics.domains import Elements
+from opkit.metrics.modules import RolloutError
+from opkit.surrogate import surrogate
+from opkit.surrogate.bundle import files as bundle
+from opkit.surrogate.bundle.record import BundleConfig
+from opkit.surrogate.bundle.run_directory import RunDirectory, data_of_run
+from opkit.surrogate.surrogate import Surrogate
+
+SAMPLES = 3
+SCANNED = 200
+"""Test samples among which the worst are looked for."""
+
+
+def draw(run: Path, data: Path | None = None) -> list[Path]:
+    """Draw all figures of a finished run into its ``figures/``.
+
+    Args:
+        run: run directory.
+        data: its data file; the one it was trained on where not given.
+
+    Returns:
+        The files written.
+
+    Raises:
+        BundleError: not a finished run, or its data are gone.
+        MissingExtraError: matplotlib is not installed.
+    """
+    directory = RunDirectory(Path(run))
+    folder = directory.path / "figures"
+    loaded = surrogate.load(run)
+    config = bundle.read_config(run)
+    made = [plots.curves(folder / "curves.png", directory.metrics())]
+    mesh = _mesh(loaded)
+    if mesh is None:
+        made.append(_resolutions(folder / "resolutions.png", config))
+    path = data if data is not None else data_of_run(directory.path)
+    if not path.is_file():
+        raise BundleError(f"{path}: no such file; give --data FILE")
+    split = config.scores[0].split if config.scores else "validation"
+    recipe = config.recipe
+    samples = FieldDataset(path, split, recipe.subsample, recipe.mode, recipe.history)
+    count = min(len(samples), SCANNED)
+    items = [samples[i] for i in range(count)]
+    fields = {k: torch.stack([item[k] for item in items]) for k in items[0]}
+    steps = fields["outputs"].shape[1] if loaded.model.history else 1
+    predicted = loaded.predict(
+        fields["inputs"], steps, fields.get("static", fields.get("boundary"))
+    )
+    if loaded.model.history:
+        metric = RolloutError(steps)
+        metric.update(predicted, fields["outputs"])
+        made.append(plots.rollout(folder / "rollout.png", metric.compute().tolist()))
+        fields["inputs"] = fields["inputs"][:, -1]
+        fields["outputs"], predicted = fields["outputs"][:, -1], predicted[:, -1]
+    norm = Elements(*mesh) if mesh is not None else None
+    errors = losses.relative_l2(predicted, fields["outputs"], norm)
+    if mesh is not None and mesh[0].shape[1] == 3:
+        return made  # tetrahedra: write predictions to .vtu and cut them open
+    order = errors.argsort()
+    middle = order[len(order) // 2 :][:SAMPLES].tolist()
+    worst = order.flip(0)[:SAMPLES].tolist()
+    for name, chosen in (("samples", middle), ("worst", worst)):
+        made.append(
+            _rows(folder / f"{name}.png", loaded, fields, predicted, errors, chosen)
+        )
+    if len(config.axes) > 1:
+        energies = {
+            "data": losses.energy_spectrum(fields["outputs"]),
+            "surrogate": losses.energy_spectrum(predicted),
+        }
+        flat = {k: e.mean((0, 1)).numpy() for k, e in energies.items()}
+        made.append(plots.spectra(folder / "spectra.png", flat))
+    return made
+
+
+def _resolutions(path: Path, config: BundleConfig) -> Path:
+    errors: dict[str, dict[int, float]] = {}
+    for row in config.scores:
+        errors.setdefault(row.predictor, {})[row.resolution[-1]] = row.relative_l2
+    return plots.errors_by_resolution(path, errors, config.shape.shape[-1])
+
+
+def _rows(
+    path: Path,
+    loaded: Surrogate,
+    fields: dict[str, Tensor],
+    predicted: Tensor,
+    errors: Tensor,
+    chosen: list[int],
+) -> Path:
+    config = loaded.config
+    names = [v.name for v in config.inputs for _ in range(v.channels)]
+    rows = []
+    for i in chosen:
+        inputs = {
+            name: _plane(fields["inputs"][i, channel])
+            for channel, name in enumerate(names)
+        }
+        target, made = _plane(fields["outputs"][i, 0]), _plane(predicted[i, 0])
+        rows.append(plots.prediction_row(inputs, target, made, config.outputs[0].name))
+    extent = None
+    if len(config.axes) == 2:
+        y, x = config.shape.extent
+        extent = (0.0, x, 0.0, y)
+    labels = [f"test {i}: {errors[i]:.3g}" for i in chosen]
+    title = f"{config.operator}: relative L2 error of each sample at the left"
+    mesh = _mesh(loaded)
+    triangles = plots.Triangles(*mesh) if mesh is not None else None
+    return plots.rows_of_fields(path, rows, extent, title, labels, triangles)
+
+
+def _mesh(loaded: Surrogate) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return points and cells of a surrogate's mesh, None on a grid."""
+    arrays = dict(loaded.model.mesh.named_buffers())
+    if not arrays:
+        return None
+    return arrays["points"].cpu().numpy(), arrays["cells"].cpu().numpy()
+
+
+def _plane(field: Tensor) -> np.ndarray:
+    """Return the last plane of a field of three axes, others as they are."""
+    while field.ndim > 2:
+        field = field[-1]
+    return field.numpy()

@@ -1,0 +1,203 @@
+"""Is a data file right? Its layout, its bytes, and its physics by its own solver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opkit.case.data import draw, header_of
+from opkit.case.record import Case, parse_case
+from opkit.datasets.conformity import duplicates, faults
+from opkit.datasets.read import DataFile
+from opkit.errors import DataError, OpkitError
+from opkit.solvers.interface import Fields, Solver
+
+MARGIN = 20.0  # a stored sample's residual over that of a fresh solve, rounded alike
+INPUT_TOLERANCE = 1e-3  # relative L2; other library versions round differently
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question about a file and its answer.
+
+    Args:
+        name: what was looked at.
+        passed: None where it could not be asked.
+        detail: figures, or what is wrong.
+    """
+
+    name: str
+    passed: bool | None
+    detail: str
+
+
+def validate(
+    path: str | Path,
+    samples: int | None = 8,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> list[Check]:
+    """Check a data file against its spec, its checksums, its case and its solver.
+
+    The solver of the case stored in the file redraws inputs from their seeds, and
+    computes the residual of the stored outputs. A residual passes if it is at most
+    `MARGIN` times that of a fresh solve of the same inputs rounded to the stored type,
+    so a changed sample, and a changed parameter of the case, are both seen.
+
+    Args:
+        path: the file.
+        samples: how many random samples the solver looks at; None for all.
+        seed: of that choice.
+        progress: called with the name of each check before it is made.
+
+    Returns:
+        The checks; the file is right if none has ``passed`` False.
+
+    Raises:
+        DataError: the file cannot be opened at all.
+    """
+    with DataFile(path) as file:
+        count = len(file) if samples is None else min(samples, len(file))
+        chosen = np.random.default_rng(seed).choice(len(file), count, replace=False)
+        rows = np.sort(chosen)
+        asked: list[tuple[str, Callable[[], Iterator[Check]]]] = [
+            ("layout", lambda: _layout(file)),
+            ("checksums", lambda: _checksums(file)),
+            ("duplicates", lambda: _duplicates(file)),
+            ("case", lambda: _physics(file, rows)),
+        ]
+        checks: list[Check] = []
+        for name, ask in asked:
+            if progress is not None:
+                progress(name)
+            checks += ask()
+    return checks
+
+
+def _layout(file: DataFile) -> Iterator[Check]:
+    found = list(faults(file))
+    count = len(file.header.variables)
+    yield Check(
+        "layout", not found, "; ".join(found) or f"{count} variables as in spec"
+    )
+
+
+def _checksums(file: DataFile) -> Iterator[Check]:
+    try:
+        intact = sum(1 for _ in file.verify())
+    except DataError as error:
+        yield Check("checksums", False, str(error))
+    else:
+        yield Check("checksums", True, f"{intact} samples, {file.stored_hash()[:16]}")
+    finite = True
+    for v in file.header.variables:
+        for row in range(len(file)):
+            try:
+                finite &= bool(np.isfinite(file.read(v.name, row)).all())
+            except DataError:
+                continue  # said above
+    yield Check("finite values", finite, "no NaN, no infinity" if finite else "NaN")
+
+
+def _duplicates(file: DataFile) -> Iterator[Check]:
+    try:
+        found = duplicates(file)
+    except DataError as error:
+        yield Check("duplicates", None, str(error))
+        return
+    across = [pair for pair in found if pair[0] == "across splits"]
+    detail = f"{len(across)} across splits, {len(found) - len(across)} within"
+    if across:
+        detail += f"; samples {across[0][1]} and {across[0][2]}"
+    yield Check("duplicates", not across, detail)
+
+
+def _physics(file: DataFile, rows: NDArray[np.int64]) -> Iterator[Check]:
+    if not file.header.case:
+        yield Check("case", None, "imported without a case")
+        return
+    try:
+        case = parse_case(file.header.case, str(file.path))
+        solver = case.build_solver()
+        yield _same_grid(file, case, solver)
+    except OpkitError as error:
+        yield Check("case", False, str(error))
+        return
+    for name, ask in (("inputs", _inputs), ("residual", _residual)):
+        try:
+            yield ask(file, solver, rows)
+        except (OpkitError, ArithmeticError, ValueError) as error:
+            yield Check(name, False, " ".join(str(error).split()))
+
+
+def _same_grid(file: DataFile, case: Case, solver: Solver) -> Check:
+    header = file.header
+    dtype = header.variables[0].dtype
+    wanted = header_of(case, solver, header.seed or 0, None, dtype)
+    wrong = []
+    if wanted.variables != header.variables:
+        wrong.append("variables are not those of the case")
+    for name, axis in wanted.coordinates.items():
+        found = header.coordinates.get(name)
+        same = found is not None and found.values.shape == axis.values.shape
+        if found is None or not (same and np.allclose(found.values, axis.values)):
+            wrong.append(f"coordinate {name} is not the solver's")
+    return Check("case", not wrong, "; ".join(wrong) or case.identity)
+
+
+def _inputs(file: DataFile, solver: Solver, rows: NDArray[np.int64]) -> Check:
+    if file.header.seed is None:
+        return Check("inputs", None, "no seed: not drawn by opkit")
+    index, dtype = file.index, file.header.variables[0].dtype
+    distances = np.zeros(len(rows))
+    for k, row in enumerate(rows):
+        drawn = draw(solver, file.header.seed, int(index[row]), dtype)
+        for v in file.header.inputs:
+            stored = file.read(v.name, int(row)).astype(np.float64)
+            scale = np.linalg.norm(drawn[v.name]) or 1.0
+            distance = np.linalg.norm(stored - drawn[v.name]) / scale
+            distances[k] = np.maximum(distances[k], distance)
+    worst, where = _worst(distances, rows)
+    detail = f"{len(rows)} samples redrawn, worst difference {worst:.1e}"
+    passed = worst <= INPUT_TOLERANCE
+    return Check("inputs", passed, detail if passed else f"{detail} (sample {where})")
+
+
+def _residual(file: DataFile, solver: Solver, rows: NDArray[np.int64]) -> Check:
+    reference = 0.0
+    for row in rows[:2]:
+        inputs = _read(file, row, "input")
+        solved = solver.solve(inputs).outputs
+        rounded = {
+            v.name: solved[v.name].astype(v.dtype).astype(np.float64)
+            for v in file.header.outputs
+        }
+        reference = max(reference, float(solver.residual(inputs, rounded)[0]))
+    residuals = np.zeros(len(rows))
+    for k, row in enumerate(rows):
+        inputs, outputs = _read(file, row, "input"), _read(file, row, "output")
+        residuals[k] = solver.residual(inputs, outputs)[0]
+    worst, where = _worst(residuals, rows)
+    limit = MARGIN * max(reference, 1e-12)
+    detail = (
+        f"{len(rows)} samples, worst {worst:.1e} (sample {where}), "
+        f"allowed {limit:.1e} = {MARGIN:g} x that of a fresh solve"
+    )
+    return Check("residual", worst <= limit, detail)
+
+
+def _worst(values: NDArray[np.float64], rows: NDArray[np.int64]) -> tuple[float, int]:
+    """The largest value, NaN above all, and its row."""
+    ranked = np.nan_to_num(values, nan=np.inf, posinf=np.inf)
+    return float(values[ranked.argmax()]), int(rows[ranked.argmax()])
+
+
+def _read(file: DataFile, row: int, role: str) -> Fields:
+    wanted = file.header.inputs if role == "input" else file.header.outputs
+    return {
+        v.name: file.read(v.name, int(row)).astype(np.float64)[None] for v in wanted
+    }

@@ -1,0 +1,36 @@
+"""Type a linear PDE, get a function."""
+
+from typing import TYPE_CHECKING
+
+from opkit.base.face import late
+
+if TYPE_CHECKING:
+    from opkit.hypino.solution import PDE, Solution, solve, state_problem
+    from opkit.hypino.weights import load, save
+    from opkit.pde.problem import Disk, Polygon, Rectangle, read_hole
+
+_MODULES = {
+    "PDE": "opkit.hypino.solution",
+    "Solution": "opkit.hypino.solution",
+    "solve": "opkit.hypino.solution",
+    "state_problem": "opkit.hypino.solution",
+    "save": "opkit.hypino.weights",
+    "load": "opkit.hypino.weights",
+    "Disk": "opkit.pde.problem",
+    "Polygon": "opkit.pde.problem",
+    "Rectangle": "opkit.pde.problem",
+    "read_hole": "opkit.pde.problem",
+}
+__all__ = [
+    "PDE",
+    "Disk",
+    "Polygon",
+    "Rectangle",
+    "Solution",
+    "load",
+    "read_hole",
+    "save",
+    "solve",
+    "state_problem",
+]
+__getattr__, __dir__ = late(__name__, _MODULES)

@@ -1,0 +1,1 @@
+"""BENO: elliptic problems with data on a boundary curve, by message passing."""

@@ -1,0 +1,1 @@
+"""DeepONet and POD-DeepONet: branch and trunk."""

@@ -1,0 +1,79 @@
+"""Branch networks: from an input function at fixed sensors to coefficients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from opkit.errors import OpkitInputError
+from opkit.operators.layers.convolutions import convolution, mlp
+from opkit.operators.layers.grids import boundaries, resample
+
+
+class Branch(nn.Module):
+    """Coefficients b_k of an input function, from its values at a grid of sensors.
+
+    An input on another grid is interpolated linearly onto the sensors first, so that
+    the coefficients converge as the grid is refined.
+
+    Args:
+        in_channels: channels of the input.
+        sensors: grid of sensors.
+        periodic: which axes wrap around.
+        kind: ``"mlp"`` on all values, or ``"cnn"``: three convolutions of stride 2
+            before it.
+        widths: hidden widths of the multilayer perceptron.
+        n_coefficients: how many numbers come out.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        sensors: Sequence[int],
+        periodic: Sequence[bool],
+        kind: str,
+        widths: Sequence[int],
+        n_coefficients: int,
+    ) -> None:
+        super().__init__()
+        self.sensors, self.periodic = tuple(sensors), tuple(periodic)
+        channels, shape = in_channels, list(sensors)
+        layers: list[nn.Module] = []
+        if kind == "cnn":
+            modes = boundaries(periodic)
+            for source, target in pairwise((in_channels, 32, 64, 64)):
+                layers += [convolution(source, target, 3, modes, stride=2), nn.GELU()]
+                channels, shape = target, [math.ceil(n / 2) for n in shape]
+        sizes = [channels * math.prod(shape), *widths, n_coefficients]
+        self.network = nn.Sequential(*layers, nn.Flatten(), mlp(sizes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, in_channel, *space) to (batch, coefficient)."""
+        coefficients: Tensor = self.network(resample(x, self.sensors, self.periodic))
+        return coefficients
+
+
+def sensor_grid(
+    shape: tuple[int, ...], sensors: tuple[int, ...] | None
+) -> tuple[int, ...]:
+    """Return the grid of sensors: the data's own, unless the options name another.
+
+    Raises:
+        OpkitInputError: a wrong number of axes, or more sensors than points.
+    """
+    if sensors is None:
+        return shape
+    if len(sensors) != len(shape):
+        raise OpkitInputError(
+            f"sensors {list(sensors)}: give one number for each of the "
+            f"{len(shape)} space axes, such as --set model.sensors={list(shape)}"
+        )
+    if any(m > n for m, n in zip(sensors, shape, strict=True)):
+        raise OpkitInputError(
+            f"sensors {list(sensors)} exceed the grid {list(shape)}: use at most "
+            f"--set model.sensors={list(shape)}"
+        )
+    return sensors

@@ -1,0 +1,98 @@
+"""DeepONet: a branch network for the input function, a trunk network for the place.
+
+    u_c(y) = Σ_{k=1}^{p} b_{c,k}(a(x_1), ..., a(x_m)) t_k(y) + β_c
+
+Reference: Lu et al., Nature Machine Intelligence 3, 218-229 (2021), arXiv:1910.03193.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from opkit.operators import interface
+from opkit.operators.deeponet.branch import Branch, sensor_grid
+from opkit.operators.interface import Accepts
+from opkit.operators.layers.convolutions import mlp
+from opkit.operators.layers.grids import coordinates
+from opkit.operators.shapes import DataShape
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class BranchOptions(interface.Options):
+    """Options of the branch network."""
+
+    branch: Literal["mlp", "cnn"] = "mlp"
+    branch_widths: tuple[Positive, ...] = (256, 256)
+    sensors: tuple[Positive, ...] | None = Field(
+        default=None, description="grid of sensors; the data's grid unless given"
+    )
+
+
+class DeepONet(nn.Module):
+    """DeepONet on a grid in one, two or three dimensions; the answer at any points.
+
+    Args:
+        data: channels, grid and periodicity of the data.
+        options: sizes; see `DeepONet.Options`.
+
+    Raises:
+        OpkitInputError: the sensors do not fit the grid.
+    """
+
+    accepts: ClassVar[Accepts] = Accepts(geometries=("grid",), dimensions=(1, 2, 3))
+
+    class Options(BranchOptions):
+        """Options of DeepONet."""
+
+        n_basis: int = Field(default=128, ge=1, description="p")
+        trunk_widths: tuple[Positive, ...] = (128, 128, 128)
+
+    def __init__(self, data: DataShape, options: Options) -> None:
+        super().__init__()
+        self.periodic, self.out_channels = data.periodic, data.out_channels
+        self.branch = Branch(
+            data.in_channels,
+            sensor_grid(data.shape, options.sensors),
+            data.periodic,
+            options.branch,
+            options.branch_widths,
+            data.out_channels * options.n_basis,
+        )
+        features = sum(2 if wraps else 1 for wraps in data.periodic)
+        widths = (features, *options.trunk_widths, options.n_basis)
+        self.trunk = mlp(widths)
+        self.bias = nn.Parameter(torch.zeros(data.out_channels))
+
+    def forward(self, x: Tensor, points: Tensor | None = None) -> Tensor:
+        """Map (batch, in_channel, *space) to (batch, out_channel, *places).
+
+        Args:
+            x: input function on a grid.
+            points: (dimension, *places) in the unit cube; the grid of ``x`` if None.
+        """
+        if points is None:
+            points = coordinates(x.shape[2:], self.periodic, like=x)
+        coefficients = self.branch(x).reshape(x.shape[0], self.out_channels, -1)
+        basis = self.trunk(self._features(points).movedim(0, -1)).movedim(-1, 0)
+        # b and t have entries of order one: 1/√p keeps the sum so
+        scale = 1 / math.sqrt(len(basis))
+        values = torch.einsum("bck,kn->bcn", coefficients, basis.flatten(1)) * scale
+        values = values + self.bias[:, None]
+        return values.reshape(*values.shape[:2], *points.shape[1:])
+
+    def _features(self, points: Tensor) -> Tensor:
+        """Coordinates in [-1, 1]; cosine and sine of them where an axis is periodic."""
+        features = []
+        for point, wraps in zip(points, self.periodic, strict=True):
+            if wraps:
+                angle = 2 * torch.pi * point
+                features += [angle.cos(), angle.sin()]
+            else:
+                features.append(2 * point - 1)
+        return torch.stack(features)

@@ -1,0 +1,1 @@
+"""FNO: Fourier neural operators."""

@@ -1,0 +1,1 @@
+"""HyPINO: a hypernetwork that maps a linear PDE to a network for its solution."""

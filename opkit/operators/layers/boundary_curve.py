@@ -1,0 +1,132 @@
+"""Data on closed boundary curves of a grid: names, sizes, checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from opkit.errors import OpkitInputError
+
+CURVE = (
+    "boundary_x",
+    "boundary_y",
+    "boundary_value",
+    "boundary_kind",
+    "normal_x",
+    "normal_y",
+)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Data on the boundary curves of a batch, each (batch, face).
+
+    Args:
+        x: position of the middle of each face.
+        y: the same along y.
+        value: g, or ∂u/∂n where ``kind`` is 1.
+        kind: 0 Dirichlet, 1 Neumann.
+        normal_x: outward normal.
+        normal_y: the same along y.
+    """
+
+    x: Tensor
+    y: Tensor
+    value: Tensor
+    kind: Tensor
+    normal_x: Tensor
+    normal_y: Tensor
+
+    @property
+    def places(self) -> Tensor:
+        """(batch, face, 2): x and y."""
+        return torch.stack([self.x, self.y], dim=-1)
+
+    @property
+    def normals(self) -> Tensor:
+        """(batch, face, 2): along x and y."""
+        return torch.stack([self.normal_x, self.normal_y], dim=-1)
+
+
+def channel_order(names: tuple[str, ...]) -> list[int]:
+    """Where the six boundary variables are among the boundary channels.
+
+    Raises:
+        OpkitInputError: one is missing.
+    """
+    for name in CURVE:
+        if name not in names:
+            raise OpkitInputError(
+                f"boundary data lack {name}: have {', '.join(names) or 'none'}"
+            )
+    return [names.index(name) for name in CURVE]
+
+
+def curve_of(boundary: Tensor, order: list[int]) -> Curve:
+    """Name the channels of boundary data (batch, channel, face)."""
+    return Curve(*(boundary[:, channel] for channel in order))
+
+
+def sizes(samples: Mapping[str, Tensor], order: list[int]) -> Tensor:
+    """Root mean squares of f, g, q and u over training samples; 1 where all are 0.
+
+    Args:
+        samples: ``inputs`` (sample, 2, y, x), ``boundary`` and ``outputs``.
+        order: of the boundary channels, from `channel_order`.
+    """
+    source, inside = samples["inputs"].unbind(1)
+    curve = curve_of(samples["boundary"], order)
+    neumann, within = curve.kind > 0.5, inside > 0
+    of = [source[within], curve.value[~neumann], curve.value[neumann]]
+    of.append(samples["outputs"].transpose(1, 0)[:, within])
+    squares = torch.stack([(v.square().sum() / max(v.numel(), 1)) for v in of])
+    return torch.where(squares > 0, squares.sqrt(), 1.0)
+
+
+def face_cells(curve: Curve, cells: int) -> tuple[Tensor, Tensor]:
+    """Row and column of the inside cell at every face, (batch, face) each."""
+    column = curve.x * cells - 0.5 - 0.5 * curve.normal_x
+    row = curve.y * cells - 0.5 - 0.5 * curve.normal_y
+    return tuple(p.round().long().clamp(0, cells - 1) for p in (row, column))  # type: ignore[return-value]
+
+
+def check_curve(inside: Tensor, curve: Curve) -> None:
+    """Refuse faces that do not run counter-clockwise around the domain, one by one.
+
+    Left out while a graph is traced.
+
+    Args:
+        inside: (batch, y, x), 1 inside; square.
+        curve: its boundary faces.
+
+    Raises:
+        OpkitInputError: the message names sample and face.
+    """
+    if torch.compiler.is_compiling():
+        return
+    cells = inside.shape[1]
+    row, column = face_cells(curve, cells)
+    sample = torch.arange(len(inside), device=inside.device)[:, None]
+    padded = F.pad(inside, (1, 1, 1, 1))
+    step_y, step_x = curve.normal_y.round().long(), curve.normal_x.round().long()
+    step_y, step_x = step_y.clamp(-1, 1), step_x.clamp(-1, 1)
+    beyond = padded[sample, 1 + row + step_y, 1 + column + step_x]
+    loose = (inside[sample, row, column] < 0.5) | (beyond > 0.5)
+    for i, k in loose.nonzero().tolist():
+        raise OpkitInputError(
+            f"sample {i}: boundary face {k} at ({curve.x[i, k]:g}, {curve.y[i, k]:g}) "
+            "is not between a cell inside and one outside"
+        )
+    place, normal = curve.places * (2 * cells), curve.normals
+    travel = torch.stack([-normal[..., 1], normal[..., 0]], dim=-1)
+    end, start = (place + travel).round(), (place - travel).round().roll(-1, dims=1)
+    for i, k in (end != start).any(dim=-1).nonzero().tolist():
+        x, y = (end[i, k] / (2 * cells)).tolist()
+        raise OpkitInputError(
+            f"sample {i}: boundary is not closed: face {k} ends at ({x:g}, {y:g}), "
+            "where the next one does not start; order the faces counter-clockwise"
+        )

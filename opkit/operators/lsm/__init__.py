@@ -1,0 +1,1 @@
+"""LSM: latent spectral models, on grids and on point clouds."""

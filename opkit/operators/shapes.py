@@ -1,0 +1,168 @@
+"""The data an operator is built for: grids, and meshes with their elements."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from opkit.errors import OpkitInputError
+
+Points = NDArray[np.float64]
+Cells = NDArray[np.int64]
+DEGREES = {(2, 3): 1, (2, 6): 2, (3, 4): 1, (3, 10): 2}
+"""Degree of the Lagrange elements by (dimension, corners of a cell)."""
+
+
+@dataclass(frozen=True)
+class MeshShape:
+    """The mesh an operator is built for, without the samples.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output, which is on the nodes.
+        inputs_on: where the inputs are.
+        points: (node, d) coordinates of the nodes, d = 2 or 3.
+        cells: (cell, corner) indices into points; 3 or 4 corners are elements of degree
+            1, 6 or 10 of degree 2 (edge middles after the corners, in VTK's order).
+        fixed: (node,) whether the output is given there (Dirichlet).
+        given: (out_channels, node) the values given; read where ``fixed``.
+        coarse: nested coarser meshes of degree 1, (points, cells), finest first.
+    """
+
+    in_channels: int
+    out_channels: int
+    inputs_on: Literal["node", "cell"]
+    points: Points
+    cells: Cells
+    fixed: NDArray[np.bool_]
+    given: Points
+    coarse: tuple[tuple[Points, Cells], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check that the arrays belong together.
+
+        Raises:
+            OpkitInputError: the first that does not.
+        """
+        nodes = len(self.points)
+        if (self.points.shape[-1], self.cells.shape[-1]) not in DEGREES:
+            raise OpkitInputError(
+                f"mesh of {self.points.shape[-1]} dimensions with cells of "
+                f"{self.cells.shape[-1]} corners: give triangles or tetrahedra of "
+                "degree 1 or 2"
+            )
+        if self.fixed.shape != (nodes,) or self.given.shape != (
+            self.out_channels,
+            nodes,
+        ):
+            raise OpkitInputError(
+                f"fixed {self.fixed.shape} and given {self.given.shape} do not fit "
+                f"{nodes} nodes and {self.out_channels} output channels"
+            )
+
+    @property
+    def degree(self) -> int:
+        """Degree of the Lagrange elements."""
+        return DEGREES[self.points.shape[-1], self.cells.shape[-1]]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of nodes, as the only axis."""
+        return (len(self.points),)
+
+    @property
+    def extent(self) -> tuple[float, ...]:
+        """Largest extent of the mesh, for the only axis."""
+        return (float(np.ptp(self.points, axis=0).max()),)
+
+    @property
+    def periodic(self) -> tuple[bool, ...]:
+        """Never periodic."""
+        return (False,)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the arrays by the names under which a bundle keeps them."""
+        arrays = {
+            "points": self.points,
+            "cells": self.cells,
+            "fixed": self.fixed,
+            "given": self.given,
+        }
+        for level, (points, cells) in enumerate(self.coarse):
+            arrays |= {f"coarse_{level}_points": points, f"coarse_{level}_cells": cells}
+        return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+
+    @classmethod
+    def from_tensors(
+        cls,
+        in_channels: int,
+        out_channels: int,
+        inputs_on: Literal["node", "cell"],
+        tensors: Mapping[str, Tensor],
+    ) -> MeshShape:
+        """Rebuild from what `tensors` returned.
+
+        Raises:
+            OpkitInputError: arrays are missing or do not belong together.
+        """
+        try:
+            arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+            levels = sum(name.endswith("_points") for name in arrays)
+            return cls(
+                in_channels,
+                out_channels,
+                inputs_on,
+                arrays["points"],
+                arrays["cells"],
+                arrays["fixed"],
+                arrays["given"],
+                tuple(
+                    (arrays[f"coarse_{k}_points"], arrays[f"coarse_{k}_cells"])
+                    for k in range(levels)
+                ),
+            )
+        except KeyError as missing:
+            raise OpkitInputError(f"the mesh lacks {missing}") from None
+
+
+@dataclass(frozen=True)
+class DataShape:
+    """The data an operator is built for, without its batch axis.
+
+    Args:
+        in_channels: channels of the input; in autoregressive mode history x channels.
+        out_channels: channels of the output.
+        shape: number of points along each space axis (time first in space-time mode).
+        periodic: whether each axis is periodic. Periodic axes hold points at
+            ``i L / n``, others at ``i L / (n - 1)``.
+        extent: length L of each axis.
+        boundary_channels: names of the channels on the points of a boundary curve,
+            which the operator gets as a second argument; empty where there is none.
+    """
+
+    in_channels: int
+    out_channels: int
+    shape: tuple[int, ...]
+    periodic: tuple[bool, ...]
+    extent: tuple[float, ...]
+    boundary_channels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check that every axis has a size, an extent and a periodicity.
+
+        Raises:
+            OpkitInputError: lengths differ, or a number is not positive.
+        """
+        if not len(self.shape) == len(self.periodic) == len(self.extent) > 0:
+            raise OpkitInputError(
+                f"shape {self.shape}, periodic {self.periodic} and extent "
+                f"{self.extent}: give one value for each space axis"
+            )
+        if min(self.in_channels, self.out_channels, *self.shape) < 1:
+            raise OpkitInputError("channels and shape must be at least 1")

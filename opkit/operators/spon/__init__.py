@@ -1,0 +1,1 @@
+"""SPON: operators on finite-element spaces, multigrid or flat."""

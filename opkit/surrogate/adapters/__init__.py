@@ -1,0 +1,1 @@
+"""Kinds of input that a surrogate takes, and what it refuses."""

@@ -1,0 +1,248 @@
+"""Adapters between xarray objects and (batch, channel, *space) tensors.
+
+Dims go by name and may come in any order; dims that the surrogate does not know are
+batch dims. Arrays on dask are worked on lazily, block by block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from torch import Tensor
+
+from opkit.errors import OpkitInputError
+from opkit.surrogate.bundle.record import BundleConfig, Channels
+
+Array = NDArray[Any]
+NO_UNITS = {"", "1", "-", "dimensionless", "nondimensional"}
+
+
+def apply(
+    predict: Callable[..., Tensor],
+    inputs: xr.DataArray | xr.Dataset,
+    config: BundleConfig,
+    steps: int | None = None,
+) -> xr.DataArray | xr.Dataset:
+    """Call ``predict`` on an xarray object, and give back the same kind.
+
+    Args:
+        predict: maps (batch, [history,] channel, *space) tensors to outputs.
+        inputs: a DataArray where there is one input, else a Dataset.
+        config: record of the surrogate.
+        steps: frames of a rollout, which then has an axis ``time``; None for one call.
+
+    Raises:
+        OpkitInputError: variables, dims, coordinates, units or chunks that do not fit.
+    """
+    asked = (*config.inputs, *config.boundary)
+    if isinstance(inputs, xr.DataArray):
+        if len(asked) != 1:
+            names = ", ".join(v.name for v in asked)
+            raise OpkitInputError(f"give an xarray.Dataset with {names}")
+        dataset = inputs.to_dataset(name=asked[0].name)
+        out = _apply(predict, dataset, config, steps)
+        return out[config.outputs[0].name] if len(config.outputs) == 1 else out
+    missing = [v.name for v in asked if v.name not in inputs.data_vars]
+    if missing:
+        raise OpkitInputError(
+            f"inputs lack {', '.join(missing)}: give "
+            + ", ".join(v.name for v in asked)
+        )
+    made = _apply(predict, inputs, config, steps)
+    return made.assign_attrs(inputs.attrs)
+
+
+def _apply(
+    predict: Callable[..., Tensor],
+    dataset: xr.Dataset,
+    config: BundleConfig,
+    steps: int | None,
+) -> xr.Dataset:
+    history = config.recipe.mode == "autoregressive"
+    asked = (*config.inputs, *config.boundary)
+    given = [_dims(v, config, v in config.inputs, history) for v in asked]
+    made = [_dims(v, config, True, steps is not None, out=True) for v in config.outputs]
+    check_coordinates(dataset.coords, config)
+    arrays = []
+    for variable, dims in zip(asked, given, strict=True):
+        array = dataset[variable.name]
+        lacking = [d for d in dims if d not in array.dims]
+        if lacking:
+            raise OpkitInputError(
+                f"{variable.name} has dims {array.dims}, without {', '.join(lacking)}: "
+                "rename them to those the surrogate was trained with"
+            )
+        _check_units(variable.name, array.attrs.get("units"), variable.units)
+        _check_chunks(array, dims)
+        arrays.append(array)
+    kind = np.result_type(*(_float(a.dtype) for a in arrays))
+    sizes = dict(zip(config.axes, config.shape.shape, strict=True))
+    if steps is not None:
+        sizes["time"] = steps
+    sizes |= {"layer": max(v.channels for v in config.outputs)}
+    known = {d for dims in given for d in dims}
+    results = xr.apply_ufunc(
+        lambda *values: _call(predict, values, given, made, config, kind),
+        *arrays,
+        input_core_dims=given,
+        output_core_dims=made,
+        exclude_dims={"time"} if history else set(),
+        dask="parallelized",
+        output_dtypes=[kind] * len(made),
+        dask_gufunc_kwargs={
+            "output_sizes": {
+                d: sizes[d]
+                for dims in made
+                for d in dims
+                if d not in known or (history and d == "time")
+            }
+        },
+        keep_attrs="override",
+    )
+    results = results if isinstance(results, tuple) else (results,)
+    long_names = {
+        v.get("name"): v.get("long_name") for v in config.case.get("outputs", [])
+    }
+    outputs = {}
+    for out, result in zip(config.outputs, results, strict=True):
+        result.attrs = {"units": out.units}
+        if long_names.get(out.name):
+            result.attrs["long_name"] = long_names[out.name]
+        outputs[out.name] = result
+    found = xr.Dataset(outputs)
+    if steps is not None and "time" in dataset.coords:
+        found = found.assign_coords(time=_times(dataset["time"], steps, config))
+    return found
+
+
+def _call(
+    predict: Callable[..., Tensor],
+    values: tuple[Array, ...],
+    given: list[list[str]],
+    made: list[list[str]],
+    config: BundleConfig,
+    kind: np.dtype[Any],
+) -> Array | tuple[Array, ...]:
+    """Join variables along the channel axis, predict, and take them apart again."""
+    lead = np.broadcast_shapes(
+        *(v.shape[: v.ndim - len(d)] for v, d in zip(values, given, strict=True))
+    )
+    asked = (*config.inputs, *config.boundary)
+    axis = 2 if config.recipe.mode == "autoregressive" else 1
+    tensors = []
+    for value, dims, variable in zip(values, given, asked, strict=True):
+        core = value.shape[value.ndim - len(dims) :]
+        flat = np.broadcast_to(value, (*lead, *core)).reshape(-1, *core)
+        tensor = torch.from_numpy(np.array(flat, dtype=kind))
+        tensors.append(tensor if variable.channels > 1 else tensor.unsqueeze(axis))
+    count = len(config.inputs)
+    parts = [torch.cat(tensors[:count], axis)]
+    if config.boundary:
+        parts.append(torch.cat(tensors[count:], 1))
+    result = predict(*parts).detach()
+    if axis == 2 and made[0][0] != "time":  # one frame, without an axis
+        result, axis = result[:, 0], 1
+    pieces = torch.split(result, [v.channels for v in config.outputs], axis)
+    arrays = []
+    for piece, out in zip(pieces, config.outputs, strict=True):
+        plain = piece if out.channels > 1 else piece.squeeze(axis)
+        arrays.append(plain.reshape(*lead, *plain.shape[1:]).numpy())
+    return tuple(arrays) if len(arrays) > 1 else arrays[0]
+
+
+def _dims(
+    variable: Channels,
+    config: BundleConfig,
+    inside: bool,
+    time: bool,
+    out: bool = False,
+) -> list[str]:
+    on = config.shape.inputs_on
+    space = list(config.axes) if on == "grid" or out else [on]
+    layer = ["layer"] if variable.channels > 1 else []
+    if not inside:
+        return [*layer, "boundary"]
+    return [*(["time"] if time else []), *layer, *space]
+
+
+def _times(
+    given: xr.DataArray, steps: int, config: BundleConfig
+) -> tuple[str, Array, Mapping[Any, Any]]:
+    """Continue the time axis of the inputs by the spacing of its last two frames."""
+    values = np.asarray(given.values)
+    if len(values) > 1:
+        step = values[-1] - values[-2]
+    else:
+        parameters = config.case.get("solver", {}).get("parameters", {})
+        step = parameters.get("record_interval", 1.0)
+    return "time", values[-1] + step * np.arange(1, steps + 1), given.attrs
+
+
+def _float(dtype: Any) -> Any:
+    if dtype.kind not in "fiub":
+        raise OpkitInputError(f"inputs of type {dtype}: give real numbers")
+    return dtype if dtype in (np.float32, np.float64) else np.dtype(np.float32)
+
+
+def _check_units(name: str, given: Any, expected: str) -> None:
+    if given is None or str(given).strip() == expected:
+        return
+    if expected in NO_UNITS and str(given).strip() in NO_UNITS:
+        return
+    raise OpkitInputError(
+        f"{name} is in {given!r}, the surrogate was trained on {expected!r}: convert "
+        "it, or correct its attribute units"
+    )
+
+
+def _check_chunks(array: xr.DataArray, dims: list[str]) -> None:
+    cut = [d for d in dims if len(array.chunksizes.get(d, ())) > 1]
+    if cut:
+        whole = ", ".join(f"{d}=-1" for d in cut)
+        raise OpkitInputError(
+            f"{array.name} is cut into chunks along {', '.join(cut)}: a surrogate "
+            f"needs whole fields, so rechunk with .chunk({whole})"
+        )
+
+
+def check_coordinates(coords: Mapping[Any, Any], config: BundleConfig) -> None:
+    """Refuse coordinates of another domain, order or unit than the training data's.
+
+    Raises:
+        OpkitInputError: an axis decreases, is not evenly spaced, is in other units, or
+            spans a length that differs by more than one part in a thousand.
+    """
+    shape = config.shape
+    units = config.case.get("geometry", {}).get("units")
+    for axis, length, closed in zip(
+        config.axes, shape.extent, shape.periodic, strict=True
+    ):
+        if axis not in coords or (axis == "time" and axis not in config.axes):
+            continue
+        values = np.asarray(coords[axis].values, float)
+        if len(values) < 2:
+            continue
+        if units is not None and axis != "time":
+            _check_units(f"axis {axis}", coords[axis].attrs.get("units"), units)
+        steps = np.diff(values)
+        if steps.max() < 0:
+            raise OpkitInputError(
+                f"axis {axis} decreases: sort it with .sortby({axis!r})"
+            )
+        span = values[-1] - values[0]
+        if axis != "time" and np.ptp(steps) > 1e-3 * abs(steps.mean()):
+            raise OpkitInputError(
+                f"axis {axis} is not evenly spaced: interpolate to "
+                f"{dict(zip(config.axes, shape.shape, strict=True))[axis]} even points"
+            )
+        span = span * len(values) / (len(values) - 1) if closed else span
+        if abs(span - length) > 1e-3 * length:
+            raise OpkitInputError(
+                f"axis {axis} spans {span:.6g}, the surrogate was trained on "
+                f"{length:.6g}: another domain is another problem; give the whole one"
+            )

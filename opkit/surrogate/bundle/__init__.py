@@ -1,0 +1,1 @@
+"""Bundles and run directories: the record, the files, the model they describe."""

@@ -1,0 +1,195 @@
+"""Bundles: a trained operator as ``model.safetensors``, ``config.json``, ``card.md``.
+
+Nothing in a bundle is executed, unpickled or imported. ``config.json`` carries the
+SHA-256 of the weights and of itself; complex tensors are stored as (…, 2) reals.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from torch import Tensor
+
+from opkit.base.explain import explain
+from opkit.base.files import write_bytes
+from opkit.errors import BundleError
+from opkit.surrogate.bundle.record import FORMAT, BundleConfig
+
+MAX_CONFIG = 64 * 2**20
+WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "card.md"
+HYPERNETWORK = "hypino.safetensors"
+"""What a run of a hypernetwork holds instead; `opkit.hypino` reads it."""
+
+
+def _without_calibration(data: dict[str, Any]) -> dict[str, Any]:
+    return {**data, "format_version": 2, "calibration": None}
+
+
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: _without_calibration
+}
+"""Format version to the function that turns its config into the next version's."""
+
+
+def write(
+    folder: Path, config: BundleConfig, weights: Mapping[str, Tensor], card: str
+) -> None:
+    """Write a bundle; ``config.json`` comes last and seals the rest.
+
+    Raises:
+        DataError: the disk is full, or the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    real, names = to_real(weights)
+    data = safetensors.torch.save(real)
+    digest = hashlib.sha256(data).hexdigest()
+    config = config.model_copy(
+        update={"weights_sha256": digest, "complex_tensors": names}
+    )
+    write_bytes(folder / WEIGHTS, data)
+    write_bytes(folder / CARD, card.encode())
+    write_bytes(folder / CONFIG, _seal(config.model_dump(mode="json")))
+
+
+def rewrite_config(folder: Path, config: BundleConfig) -> None:
+    """Replace ``config.json`` of a bundle whose weights stay."""
+    write_bytes(folder / CONFIG, _seal(config.model_dump(mode="json")))
+
+
+def read(path: Path) -> tuple[BundleConfig, dict[str, Tensor]]:
+    """Read and check a bundle.
+
+    Args:
+        path: a bundle, or a run directory that holds one under ``bundle/``.
+
+    Raises:
+        BundleError: missing, damaged, or of a newer format.
+    """
+    folder = locate(path)
+    config = read_config(folder)
+    try:
+        data = (folder / WEIGHTS).read_bytes()
+    except OSError as error:
+        raise BundleError(
+            f"{folder / WEIGHTS}: cannot be read ({error.strerror})"
+        ) from None
+    if hashlib.sha256(data).hexdigest() != config.weights_sha256:
+        raise BundleError(
+            f"{folder / WEIGHTS}: damaged (SHA-256 differs from config.json); "
+            "copy the bundle again or train again"
+        )
+    try:
+        tensors = safetensors.torch.load(data)
+    except SafetensorError as error:
+        raise BundleError(f"{folder / WEIGHTS}: {error}") from None
+    weights = from_real(tensors, config.complex_tensors)
+    for name, tensor in weights.items():
+        if not torch.isfinite(tensor).all():
+            raise BundleError(f"{folder / WEIGHTS}: {name} is not finite; train again")
+    return config, weights
+
+
+def locate(path: Path) -> Path:
+    """Return the bundle folder of a bundle or run directory.
+
+    Raises:
+        BundleError: there is none; the message says where was looked.
+    """
+    for folder in (path, path / "bundle"):
+        if (folder / CONFIG).is_file():
+            return folder
+        if (folder / HYPERNETWORK).is_file():
+            raise BundleError(
+                f"{path} holds a hypernetwork, which maps equations and not fields: "
+                "use opkit solve --model, or opkit.hypino.load"
+            )
+    raise BundleError(
+        f"{path}: no bundle ({path / CONFIG} and {path / 'bundle' / CONFIG} do not "
+        "exist); give a run directory that finished training, or a bundle"
+    )
+
+
+def read_config(path: Path) -> BundleConfig:
+    """Read and check ``config.json`` alone.
+
+    Raises:
+        BundleError: missing, damaged, or of a newer format.
+    """
+    file = locate(path) / CONFIG
+    if file.stat().st_size > MAX_CONFIG:
+        raise BundleError(f"{file}: larger than 64 MiB; this is not opkit's")
+    try:
+        data = json.loads(file.read_bytes())
+    except (ValueError, RecursionError):
+        raise BundleError(
+            f"{file}: damaged (not JSON); copy the bundle again"
+        ) from None
+    if not isinstance(data, dict) or not isinstance(data.get("format_version"), int):
+        raise BundleError(f"{file}: no format_version; this is not a bundle of opkit")
+    version = data["format_version"]
+    if version > FORMAT:
+        raise BundleError(
+            f"{file}: format {version} is newer than this opkit reads ({FORMAT}); "
+            "upgrade: python -m pip install -U opkit"
+        )
+    claimed = data.pop("sha256", None)
+    if claimed != _digest(data):
+        raise BundleError(f"{file}: damaged (SHA-256 differs); copy the bundle again")
+    for step in range(version, FORMAT):
+        if step not in MIGRATIONS:
+            raise BundleError(f"{file}: format {step} is no longer read; use opkit 0.1")
+        data = MIGRATIONS[step](data)
+    try:
+        return BundleConfig.model_validate(data)
+    except ValidationError as error:
+        raise BundleError(f"{file}: {explain(error, BundleConfig)}") from None
+
+
+def to_real(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Turn complex tensors into (…, 2) reals; also return their names."""
+    names = tuple(name for name, tensor in tensors.items() if tensor.is_complex())
+    real = {
+        name: (torch.view_as_real(t.detach()) if name in names else t.detach())
+        .contiguous()
+        .cpu()
+        .clone()
+        for name, t in tensors.items()
+    }
+    return real, names
+
+
+def from_real(
+    tensors: Mapping[str, Tensor], names: tuple[str, ...]
+) -> dict[str, Tensor]:
+    """Turn the named (…, 2) reals back into complex tensors.
+
+    Raises:
+        BundleError: a name is missing or its tensor has no pair axis.
+    """
+    for name in names:
+        if name not in tensors or tensors[name].shape[-1:] != (2,):
+            raise BundleError(f"tensor {name} is not a complex tensor; damaged config")
+    return {
+        name: torch.view_as_complex(t.contiguous()) if name in names else t
+        for name, t in tensors.items()
+    }
+
+
+def _digest(data: Mapping[str, Any]) -> str:
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _seal(data: dict[str, Any]) -> bytes:
+    plain = json.loads(json.dumps(data))
+    return (
+        json.dumps({**plain, "sha256": _digest(plain)}, indent=1, sort_keys=True) + "\n"
+    ).encode()

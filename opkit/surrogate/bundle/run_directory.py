@@ -1,0 +1,144 @@
+"""The run directory: what was asked, where it ran, what happened."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from opkit.base import safe_yaml
+from opkit.base.environment import environment
+from opkit.base.files import write_bytes
+from opkit.errors import BundleError, OpkitInputError
+
+COLUMNS = (
+    "epoch",
+    "train_loss",
+    "validation",
+    "learning_rate",
+    "seconds",
+    "samples_per_second",
+)
+
+
+class RunDirectory:
+    """Paths and records of one run.
+
+    ``config.yaml`` what was asked; ``environment.json`` where it ran; ``log.jsonl``
+    what happened, one event a line; ``metrics.csv`` one line an epoch; folders
+    ``checkpoints/``, ``figures/`` and ``bundle/``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def bundle(self) -> Path:
+        """Folder of the bundle."""
+        return self.path / "bundle"
+
+    def create(self, config: dict[str, Any]) -> None:
+        """Make a new run directory.
+
+        Raises:
+            OpkitInputError: it exists and is not empty.
+        """
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise OpkitInputError(
+                f"{self.path} exists: choose another --out, or go on with --resume"
+            )
+        self.checkpoints.mkdir(parents=True)
+        write_bytes(self.path / "config.yaml", yaml.safe_dump(config).encode())
+        text = json.dumps(environment(), indent=1) + "\n"
+        write_bytes(self.path / "environment.json", text.encode())
+
+    def config(self) -> dict[str, Any]:
+        """Read ``config.yaml``.
+
+        Raises:
+            BundleError: there is none, or it is damaged.
+        """
+        path = self.path / "config.yaml"
+        if not path.is_file():
+            raise BundleError(f"{path} does not exist: not a run directory")
+        data = safe_yaml.read(path)
+        if not isinstance(data, dict) or "recipe" not in data:
+            raise BundleError(f"{path}: damaged, no recipe")
+        return data
+
+    def log(self, event: str, **values: Any) -> None:
+        """Append one event to ``log.jsonl``."""
+        line = json.dumps({"time": round(time.time(), 3), "event": event, **values})
+        with (self.path / "log.jsonl").open("a") as file:
+            file.write(line + "\n")
+
+    def events(self) -> list[dict[str, Any]]:
+        """Read ``log.jsonl``; a torn last line is left out."""
+        path = self.path / "log.jsonl"
+        found = []
+        for line in path.read_text().splitlines() if path.is_file() else []:
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                continue
+        return found
+
+    def metrics(self) -> list[dict[str, float]]:
+        """Read ``metrics.csv``; a torn last line is left out."""
+        path = self.path / "metrics.csv"
+        if not path.is_file():
+            return []
+        rows = []
+        for row in csv.DictReader(io.StringIO(path.read_text())):
+            try:
+                rows.append({name: float(row[name]) for name in COLUMNS})
+            except (TypeError, ValueError, KeyError):
+                continue
+        return rows
+
+    def add_metrics(self, row: dict[str, float]) -> None:
+        """Append one epoch to ``metrics.csv``; numbers are written exactly."""
+        path = self.path / "metrics.csv"
+        new = not path.is_file()
+        with path.open("a") as file:
+            if new:
+                file.write(",".join(COLUMNS) + "\n")
+            file.write(_csv_line(row))
+
+    def cut_metrics(self, epochs: int) -> None:
+        """Drop epochs after the first ``epochs``, before they are done again."""
+        rows = [row for row in self.metrics() if row["epoch"] <= epochs]
+        text = ",".join(COLUMNS) + "\n" + "".join(_csv_line(row) for row in rows)
+        write_bytes(self.path / "metrics.csv", text.encode())
+
+
+def data_of_run(run: Path) -> Path:
+    """Return the data file that a run, or the run around a bundle, was trained on.
+
+    Raises:
+        BundleError: it is not known, or gone.
+    """
+    for folder in (run, run.parent):
+        if (folder / "config.yaml").is_file():
+            path = Path(str(RunDirectory(folder).config()["data"]))
+            if path.is_file():
+                return path
+            raise BundleError(
+                f"{path} is gone: say where the data are, give --data FILE"
+            )
+    raise BundleError(f"{run} does not say where its data are: give --data FILE")
+
+
+def _csv_line(row: dict[str, float]) -> str:
+    cells = [str(int(row["epoch"])), *(repr(float(row[c])) for c in COLUMNS[1:])]
+    return ",".join(cells) + "\n"

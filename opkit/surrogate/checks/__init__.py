@@ -1,0 +1,1 @@
+"""What a surrogate knows about its own errors, and what follows from it."""

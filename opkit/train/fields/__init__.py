@@ -1,0 +1,1 @@
+"""Training on the fields of a data file."""

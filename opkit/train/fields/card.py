@@ -1,0 +1,115 @@
+"""The model card: what a surrogate is, how good it is, and where its limits are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from opkit.surrogate.bundle.record import BundleConfig, Channels, Score
+
+UNKNOWN = "not recorded (imported data)"
+
+
+def card(config: BundleConfig) -> str:
+    """Return the card of a bundle as Markdown."""
+    case, made = config.case, config.provenance
+    name = case.get("name", "imported data")
+    lines = [
+        f"# {config.operator} for {name}",
+        "",
+        f"- equation: {case.get('equation', UNKNOWN)}",
+        f"- inputs: {_variables(config.inputs)}",
+        f"- outputs: {_variables(config.outputs)}",
+        f"- grid: {_grid(config.shape.shape)} on "
+        + ", ".join(
+            f"{axis} of length {length:g}" + (" (periodic)" if closed else "")
+            for axis, length, closed in zip(
+                config.axes, config.shape.extent, config.shape.periodic, strict=True
+            )
+        ),
+        f"- parameters: {made.parameters:,}",
+        f"- data: {made.data}, SHA-256 {made.data_hash[:16]}…, "
+        f"{made.train_samples} training samples, {made.validation_samples} for "
+        f"validation from the {made.validation_source} split",
+        *(f"- more training data: {name}" for name in made.more_data),
+        f"- training: {made.epochs} epochs, seed {made.seed}, {made.seconds:.1f} s; "
+        f"weights of epoch {made.best_epoch}, the best on validation "
+        f"({made.best_validation:.4g})",
+        f"- command: `{made.command}`",
+        "",
+        "## Errors",
+        "",
+        *_errors(config.scores),
+        "",
+        "## Limits",
+        "",
+    ]
+    lines += [f"- **{flag}**" for flag in config.flags]
+    lines += [
+        "- Valid for inputs from the distribution of the training data, on the whole "
+        "domain; errors elsewhere were not measured.",
+        "- On other grids than the one it was trained on see the table above.",
+        *_calibration(config),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _errors(scores: Sequence[Score]) -> list[str]:
+    slopes = any(row.relative_h1 is not None for row in scores)
+    more = " relative H1 |" if slopes else ""
+    lines = [
+        "| predictor | split | grid | samples | relative L2 |"
+        f"{more} seconds a sample |",
+        "|---|---|---|---|---|---|" + "---|" * slopes,
+    ]
+    for row in scores:
+        slope = "" if row.relative_h1 is None else f" {row.relative_h1:.4f} |"
+        seconds = "" if row.seconds is None else f"{row.seconds:.2g}"
+        lines.append(
+            f"| {row.predictor} | {row.split} | {_grid(row.resolution)} "
+            f"| {row.samples} | {row.relative_l2:.4f} |{slope} {seconds} |"
+        )
+    return lines
+
+
+def _calibration(config: BundleConfig) -> list[str]:
+    record = config.calibration
+    if record is None:
+        return []
+    kept = (
+        "apart from those that chose the best epoch"
+        if record.selection == "apart"
+        else "which also chose the best epoch: bounds lean towards optimism"
+    )
+    scale = [
+        f"{name}^{power:g}"
+        for name, power in (
+            ("residual", record.residual_power),
+            ("novelty", record.novelty_power),
+        )
+        if power
+    ]
+    lines = [
+        f"- Error bounds: split-conformal on {record.samples} samples of the "
+        f"{record.source} split, {kept}; scale {' '.join(scale) or 'constant'}.",
+        f"- Residuals of predictions: by {record.residual}."
+        if record.residual
+        else f"- No residuals of predictions: {record.no_residual}.",
+    ]
+    if record.solver_error:
+        lines.append(
+            f"- The solver itself, on this grid, is off by up to "
+            f"{record.solver_error:.2g} from the data, which are of a finer one."
+        )
+    return lines
+
+
+def _variables(variables: tuple[Channels, ...]) -> str:
+    return ", ".join(
+        f"{v.name} [{v.units}]" + (f" x {v.channels}" if v.channels > 1 else "")
+        for v in variables
+    )
+
+
+def _grid(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(n) for n in shape)

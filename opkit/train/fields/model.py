@@ -1,0 +1,93 @@
+"""From a problem to a model: weights of a seed, normalisers, what operators ask for."""
+
+from __future__ import annotations
+
+import torch
+
+from opkit.operators.interface import build_operator
+from opkit.operators.shapes import MeshShape
+from opkit.surrogate.bundle.normalise import Moments, Normaliser, PhysicalModel
+from opkit.train.fields.problem import Problem
+from opkit.train.loop import guards
+from opkit.train.loop.batches import Memory
+
+
+def build_model(problem: Problem, seed: int) -> PhysicalModel:
+    """Construct the model with the weights of a seed, normalisers not yet fitted."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        operator = build_operator(
+            problem.recipe.operator, problem.shape, problem.recipe.model
+        )
+    return PhysicalModel(
+        operator,
+        Normaliser(sum(v.channels for v in problem.inputs)),
+        Normaliser(problem.shape.out_channels),
+        problem.history,
+        Normaliser(problem.static) if problem.static else None,
+        problem.shape.tensors() if isinstance(problem.shape, MeshShape) else None,
+    )
+
+
+def fit_normalisers(model: PhysicalModel, problem: Problem) -> None:
+    """Fit on the training samples only, and check all samples.
+
+    Raises:
+        DataError: values that are not finite, or validation samples among the training
+            samples.
+    """
+    roles = {"inputs": model.inputs, "outputs": model.outputs}
+    if model.static is not None:
+        roles["static"] = model.static
+    moments = {role: Moments() for role in roles}
+    keys = []
+    for sample in guards.finite_samples(problem.train, "training"):
+        keys.append(guards.digest(sample))
+        for role, moment in moments.items():
+            framed = problem.history and role != "static"
+            moment.add(sample[role] if framed else sample[role][None])
+    checked = guards.finite_samples(problem.validation, "validation")
+    guards.no_overlap(keys, (guards.digest(sample) for sample in checked), "validation")
+    for role, normaliser in roles.items():
+        normaliser.fit(moments[role], problem.physical)
+
+
+def prepare_operator(model: PhysicalModel, problem: Problem) -> None:
+    """Show the normalised training samples to an operator that asks for them.
+
+    Raises:
+        OpkitInputError: the operator cannot be built from these samples.
+    """
+    hook = getattr(model.operator, "prepare", None)
+    if hook is None:
+        return
+    fields = dict(Memory.of(problem.train).fields)
+    for role in ("inputs", "outputs", "static"):
+        normaliser = getattr(model, role)
+        if role not in fields or normaliser is None:
+            continue
+        field, framed = fields[role], problem.history and role != "static"
+        if framed:  # (sample, time, channel, *space)
+            flat = normaliser.encode(field.flatten(0, 1))
+            fields[role] = flat.view(field.shape)
+        else:
+            fields[role] = normaliser.encode(field)
+    hook(fields)
+
+
+def check_normalisers(model: PhysicalModel, problem: Problem) -> list[str]:
+    """Fit normalisers again on the training samples; say which differ."""
+    found = []
+    for role in ("inputs", "outputs", "static"):
+        stored = getattr(model, role)
+        if stored is None:
+            continue
+        moments = Moments()
+        for index in range(len(problem.train)):
+            field = problem.train[index][role]
+            framed = problem.history and role != "static"
+            moments.add(field if framed else field[None])
+        fitted = Normaliser(len(stored.mean)).fit(moments, problem.physical)
+        fault = guards.normaliser_of(stored.cpu(), fitted, role)
+        found += [fault] if fault else []
+    return found

@@ -1,0 +1,191 @@
+"""From a data file and a recipe to what the loop needs: shape, samples, record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from opkit.case.recipe import Recipe
+from opkit.datasets.field_dataset import FieldDataset
+from opkit.datasets.header import Header
+from opkit.errors import DataError, OpkitInputError
+from opkit.metrics.domains import Domain, Elements, Grid
+from opkit.operators.interface import operator_class
+from opkit.operators.shapes import DataShape, MeshShape
+from opkit.surrogate.bundle.record import Channels, Shape
+from opkit.train.fields import symmetries
+from opkit.train.fields.shape import data_shape
+from opkit.train.loop.batches import (
+    Memory,
+    Part,
+    Samples,
+    generator,
+    in_memory,
+)
+
+APART = 40
+"""Validation samples from which on a half is kept for error bounds alone: 20 samples
+make bounds of 95 % coverage."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Everything that is decided before the first step.
+
+    Args:
+        recipe: resolved, with overrides.
+        shape: what the operator is built for.
+        axes: names of the space axes (time first in space-time mode).
+        inputs: input variables, in channel order.
+        outputs: output variables, in channel order.
+        boundary: input variables on a boundary curve, in channel order.
+        static: channels of fields that do not change in time, autoregressive mode.
+        train: training samples.
+        validation: validation samples.
+        selection: those of them that choose the best epoch.
+        calibration: those that error bounds are made of: the others where there are at
+            least `APART`, else all.
+        validation_source: the split that the validation samples come from.
+        case: resolved case of the data file; empty for imported data without one.
+        data: path of the data file.
+        data_hash: its content hash.
+        more: names and content hashes of files with further training samples.
+    """
+
+    recipe: Recipe
+    shape: DataShape | MeshShape
+    axes: tuple[str, ...]
+    inputs: tuple[Channels, ...]
+    outputs: tuple[Channels, ...]
+    boundary: tuple[Channels, ...]
+    static: int
+    train: Samples
+    validation: Samples
+    selection: Samples
+    calibration: Samples
+    validation_source: Literal["validation", "train"]
+    case: dict[str, Any]
+    data: Path
+    data_hash: str
+    more: tuple[str, ...] = ()
+
+    @property
+    def grid(self) -> Domain:
+        """What errors are measured with: extent and periodicity, or a mesh."""
+        if isinstance(self.shape, MeshShape):
+            return Elements(self.shape.points, self.shape.cells)
+        return Grid(self.shape.extent, self.shape.periodic)
+
+    @property
+    def physical(self) -> bool:
+        """Whether the operator takes and gives physical units."""
+        return bool(getattr(operator_class(self.recipe.operator), "physical", False))
+
+    @property
+    def history(self) -> int:
+        """Frames the operator sees; 0 where it is not autoregressive."""
+        return self.recipe.history if self.recipe.mode == "autoregressive" else 0
+
+    def shape_record(self) -> Shape:
+        """Return the data shape as it is stored in a bundle."""
+        shape = self.shape
+        if isinstance(shape, DataShape):
+            return Shape(**shape.__dict__)
+        return Shape(
+            in_channels=shape.in_channels,
+            out_channels=shape.out_channels,
+            shape=shape.shape,
+            periodic=shape.periodic,
+            extent=shape.extent,
+            inputs_on=shape.inputs_on,
+        )
+
+
+def prepare(data: Path, recipe: Recipe, seed: int) -> Problem:
+    """Open the data, hold out validation samples, and describe the problem.
+
+    Raises:
+        DataError: a file or split that cannot be used.
+        OpkitInputError: a recipe that does not fit the data.
+    """
+    train_set = _open(data, "train", recipe)
+    header = train_set.header
+    shape, axes = data_shape(train_set, recipe)
+    if isinstance(shape, DataShape) and not shape.boundary_channels:
+        symmetries.check(recipe.training.symmetries, shape.shape, shape.periodic)
+    elif recipe.training.symmetries:
+        raise OpkitInputError("training.symmetries are for grids: leave them out")
+    gib = recipe.training.memory
+    train = in_memory(train_set, gib)
+    source: Literal["validation", "train"] = "validation"
+    if "validation" in header.splits:
+        validation = in_memory(_open(data, "validation", recipe, trusted=True), gib)
+    else:
+        train, validation = hold_out(train, recipe.training.holdout, seed)
+        source = "train"
+    selection = calibration = validation
+    if len(validation) >= APART:
+        selection, calibration = hold_out(validation, 0.5, seed)
+    return Problem(
+        recipe=recipe,
+        shape=shape,
+        axes=axes,
+        inputs=_channels(header, train_set.input_channels),
+        outputs=_channels(header, train_set.output_channels),
+        boundary=_channels(header, train_set.boundary_channels),
+        static=len(first["static"]) if "static" in (first := train[0]) else 0,
+        train=train,
+        validation=validation,
+        selection=selection,
+        calibration=calibration,
+        validation_source=source,
+        case=dict(header.case),
+        data=data,
+        data_hash=train_set.file.content_hash(),
+    )
+
+
+def hold_out(samples: Samples, part: float, seed: int) -> tuple[Samples, Samples]:
+    """Split off a random part of the samples, the same for the same seed.
+
+    Raises:
+        DataError: too few samples to split.
+    """
+    count = round(part * len(samples))
+    if not 0 < count < len(samples):
+        raise DataError(
+            f"{len(samples)} training samples are too few to hold out {part:.0%} for "
+            "validation: give the file a validation split"
+        )
+    order = torch.randperm(len(samples), generator=generator(seed, 0, 0))
+    kept, held = order[count:].sort().values, order[:count].sort().values
+    if isinstance(samples, Memory):
+        return (
+            Memory({k: t[kept] for k, t in samples.fields.items()}),
+            Memory({k: t[held] for k, t in samples.fields.items()}),
+        )
+    return Part(samples, kept.tolist()), Part(samples, held.tolist())
+
+
+def _open(
+    data: Path, split: str, recipe: Recipe, trusted: bool = False
+) -> FieldDataset:
+    return FieldDataset(
+        data, split, recipe.subsample, recipe.mode, recipe.history, trusted=trusted
+    )
+
+
+def _channels(header: Header, names: Sequence[str]) -> tuple[Channels, ...]:
+    """Group channel names such as ``q[0]``, ``q[1]`` by variable."""
+    counts: dict[str, int] = {}
+    for name in names:
+        variable = name.partition("[")[0]
+        counts[variable] = counts.get(variable, 0) + 1
+    return tuple(
+        Channels(name=name, units=header.variable(name).units, channels=count)
+        for name, count in counts.items()
+    )

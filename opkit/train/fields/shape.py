@@ -1,0 +1,111 @@
+"""What an operator is built for: grid, curve or mesh of the data."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from opkit.case.recipe import Recipe
+from opkit.case.record import parse_case
+from opkit.datasets.field_dataset import FieldDataset, channel_names
+from opkit.datasets.header import Header, VariableSpec
+from opkit.errors import DataError, OpkitInputError
+from opkit.operators.interface import check_acceptance
+from opkit.operators.shapes import DataShape, MeshShape
+
+
+def data_shape(
+    samples: FieldDataset, recipe: Recipe
+) -> tuple[DataShape | MeshShape, tuple[str, ...]]:
+    """Return what the operator is built for, and the names of the space axes.
+
+    Periodicity comes from the case; data without one count as not periodic.
+
+    Raises:
+        DataError: variables with different space axes.
+        OpkitInputError: the operator does not take the case's geometry.
+    """
+    header, first = samples.header, samples[0]
+    if header.mesh is not None:
+        check_acceptance(recipe.operator, "mesh", 1)
+        return mesh_shape(header, recipe), ("node",)
+    timeless = [d for d in header.outputs[0].dims if d not in ("time", "layer")]
+    axes = (["time"] if recipe.mode == "space-time" else []) + timeless
+    case = parse_case(header.case) if header.case else None
+    if case is not None:
+        check_acceptance(recipe.operator, case.geometry.kind, len(axes))
+    periodic = case.periodic if case is not None else {}
+    lengths = []
+    for axis in axes:
+        values = samples.axis(axis)
+        span = float(values[-1] - values[0])
+        closed = periodic.get(axis, False)
+        lengths.append(span * len(values) / (len(values) - 1) if closed else span)
+    history = recipe.history if recipe.mode == "autoregressive" else 0
+    lead = 2 if history else 1
+    inputs, outputs = first["inputs"], first["outputs"]
+    if inputs.shape[lead:] != outputs.shape[lead:]:
+        raise DataError(
+            f"inputs have shape {tuple(inputs.shape[lead:])} and outputs "
+            f"{tuple(outputs.shape[lead:])} in space: import them on one grid"
+        )
+    static = len(first["static"]) if "static" in first else 0
+    shape = DataShape(
+        in_channels=inputs.shape[lead - 1] * max(history, 1) + static,
+        out_channels=outputs.shape[lead - 1],
+        shape=tuple(inputs.shape[lead:]),
+        periodic=tuple(periodic.get(axis, False) for axis in axes),
+        extent=tuple(lengths),
+        boundary_channels=samples.boundary_channels,
+    )
+    return shape, tuple(axes)
+
+
+Place = Literal["node", "cell"]
+
+
+def mesh_shape(header: Header, recipe: Recipe) -> MeshShape:
+    """Describe the file's mesh, its Dirichlet nodes, and nested coarser meshes.
+
+    Dirichlet nodes and coarser meshes come from the case's solver where it offers
+    ``dirichlet()`` and ``hierarchy()``; data without a case have neither.
+
+    Raises:
+        DataError: inputs on nodes and on cells, or outputs that are not on the nodes.
+        OpkitInputError: a mode or stride that a mesh does not have.
+    """
+    if recipe.mode != "map" or recipe.subsample != 1:
+        raise OpkitInputError("on a mesh: leave mode at map and subsample at 1")
+    if header.mesh is None:
+        raise DataError("the file has no mesh")
+    places = {_place(v) for v in header.inputs}
+    if len(places) != 1 or {_place(v) for v in header.outputs} != {"node"}:
+        raise DataError(
+            "operators on meshes take inputs that are all on nodes or all on cells "
+            "and give outputs on nodes: import the data so"
+        )
+    nodes = len(header.mesh.points)
+    outputs = sum(len(channel_names(v)) for v in header.outputs)
+    solver: Any = parse_case(header.case).build_solver() if header.case else None
+    fixed, given = np.zeros(nodes, bool), np.zeros((outputs, nodes))
+    if hasattr(solver, "dirichlet"):
+        fixed, given = solver.dirichlet()
+    coarse = solver.hierarchy() if hasattr(solver, "hierarchy") else ()
+    return MeshShape(
+        in_channels=sum(len(channel_names(v)) for v in header.inputs),
+        out_channels=outputs,
+        inputs_on=places.pop(),
+        points=np.asarray(header.mesh.points, np.float64),
+        cells=np.asarray(header.mesh.cells, np.int64),
+        fixed=np.asarray(fixed, bool),
+        given=np.asarray(given, np.float64),
+        coarse=tuple(coarse),
+    )
+
+
+def _place(variable: VariableSpec) -> Place:
+    places: list[Place] = [d for d in ("node", "cell") if d in variable.dims]
+    if len(places) != 1:
+        raise DataError(f"{variable.name} has dims {variable.dims}, not node or cell")
+    return places[0]

@@ -1,0 +1,151 @@
+"""From a batch to per-sample errors: one step, rollouts, space-time.
+
+`ResidualLoss` adds the residual of the PDE to the loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from opkit.case.record import parse_case
+from opkit.errors import OpkitInputError
+from opkit.metrics import functional as losses
+from opkit.metrics import modules as metrics
+from opkit.surrogate.bundle.normalise import PhysicalModel
+from opkit.surrogate.bundle.record import Channels
+from opkit.train.fields import symmetries
+from opkit.train.fields.problem import Problem
+from opkit.train.loop.batches import Sample, beside
+
+
+class FieldTask:
+    """Training on fields from files: a `Task` of the loop.
+
+    Args:
+        bare: the model itself, for its normalisers.
+        problem: recipe, samples, grid and mode.
+    """
+
+    def __init__(self, bare: PhysicalModel, problem: Problem) -> None:
+        self.bare, self.problem, self.grid = bare, problem, problem.grid
+        self.training = problem.recipe.training
+        self.train, self.selection = problem.train, problem.selection
+        self.error = losses.error(self.training.loss)
+        self.physics = ResidualLoss(problem) if self.training.physics else None
+
+    def compile(self) -> None:
+        """Compile the operator; normalisers and losses stay as they are."""
+        self.bare.operator.compile()
+
+    def errors(
+        self, model: nn.Module, batch: Sample, random: torch.Generator
+    ) -> Tensor:
+        """Return the loss of each sample of a training batch, (batch,).
+
+        Args:
+            model: as the loop calls it.
+            batch: fields in physical units.
+            random: source of augmentation, windows, and noise, on the CPU.
+        """
+        names = self.training.symmetries
+        if names:
+            axes = len(self.problem.shape.shape)
+            fields = symmetries.apply(names, list(batch.values()), axes, random)
+            batch = dict(zip(batch, fields, strict=True))
+        if not self.problem.history:
+            prediction = model(batch["inputs"], beside(batch))
+            values = self.error(prediction, batch["outputs"], self.grid)
+            if self.physics is not None:
+                residual = self.physics(batch["inputs"], prediction)
+                values = values + self.training.physics * residual
+            return values
+        batch = self._window(batch, random)
+        prediction, target = self.rollout(model, batch, self.training.pushforward)
+        values = self.error(prediction.flatten(0, 1), target.flatten(0, 1), self.grid)
+        return values.view(len(prediction), -1).mean(1)
+
+    def metric(self) -> Metric:
+        """Return the recipe's metric on this grid or mesh."""
+        return metrics.build(self.training.metric, self.grid)
+
+    def predict(
+        self, model: nn.Module, batch: Sample, weight: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return prediction, target and weights; every frame counts as a sample."""
+        prediction, target = self.rollout(model, batch)
+        if self.problem.history:
+            weight = weight.repeat_interleave(prediction.shape[1])
+            prediction, target = prediction.flatten(0, 1), target.flatten(0, 1)
+        return prediction, target, weight
+
+    def rollout(
+        self, model: nn.Module, batch: Sample, detach: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Return prediction and target of a batch, over all frames of the target."""
+        target = batch["outputs"]
+        if not self.problem.history:
+            return model(batch["inputs"], beside(batch)), target
+        prediction = model(batch["inputs"], beside(batch), target.shape[1], detach)
+        return prediction, target
+
+    def _window(self, batch: Sample, random: torch.Generator) -> Sample:
+        """Cut ``unroll`` frames out of the trajectories and add noise to the inputs."""
+        history, steps = self.problem.history, self.training.unroll
+        frames = torch.cat([batch["inputs"], batch["outputs"]], 1)
+        latest = 0 if steps is None else frames.shape[1] - history - steps
+        start = int(torch.randint(max(latest, 0) + 1, (), generator=random))
+        end = frames.shape[1] if steps is None else start + history + steps
+        inputs = frames[:, start : start + history]
+        if self.training.noise:
+            noise = torch.randn(inputs.shape, generator=random).to(inputs)
+            std = self.bare.inputs.std.view(-1, *(1,) * (inputs.ndim - 3))
+            inputs = inputs + self.training.noise * std * noise
+        window = {"inputs": inputs, "outputs": frames[:, start + history : end]}
+        return {**batch, **window}
+
+
+class ResidualLoss:
+    """Residual of predictions, from the case's own solver, with gradients.
+
+    Solvers that have one offer ``torch_residual(inputs, outputs)`` on dicts of tensors
+    (batch, *space) in physical units, and return (batch,); 0 is exact.
+
+    Args:
+        problem: case, variables and mode.
+
+    Raises:
+        OpkitInputError: no case, a mode that is not ``map``, or a solver without it.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        solver: Any = None
+        if problem.case and problem.recipe.mode == "map":
+            solver = parse_case(problem.case).build_solver()
+        if not hasattr(solver, "torch_residual"):
+            name = problem.case.get("name", "data without a case")
+            raise OpkitInputError(
+                f"training.physics: {name} in mode {problem.recipe.mode} has no "
+                "residual with gradients: set it to 0"
+            )
+        self.solver = solver
+        self.inputs, self.outputs = problem.inputs, problem.outputs
+
+    def __call__(self, inputs: Tensor, prediction: Tensor) -> Tensor:
+        """Return the relative residual of each sample, (batch,)."""
+        residual: Tensor = self.solver.torch_residual(
+            _by_name(inputs, self.inputs), _by_name(prediction, self.outputs)
+        )
+        return residual
+
+
+def _by_name(fields: Tensor, variables: Sequence[Channels]) -> dict[str, Tensor]:
+    parts = torch.split(fields, [v.channels for v in variables], 1)
+    return {
+        v.name: part if v.channels > 1 else part[:, 0]
+        for v, part in zip(variables, parts, strict=True)
+    }

@@ -1,0 +1,120 @@
+"""Checkpoints: the whole state of training in one safetensors file and a manifest.
+
+A checkpoint is written beside the old one; ``manifest.json``, replaced last, names the
+valid file with its SHA-256. A kill at any moment leaves the old or the new state.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from opkit.base.files import write_bytes
+from opkit.errors import BundleError
+from opkit.surrogate.bundle.files import from_real, to_real
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+
+
+def save(folder: Path, epoch: int, state: dict[str, Any]) -> None:
+    """Write a checkpoint and remove the ones before it.
+
+    Args:
+        folder: the run's ``checkpoints/``.
+        epoch: finished epochs.
+        state: nested dicts and lists of tensors, numbers, texts and None.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors: dict[str, Tensor] = {}
+    plain = _take_tensors(state, "", tensors)
+    real, names = to_real(tensors)
+    data = safetensors.torch.save(real)
+    name = f"epoch-{epoch:06d}.safetensors"
+    write_bytes(folder / name, data)
+    manifest = {
+        "format_version": FORMAT,
+        "file": name,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "epoch": epoch,
+        "complex_tensors": names,
+        "state": plain,
+    }
+    write_bytes(folder / MANIFEST, json.dumps(manifest).encode())
+    for old in folder.iterdir():
+        if old.name not in (name, MANIFEST):
+            old.unlink()
+
+
+def load(folder: Path) -> tuple[int, dict[str, Any]] | None:
+    """Read the checkpoint of a run: finished epochs and state; None if there is none.
+
+    Raises:
+        BundleError: damaged, or of a newer format.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        return None
+    try:
+        manifest = json.loads(path.read_bytes())
+        if manifest["format_version"] > FORMAT:
+            raise BundleError(f"{path}: written by a newer opkit; upgrade to resume")
+        if not (folder / manifest["file"]).resolve().parent.samefile(folder):
+            raise BundleError(f"{path}: names a file outside its folder")
+        data = (folder / manifest["file"]).read_bytes()
+        if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
+            raise BundleError(
+                f"{folder / manifest['file']}: damaged (SHA-256 differs); "
+                "start a new run"
+            )
+        names = tuple(manifest["complex_tensors"])
+        tensors = from_real(safetensors.torch.load(data), names)
+        return int(manifest["epoch"]), _put_tensors(manifest["state"], tensors)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        if isinstance(error, BundleError):
+            raise
+        raise BundleError(
+            f"{path}: damaged ({type(error).__name__}: {error}); start a new run"
+        ) from None
+
+
+def _take_tensors(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        tensors[path] = value
+        return {"tensor": path}
+    if isinstance(value, dict):
+        items = [
+            [key, _take_tensors(item, f"{path}/{key}", tensors)]
+            for key, item in value.items()
+        ]
+        return {"dict": items}  # keys of optimisers are integers: not JSON's dict
+    if isinstance(value, (list, tuple)):
+        kind = "list" if isinstance(value, list) else "tuple"
+        return {
+            kind: [
+                _take_tensors(v, f"{path}/{i}", tensors) for i, v in enumerate(value)
+            ]
+        }
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return {"value": value}
+    raise TypeError(f"{path}: cannot be stored in a checkpoint: {type(value).__name__}")
+
+
+def _put_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
+    ((kind, content),) = value.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "dict":
+        return {key: _put_tensors(item, tensors) for key, item in content}
+    if kind in ("list", "tuple"):
+        items = [_put_tensors(item, tensors) for item in content]
+        return items if kind == "list" else tuple(items)
+    if kind == "value":
+        return content
+    raise ValueError(f"unknown kind {kind!r}")

@@ -1,0 +1,147 @@
+"""New training samples where a surrogate is worst, by its own estimate.
+
+A pool of inputs is drawn from the case's distribution; each is predicted and judged,
+which needs no solution; the worst are solved. Sample i of seed s is the same as in any
+other file of the case, so the pair (seed, numbers) tells the content.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from opkit.case.data import DType, draw
+from opkit.case.record import Case
+from opkit.datasets.read import DataFile
+from opkit.errors import BundleError, CaseError
+from opkit.surrogate.bundle import files as bundle
+from opkit.surrogate.bundle.run_directory import RunDirectory
+from opkit.surrogate.checks.checker import Verdict
+from opkit.surrogate.surrogate import Surrogate, load
+
+CHUNK = 64  # samples judged at once
+
+
+@dataclass(frozen=True)
+class Picked:
+    """Which samples of a pool to solve.
+
+    Args:
+        case: with as many training samples as were picked, and no others.
+        numbers: of their random streams, increasing.
+        uncertainty: of all samples of the pool.
+        marks: provenance: what picked, from how many.
+    """
+
+    case: Case
+    numbers: list[int]
+    uncertainty: NDArray[np.float64]
+    marks: dict[str, object]
+
+
+def pick(
+    run: Path,
+    case: Case,
+    count: int,
+    pool: int,
+    seed: int,
+    dtype: DType = "float32",
+    device: str = "cpu",
+) -> Picked:
+    """Draw a pool, judge the predictions, and pick the most uncertain samples.
+
+    Args:
+        run: run directory or bundle of the surrogate.
+        case: the problem, on the grid that the surrogate was trained for.
+        count: samples to pick.
+        pool: samples to draw.
+        seed: of the pool; another than that of the surrogate's training data.
+        dtype: of the file to be made, to which inputs are rounded.
+        device: of the surrogate.
+
+    Raises:
+        CaseError: another case or grid, the seed of the training data, or a pool that
+            is not larger than what is picked.
+        BundleError: no bundle, or one without calibration.
+    """
+    if not 0 < count <= pool:
+        raise CaseError(f"{count} of a pool of {pool}: give a larger --pool")
+    surrogate = load(run, device)
+    _check(surrogate, case, run, seed)
+    solver = case.build_solver()
+    stride = surrogate.config.recipe.subsample
+    cut: Any = (..., *(slice(None, None, stride) for _ in surrogate.config.axes))
+    found = []
+    for start in range(0, pool, CHUNK):
+        drawn = [
+            draw(solver, seed, i, dtype) for i in range(start, min(start + CHUNK, pool))
+        ]
+        parts = []
+        for v in surrogate.config.inputs:
+            field = torch.tensor(np.stack([d[v.name] for d in drawn])[cut]).float()
+            layered = field.ndim == len(surrogate.config.axes) + 2
+            parts.append(field if layered else field.unsqueeze(1))
+        inputs = torch.cat(parts, 1)
+        verdict = surrogate.checker.judge(inputs, surrogate.predict(inputs))
+        found.append(uncertainty(surrogate, verdict))
+    values = np.concatenate(found)
+    order = np.argsort(-values, kind="stable")[:count]
+    marks = {
+        "picked_by": bundle.read_config(run).weights_sha256,
+        "picked_from": pool,
+    }
+    split = case.samples.model_copy(update={"train": count, "validation": 0, "test": 0})
+    return Picked(
+        case.model_copy(update={"samples": split}),
+        [int(i) for i in np.sort(order)],
+        values,
+        marks,
+    )
+
+
+def uncertainty(surrogate: Surrogate, verdict: Verdict) -> NDArray[np.float64]:
+    """Return what to order samples by: σ, or residual, or novelty where σ = 1."""
+    record = surrogate.checker.calibration.record
+    if record.residual_power or record.novelty_power:
+        return verdict.scale
+    return verdict.novelty if verdict.residual is None else verdict.residual
+
+
+def _check(surrogate: Surrogate, case: Case, run: Path, seed: int) -> None:
+    config = surrogate.config
+    if (
+        config.recipe.mode != "map"
+        or config.boundary
+        or config.shape.inputs_on != "grid"
+    ):
+        raise CaseError(
+            f"{run}: only surrogates that map fields on a grid to fields choose samples"
+        )
+    names = {v.name for v in config.inputs}
+    if names != {v.name for v in case.inputs} or case.name != config.case.get("name"):
+        raise CaseError(
+            f"{run}: trained for {config.case.get('name')}, not for {case.name}"
+        )
+    stride = config.recipe.subsample
+    shape = tuple(-(-n // stride) for n in case.shape)
+    if shape != config.shape.shape:
+        raise CaseError(
+            f"{run}: trained on {config.shape.shape}, this case has {shape} after "
+            f"sub-sampling by {stride}: give its --resolution"
+        )
+    try:
+        data = Path(RunDirectory(run).config()["data"])
+        with DataFile(data) as file:
+            used = file.header.seed
+    except (BundleError, KeyError, OSError, ValueError):
+        return  # a bundle alone, or data that are gone: training will notice overlaps
+    if used == seed:
+        raise CaseError(
+            f"seed {seed} is that of the training data {data.name}: its samples are "
+            "known; choose another --seed"
+        )

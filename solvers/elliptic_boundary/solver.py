@@ -1,0 +1,218 @@
+"""Poisson's equation on a square less some corners, with data along its boundary.
+
+    Lap u = f in Ω,   u = g on Dirichlet faces,   ∂u/∂n = q on Neumann faces,
+
+Ω: the unit square less 0 to 4 rectangles at its corners, cut along cell faces; u:
+potential, f: source, n: outward normal; nondimensional. Cell-centred finite volumes,
+second order where u is smooth up to the boundary (4/3 at re-entrant corners, where it
+is not). Method and accuracy: docs/geometry-beno.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+
+from opkit.errors import NotConvergedError, OpkitInputError
+from opkit.solvers.elliptic_boundary.curve import (
+    Array,
+    Mask,
+    curve_of,
+    trace,
+)
+from opkit.solvers.elliptic_boundary.finite_volumes import System
+from opkit.solvers.elliptic_boundary.laws import CornerCuts
+from opkit.solvers.interface import Coordinate, Fields, Solution, solver_dataclass
+
+_ON_CURVE = (
+    "boundary_x",
+    "boundary_y",
+    "boundary_value",
+    "boundary_kind",
+    "normal_x",
+    "normal_y",
+)
+Cells = Annotated[int, Field(ge=4)]
+
+
+@solver_dataclass
+class EllipticBoundary:
+    """Solver of Lap u = f with Dirichlet (g) or Neumann (q) data on every face.
+
+    Inputs: ``source`` f and ``inside`` (1 in Ω, 0 removed), (batch, y, x); on the faces
+    of the closed boundary curve, counter-clockwise, (batch, boundary):
+    ``boundary_x``, ``boundary_y``, ``boundary_value``, ``boundary_kind`` (0 Dirichlet,
+    1 Neumann), ``normal_x``, ``normal_y`` (outward).
+    Outputs: ``potential`` (batch, y, x), 0 outside Ω.
+
+    Cutting rectangles off corners keeps the number of faces at 4 n. Pure Neumann data
+    must satisfy ∮ q ds = ∫ f dx; the potential then has mean zero over Ω.
+
+    Args:
+        resolution: cells along (y, x), equal.
+        distribution: law of domain, source and boundary data, `CornerCuts`.
+        rtol: largest relative residual in the H⁻¹ norm.
+        compatibility: largest |∮ q ds - ∫ f dx| / (∮ |q| ds + ∫ |f| dx) of pure Neumann
+            data; what is left is taken out of f evenly.
+    """
+
+    resolution: tuple[Cells, Cells]
+    distribution: CornerCuts = CornerCuts()
+    rtol: Annotated[float, Field(ge=1e-14, lt=1)] = 1e-10
+    compatibility: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+
+    @field_validator("resolution")
+    @classmethod
+    def _square(cls, resolution: tuple[int, int]) -> tuple[int, int]:
+        if resolution[0] != resolution[1]:
+            raise ValueError(
+                f"{resolution[0]} by {resolution[1]} cells: cells are squares, give "
+                "the same number along y and x"
+            )
+        return resolution
+
+    def coordinates(self) -> Mapping[str, Coordinate]:
+        """Cell centres along y and x, and numbers of the boundary faces."""
+        cells = self.resolution[0]
+        centres = (np.arange(cells) + 0.5) / cells
+        return {
+            "y": Coordinate(centres, long_name="y"),
+            "x": Coordinate(centres, long_name="x"),
+            "boundary": Coordinate(
+                np.arange(4.0 * cells), long_name="face of the boundary curve"
+            ),
+        }
+
+    def sample(self, rng: np.random.Generator) -> Fields:
+        """Draw one domain, source (y, x) and data on its boundary (boundary,)."""
+        law, cells = self.distribution, self.resolution[0]
+        inside = law.draw_domain(rng, cells)
+        curve = trace(inside)
+        s = (np.arange(4 * cells) + 0.5) / cells  # every cut keeps the length 4
+        neumann = law.draw_kind(rng, s)
+        centres = (np.arange(cells) + 0.5) / cells
+        y, x = np.meshgrid(centres, centres, indexing="ij")
+        source = law.source.on_square(rng, x, y) * inside
+        g, q = law.dirichlet.on_curve(rng, s), law.neumann.on_curve(rng, s)
+        if neumann.all():
+            q += (source.mean() - q.mean() * 4) / 4
+        return {
+            "source": source,
+            "inside": inside.astype(np.float64),
+            **curve.places(cells),
+            "boundary_value": np.where(neumann, q, g),
+            "boundary_kind": neumann.astype(np.float64),
+        }
+
+    def solve(self, inputs: Fields) -> Solution:
+        """Solve for a batch, directly, one sample after the other.
+
+        Returns:
+            ``potential``, relative residuals in the H⁻¹ norm, and ``compatibility``:
+            the defect ∮ q ds - ∫ f dx of pure Neumann data, 0 for others.
+
+        Raises:
+            OpkitInputError: fields missing, of another shape or not finite; points that
+                are not the closed boundary curve; incompatible Neumann data.
+            NotConvergedError: rtol was not reached.
+        """
+        fields = self._checked(inputs)
+        batch = len(fields["source"])
+        potential = np.zeros_like(fields["source"])
+        error, defect = np.empty(batch), np.empty(batch)
+        for i in range(batch):
+            system, b, defect[i] = self._system(fields, i)
+            u = system.solve(b)
+            error[i] = system.residual(u, b)
+            if not error[i] <= self.rtol:
+                raise NotConvergedError(
+                    f"EllipticBoundary: sample {i} of the batch has relative residual "
+                    f"{error[i]:.1e}, above rtol {self.rtol:.1e}"
+                )
+            potential[i][system.inside] = u
+        return Solution(
+            outputs={"potential": potential},
+            error=error,
+            measure="relative residual (H-1)",
+            details={"compatibility": defect},
+        )
+
+    def residual(self, inputs: Fields, outputs: Fields) -> NDArray[np.float64]:
+        """Relative residual |b - K u| / |b| in the H⁻¹ norm, per sample.
+
+        It is the error's energy norm relative to the solution's. Values outside Ω, and
+        for pure Neumann data the mean, do not count.
+        """
+        fields = self._checked(inputs)
+        potential = self._field(outputs, "potential", tuple(self.resolution))
+        error = np.empty(len(potential))
+        for i, u in enumerate(potential):
+            system, b, _ = self._system(fields, i)
+            error[i] = system.residual(u[system.inside], b)
+        return error
+
+    def _system(self, fields: Fields, i: int) -> tuple[System, Array, float]:
+        sample = {name: np.asarray(field[i], float) for name, field in fields.items()}
+        value, neumann = sample["boundary_value"], _kinds(sample["boundary_kind"], i)
+        try:
+            inside = _inside(sample["inside"])
+            places = ("boundary_x", "boundary_y", "normal_x", "normal_y")
+            curve = curve_of(inside, *(sample[name] for name in places))
+        except OpkitInputError as fault:
+            raise OpkitInputError(f"sample {i}: {fault}") from None
+        system = System(inside, curve, neumann)
+        b, defect = system.right_side(sample["source"], value)
+        h = system.h
+        amount = h * np.abs(value).sum() + h**2 * np.abs(sample["source"][inside]).sum()
+        if abs(defect) > self.compatibility * amount:
+            raise OpkitInputError(
+                f"sample {i}: pure Neumann data need ∮ q ds = ∫ f dx; they differ by "
+                f"{defect:g}. Take {defect / (h * len(value)):g} off every boundary "
+                "value, or give the potential on some face"
+            )
+        return system, b, defect
+
+    def _checked(self, inputs: Fields) -> dict[str, Array]:
+        grid, curve = tuple(self.resolution), (4 * self.resolution[0],)
+        shapes = {"source": grid, "inside": grid, **dict.fromkeys(_ON_CURVE, curve)}
+        fields = {n: self._field(inputs, n, shape) for n, shape in shapes.items()}
+        if len({len(field) for field in fields.values()}) > 1:
+            raise OpkitInputError("inputs have different numbers of samples")
+        return fields
+
+    def _field(self, fields: Fields, name: str, shape: tuple[int, ...]) -> Array:
+        if name not in fields:
+            given = ", ".join(fields) or "nothing"
+            raise OpkitInputError(f"EllipticBoundary needs {name} and got {given}")
+        field = np.asarray(fields[name], dtype=np.float64)
+        if field.ndim != len(shape) + 1 or field.shape[1:] != shape:
+            raise OpkitInputError(
+                f"{name} has shape {field.shape}, not (batch, "
+                f"{', '.join(map(str, shape))})"
+            )
+        if not np.isfinite(field).all():
+            raise OpkitInputError(f"{name} holds NaN or infinity: remove those samples")
+        return field
+
+
+def _inside(values: Array) -> Mask:
+    inside = values > 0.5
+    for row, column in np.argwhere(inside != values):
+        raise OpkitInputError(
+            f"inside is {values[row, column]:g} in cell ({row}, {column}), not 0 or 1"
+        )
+    return inside
+
+
+def _kinds(values: Array, i: int) -> Mask:
+    neumann = values > 0.5
+    for k in np.flatnonzero(neumann != values):
+        raise OpkitInputError(
+            f"sample {i}: boundary_kind of face {k} is {values[k]:g}, not 0 "
+            "(Dirichlet) or 1 (Neumann)"
+        )
+    return neumann

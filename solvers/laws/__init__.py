@@ -1,0 +1,1 @@
+"""Distributions of inputs that several PDEs share."""

@@ -1,0 +1,235 @@
+"""Curved quadratic triangles on [-1, 1]² less disjoint holes.
+
+Points lie on the boundary at distance h, on rings around disks, on a polar net graded
+towards re-entrant corners, and on a triangular lattice elsewhere; Delaunay connects
+them. Edges along disks are parabolas through the circle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import Delaunay, cKDTree
+
+from opkit.pde.problem import Disk, LinearProblem
+from opkit.solvers.fem.simplex_mesh import MeshError
+
+Array = NDArray[np.float64]
+INNERMOST = 1e-4
+
+
+@dataclass(frozen=True)
+class PlanarMesh:
+    """Six-node triangles.
+
+    Args:
+        points: (node, 2), corners and middles.
+        cells: (cell, 6), three corners, then the middles of the edges opposite to them.
+    """
+
+    points: Array
+    cells: NDArray[np.int64]
+
+
+def planar_mesh(problem: LinearProblem, h: float) -> PlanarMesh:
+    """Mesh the domain of a problem.
+
+    Args:
+        problem: its holes must not overlap; they may share corners with the square.
+        h: length of edges away from small disks and corners.
+
+    Raises:
+        MeshError: an edge of the mesh cuts through the boundary.
+    """
+    fixed, reach = _layers(problem, h)
+    fixed = _exposed(problem, fixed)
+    lattice = _lattice(h)
+    near = _boundary_distance(problem, lattice) < 0.6 * h
+    for centre, radius in reach:
+        near |= np.hypot(*(lattice - centre).T) < radius
+    lattice = lattice[~near & (_depth(problem, lattice) < 0)]
+    points = np.concatenate([fixed, lattice])
+    points = points[_distinct(points)]
+    corners = Delaunay(points).simplices.astype(np.int64)
+    p = points[corners]
+    area = _cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0])
+    shortest = np.min([np.hypot(*(p[:, i] - p[:, j]).T) for i, j in _EDGES], axis=0)
+    kept = (_depth(problem, p.mean(1)) < 0) & (np.abs(area) > 1e-3 * shortest**2)
+    corners = corners[kept]
+    used, corners = np.unique(corners, return_inverse=True)
+    return _quadratic(problem, points[used], corners.reshape(-1, 3))
+
+
+_EDGES = ((1, 2), (0, 2), (0, 1))
+
+
+def _layers(
+    problem: LinearProblem, h: float
+) -> tuple[Array, list[tuple[Array, float]]]:
+    """Points on and next to the boundary, and disks where they replace the lattice."""
+    n = int(np.ceil(2 / h))
+    line = np.linspace(-1, 1, n + 1)
+    one = np.ones_like(line)
+    rows = [(line, -one), (line, one), (-one, line), (one, line)]
+    parts = [np.stack(row, 1) for row in rows]
+    edges: list[Array] = []
+    reach: list[tuple[Array, float]] = []
+    for hole in problem.holes:
+        if isinstance(hole, Disk):
+            count = max(int(np.ceil(2 * np.pi * hole.radius / h)), 32)
+            step = 2 * np.pi * hole.radius / count
+            angle = 2 * np.pi * np.arange(count) / count
+            for ring in range(3):
+                turned = angle + ring * np.pi / count
+                r = hole.radius + 0.87 * ring * step
+                unit = np.stack([np.cos(turned), np.sin(turned)], 1)
+                parts.append(np.array(hole.centre) + r * unit)
+            reach.append((np.array(hole.centre), hole.radius + 2.3 * step))
+            continue
+        vertices = np.array(hole.vertices, dtype=float)
+        for k, corner in enumerate(vertices):
+            ends = vertices[k - 1], vertices[(k + 1) % len(vertices)]
+            clipped = _clip(corner, ends[1])
+            if clipped is not None:
+                start, stop = clipped
+                count = max(int(np.ceil(np.hypot(*(stop - start)) / h)), 2)
+                share = np.linspace(0, 1, count + 1)[:, None]
+                crossings = [p for p in clipped if np.abs(p).max() > 1 - 1e-9]
+                for place in crossings:  # no slivers next to where an edge leaves
+                    parts[:4] = [
+                        p[np.hypot(*(p - place).T) > 0.3 * h] for p in parts[:4]
+                    ]
+                edges.append(start + share * (stop - start))
+            if np.abs(corner).max() < 1 - 1e-9:
+                size = 0.4 * min(*(np.hypot(*(e - corner)) for e in ends), 0.6)
+                parts.append(_fan(corner, ends, size, h))
+                reach.append((corner, size + 0.5 * h))
+    parts += edges
+    fans = [(c, r) for c, r in reach if any(_starts(p, c) for p in parts)]
+    for centre, radius in fans:  # the graded points stand in for the even ones
+        parts = [
+            p if _starts(p, centre) else p[np.hypot(*(p - centre).T) > radius - 0.1 * h]
+            for p in parts
+        ]
+    return np.concatenate(parts), reach
+
+
+def _clip(start: Array, end: Array) -> tuple[Array, Array] | None:
+    """The part of a segment in the closed square."""
+    along = end - start
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.stack([(-1 - start) / along, (1 - start) / along])
+    moving = along != 0
+    if np.any(np.abs(start[~moving]) > 1):
+        return None
+    low = max(0.0, *t.min(0)[moving])
+    high = min(1.0, *t.max(0)[moving])
+    if low >= high:
+        return None
+    return start + low * along, start + high * along
+
+
+def _starts(points: Array, corner: Array) -> bool:
+    """Whether points are the polar net of a corner."""
+    step = points[1] - points[0]
+    return bool(np.array_equal(points[0], corner) and np.hypot(*step) < 10 * INNERMOST)
+
+
+def _fan(corner: Array, ends: tuple[Array, Array], size: float, h: float) -> Array:
+    """Polar net around a corner of a hole, over the angle outside the hole."""
+    before, after = (np.arctan2(*(e - corner)[::-1]) for e in ends)
+    inside = (before - after) % (2 * np.pi)
+    turn = inside if inside < np.pi else 2 * np.pi - inside
+    first = before if inside < np.pi else after
+    opening = 2 * np.pi - turn
+    step = min(0.2, h / size)
+    angles = first + np.linspace(0, opening, int(np.ceil(opening / step)) + 1)
+    radii = size * np.exp(-step * np.arange(int(-np.log(INNERMOST) / step) + 1))[::-1]
+    net = radii[:, None, None] * np.stack([np.cos(angles), np.sin(angles)], 1)
+    return np.concatenate([corner[None], corner + net.reshape(-1, 2)])
+
+
+def _lattice(h: float) -> Array:
+    rows = int(np.ceil(2 / (h * np.sqrt(0.75)))) + 1
+    columns = int(np.ceil(2 / h)) + 2
+    x, y = np.meshgrid(np.arange(columns) * h, np.arange(rows) * h * np.sqrt(0.75))
+    x[1::2] -= h / 2
+    points = np.stack([x.ravel(), y.ravel()], 1) - 1
+    return points[np.abs(points).max(1) < 1]
+
+
+def _depth(problem: LinearProblem, points: Array) -> Array:
+    """Positive in holes and outside the square; negative in the domain."""
+    depth = np.abs(points).max(1) - 1
+    for hole in problem.holes:
+        if isinstance(hole, Disk):
+            level = hole.radius - np.hypot(*(points - hole.centre).T)
+        else:
+            v = np.array(hole.vertices)
+            along = np.roll(v, -1, 0) - v
+            along *= np.sign(_cross(along, np.roll(along, -1, 0)))[:, None]
+            along /= np.hypot(*along.T)[:, None]
+            level = np.min(
+                [_cross(a, points - s) for a, s in zip(along, v, strict=True)], axis=0
+            )
+        depth = np.maximum(depth, level)
+    return np.asarray(depth)
+
+
+def _boundary_distance(problem: LinearProblem, points: Array) -> Array:
+    distance = 1 - np.abs(points).max(1)
+    for hole in problem.holes:
+        if isinstance(hole, Disk):
+            near = np.abs(np.hypot(*(points - hole.centre).T) - hole.radius)
+            distance = np.minimum(distance, near)
+            continue
+        v = np.array(hole.vertices)
+        for start, along in zip(v, np.roll(v, -1, 0) - v, strict=True):
+            t = np.clip((points - start) @ along / (along @ along), 0, 1)
+            near = np.hypot(*(points - start - t[:, None] * along).T)
+            distance = np.minimum(distance, near)
+    return np.asarray(distance)
+
+
+def _exposed(problem: LinearProblem, points: Array) -> Array:
+    return points[_depth(problem, points) < 1e-9]
+
+
+def _distinct(points: Array) -> NDArray[np.bool_]:
+    keep = np.ones(len(points), dtype=bool)
+    pairs = cKDTree(points).query_pairs(1e-9, output_type="ndarray")
+    keep[pairs.max(1)] = False
+    return keep
+
+
+def _cross(a: Array, b: Array) -> Array:
+    return np.asarray(a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0])
+
+
+def _quadratic(
+    problem: LinearProblem, points: Array, corners: NDArray[np.int64]
+) -> PlanarMesh:
+    edges = np.sort(corners[:, np.array(_EDGES)].reshape(-1, 2), axis=1)
+    pairs, index, count = np.unique(
+        edges, axis=0, return_inverse=True, return_counts=True
+    )
+    middle = points[pairs].mean(1)
+    rim = count == 1
+    for hole in problem.holes:
+        if isinstance(hole, Disk):
+            from_centre = points[pairs] - hole.centre
+            level = np.abs(np.hypot(from_centre[..., 0], from_centre[..., 1]))
+            on = rim & (np.abs(level - hole.radius) < 1e-9).all(1)
+            unit = middle[on] - hole.centre
+            unit /= np.hypot(*unit.T)[:, None]
+            middle[on] = np.array(hole.centre) + hole.radius * unit
+    off = _boundary_distance(problem, middle[rim]).max()
+    if off > 1e-7:
+        raise MeshError(
+            f"the mesh leaves the boundary by {off:.1e}: use holes that do not overlap "
+            "and more cells"
+        )
+    cells = np.column_stack([corners, len(points) + index.reshape(-1, 3)])
+    return PlanarMesh(np.concatenate([points, middle]), cells)

@@ -1,0 +1,86 @@
+"""Laws of initial fields, and forcings, of two-dimensional flows."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from opkit.solvers.laws.periodic_fields import GaussianField
+from opkit.solvers.navier_stokes.model import Real
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class PublishedField(_Record):
+    """Initial vorticity of the published data sets, on the unit torus.
+
+    σ = τ^{α−1}, which is 7^{3/2}; the text that went with it says σ² = 7^{3/2}.
+
+    Args:
+        amplitude: ``2020`` as the script that made the public data (pointwise standard
+            deviation 0.262), ``2022`` as the script was published last: √2 smaller,
+            since complex noise of unit variance took the place of two real ones.
+        alpha: smoothness.
+        tau: inverse length.
+    """
+
+    kind: Literal["published"] = "published"
+    amplitude: Literal["2020", "2022"] = "2020"
+    alpha: float = Field(default=2.5, gt=1)
+    tau: float = Field(default=7.0, gt=0)
+
+    def law(self, length: float) -> GaussianField:
+        """Return the Gaussian law this names."""
+        sigma = self.tau ** (self.alpha - 1)
+        if self.amplitude == "2020":
+            sigma *= math.sqrt(2)
+        return GaussianField(alpha=self.alpha, tau=self.tau, sigma=sigma, length=length)
+
+
+class GaussianVorticity(_Record):
+    """Gaussian initial vorticity; see `laws.periodic_fields.GaussianField`."""
+
+    kind: Literal["gaussian"] = "gaussian"
+    alpha: float = Field(gt=0)
+    tau: float = Field(ge=0)
+    sigma: float = Field(gt=0)
+
+    def law(self, length: float) -> GaussianField:
+        """Return the law on a domain of this side."""
+        return GaussianField(
+            alpha=self.alpha, tau=self.tau, sigma=self.sigma, length=length
+        )
+
+
+class PublishedForcing(_Record):
+    """f = A (sin 2π(x+y)/L + cos 2π(x+y)/L)."""
+
+    kind: Literal["published"] = "published"
+    amplitude: float = 0.1
+
+    def field(self, points: int, length: float) -> Real:
+        """Evaluate on the grid (N, N), which covers the domain whatever its side."""
+        x = 2 * np.pi * np.arange(points) / points
+        phase = x + x[:, None]
+        forcing: Real = self.amplitude * (np.sin(phase) + np.cos(phase))
+        return forcing
+
+
+class KolmogorovForcing(_Record):
+    """A body force (A sin κy, 0), κ = 2πn/L: its curl is f = −A κ cos κy."""
+
+    kind: Literal["kolmogorov"] = "kolmogorov"
+    amplitude: float = 1.0
+    wavenumber: int = Field(default=4, ge=1, description="n, waves across the domain")
+
+    def field(self, points: int, length: float) -> Real:
+        """Evaluate on the grid (N, N)."""
+        kappa = 2 * np.pi * self.wavenumber / length
+        y = length * np.arange(points)[:, None] / points
+        forcing: Real = -self.amplitude * kappa * np.cos(kappa * y)
+        return np.broadcast_to(forcing, (points, points)).copy()

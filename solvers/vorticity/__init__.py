@@ -1,1 +1,0 @@
-"""Engines of the two-dimensional vorticity equation: compiled, and in array code."""

@@ -1,0 +1,90 @@
+"""Errors of every step, against trajectories whose errors are known."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import opkit
+from opkit.cli import app
+from opkit.datasets.field_dataset import FieldDataset
+from opkit.evaluate.rollouts import compare, rollouts
+from opkit.train import train
+
+POINTS = 32
+
+
+def waves(amplitude: torch.Tensor, k: int) -> torch.Tensor:
+    """Fields A cos(2π k x) of (sample, step), on one periodic axis."""
+    x = torch.arange(POINTS) / POINTS
+    return amplitude[..., None, None] * torch.cos(2 * torch.pi * k * x)
+
+
+def test_growing_errors_are_found_with_their_size_and_time():
+    times = np.array([0.5, 1.0, 1.5, 2.0])
+    target = waves(torch.ones(3, 4), 1)
+    growth = torch.tensor([0.1, 0.2, 0.4, 0.8])
+    scale = torch.tensor([0.5, 1.0, 4.0])  # of the trajectories
+    error = waves(scale[:, None] * growth, 2)
+    found = compare(target + error, target, 0 * target[:, 0], times, threshold=0.3)
+    # cos(2π k x) have equal norms: the relative error is the ratio of amplitudes
+    expected = (scale[:, None] * growth).mean(0)
+    np.testing.assert_allclose(found.relative_l2, expected, rtol=1e-5)
+    np.testing.assert_allclose(found.persistence, 1, rtol=1e-6)
+    # below 0.3: up to the third time, up to the second, never
+    np.testing.assert_array_equal(found.horizons, [1.5, 1.0, 0.0])
+    assert found.horizon == 1.0
+    # orthogonal waves: the squares add
+    squares = (scale[:, None] * growth).square().mean(0)
+    np.testing.assert_allclose(found.energy_drift, squares, rtol=1e-5)
+    np.testing.assert_allclose(found.mean_drift, 0, atol=1e-6)
+
+
+def test_a_prediction_that_leaves_and_comes_back_counts_as_left():
+    target = waves(torch.ones(1, 3), 1)
+    factor = torch.tensor([1.0, 2.0, 1.0]).view(1, 3, 1, 1)
+    found = compare(factor * target, target, target[:, 0], np.arange(3.0), 0.2)
+    assert found.horizons.tolist() == [0.0]
+    always = compare(target, target, target[:, 0], np.arange(3.0), 0.2)
+    assert always.horizon == np.inf
+    # twice the amplitude is four times the energy, 0.602 decades
+    assert found.energy_drift[1] == pytest.approx(3)
+    assert found.spectral_error[1] == pytest.approx(np.log10(4), rel=1e-5)
+    shifted = compare(target + 0.5, target, target[:, 0], np.arange(3.0), 0.2)
+    # rms of a cosine is 1/√2
+    np.testing.assert_allclose(shifted.mean_drift, 0.5 * np.sqrt(2), rtol=1e-5)
+
+
+def test_units_of_a_channel_do_not_matter():
+    generator = torch.Generator().manual_seed(0)
+    target = torch.randn(2, 3, 2, POINTS, generator=generator)
+    made = target + 0.1 * torch.randn(target.shape, generator=generator)
+    plain = compare(made, target, target[:, 0], np.arange(3.0), 0.2)
+    units = torch.tensor([1e-6, 1e6])[:, None]
+    other = compare(
+        units * made, units * target, units * target[:, 0], plain.times, 0.2
+    )
+    for name in ("relative_l2", "mean_drift", "energy_drift"):
+        found, expected = getattr(other, name), getattr(plain, name)
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_steps_of_a_run_on_the_command_line(tmp_path, make_trajectories):
+    data = make_trajectories()
+    settings = [
+        "mode=autoregressive", "model.n_modes=[8]", "model.hidden_channels=8",
+        "model.n_layers=1", "training.epochs=2",
+    ]  # fmt: skip
+    run = train(data, tmp_path / "run", operator="fno", overrides=settings).run
+    found = rollouts(opkit.load(run), data)
+    steps = len(FieldDataset(data, "test", mode="autoregressive")[0]["outputs"])
+    assert len(found.times) == len(found.relative_l2) == steps
+    made = CliRunner().invoke(app, ["evaluate", str(run), "--rollout", "--json"])
+    assert made.exit_code == 0, made.output
+    printed = [row["relative L2"] for row in json.loads(made.stdout)]
+    np.testing.assert_allclose(printed, found.relative_l2, rtol=1e-3)
+    # the mean over steps is the figure that the bundle stores
+    stored = opkit.load(run).config.scores[0].relative_l2
+    assert np.mean(found.relative_l2) == pytest.approx(stored, rel=1e-5)

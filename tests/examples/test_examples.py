@@ -1,0 +1,161 @@
+"""The pipelines of examples/pipelines at small sizes, against what must hold."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+import opkit
+
+pytest.importorskip("matplotlib")
+FOLDER = Path(__file__).parents[2] / "examples" / "pipelines"
+
+
+def example(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_example_is_short() -> None:
+    files = [p for p in FOLDER.iterdir() if p.is_file()]
+    assert len(files) == 6
+    assert all(len(p.read_text().splitlines()) < 80 for p in files)
+
+
+def test_an_ensemble_is_lazy_and_its_corrected_mean_is_the_solvers(
+    darcy_run: Path,
+) -> None:
+    pytest.importorskip("dask.array")
+    found = example("ensemble").main(str(darcy_run), members=60, solved=60)
+    assert found["lazy"]
+    # all members solved: surrogate mean + mean gap = solver mean, up to float32
+    assert found["corrected mean"][0] == pytest.approx(
+        found["solver mean"][0], rel=1e-5
+    )
+    gap, bias = found["solver mean"][0] - found["surrogate mean"][0], found["bias"][0]
+    assert gap == pytest.approx(bias, rel=1e-3)
+    # chunks do not change what is drawn
+    few = example("ensemble")
+    few.CHUNK = 7
+    again = few.main(str(darcy_run), members=60, solved=10)
+    assert again["surrogate mean"] == pytest.approx(found["surrogate mean"], rel=1e-5)
+
+
+def test_inversion_finds_the_permeability(darcy_run: Path, tmp_path: Path) -> None:
+    figure = tmp_path / "fields.png"
+    found = example("inversion").main(str(darcy_run), figure)
+    error, misfit, _ = found["solver"]
+    # the prior mean has error 1, and fitting to the noise has misfit 1
+    assert error < 0.5
+    assert 0.4 < misfit < 1.1
+    # a surrogate wrong by 10 % cannot use data that are right to 1 %
+    assert error < found["surrogate"][0] < 3
+    assert figure.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_pcn_keeps_the_prior_where_there_are_no_data() -> None:
+    """With Φ = 0 every proposal is accepted, and N(0, 1) is invariant."""
+    rng = np.random.default_rng(0)
+
+    def draw(rng: np.random.Generator) -> np.ndarray:
+        return rng.standard_normal(400)
+
+    mean, spread, rate, beta = example("bayes").pcn(lambda w: 0.0, draw, rng, 3000)
+    assert rate == 1 and beta == 1
+    # with β = 1 the draws are independent: standard errors are 1/√2500 and less
+    assert np.abs(mean).max() < 5 / 2500**0.5
+    assert spread == pytest.approx(1, abs=0.01)
+
+
+def test_pcn_samples_a_gaussian_posterior() -> None:
+    """y = x + N(0, 1/4), x ~ N(0, 1): mean 4 y / 5, variance 1 / 5."""
+    rng = np.random.default_rng(1)
+
+    def draw(rng: np.random.Generator) -> np.ndarray:
+        return rng.standard_normal(1)
+
+    mean, spread, rate, _ = example("bayes").pcn(
+        lambda x: float(2 * (x[0] - 1) ** 2), draw, rng, 30_000
+    )
+    # 25,000 steps of an autocorrelation time below 25: standard error below 0.015
+    assert mean[0] == pytest.approx(0.8, abs=0.05)
+    assert spread == pytest.approx(0.2**0.5, abs=0.03)
+    assert 0.1 < rate < 0.5
+
+
+@pytest.mark.slow
+def test_both_chains_move_at_the_tuned_rate(flow_run: Path) -> None:
+    module = example("bayes")
+    module.NOISE = 1.0  # as large as the values' spread: short chains get about
+    found = module.main(str(flow_run), 1200)
+    for error, spread, rate, beta, seconds in found.values():
+        assert 0 < error < 2**0.5 and spread > 0  # a draw of the prior has error √2
+        assert 0.1 < rate < 0.6 and 0 < beta < 1 and seconds > 0
+
+
+def test_a_surrogate_in_a_dolfinx_loop(darcy_run: Path) -> None:
+    pytest.importorskip("dolfinx_solver")
+    module = example("fenicsx_loop")
+    found = module.main(str(darcy_run), 4, 10)
+    assert 0 < found["difference of c"] < 0.2
+
+
+def test_a_dolfinx_loop_conserves_a_constant(darcy_run: Path) -> None:
+    """Without flow ∂c/∂t + c = 1: backward Euler gives 1 - (1 + dt)^-n on the left."""
+    pytest.importorskip("dolfinx_solver")
+    module = example("fenicsx_loop")
+    still = np.zeros((9, 9))
+    c, _ = module.transport(lambda a: still, still + 1, 5, 8)
+    left, right = c[4, 0], c[4, -1]
+    assert left == pytest.approx(1 - 1.1**-5, rel=0.02)
+    assert abs(right) < 0.02
+
+
+@pytest.mark.slow
+def test_eddies_spread(eddies_run: Path, tmp_path: Path) -> None:
+    module = example("eddy_forecast")
+    found = module.main(str(eddies_run), 4, 2, tmp_path / "eddies.png")
+    for error, spread, seconds in found.values():
+        assert error.shape == spread.shape == (4,)
+        assert (error > 0).all() and (spread > 0).all() and seconds > 0
+    error, spread, _ = found["solver"]
+    # members differ from the analysis by a tenth, as the analysis does from the truth
+    assert 0.03 < spread[0] < 0.3 and 0.03 < error[0] < 0.3
+    assert (tmp_path / "eddies.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_the_workflow_makes_everything_once(tmp_path: Path) -> None:
+    pytest.importorskip("snakemake")
+    scripts = Path(sys.executable).parent
+    program = shutil.which("snakemake", path=str(scripts)) or shutil.which("snakemake")
+    assert program is not None
+    settings = "resolution=17 samples=60 epochs=2 subsample=1 operators=fno-demo,unet"
+    words = [program, "-s", str(FOLDER / "Snakefile"), "--cores", "1"]
+    words += ["-d", str(tmp_path), "--config", *settings.split()]
+
+    def run() -> str:
+        environment = {"PATH": f"{scripts}:/usr/bin:/bin", "HOME": str(tmp_path)}
+        done = subprocess.run(
+            words, capture_output=True, text=True, env=environment, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    run()
+    rows = (tmp_path / "scores.csv").read_text().splitlines()
+    assert any(row.startswith("unet,surrogate") for row in rows)
+    for operator in ("fno-demo", "unet"):
+        assert (tmp_path / operator / "report.html").stat().st_size > 50_000
+        assert opkit.load(tmp_path / operator / "run").config.operator
+    assert "Nothing to be done" in run()

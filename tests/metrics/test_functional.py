@@ -1,0 +1,116 @@
+"""Errors of fields against closed forms and invariances."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opkit.errors import OpkitInputError
+from opkit.metrics import functional as losses
+from opkit.metrics.domains import Grid
+
+TORUS = Grid(extent=(2 * math.pi,), periodic=(True,))
+SQUARE = Grid(extent=(1.0, 1.0), periodic=(False, False))
+
+
+def wave(k: int, n: int = 64) -> torch.Tensor:
+    x = torch.arange(n, dtype=torch.float64) * 2 * math.pi / n
+    return torch.sin(k * x)[None, None]
+
+
+def test_relative_l2_is_the_ratio_of_norms_of_each_sample_then_the_mean():
+    rng = np.random.default_rng(0)
+    p, t = rng.normal(size=(2, 5, 3, 7, 6))
+    expected = [
+        np.mean(
+            [
+                np.linalg.norm(p[b, c] - t[b, c]) / np.linalg.norm(t[b, c])
+                for c in range(3)
+            ]
+        )
+        for b in range(5)
+    ]
+    found = losses.relative_l2(torch.tensor(p), torch.tensor(t))
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["relative_l2", "nrmse", "relative_h1"])
+@settings(max_examples=30, deadline=None)
+@given(scale=st.floats(1e-6, 1e6), seed=st.integers(0, 100))
+def test_relative_errors_do_not_depend_on_units(name, scale, seed):
+    p, t = torch.randn(
+        2,
+        4,
+        2,
+        8,
+        8,
+        generator=torch.Generator().manual_seed(seed),
+        dtype=torch.float64,
+    )
+    error = losses.error(name)
+    torch.testing.assert_close(
+        error(scale * p, scale * t, SQUARE), error(p, t, SQUARE), rtol=1e-10, atol=0
+    )
+
+
+def test_vrmse_of_the_own_mean_is_one_and_of_a_constant_target_is_set_by_eps():
+    t = torch.randn(3, 1, 16, dtype=torch.float64)
+    mean = t.mean(-1, keepdim=True).expand_as(t)
+    # 1 up to eps / var
+    torch.testing.assert_close(
+        losses.vrmse(mean, t), torch.ones(3).double(), rtol=1e-6, atol=0
+    )
+    constant = torch.full((1, 1, 16), 2.0, dtype=torch.float64)
+    found = losses.vrmse(constant + 1, constant, eps=4.0)
+    torch.testing.assert_close(found, torch.tensor([0.5], dtype=torch.float64))
+
+
+def test_zero_target_counts_as_eps():
+    zero, one = torch.zeros(1, 1, 4), torch.ones(1, 1, 4)
+    assert losses.relative_l2(one, zero, eps=0.5).item() == pytest.approx(4.0)
+
+
+def test_h1_of_a_sine_sees_the_derivative():
+    # e = sin 4x / 10, t = sin x: sqrt((1 + 16) / (1 + 1)) / 10 up to O(h²) differences
+    n = 512
+    p = wave(1, n) + 0.1 * wave(4, n)
+    found = losses.relative_h1(p, wave(1, n), TORUS).item()
+    assert found == pytest.approx(math.sqrt(17 / 2) / 10, rel=2e-3)
+
+
+def test_h1_differences_are_second_order_on_both_kinds_of_axes():
+    for closed in (True, False):
+        errors = []
+        for n in (32, 64):
+            x = torch.arange(n, dtype=torch.float64) / (n if closed else n - 1)
+            grid = Grid((1.0,), (closed,))
+            u = torch.sin(2 * math.pi * x)[None, None]
+            exact = 0.5 + 0.5 * (2 * math.pi) ** 2
+            weight = 1.0 if closed else (u.square().mean().item() / 0.5)
+            errors.append(abs(losses._h1_squared(u, grid).item() / weight - exact))
+        order = math.log2(errors[0] / errors[1])
+        # the mean over points with both ends is itself first order: 1 at least
+        assert order > (1.9 if closed else 0.9)
+
+
+def test_spectrum_holds_all_energy_and_knows_its_wavenumber():
+    u = wave(5)
+    energy = losses.energy_spectrum(u)[0, 0]
+    assert energy.argmax().item() == 4  # k = 5
+    assert energy.sum().item() == pytest.approx(u.square().mean().item(), rel=1e-12)
+
+
+def test_spectral_error_sees_smoothing_that_l2_hides():
+    t = wave(1) + 0.01 * wave(20)
+    smoothed = wave(1) + 0.001 * wave(20)
+    assert losses.relative_l2(smoothed, t).item() < 0.01
+    # shell 20 of 2 lost a factor of 100 in energy: 2 decades over 2 shells
+    assert losses.spectral_error(smoothed, t).item() == pytest.approx(1.0, rel=1e-6)
+
+
+def test_unknown_name_suggests_the_nearest():
+    with pytest.raises(OpkitInputError, match="relative_l2"):
+        losses.error("relativ_l2")
