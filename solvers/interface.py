@@ -4,18 +4,32 @@ A solver is a frozen pydantic dataclass (``@solver_dataclass``): its fields are 
 numerical and physical parameters, validated on construction, plus ``resolution`` and
 ``distribution`` (the law of its random inputs). A case constructs it as
 ``Target(resolution=..., distribution=..., **parameters)``.
+
+`Solver` is what every solver offers. What some offer beyond it has a protocol each,
+which a solver fulfils by having that method or field; nothing else is declared:
+
+- `OnMesh`, `KnowsDirichlet`, `Hierarchy`: unknowns on a mesh, and what is known of it;
+- `TakesGuess`: starts from a first guess;
+- `Steps`, `Tolerance`: parameters ``records`` and ``rtol`` that others may change;
+- `OnDevice`, `Parallel`: parameters ``device`` and ``parallel``;
+- `DifferentiableResidual`: the residual on tensors, with gradients.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Protocol, dataclass_transform
+from dataclasses import dataclass, field, is_dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol, dataclass_transform, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as pydantic_dataclass
+
+from opkit.errors import CaseError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Fields = Mapping[str, NDArray[np.floating]]
 
@@ -62,6 +76,7 @@ class Solution:
     details: Fields = field(default_factory=dict)
 
 
+@runtime_checkable
 class Solver(Protocol):
     """The interface between cases, data generation, and classical solvers.
 
@@ -102,3 +117,111 @@ class Solver(Protocol):
         stored as float32.
         """
         ...
+
+
+@runtime_checkable
+class OnMesh(Solver, Protocol):
+    """A solver whose fields lie on the nodes and cells of a mesh."""
+
+    def mesh(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Nodes (node, d), and the nodes of each cell (cell, corner)."""
+        ...
+
+
+@runtime_checkable
+class KnowsDirichlet(Solver, Protocol):
+    """A solver on a mesh that says where its outputs are prescribed."""
+
+    def dirichlet(self) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+        """Whether each node is prescribed (node,), and values (output, node)."""
+        ...
+
+
+@runtime_checkable
+class Hierarchy(Solver, Protocol):
+    """A solver on a mesh that has coarser meshes nested in it."""
+
+    def hierarchy(
+        self,
+    ) -> tuple[tuple[NDArray[np.float64], NDArray[np.int64]], ...]:
+        """Nodes and cells of the coarser meshes, finest first."""
+        ...
+
+
+@runtime_checkable
+class TakesGuess(Solver, Protocol):
+    """A solver that starts from a first guess."""
+
+    def solve_from(self, inputs: Fields, guess: Fields) -> Solution:
+        """Solve as `Solver.solve` does, from a guess of the outputs.
+
+        A close guess saves work; none changes the accuracy.
+        """
+        ...
+
+
+@runtime_checkable
+class Steps(Solver, Protocol):
+    """A solver with output at times 1, 2, ..., ``records`` of equal intervals."""
+
+    @property
+    def records(self) -> int:
+        """Number of times, the initial one not among them."""
+        ...
+
+
+@runtime_checkable
+class Tolerance(Solver, Protocol):
+    """A solver whose accuracy is set by a relative tolerance."""
+
+    @property
+    def rtol(self) -> float:
+        """The tolerance; what it bounds is the solver's own."""
+        ...
+
+
+@runtime_checkable
+class OnDevice(Solver, Protocol):
+    """A solver that can be told where to compute."""
+
+    @property
+    def device(self) -> str:
+        """``cpu``, or another device of torch, such as ``cuda``."""
+        ...
+
+
+@runtime_checkable
+class Parallel(Solver, Protocol):
+    """A solver that can share one sample between the ranks of ``mpiexec``."""
+
+    @property
+    def parallel(self) -> bool:
+        """Whether it does; then every rank has to call it."""
+        ...
+
+
+@runtime_checkable
+class DifferentiableResidual(Solver, Protocol):
+    """A solver whose residual is also there for tensors, with gradients."""
+
+    def torch_residual(
+        self, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]
+    ) -> Tensor:
+        """As `Solver.residual`, (batch,), of fields (batch, *space) of any size."""
+        ...
+
+
+def with_parameters[S](solver: S, **values: Any) -> S:
+    """Return the same solver with other parameters.
+
+    Raises:
+        CaseError: the solver is no dataclass, so what it was made of is not known.
+        ValueError: the solver refuses the values.
+    """
+    if not is_dataclass(solver) or isinstance(solver, type):
+        raise CaseError(
+            f"{type(solver).__name__} is not a dataclass, so its "
+            f"{', '.join(values)} cannot be changed: declare it with @solver_dataclass"
+        )
+    changed: S = replace(solver, **values)
+    return changed

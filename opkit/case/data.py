@@ -12,7 +12,7 @@ import numpy as np
 from opkit.case.record import Case, Samples
 from opkit.datasets.header import Axis, Header, Mesh, VariableSpec, check
 from opkit.errors import CaseError
-from opkit.solvers.interface import Fields, Solver
+from opkit.solvers.interface import Fields, OnMesh, Solver
 
 DType = Literal["float32", "float64"]
 
@@ -58,9 +58,9 @@ def header_of(
     )
 
 
-def mesh_of(solver: Any) -> Mesh | None:
+def mesh_of(solver: Solver) -> Mesh | None:
     """Return the mesh of a solver on nodes or cells, None for one on a grid."""
-    if not hasattr(solver, "mesh"):
+    if not isinstance(solver, OnMesh):
         return None
     points, cells = solver.mesh()
     return Mesh(np.asarray(points, np.float64), np.asarray(cells, np.int64))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from opkit.cli.cases import JSON, SET
 from opkit.cli.console import progress, size, table
+
+if TYPE_CHECKING:
+    from opkit.case import Case
 
 QUIET = typer.Option("--quiet", "-q", help="No progress.")
 DRY = typer.Option("--dry-run", help="Say what it would take; make nothing.")
@@ -67,6 +70,7 @@ def generate(
     """Solve a case for random inputs and write one HDF5 file."""
     from opkit.case import load_case
     from opkit.errors import CaseError
+    from opkit.solvers.interface import OnDevice, Parallel
 
     name = words[-1]
     if words[:-1] not in ([], ["case"]):
@@ -74,11 +78,17 @@ def generate(
     overrides = list(set_ or ())
     if resolution:
         overrides.append(f"resolution={resolution}")
+    case = load_case(name, overrides)
     if device:
+        _refuse_unless(case, OnDevice, f"--device {device}", "computes on the CPU")
         overrides.append(f"solver.parameters.device={device}")
     if ranks > 1:
+        _refuse_unless(
+            case, Parallel, f"--ranks {ranks}", "cannot share a sample between ranks"
+        )
         overrides.append("solver.parameters.parallel=true")
-    case = load_case(name, overrides)
+    if device or ranks > 1:
+        case = load_case(name, overrides)
     dtype: Any = "float64" if double else "float32"
     if dry_run:
         table(_plan_rows(case, seed, samples, dtype), json_=json)
@@ -122,6 +132,17 @@ def generate(
         table([row], json_=True)
     elif not quiet:
         print(f"{row['file']}: {row['size']}. `opkit inspect {target}` shows it.")
+
+
+def _refuse_unless(case: Case, capability: type, option: str, instead: str) -> None:
+    from opkit.errors import CaseError
+
+    solver = case.build_solver()
+    if not isinstance(solver, capability):
+        raise CaseError(
+            f"{option}: the solver of case {case.name} ({type(solver).__name__}) "
+            f"{instead}: leave {option.split()[0]} out"
+        )
 
 
 def _plan_rows(

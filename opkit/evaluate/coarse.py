@@ -6,7 +6,7 @@ A surrogate competes with the solver on the coarsest grid that is as accurate as
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from opkit.case.record import Case, Variable
 from opkit.elements import interpolation
 from opkit.elements.transfer import locate
 from opkit.errors import OpkitInputError
-from opkit.solvers.interface import Fields
+from opkit.solvers.interface import Fields, OnMesh, Solver, with_parameters
 
 COARSEST = 8
 """Fewest steps along an axis of a coarse grid."""
@@ -41,7 +41,7 @@ class Coarse:
     """
 
     factor: int
-    solver: Any
+    solver: Solver
     points: tuple[int, ...]
     down: Change
     up: Change
@@ -51,13 +51,13 @@ class Coarse:
         return self.up(self.solver.solve(self.down(inputs)).outputs)
 
 
-def uncoarsened(case: Case, solver: Any) -> Coarse:
+def uncoarsened(case: Case, solver: Solver) -> Coarse:
     """The solver at the case's own resolution."""
-    points = (len(solver.mesh()[0]),) if hasattr(solver, "mesh") else case.shape
+    points = (len(solver.mesh()[0]),) if isinstance(solver, OnMesh) else case.shape
     return Coarse(1, solver, points, lambda fields: fields, lambda fields: fields)
 
 
-def coarser(case: Case, solver: Any) -> Iterator[Coarse]:
+def coarser(case: Case, solver: Solver) -> Iterator[Coarse]:
     """Yield solvers on ever coarser grids or meshes, as far as there are any.
 
     Grids have 1/2, 1/3, ... of the steps, where that divides them and leaves
@@ -66,15 +66,16 @@ def coarser(case: Case, solver: Any) -> Iterator[Coarse]:
 
     Meshes are asked for 1/2, 1/4, ... of the cells along the extent, down to `FEWEST`.
     Inputs on cells become means over coarse cells, those on nodes and outputs are
-    interpolated by the elements. What the solver refuses is left out.
+    interpolated by the elements. What the solver refuses is left out; there is none of
+    a solver that is not a dataclass.
     """
     if case.geometry.kind == "grid":
         yield from _grids(case, solver)
-    elif hasattr(solver, "mesh"):
+    elif isinstance(solver, OnMesh):
         yield from _meshes(case, solver)
 
 
-def on_grid(case: Case, solver: Any, factor: int) -> Coarse:
+def on_grid(case: Case, solver: Solver, factor: int) -> Coarse:
     """A solver for a grid of 1/factor of the steps along every axis."""
 
     def down(fields: Fields) -> Fields:
@@ -89,10 +90,10 @@ def on_grid(case: Case, solver: Any, factor: int) -> Coarse:
             for v in case.outputs
         }
 
-    return Coarse(factor, solver, tuple(solver.resolution), down, up)
+    return Coarse(factor, solver, _coarse_shape(case, factor), down, up)
 
 
-def on_mesh(case: Case, fine: Any, solver: Any, factor: int) -> Coarse:
+def on_mesh(case: Case, fine: OnMesh, solver: OnMesh, factor: int) -> Coarse:
     """A solver for a coarser mesh of the same domain.
 
     Raises:
@@ -117,31 +118,41 @@ def on_mesh(case: Case, fine: Any, solver: Any, factor: int) -> Coarse:
     return Coarse(factor, solver, (len(few),), down, up)
 
 
-def changed(solver: Any, **values: Any) -> Any:
+def changed[S](solver: S, **values: Any) -> S | None:
     """Return the solver with other parameters; None where it refuses them."""
     try:
-        return replace(solver, **values)
+        return with_parameters(solver, **values)
     except ValueError:
         return None
 
 
-def _grids(case: Case, solver: Any) -> Iterator[Coarse]:
-    periodic = [case.periodic[axis] for axis in case.space]
-    steps = [n - (not p) for n, p in zip(case.shape, periodic, strict=True)]
+def _steps(case: Case) -> list[int]:
+    """Grid steps along each axis; a periodic one has as many as points."""
+    periodic = (case.periodic[axis] for axis in case.space)
+    return [n - (not p) for n, p in zip(case.shape, periodic, strict=True)]
+
+
+def _coarse_shape(case: Case, factor: int) -> tuple[int, ...]:
+    periodic = (case.periodic[axis] for axis in case.space)
+    pairs = zip(_steps(case), periodic, strict=True)
+    return tuple(n // factor + (not p) for n, p in pairs)
+
+
+def _grids(case: Case, solver: Solver) -> Iterator[Coarse]:
+    steps = _steps(case)
     for factor in range(2, min(steps) // COARSEST + 1):
         if any(n % factor for n in steps):
             continue
-        shape = (n // factor + (not p) for n, p in zip(steps, periodic, strict=True))
-        coarse = changed(solver, resolution=tuple(shape))
+        coarse = changed(solver, resolution=_coarse_shape(case, factor))
         if coarse is not None:
             yield on_grid(case, coarse, factor)
 
 
-def _meshes(case: Case, solver: Any) -> Iterator[Coarse]:
+def _meshes(case: Case, solver: OnMesh) -> Iterator[Coarse]:
     nodes = len(solver.mesh()[0])
-    for power in range(1, (solver.resolution[0] // FEWEST).bit_length()):
+    for power in range(1, (case.shape[0] // FEWEST).bit_length()):
         factor = 2**power
-        size = tuple(max(n // factor, 1) for n in solver.resolution)
+        size = tuple(max(n // factor, 1) for n in case.shape)
         coarse = changed(solver, resolution=size)
         if coarse is None or len(coarse.mesh()[0]) == nodes:
             continue

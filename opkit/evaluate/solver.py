@@ -29,7 +29,7 @@ from opkit.evaluate.coarse import (
 )
 from opkit.metrics import functional as losses
 from opkit.metrics.domains import Domain, Elements
-from opkit.solvers.interface import Fields
+from opkit.solvers.interface import Fields, OnMesh, Tolerance
 from opkit.surrogate.bundle.record import Score
 
 Norm = Callable[..., torch.Tensor]
@@ -64,11 +64,11 @@ def table(
             v.name: file.read(v.name, rows).astype(np.float64) for v in header.variables
         }
     case = parse_case(header.case, str(data))
-    solver: Any = case.build_solver()
+    solver = case.build_solver()
     inputs = {v.name: stored[v.name] for v in header.inputs}
     truth = {v.name: stored[v.name] for v in header.outputs}
     whole = uncoarsened(case, solver)
-    mesh = Elements(*solver.mesh()) if hasattr(solver, "mesh") else None
+    mesh = Elements(*solver.mesh()) if isinstance(solver, OnMesh) else None
     norms: dict[str, Norm] = {"relative_l2": losses.relative_l2}
     if mesh is not None:
         norms["relative_h1"] = losses.relative_h1
@@ -192,7 +192,7 @@ def ladder(
         except (SolverError, OpkitInputError):
             continue
         count = len(next(iter(inputs.values())))
-        rtol = getattr(step.solver, "rtol", None)
+        rtol = step.solver.rtol if isinstance(step.solver, Tolerance) else None
         found.append(Rung(step.points, rtol, error(outputs), seconds / count))
         if step.factor > 1 and not found[-1].relative_l2 <= wanted:
             break
@@ -206,11 +206,13 @@ def cheapest(rungs: Sequence[Rung], wanted: float) -> Rung | None:
 
 
 def _steps(case: Case, wanted: float) -> Iterator[Coarse]:
-    solver: Any = case.build_solver()
+    solver = case.build_solver()
     yield uncoarsened(case, solver)
     for rtol in (wanted / 10, 1e-2):
-        loose = changed(solver, rtol=rtol) if hasattr(solver, "rtol") else None
-        if loose is not None and rtol > solver.rtol:
+        if not isinstance(solver, Tolerance) or rtol <= solver.rtol:
+            continue
+        loose = changed(solver, rtol=rtol)
+        if loose is not None:
             solver = loose
             yield uncoarsened(case, solver)
             break

@@ -21,6 +21,7 @@ from opkit.generate.manifest import Manifest, fingerprint
 from opkit.generate.planning import Plan, plan
 from opkit.generate.shard import Made, Task, crumb_path
 from opkit.generate.worker import raise_failure
+from opkit.solvers.interface import Parallel
 
 POLL_SECONDS = 0.2
 
@@ -152,7 +153,8 @@ def _kept_if_begun(folder: Path) -> Iterator[None]:
 def _check_ranks(case: Case, ranks: int, scheduler: str | None) -> None:
     if scheduler is not None:
         raise OpkitInputError(f"ranks {ranks}: not on Dask: leave out the scheduler")
-    if not case.solver.parameters.get("parallel"):
+    solver = case.build_solver()
+    if not (isinstance(solver, Parallel) and solver.parallel):
         raise OpkitInputError(
             f"ranks {ranks}: case {case.name} has no sample shared between ranks: "
             "set solver.parameters.parallel=true (darcy-mesh takes it)"

@@ -30,7 +30,8 @@ def run_task(task: dict[str, Any]) -> dict[str, Any]:
         return _failure("OpkitInputError", "out of memory: fewer workers need less")
     except OpkitError as error:
         message = error.args[0] if error.args else str(error)
-        return _failure(type(error).__name__, message, getattr(error, "seed", None))
+        seed = error.seed if isinstance(error, SolverError) else None
+        return _failure(type(error).__name__, message, seed)
     except Exception:
         return _failure("OpkitError", traceback.format_exc())
 

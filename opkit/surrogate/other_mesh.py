@@ -23,6 +23,7 @@ from opkit.elements.basis import quadrature
 from opkit.elements.transfer import locate
 from opkit.errors import OpkitInputError
 from opkit.operators.shapes import MeshShape
+from opkit.solvers.interface import Hierarchy, KnowsDirichlet, OnMesh
 from opkit.surrogate.adapters import dolfinx_functions as functions
 from opkit.surrogate.bundle.normalise import PhysicalModel
 from opkit.surrogate.surrogate import Surrogate
@@ -119,15 +120,15 @@ def case_mesh(surrogate: Surrogate, overrides: Sequence[str] = ()) -> MeshShape:
         )
     for override in overrides:
         apply_override(plain, override)
-    solver: Any = parse_case(plain).build_solver()
-    if not hasattr(solver, "mesh"):
+    solver = parse_case(plain).build_solver()
+    if not isinstance(solver, OnMesh):
         raise OpkitInputError("the case's solver has no mesh")
     points, cells = solver.mesh()
     fixed = np.zeros(len(points), bool)
     given = np.zeros((trained.out_channels, len(points)))
-    if hasattr(solver, "dirichlet"):
+    if isinstance(solver, KnowsDirichlet):
         fixed, given = solver.dirichlet()
-    coarse = solver.hierarchy() if hasattr(solver, "hierarchy") else ()
+    coarse = solver.hierarchy() if isinstance(solver, Hierarchy) else ()
     ends = (trained.in_channels, trained.out_channels, trained.inputs_on)
     return MeshShape(*ends, points, cells, fixed, given, tuple(coarse))
 

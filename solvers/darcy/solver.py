@@ -75,13 +75,11 @@ class Darcy:
         """Draw one permeability field (y, x)."""
         return {"permeability": self.distribution.draw(rng, self.resolution)}
 
-    def solve(self, inputs: Fields, initial: Fields | None = None) -> Solution:
+    def solve(self, inputs: Fields) -> Solution:
         """Solve for a batch.
 
         Args:
             inputs: ``permeability`` (batch, y, x).
-            initial: a first guess of ``pressure`` (batch, y, x). A close one saves
-                iterations; none changes the accuracy.
 
         Returns:
             ``pressure``, the relative residuals reached, and ``iterations``.
@@ -91,12 +89,33 @@ class Darcy:
             NotConvergedError: rtol was not reached.
         """
         permeability = self._field(inputs, "permeability", positive=True)
+        return self._iterate(permeability, np.zeros_like(permeability))
+
+    def solve_from(self, inputs: Fields, guess: Fields) -> Solution:
+        """Solve for a batch as `solve` does, from a first guess.
+
+        Args:
+            inputs: ``permeability`` (batch, y, x).
+            guess: of ``pressure`` (batch, y, x). A close one saves iterations; none
+                changes the accuracy.
+
+        Raises:
+            OpkitInputError: as `solve`, and for a guess of another shape or not finite.
+            NotConvergedError: rtol was not reached.
+        """
+        permeability = self._field(inputs, "permeability", positive=True)
+        start = self._field(guess, "pressure")
+        if len(start) != len(permeability):
+            raise OpkitInputError(
+                f"{len(start)} guesses of pressure for {len(permeability)} fields of "
+                "permeability: give one for each"
+            )
         pressure = np.zeros_like(permeability)
-        if initial is not None:
-            guess = self._field(initial, "pressure")
-            if len(guess) != len(permeability):
-                raise OpkitInputError("initial pressure: one for each permeability")
-            pressure[:, 1:-1, 1:-1] = guess[:, 1:-1, 1:-1]
+        pressure[:, 1:-1, 1:-1] = start[:, 1:-1, 1:-1]
+        return self._iterate(permeability, pressure)
+
+    def _iterate(self, permeability: Array, pressure: Array) -> Solution:
+        """Solve in place, from what ``pressure`` holds."""
         if self.device == "cuda":
             from opkit.solvers.darcy.on_torch import solve_batch
 

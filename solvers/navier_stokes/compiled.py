@@ -127,11 +127,9 @@ def solve(
     """Solve from fields (sample, N, N) at time ``begin`` to records at ``times``."""
     library()  # plans and symbols, before threads start
     result = Trajectories(np.empty((len(vorticity), len(times), *vorticity.shape[1:])))
-    local = threading.local()
+    local = _OneEach(problem)
 
     def one(sample: int) -> None:
-        if not hasattr(local, "worker"):
-            local.worker = _Worker(problem)
         local.worker.run(vorticity[sample], begin, times, result, sample)
 
     if threads == 1 or len(vorticity) == 1:
@@ -141,6 +139,13 @@ def solve(
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(one, range(len(vorticity))))
     return result
+
+
+class _OneEach(threading.local):
+    """A worker for each thread, made when that thread first asks."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.worker = _Worker(problem)
 
 
 class _Worker:

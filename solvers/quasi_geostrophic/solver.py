@@ -111,7 +111,8 @@ class QuasiGeostrophic:
         if self.scheme == "pyqg":
             if self.dealias:
                 raise ValueError("scheme pyqg has no dealias: use etdrk4")
-            spin_up = getattr(self.distribution, "spin_up", 0.0)
+            law = self.distribution
+            spin_up = law.spin_up if isinstance(law, Turbulence) else 0.0
             for name, time in (
                 ("record_interval", self.record_interval),
                 ("spin_up", spin_up),

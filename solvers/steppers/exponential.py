@@ -119,7 +119,8 @@ def _scaled(weights: Weights, dt: Any, asarray: Callable[[Any], Array]) -> list[
 
 
 def _exp(z: Array) -> Array:
-    return z.exp() if hasattr(z, "exp") else np.exp(z)
+    of_numpy = np.isscalar(z) or isinstance(z, np.ndarray)
+    return np.exp(z) if of_numpy else z.exp()
 
 
 def _combine(start: Array, weights: list[Any], slopes: list[Array]) -> Array:

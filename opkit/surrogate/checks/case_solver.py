@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,15 @@ from torch import Tensor
 
 from opkit.case.record import Case, parse_case
 from opkit.errors import CaseError, OpkitInputError, SolverError
-from opkit.solvers.interface import Fields, Solution
+from opkit.solvers.interface import (
+    Fields,
+    Solution,
+    Solver,
+    Steps,
+    TakesGuess,
+    Tolerance,
+    with_parameters,
+)
 from opkit.surrogate.bundle.record import BundleConfig, Channels
 
 Array = NDArray[np.float64]
@@ -57,10 +64,10 @@ class Physics:
             raise CaseError("imported data name no case, so no solver is known")
         self.config = config
         self.case = _on_grid(parse_case(config.case, "bundle"), config)
-        self.solver: Any = self.case.build_solver()
+        self.solver = self.case.build_solver()
         self.mode = config.recipe.mode
         timed = any("time" in v.dims for v in self.case.outputs)
-        records = getattr(self.solver, "records", 1)
+        records = self.solver.records if isinstance(self.solver, Steps) else 1
         self.timed = timed
         self.single = timed and self.mode == "map"  # the last record alone
         if self.single and records > 1:
@@ -68,13 +75,13 @@ class Physics:
                 f"the surrogate gives the last of {records} records: a residual needs "
                 "them all"
             )
-        if self.mode == "autoregressive" and not hasattr(self.solver, "records"):
+        if self.mode == "autoregressive" and not isinstance(self.solver, Steps):
             raise CaseError("the solver has no records to advance one by one")
 
     @property
     def warm(self) -> bool:
         """Whether the solver takes a first guess."""
-        return "initial" in inspect.signature(self.solver.solve).parameters
+        return isinstance(self.solver, TakesGuess)
 
     def residual(
         self, inputs: Tensor, outputs: Tensor, beside: Tensor | None = None
@@ -90,7 +97,7 @@ class Physics:
             given = self._inputs(inputs, beside)
             made, drift = self._without_means(given, self._outputs(outputs))
             return np.maximum(drift, self._measured(self.solver, given, made))
-        solver = replace(self.solver, records=1)
+        solver = with_parameters(self.solver, records=1)
         steps = outputs.shape[1]
         states = torch.cat([inputs[:, -1:], outputs], 1).detach().cpu().double()
         picks = np.unique(np.linspace(0, steps - 1, TRANSITIONS).round().astype(int))
@@ -169,15 +176,15 @@ class Physics:
             SolverError: the solver keeps no promise for one of the inputs.
         """
         solver = self.solver
-        if rtol is not None and self.warm and rtol > getattr(solver, "rtol", np.inf):
-            solver = replace(solver, rtol=rtol)
+        if rtol is not None and self.warm and isinstance(solver, Tolerance):
+            solver = with_parameters(solver, rtol=max(rtol, solver.rtol))
         if self.mode == "autoregressive":
-            solver = replace(solver, records=steps)
+            solver = with_parameters(solver, records=steps)
             fields = self._initial(inputs[:, -1], beside)
         else:
             fields = self._inputs(inputs, beside)
-        if guess is not None and self.warm:
-            solution = solver.solve(fields, initial=self._outputs(guess))
+        if guess is not None and isinstance(solver, TakesGuess):
+            solution = solver.solve_from(fields, self._outputs(guess))
         else:
             solution = solver.solve(fields)
         return self._solved(solution)
@@ -249,7 +256,7 @@ class Physics:
             found |= _fields(beside, tuple(static), self._layered)
         return found
 
-    def _measured(self, solver: Any, inputs: Fields, outputs: Fields) -> Array:
+    def _measured(self, solver: Solver, inputs: Fields, outputs: Fields) -> Array:
         """Residuals; infinite for predictions that the solver cannot go on from."""
         try:
             return np.asarray(solver.residual(inputs, outputs), np.float64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from opkit.datasets.header import Header, VariableSpec
 from opkit.errors import DataError, OpkitInputError
 from opkit.operators.interface import check_acceptance
 from opkit.operators.shapes import DataShape, MeshShape
+from opkit.solvers.interface import Hierarchy, KnowsDirichlet
 
 
 def data_shape(
@@ -87,11 +88,11 @@ def mesh_shape(header: Header, recipe: Recipe) -> MeshShape:
         )
     nodes = len(header.mesh.points)
     outputs = sum(len(channel_names(v)) for v in header.outputs)
-    solver: Any = parse_case(header.case).build_solver() if header.case else None
+    solver = parse_case(header.case).build_solver() if header.case else None
     fixed, given = np.zeros(nodes, bool), np.zeros((outputs, nodes))
-    if hasattr(solver, "dirichlet"):
+    if isinstance(solver, KnowsDirichlet):
         fixed, given = solver.dirichlet()
-    coarse = solver.hierarchy() if hasattr(solver, "hierarchy") else ()
+    coarse = solver.hierarchy() if isinstance(solver, Hierarchy) else ()
     return MeshShape(
         in_channels=sum(len(channel_names(v)) for v in header.inputs),
         out_channels=outputs,

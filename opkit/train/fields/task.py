@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from opkit.case.record import parse_case
 from opkit.errors import OpkitInputError
 from opkit.metrics import functional as losses
 from opkit.metrics import modules as metrics
+from opkit.solvers.interface import DifferentiableResidual, Solver
 from opkit.surrogate.bundle.normalise import PhysicalModel
 from opkit.surrogate.bundle.record import Channels
 from opkit.train.fields import symmetries
@@ -112,8 +112,8 @@ class FieldTask:
 class ResidualLoss:
     """Residual of predictions, from the case's own solver, with gradients.
 
-    Solvers that have one offer ``torch_residual(inputs, outputs)`` on dicts of tensors
-    (batch, *space) in physical units, and return (batch,); 0 is exact.
+    Solvers that have one fulfil `opkit.solvers.interface.DifferentiableResidual`, on
+    tensors (batch, *space) in physical units; 0 is exact.
 
     Args:
         problem: case, variables and mode.
@@ -123,24 +123,23 @@ class ResidualLoss:
     """
 
     def __init__(self, problem: Problem) -> None:
-        solver: Any = None
+        solver: Solver | None = None
         if problem.case and problem.recipe.mode == "map":
             solver = parse_case(problem.case).build_solver()
-        if not hasattr(solver, "torch_residual"):
+        if not isinstance(solver, DifferentiableResidual):
             name = problem.case.get("name", "data without a case")
             raise OpkitInputError(
                 f"training.physics: {name} in mode {problem.recipe.mode} has no "
                 "residual with gradients: set it to 0"
             )
-        self.solver = solver
+        self.solver: DifferentiableResidual = solver
         self.inputs, self.outputs = problem.inputs, problem.outputs
 
     def __call__(self, inputs: Tensor, prediction: Tensor) -> Tensor:
         """Return the relative residual of each sample, (batch,)."""
-        residual: Tensor = self.solver.torch_residual(
+        return self.solver.torch_residual(
             _by_name(inputs, self.inputs), _by_name(prediction, self.outputs)
         )
-        return residual
 
 
 def _by_name(fields: Tensor, variables: Sequence[Channels]) -> dict[str, Tensor]:

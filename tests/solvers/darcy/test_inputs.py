@@ -101,9 +101,9 @@ def test_missing_and_mismatched_fields_are_refused() -> None:
     with pytest.raises(OpkitInputError, match="needs permeability and was given a"):
         solver.solve({"a": a})
     with pytest.raises(OpkitInputError, match="one for each"):
-        solver.solve({"permeability": a}, initial={"pressure": a[:1]})
+        solver.solve_from({"permeability": a}, {"pressure": a[:1]})
     with pytest.raises(OpkitInputError, match="NaN"):
-        solver.solve({"permeability": a}, initial={"pressure": a * np.nan})
+        solver.solve_from({"permeability": a}, {"pressure": a * np.nan})
 
 
 @pytest.mark.parametrize(

@@ -145,12 +145,12 @@ def test_a_good_first_guess_saves_iterations_and_changes_nothing_else() -> None:
     cold = solver.solve(a)
     noise = 1e-3 * np.random.default_rng(2).standard_normal((1, 65, 65))
     guess = {"pressure": cold.outputs["pressure"] * (1 + noise)}
-    warm = solver.solve(a, initial=guess)
+    warm = solver.solve_from(a, guess)
     assert warm.details["iterations"] < cold.details["iterations"] - 3
     assert warm.error[0] <= solver.rtol
     difference = warm.outputs["pressure"] - cold.outputs["pressure"]
     assert np.abs(difference).max() < 1e-7 * cold.outputs["pressure"].max()
-    again = solver.solve(a, initial=cold.outputs)
+    again = solver.solve_from(a, cold.outputs)
     assert again.details["iterations"] == 0
 
 
