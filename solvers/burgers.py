@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from opkit.errors import NotConvergedError, OpkitInputError, require
+from opkit.errors import NotConvergedError, require
 from opkit.solvers.fourier.transforms import RealFFT
+from opkit.solvers.inputs import check_counts, checked_field
 from opkit.solvers.interface import Coordinate, Fields, Solution, solver_dataclass
 from opkit.solvers.laws.periodic_fields import GaussianField
 from opkit.solvers.steppers import ETDRK4
@@ -94,7 +95,7 @@ class Burgers:
             OpkitInputError: wrong shape, or not finite.
             NotConvergedError: fronts too steep for the grid, or steps too many.
         """
-        u = self._checked(inputs, "initial_velocity", 2)
+        u = checked_field(inputs, "initial_velocity", self.resolution)
         records, error, steps = [], np.zeros(len(u)), np.zeros(len(u))
         for _ in range(self.records):
             u, change, count = self._advance(u)
@@ -110,8 +111,10 @@ class Burgers:
 
     def residual(self, inputs: Fields, outputs: Fields) -> Real:
         """Advance each record from the one before; largest relative L2 change."""
-        before = self._checked(inputs, "initial_velocity", 2)
-        records = self._checked(outputs, "velocity", 3)
+        before = checked_field(inputs, "initial_velocity", self.resolution)
+        shape = (self.records, *self.resolution)
+        records = checked_field(outputs, "velocity", shape)
+        check_counts(initial_velocity=before, velocity=records)
         worst = np.zeros(len(before))
         for index in range(self.records):
             after = records[:, index]
@@ -123,18 +126,6 @@ class Burgers:
     def _most(self) -> int:
         """Largest wavenumber kept: squares alias into dropped modes only."""
         return (self.resolution[0] - 1) // 3
-
-    def _checked(self, fields: Fields, name: str, ndim: int) -> Real:
-        if name not in fields:
-            raise OpkitInputError(f"no {name!r} among {', '.join(fields) or 'nothing'}")
-        field = np.ascontiguousarray(fields[name], dtype=np.float64)
-        wanted = (self.records, *self.resolution)[3 - ndim :]
-        if field.ndim != ndim or field.shape[1:] != wanted:
-            shape = ", ".join(map(str, ("batch", *wanted)))
-            raise OpkitInputError(f"{name} is {field.shape}: give ({shape})")
-        if not np.isfinite(field).all():
-            raise OpkitInputError(f"{name} has NaN or infinite values: remove them")
-        return field
 
     def _advance(self, u: Real) -> tuple[Real, Real, Real]:
         """Advance by one record interval; return fields, errors, and steps made."""

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from opkit.errors import NotConvergedError, OpkitInputError
+from opkit.errors import NotConvergedError
 from opkit.solvers.darcy.five_point import Array, Faces
 from opkit.solvers.darcy.iteration import Preconditioner, relative_residual, solve_one
+from opkit.solvers.inputs import check_counts, checked_field
 from opkit.solvers.interface import Coordinate, Fields, Solution, solver_dataclass
 from opkit.solvers.laws.permeability import Distribution, TwoPhase
 
@@ -88,7 +89,7 @@ class Darcy:
             OpkitInputError: permeability not positive and finite, or of another shape.
             NotConvergedError: rtol was not reached.
         """
-        permeability = self._field(inputs, "permeability", positive=True)
+        permeability = self._permeability(inputs)
         return self._iterate(permeability, np.zeros_like(permeability))
 
     def solve_from(self, inputs: Fields, guess: Fields) -> Solution:
@@ -103,13 +104,9 @@ class Darcy:
             OpkitInputError: as `solve`, and for a guess of another shape or not finite.
             NotConvergedError: rtol was not reached.
         """
-        permeability = self._field(inputs, "permeability", positive=True)
-        start = self._field(guess, "pressure")
-        if len(start) != len(permeability):
-            raise OpkitInputError(
-                f"{len(start)} guesses of pressure for {len(permeability)} fields of "
-                "permeability: give one for each"
-            )
+        permeability = self._permeability(inputs)
+        start = checked_field(guess, "pressure", self.resolution)
+        check_counts(permeability=permeability, pressure=start)
         pressure = np.zeros_like(permeability)
         pressure[:, 1:-1, 1:-1] = start[:, 1:-1, 1:-1]
         return self._iterate(permeability, pressure)
@@ -143,8 +140,9 @@ class Darcy:
         Rounding p to float32 alone gives 1e-6 at 85² and 6e-6 at 421² for a contrast
         of 4 (the plain norm of the residual would give 1e-2).
         """
-        permeability = self._field(inputs, "permeability", positive=True)
-        pressure = self._field(outputs, "pressure")
+        permeability = self._permeability(inputs)
+        pressure = checked_field(outputs, "pressure", self.resolution)
+        check_counts(permeability=permeability, pressure=pressure)
         pairs = zip(permeability, pressure, strict=True)
         return np.array(
             [relative_residual(a, self._forcing(), p, self.faces) for a, p in pairs]
@@ -167,6 +165,9 @@ class Darcy:
         a, p = inputs["permeability"], outputs["pressure"]
         return residual_batch(a, p, self.forcing, self.faces)
 
+    def _permeability(self, inputs: Fields) -> Array:
+        return checked_field(inputs, "permeability", self.resolution, positive=True)
+
     def _forcing(self) -> Array:
         return np.full([n - 2 for n in self.resolution], self.forcing)
 
@@ -187,21 +188,3 @@ class Darcy:
                 self.preconditioner,
             )
         return iterations, error
-
-    def _field(self, fields: Fields, name: str, positive: bool = False) -> Array:
-        if name not in fields:
-            given = ", ".join(fields) or "nothing"
-            raise OpkitInputError(f"Darcy needs {name} and was given {given}")
-        field = np.asarray(fields[name], dtype=np.float64)
-        if field.ndim != 3 or field.shape[1:] != tuple(self.resolution):
-            ny, nx = self.resolution
-            raise OpkitInputError(
-                f"{name} has shape {field.shape}, not (batch, {ny}, {nx})"
-            )
-        if not np.isfinite(field).all():
-            raise OpkitInputError(f"{name} holds NaN or infinity: remove those samples")
-        if positive and not (field > 0).all():
-            raise OpkitInputError(
-                f"{name} must be above zero everywhere; its smallest is {field.min():g}"
-            )
-        return field

@@ -26,6 +26,7 @@ from opkit.solvers.elliptic_boundary.curve import (
 )
 from opkit.solvers.elliptic_boundary.finite_volumes import System
 from opkit.solvers.elliptic_boundary.laws import CornerCuts
+from opkit.solvers.inputs import check_counts, checked_field
 from opkit.solvers.interface import Coordinate, Fields, Solution, solver_dataclass
 
 _ON_CURVE = (
@@ -148,7 +149,8 @@ class EllipticBoundary:
         for pure Neumann data the mean, do not count.
         """
         fields = self._checked(inputs)
-        potential = self._field(outputs, "potential", tuple(self.resolution))
+        potential = checked_field(outputs, "potential", self.resolution)
+        check_counts(source=fields["source"], potential=potential)
         error = np.empty(len(potential))
         for i, u in enumerate(potential):
             system, b, _ = self._system(fields, i)
@@ -179,24 +181,9 @@ class EllipticBoundary:
     def _checked(self, inputs: Fields) -> dict[str, Array]:
         grid, curve = tuple(self.resolution), (4 * self.resolution[0],)
         shapes = {"source": grid, "inside": grid, **dict.fromkeys(_ON_CURVE, curve)}
-        fields = {n: self._field(inputs, n, shape) for n, shape in shapes.items()}
-        if len({len(field) for field in fields.values()}) > 1:
-            raise OpkitInputError("inputs have different numbers of samples")
+        fields = {n: checked_field(inputs, n, shape) for n, shape in shapes.items()}
+        check_counts(**fields)
         return fields
-
-    def _field(self, fields: Fields, name: str, shape: tuple[int, ...]) -> Array:
-        if name not in fields:
-            given = ", ".join(fields) or "nothing"
-            raise OpkitInputError(f"EllipticBoundary needs {name} and got {given}")
-        field = np.asarray(fields[name], dtype=np.float64)
-        if field.ndim != len(shape) + 1 or field.shape[1:] != shape:
-            raise OpkitInputError(
-                f"{name} has shape {field.shape}, not (batch, "
-                f"{', '.join(map(str, shape))})"
-            )
-        if not np.isfinite(field).all():
-            raise OpkitInputError(f"{name} holds NaN or infinity: remove those samples")
-        return field
 
 
 def _inside(values: Array) -> Mask:

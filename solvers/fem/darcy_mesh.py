@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from opkit.errors import NotConvergedError, OpkitInputError
+from opkit.errors import NotConvergedError
 from opkit.solvers.fem.boundary import Condition, check_conditions
 from opkit.solvers.fem.domains import Domain, LShape
 from opkit.solvers.fem.lagrange import facet_nodes, lagrange_nodes
 from opkit.solvers.fem.simplex_mesh import Array, Indices, SimplexMesh
+from opkit.solvers.inputs import check_counts, checked_field
 from opkit.solvers.interface import Coordinate, Fields, Solution, solver_dataclass
 from opkit.solvers.laws.permeability import LogNormal, Positive, TwoPhase
 
@@ -172,7 +173,8 @@ class DarcyMesh:
         """
         permeability = self._permeability(inputs)
         poisson = self._poisson()
-        pressure = self._field(outputs, "pressure", len(poisson.nodes))
+        pressure = checked_field(outputs, "pressure", (len(poisson.nodes),))
+        check_counts(permeability=permeability, pressure=pressure)
         pairs = zip(permeability, pressure, strict=True)
         return np.array([poisson.residual(a, p) for a, p in pairs])
 
@@ -185,27 +187,8 @@ class DarcyMesh:
     def _permeability(self, inputs: Fields) -> Array:
         mesh = self.simplex_mesh()
         check_conditions(mesh, self.boundary)
-        field = self._field(inputs, "permeability", len(mesh.cells))
-        if not (field > 0).all():
-            sample, cell = np.argwhere(~(field > 0))[0]
-            raise OpkitInputError(
-                f"permeability must be above zero; it is {field[sample, cell]:g} in "
-                f"cell {cell} of sample {sample}"
-            )
-        return field
-
-    def _field(self, fields: Fields, name: str, length: int) -> Array:
-        if name not in fields:
-            given = ", ".join(fields) or "nothing"
-            raise OpkitInputError(f"DarcyMesh needs {name} and was given {given}")
-        field = np.asarray(fields[name], dtype=np.float64)
-        if field.ndim != 2 or field.shape[1] != length:
-            raise OpkitInputError(
-                f"{name} has shape {field.shape}, not (batch, {length})"
-            )
-        if not np.isfinite(field).all():
-            raise OpkitInputError(f"{name} holds NaN or infinity: remove those samples")
-        return field
+        cells = (len(mesh.cells),)
+        return checked_field(inputs, "permeability", cells, positive=True)
 
 
 @lru_cache(maxsize=4)

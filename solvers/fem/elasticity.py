@@ -21,10 +21,11 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from opkit.elements import mass, stiffness_matrices
-from opkit.errors import NotConvergedError, OpkitInputError
+from opkit.errors import NotConvergedError
 from opkit.solvers.fem.domains import Square
 from opkit.solvers.fem.lagrange import lagrange_nodes
 from opkit.solvers.fem.simplex_mesh import Array, Indices, SimplexMesh, build
+from opkit.solvers.inputs import check_counts, checked_field
 from opkit.solvers.interface import Coordinate, Fields, Solution, solver_dataclass
 from opkit.solvers.laws.permeability import LogNormal, TwoPhase
 
@@ -109,7 +110,10 @@ class Cantilever:
         """Relative residual |b - A u| / |b| in the norm dual to the energy of E = 1."""
         modulus = self._modulus(inputs)
         problem = _problem(self.length, self.resolution[0], self.poisson, self.degree)
-        u = np.stack([np.asarray(outputs[name], float) for name in OUTPUTS], axis=1)
+        nodes = (len(problem.points),)
+        fields = {name: checked_field(outputs, name, nodes) for name in OUTPUTS}
+        check_counts(modulus=modulus, **fields)
+        u = np.stack(list(fields.values()), axis=1)
         return np.array(
             [
                 problem.residual(E, v, self.weight)
@@ -119,14 +123,7 @@ class Cantilever:
 
     def _modulus(self, inputs: Fields) -> Array:
         cells = len(self.mesh()[1])
-        field = np.asarray(inputs.get("modulus", ()), dtype=np.float64)
-        if field.ndim != 2 or field.shape[1] != cells:
-            raise OpkitInputError(
-                f"modulus has shape {field.shape}, not (batch, {cells})"
-            )
-        if not (np.isfinite(field) & (field > 0)).all():
-            raise OpkitInputError("modulus must be finite and above zero")
-        return field
+        return checked_field(inputs, "modulus", (cells,), positive=True)
 
 
 class _Problem:

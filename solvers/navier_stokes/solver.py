@@ -26,6 +26,7 @@ from opkit.errors import (
     SolverError,
 )
 from opkit.solvers.fourier.predictability import warn_where_unpredictable
+from opkit.solvers.inputs import check_counts, checked_field
 from opkit.solvers.interface import Coordinate, Fields, Solution, solver_dataclass
 from opkit.solvers.navier_stokes import step_control as control
 from opkit.solvers.navier_stokes.laws import (
@@ -150,7 +151,7 @@ class NavierStokes:
             NonFiniteError: the solution left the range of numbers.
             NotConvergedError: no step is short enough for rtol.
         """
-        initial = self._checked(inputs, "initial_vorticity", 3)
+        initial = self._checked(inputs, "initial_vorticity")
         result = self._advance(initial, 0.0, self._times())
         warn_where_unpredictable(result.turnover, self._times()[-1])
         if self.scheme == "fno-2020":
@@ -167,8 +168,9 @@ class NavierStokes:
 
     def residual(self, inputs: Fields, outputs: Fields) -> Real:
         """Advance each record from the one before; largest relative L2 change."""
-        initial = self._checked(inputs, "initial_vorticity", 3)
-        records = self._checked(outputs, "vorticity", 4)
+        initial = self._checked(inputs, "initial_vorticity")
+        records = self._checked(outputs, "vorticity", (self.records,))
+        check_counts(initial_vorticity=initial, vorticity=records)
         times = np.concatenate([[0.0], self._times()])
         worst = np.zeros(len(initial))
         before = initial
@@ -204,16 +206,8 @@ class NavierStokes:
             duration=self.record_interval * self.records,
         )
 
-    def _checked(self, fields: Fields, name: str, ndim: int) -> Real:
-        if name not in fields:
-            raise OpkitInputError(f"no {name!r} among {', '.join(fields) or 'nothing'}")
-        field = np.ascontiguousarray(fields[name], dtype=np.float64)
-        wanted = (self.records, *self.resolution)[4 - ndim :]
-        if field.ndim != ndim or field.shape[1:] != wanted:
-            shape = ", ".join(map(str, ("batch", *wanted)))
-            raise OpkitInputError(f"{name} is {field.shape}: give ({shape})")
-        if not np.isfinite(field).all():
-            raise OpkitInputError(f"{name} has NaN or infinite values: remove them")
+    def _checked(self, fields: Fields, name: str, lead: tuple[int, ...] = ()) -> Real:
+        field = checked_field(fields, name, (*lead, *self.resolution))
         mean = np.abs(field.mean((-2, -1)))
         if (mean > 1e-5 * np.abs(field).max(initial=1e-300, axis=(-2, -1))).any():
             raise OpkitInputError(

@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from opkit.errors import OpkitInputError, SolverError
+from opkit.errors import SolverError
 from opkit.solvers.fourier.predictability import warn_where_unpredictable
+from opkit.solvers.inputs import check_counts, checked_field
 from opkit.solvers.interface import Coordinate, Fields, Solution, solver_dataclass
 from opkit.solvers.quasi_geostrophic.integrate import (
     Backend,
@@ -169,7 +170,7 @@ class QuasiGeostrophic:
             NotConvergedError: ``rtol`` cannot be met (scheme ``etdrk4``).
             NonFiniteError: the flow blew up.
         """
-        initial = self._check(inputs, INITIAL, (self.layers, *self.resolution))
+        initial = checked_field(inputs, INITIAL, (self.layers, *self.resolution))
         starts = initial[:, None]
         intervals = [self.record_interval] * self.records
         q, psi, error = self._integrate(starts[:, 0], intervals)
@@ -188,10 +189,9 @@ class QuasiGeostrophic:
         shows.
         """
         record = (self.records, self.layers, *self.resolution)
-        initial = self._check(inputs, INITIAL, record[1:])
-        q = self._check(outputs, "potential_vorticity", record)
-        if len(q) != len(initial):
-            raise OpkitInputError(f"{len(initial)} inputs for {len(q)} outputs")
+        initial = checked_field(inputs, INITIAL, record[1:])
+        q = checked_field(outputs, "potential_vorticity", record)
+        check_counts(**{INITIAL: initial, "potential_vorticity": q})
         before = np.concatenate([initial[:, None], q[:, :-1]], axis=1)
         again, _, _ = self._integrate(
             before.reshape(-1, *record[1:]), [self.record_interval]
@@ -281,21 +281,6 @@ class QuasiGeostrophic:
             return self.backend
         compiled = find_spec("numba") and find_spec("pyfftw")
         return "compiled" if compiled and self.resolution[0] % 16 == 0 else "numpy"
-
-    def _check(self, fields: Fields, name: str, shape: tuple[int, ...]) -> Array:
-        if name not in fields:
-            raise OpkitInputError(
-                f"quasi-geostrophic flow needs {name}; got {', '.join(fields) or '-'}"
-            )
-        field = np.asarray(fields[name], dtype=np.float64)
-        if field.shape[1:] != shape:
-            raise OpkitInputError(
-                f"{name} has shape {field.shape}; this solver wants (batch, "
-                f"{', '.join(map(str, shape))})"
-            )
-        if not np.isfinite(field).all():
-            raise OpkitInputError(f"{name} holds NaN or infinity: remove those samples")
-        return field
 
 
 def _is_multiple(time: float, step: float) -> bool:

@@ -224,7 +224,7 @@ def swap(inputs, a, b):
         (lambda s: s["boundary_kind"].__setitem__((0, 2), 2), "face 2 is 2, not 0"),
         (lambda s: s["source"].__setitem__((0, 2, 2), np.nan), "NaN or infinity"),
         (lambda s: s.__setitem__("normal_x", s["normal_x"][:, :60]), "shape"),
-        (lambda s: s.pop("boundary_value"), "needs boundary_value"),
+        (lambda s: s.pop("boundary_value"), "boundary_value is missing"),
     ],
 )
 def test_bad_input_names_the_face_or_cell(damage, message):

@@ -50,7 +50,7 @@ def test_a_loose_component_is_named() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda a: a * 0, "above zero; it is 0 in cell 0 of sample 0"),
+        (lambda a: a * 0, "above zero; it is 0 in sample 0 at .0."),
         (lambda a: a * np.nan, "NaN"),
         (lambda a: a[:, :-1], "shape"),
         (lambda a: a[0], "shape"),

@@ -84,7 +84,7 @@ def test_the_case_and_bad_input() -> None:
     assert (modulus > 0).all() and modulus.std() > 0.1 * modulus.mean()
     u = solver.solve({"modulus": modulus[None]})
     assert u.outputs["displacement_y"].min() < 0
-    with pytest.raises(OpkitInputError, match="not \\(batch"):
+    with pytest.raises(OpkitInputError, match=r"give \(batch"):
         solver.solve({"modulus": modulus[None, :-1]})
     with pytest.raises(OpkitInputError, match="above zero"):
         solver.solve({"modulus": -modulus[None]})

@@ -161,7 +161,7 @@ def test_unusable_parameters(wrong: dict[str, Any], says: str) -> None:
 def test_unusable_inputs() -> None:
     qg = solver()
     good = batch(qg, 2)[INITIAL]
-    with pytest.raises(OpkitInputError, match="needs initial_potential_vorticity"):
+    with pytest.raises(OpkitInputError, match="initial_potential_vorticity is missing"):
         qg.solve({"vorticity": good})
     with pytest.raises(OpkitInputError, match=r"batch, 2, 32, 32"):
         qg.solve({INITIAL: good[0]})
