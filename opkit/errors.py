@@ -67,6 +67,10 @@ class SolverError(OpkitError, ArithmeticError):
         return type(self), (super().__str__(), self.seed)
 
 
+class Interrupted(KeyboardInterrupt):
+    """The user interrupted; the message says what was kept and how to go on."""
+
+
 class NotConvergedError(SolverError):
     """An iterative solver stopped above its tolerance."""
 
@@ -93,12 +97,31 @@ def require(module: str, extra: str) -> ModuleType:
         extra: name of opkit's extra that installs it.
 
     Raises:
-        MissingExtraError: the module is not installed.
+        MissingExtraError: the module is not installed, or does not load.
     """
     try:
         return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"{module.split('.')[0]} is not installed: "
-            f'python -m pip install "opkit[{extra}]"'
-        ) from error
+    except (ImportError, OSError, RuntimeError) as error:
+        raise missing(module, extra, error) from error
+
+
+def missing(module: str, extra: str, error: Exception) -> MissingExtraError:
+    """Return what to raise where an optional module cannot be imported.
+
+    Args:
+        module: dotted name.
+        extra: name of opkit's extra that installs it.
+        error: what the import raised; a package that is there and does not load, such
+            as mpi4py without an MPI library, raises ImportError, OSError or
+            RuntimeError.
+    """
+    package = module.partition(".")[0]
+    remedy = f'python -m pip install "opkit[{extra}]"'
+    if isinstance(error, ModuleNotFoundError):
+        absent = (error.name or package).partition(".")[0]
+        needs = "" if absent == package else f", which {package} needs,"
+        return MissingExtraError(f"{absent}{needs} is not installed: {remedy}")
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return MissingExtraError(
+        f"{package} is installed and does not load ({reason}): {remedy}"
+    )

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from opkit.base.device import present
 from opkit.errors import NotConvergedError, require
 from opkit.solvers.fourier.transforms import RealFFT
 from opkit.solvers.inputs import check_counts, checked_field
@@ -172,7 +173,8 @@ class Burgers:
         asarray: Callable[[Any], Any] = np.asarray
         if not on_cpu:
             torch = require("torch", "all")
-            asarray = lambda a: torch.as_tensor(a, device=self.device)  # noqa: E731
+            place = present(self.device)
+            asarray = lambda a: torch.as_tensor(a, device=place)  # noqa: E731
         k = 2 * np.pi / self.length * np.arange(n // 2 + 1)
         kept = np.arange(n // 2 + 1) <= self._most
         derivative = asarray(-0.5j * k * kept)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.export import Dim, ExportedProgram
 
+from opkit.elements.sparse import SparseMatrix
 from opkit.errors import ExportError, OpkitError
 from opkit.export.check import cycled
 from opkit.export.targets import first_line, silent
@@ -40,6 +41,11 @@ def trace(
     example = tuple(
         part.to(surrogate.device) for part in cycled(samples, batch or EXAMPLE)
     )
+    if any(isinstance(part, SparseMatrix) for part in surrogate.model.modules()):
+        raise ExportError(
+            f"operator {name} cannot be exported: its products with sparse matrices "
+            "have no form outside Python; call it through opkit.load"
+        )
     module = lower(surrogate.model, example)
     size = {0: Dim("batch", min=1)} if batch is None else None
     try:

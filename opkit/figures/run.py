@@ -13,7 +13,6 @@ from opkit.errors import BundleError
 from opkit.figures import plots
 from opkit.metrics import functional as losses
 from opkit.metrics.domains import Elements
-from opkit.metrics.modules import RolloutError
 from opkit.surrogate import surrogate
 from opkit.surrogate.bundle import files as bundle
 from opkit.surrogate.bundle.record import BundleConfig
@@ -61,9 +60,9 @@ def draw(run: Path, data: Path | None = None) -> list[Path]:
         fields["inputs"], steps, fields.get("static", fields.get("boundary"))
     )
     if loaded.model.history:
-        metric = RolloutError(steps)
-        metric.update(predicted, fields["outputs"])
-        made.append(plots.rollout(folder / "rollout.png", metric.compute().tolist()))
+        pairs = zip(predicted.unbind(1), fields["outputs"].unbind(1), strict=True)
+        means = [float(losses.relative_l2(p, t).mean()) for p, t in pairs]
+        made.append(plots.rollout(folder / "rollout.png", means))
         fields["inputs"] = fields["inputs"][:, -1]
         fields["outputs"], predicted = fields["outputs"][:, -1], predicted[:, -1]
     norm = Elements(*mesh) if mesh is not None else None

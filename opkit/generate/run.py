@@ -15,7 +15,7 @@ from opkit.base.files import locked, why
 from opkit.case.data import DType
 from opkit.case.record import Case
 from opkit.datasets.read import DataFile
-from opkit.errors import DataError, OpkitError, OpkitInputError
+from opkit.errors import DataError, Interrupted, OpkitInputError
 from opkit.generate.assemble import Assembler
 from opkit.generate.manifest import Manifest, fingerprint
 from opkit.generate.planning import Plan, plan
@@ -119,7 +119,7 @@ def generate(
         return _finished(target, planned, resume, picked)
     folder = target.with_name(target.name + ".parts")
     _make_folder(folder, target, resume, planned)
-    with locked(folder / "lock"), _kept_if_begun(folder):
+    with locked(folder / "lock"), _kept_if_begun(folder, target, planned.shards):
         manifest = Manifest(folder, mark, picked)
         manifest.resume() if resume else manifest.create()
         tasks = _tasks(case, planned, folder, manifest, gzip)
@@ -140,13 +140,25 @@ def generate(
 
 
 @contextmanager
-def _kept_if_begun(folder: Path) -> Iterator[None]:
-    """After an error, delete a folder without a finished shard: nothing to resume."""
+def _kept_if_begun(folder: Path, target: Path, shards: int) -> Iterator[None]:
+    """After an error, delete a folder without a finished shard: nothing to resume.
+
+    Raises:
+        Interrupted: instead of a KeyboardInterrupt; it says what was kept.
+    """
     try:
         yield
-    except OpkitError:
-        if not any(folder.glob("shard-*.h5")):
+    except BaseException as error:
+        kept = len(list(folder.glob("shard-*.h5")))
+        if not kept:
             shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, KeyboardInterrupt):
+            raise Interrupted(
+                f"{kept} of {shards} shards are kept in {folder}, go on with the same "
+                "command and --resume"
+                if kept
+                else f"no shard was finished, nothing is kept of {target}"
+            ) from None
         raise
 
 

@@ -32,8 +32,8 @@ def run_task(task: dict[str, Any]) -> dict[str, Any]:
         message = error.args[0] if error.args else str(error)
         seed = error.seed if isinstance(error, SolverError) else None
         return _failure(type(error).__name__, message, seed)
-    except Exception:
-        return _failure("OpkitError", traceback.format_exc())
+    except Exception as error:
+        return _failure("OpkitError", _where(error), trace=traceback.format_exc())
 
 
 def raise_failure(failure: dict[str, Any]) -> None:
@@ -47,13 +47,30 @@ def raise_failure(failure: dict[str, Any]) -> None:
         kind = OpkitError
     if issubclass(kind, SolverError):
         raise kind(failure["message"], failure["seed"] and tuple(failure["seed"]))
-    raise kind(failure["message"])
+    found = kind(failure["message"])
+    if failure["trace"]:
+        found.add_note(failure["trace"])
+    raise found
+
+
+def _where(error: Exception) -> str:
+    """Say in one line what a solver raised, and where."""
+    lines = str(error).strip().splitlines()
+    said = f": {lines[0]}" if lines else ""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"the solver raised {type(error).__name__}{said} "
+        f"({last.filename}, line {last.lineno}): --debug shows the traceback"
+    )
 
 
 def _failure(
-    kind: str, message: str, seed: tuple[int, int] | None = None
+    kind: str,
+    message: str,
+    seed: tuple[int, int] | None = None,
+    trace: str | None = None,
 ) -> dict[str, Any]:
-    return {"error": {"kind": kind, "message": message, "seed": seed}}
+    return {"error": {"kind": kind, "message": message, "seed": seed, "trace": trace}}
 
 
 def main() -> None:

@@ -10,11 +10,15 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
-from opkit.errors import OpkitInputError, nearest
+from opkit.errors import OpkitInputError, missing, nearest
 from opkit.metrics import functional as losses
 from opkit.metrics.domains import Domain
+
+try:
+    from torchmetrics import Metric
+except (ImportError, OSError, RuntimeError) as error:
+    raise missing("torchmetrics", "train", error) from error
 
 
 class MeanError(Metric):

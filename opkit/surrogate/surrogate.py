@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from opkit.base.device import present
 from opkit.errors import BundleError, OpkitInputError
 from opkit.surrogate.adapters import arrays
 from opkit.surrogate.adapters import dolfinx_functions as functions
@@ -72,8 +73,12 @@ class Surrogate:
         return self.model.inputs.mean.device
 
     def to(self, device: str | torch.device) -> Surrogate:
-        """Move the weights; returns this surrogate."""
-        self.model.to(device)
+        """Move the weights; returns this surrogate.
+
+        Raises:
+            OpkitInputError: a device that is unknown or not there.
+        """
+        self.model.to(present(device))
         return self
 
     def __call__(
@@ -259,10 +264,12 @@ def load(path: str | Path, device: str = "cpu") -> Surrogate:
 
     Raises:
         BundleError: missing, damaged, of a newer format, or weights that do not fit.
-        OpkitInputError: an operator this opkit does not know.
+        OpkitInputError: an operator this opkit does not know, or a device that is
+            not there.
     """
+    place = present(device)
     config, weights = bundle.read(Path(path))
-    return build(config, weights).to(device)
+    return build(config, weights).to(place)
 
 
 def build(config: BundleConfig, weights: Mapping[str, Tensor]) -> Surrogate:

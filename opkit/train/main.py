@@ -16,6 +16,7 @@ from opkit.train.fields.model import build_model, fit_normalisers, prepare_opera
 from opkit.train.fields.problem import prepare
 from opkit.train.fields.task import FieldTask, ResidualLoss
 from opkit.train.loop import loggers
+from opkit.train.loop.attempt import attempt
 from opkit.train.loop.batches import beside
 from opkit.train.loop.devices import make_fabric
 from opkit.train.loop.events import Progress
@@ -95,7 +96,8 @@ def train(
     prepare_operator(model, problem)
     if start is not None:
         onward.load_weights(model, start)
-    if not resume and fabric.is_global_zero:
+    main = fabric.is_global_zero
+    if not resume and main:
         directory.create(
             {
                 "data": str(Path(data).resolve()),
@@ -107,14 +109,15 @@ def train(
                 "more": [str(Path(path).resolve()) for path in more],
             }
         )
-    fabric.barrier()
-    task = FieldTask(model, problem)
-    state = fit(fabric, task, model, directory, recipe, seed, resume, progress)
-    if fabric.is_global_zero:
-        write_bundle(directory, problem, model, state, seed)
-    fabric.barrier()
+    with attempt(directory, recipe.training.epochs, not resume, main):
+        fabric.barrier()
+        task = FieldTask(model, problem)
+        state = fit(fabric, task, model, directory, recipe, seed, resume, progress)
+        if main:
+            write_bundle(directory, problem, model, state, seed)
+        fabric.barrier()
     config = bundle.read_config(directory.bundle)
-    if fabric.is_global_zero:
+    if main:
         directory.log("finished", flags=config.flags)
     return finish(
         directory, state, directory.bundle, config.scores, config.flags, progress

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from opkit.base.device import present
 from opkit.base.fourier import rfftn
-from opkit.errors import OpkitInputError
 
 if TYPE_CHECKING:
     from opkit.solvers.darcy.solver import Darcy
@@ -34,8 +34,7 @@ def solve_batch(
     Raises:
         OpkitInputError: torch finds no such device.
     """
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise OpkitInputError("device cuda: torch finds no GPU; choose device cpu")
+    present(device)
     a = torch.as_tensor(permeability, device=device)
     unit = a.amax((1, 2), keepdim=True)
     system = _System(a / unit, solver.faces)

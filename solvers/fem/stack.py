@@ -13,14 +13,13 @@ Raises:
 
 from __future__ import annotations
 
-import importlib
 from importlib.util import find_spec
 
 from opkit.errors import require
 
 for _name in ("h5py", "torch", "dolfinx_solver"):
     if find_spec(_name) is not None:
-        importlib.import_module(_name)
+        require(_name, "fem")
 
 dolfinx = require("dolfinx", "fem")
 basix_ufl = require("basix.ufl", "fem")

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from opkit.base.device import present
 from opkit.errors import require
 from opkit.solvers.fourier.transforms import Backend, RealFFT
 from opkit.solvers.navier_stokes import step_control as control
@@ -58,7 +59,8 @@ class _Batch:
         self._asarray: Callable[[Any], Any] = np.ascontiguousarray
         if device is not None:
             torch = require("torch", "all")
-            self._asarray = lambda a: torch.as_tensor(a, device=device)
+            place = present(device)
+            self._asarray = lambda a: torch.as_tensor(a, device=place)
         backend: Backend = "auto" if device is None else "torch"
         shapes = ((count,), (2, count))
         self._one, self._two = (

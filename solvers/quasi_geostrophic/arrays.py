@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from opkit.base.device import present
 from opkit.errors import require
 from opkit.solvers.fourier.transforms import RealFFT
 from opkit.solvers.quasi_geostrophic.model import Model
@@ -38,7 +39,8 @@ class Tendency:
         else:
             torch = require("torch", "all")
             self.stack, self.exp = torch.stack, torch.exp
-            self.asarray = lambda values: torch.as_tensor(values, device=device)
+            place = present(device)
+            self.asarray = lambda values: torch.as_tensor(values, device=place)
         self._layers = model.parameters.layers
         constants = (model.k, model.l, model.kappa2, model.diagonal, model.mixed)
         self._k, self._l, self._kappa2, self._diagonal, self._mixed = map(

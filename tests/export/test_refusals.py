@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import scipy.sparse
+import torch
 
 from opkit.cli import main
+from opkit.elements.sparse import SparseMatrix
+from opkit.errors import ExportError
+from opkit.export.trace import trace
 
 FNO = dict(n_modes=(5, 6), hidden_channels=8, n_layers=2)
 
@@ -85,3 +91,12 @@ def test_an_operator_that_onnx_has_no_form_for(refused, bundles, data, tmp_path)
     words = ("--to", "onnx", "-o", tmp_path / "a.onnx", "--data", data)
     said = refused(run, *words)
     assert "aten.linalg_cholesky" in said and "--to pt2" in said
+
+
+def test_products_with_sparse_matrices_are_refused_by_name():
+    """SPON transfers between meshes so; torch's own message named tensor layouts."""
+    model = torch.nn.Sequential(SparseMatrix(scipy.sparse.identity(3)))
+    config = SimpleNamespace(operator="spon")
+    surrogate = SimpleNamespace(model=model, config=config, device="cpu")
+    with pytest.raises(ExportError, match=r"spon cannot be exported: .*sparse"):
+        trace(surrogate, (torch.zeros(1, 3),), None)

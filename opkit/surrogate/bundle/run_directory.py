@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import yaml
 
 from opkit.base import safe_yaml
 from opkit.base.environment import environment
-from opkit.base.files import write_bytes
+from opkit.base.files import why, write_bytes
 from opkit.errors import BundleError, OpkitInputError
 
 COLUMNS = (
@@ -24,6 +26,11 @@ COLUMNS = (
     "seconds",
     "samples_per_second",
 )
+
+
+RECORDS = ("config.yaml", "environment.json", "log.jsonl", "metrics.csv")
+FOLDERS = ("checkpoints", "tensorboard", "wandb")
+"""What a run has written when its first epoch begins."""
 
 
 class RunDirectory:
@@ -48,19 +55,38 @@ class RunDirectory:
         return self.path / "bundle"
 
     def create(self, config: dict[str, Any]) -> None:
-        """Make a new run directory.
+        """Make a new run directory; one whose first epoch failed is replaced.
 
         Raises:
-            OpkitInputError: it exists and is not empty.
+            OpkitInputError: it exists and is not empty, or cannot be made.
         """
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise OpkitInputError(
-                f"{self.path} exists: choose another --out, or go on with --resume"
-            )
-        self.checkpoints.mkdir(parents=True)
+        if self._failed_at_once():
+            self.discard()
+        try:
+            if self.path.is_file() or (self.path.is_dir() and any(self.path.iterdir())):
+                raise OpkitInputError(
+                    f"{self.path} exists: choose another --out, or go on with --resume"
+                )
+            self.checkpoints.mkdir(parents=True)
+        except OSError as error:
+            raise OpkitInputError(f"{self.path}: {why(error)}") from None
         write_bytes(self.path / "config.yaml", yaml.safe_dump(config).encode())
         text = json.dumps(environment(), indent=1) + "\n"
         write_bytes(self.path / "environment.json", text.encode())
+
+    def discard(self) -> None:
+        """Remove what a run without a finished epoch has written, and nothing else."""
+        for name in RECORDS:
+            (self.path / name).unlink(missing_ok=True)
+        for name in FOLDERS:
+            shutil.rmtree(self.path / name, ignore_errors=True)
+        with contextlib.suppress(OSError):  # other files are in it: it stays
+            self.path.rmdir()
+
+    def _failed_at_once(self) -> bool:
+        events = self.events() if self.path.is_dir() else []
+        failed = bool(events) and events[-1].get("event") == "failed"
+        return failed and not self.metrics()
 
     def config(self) -> dict[str, Any]:
         """Read ``config.yaml``.

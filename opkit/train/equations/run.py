@@ -27,6 +27,7 @@ from opkit.train.equations.problem import (
 from opkit.train.equations.stream import ProblemStream, as_problems
 from opkit.train.equations.task import POINTS, EquationTask
 from opkit.train.loop import loggers
+from opkit.train.loop.attempt import attempt
 from opkit.train.loop.batches import Slice
 from opkit.train.loop.devices import make_fabric
 from opkit.train.loop.events import Progress
@@ -96,7 +97,8 @@ def train(
         progress = None
     problem = prepare(case, recipe, seed)
     model = build_model(problem, seed)
-    if not resume and fabric.is_global_zero:
+    main = fabric.is_global_zero
+    if not resume and main:
         directory.create(
             {
                 "data": case_name,
@@ -105,9 +107,10 @@ def train(
                 "recipe": recipe.model_dump(mode="json"),
             }
         )
-    fabric.barrier()
-    task = EquationTask(recipe.training, problem.stream)
-    state = fit(fabric, task, model, directory, recipe, seed, resume, progress)
+    with attempt(directory, recipe.training.epochs, not resume, main):
+        fabric.barrier()
+        task = EquationTask(recipe.training, problem.stream)
+        state = fit(fabric, task, model, directory, recipe, seed, resume, progress)
     path = directory.bundle / HYPERNETWORK
     rows = scores(model.eval(), problem.stream)
     flags: tuple[str, ...] = ()
@@ -116,7 +119,7 @@ def train(
             f"not better than the mean of u: relative L2 {rows[0].relative_l2:.3g} "
             f"against {rows[1].relative_l2:.3g}",
         )
-    if fabric.is_global_zero:
+    if main:
         path.parent.mkdir(exist_ok=True)
         hypino.save(model, path, _card(problem, state, seed, rows, flags))
         directory.log("finished", flags=flags, case=case_name, test=rows[0].relative_l2)

@@ -7,7 +7,6 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import Metric
 
 from opkit.case.recipe import Training
 from opkit.metrics import modules as metrics
@@ -52,7 +51,7 @@ class EquationTask:
         loss: Tensor = self.loss(Target.from_tensors(tensors), problems)["loss"]
         return loss.expand(len(problems))
 
-    def metric(self) -> Metric:
+    def metric(self) -> metrics.MeanError:
         """Return the recipe's metric, over points of the domain."""
         return metrics.build(self.training.metric, POINTS)
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import Metric
 
 from opkit.case.record import parse_case
 from opkit.errors import OpkitInputError
@@ -69,7 +68,7 @@ class FieldTask:
         values = self.error(prediction.flatten(0, 1), target.flatten(0, 1), self.grid)
         return values.view(len(prediction), -1).mean(1)
 
-    def metric(self) -> Metric:
+    def metric(self) -> metrics.MeanError:
         """Return the recipe's metric on this grid or mesh."""
         return metrics.build(self.training.metric, self.grid)
 

@@ -84,6 +84,14 @@ def load(folder: Path) -> tuple[int, dict[str, Any]] | None:
         ) from None
 
 
+def finished(folder: Path) -> int:
+    """Return how many epochs the checkpoint of a run holds, without reading it."""
+    try:
+        return int(json.loads((folder / MANIFEST).read_bytes())["epoch"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
 def _take_tensors(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Tensor):
         tensors[path] = value

@@ -60,10 +60,26 @@ def make_fabric(recipe: Recipe, device: str) -> Fabric:
         num_nodes=max(world // local, 1),
         precision=precision,
         strategy=strategy,
+        plugins=_processes(world),
     )
     if world > 1:
         fabric.launch()
     return fabric
+
+
+def _processes(world: int) -> list[Any]:
+    """Say who started the processes, so that Fabric does not ask MPI.
+
+    Fabric imports mpi4py to find out, which fails where there is no MPI library.
+    """
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+    from lightning_fabric.plugins.environments.torchelastic import (
+        TorchElasticEnvironment,
+    )
+
+    if world == 1:
+        return [LightningEnvironment()]
+    return [TorchElasticEnvironment()] if TorchElasticEnvironment.detect() else []
 
 
 def sharded(processes: int) -> ModelParallelStrategy:

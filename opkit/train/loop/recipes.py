@@ -17,6 +17,7 @@ from opkit.case.recipe import Recipe
 from opkit.errors import BundleError, OpkitInputError
 from opkit.operators.interface import operator_class
 from opkit.surrogate.bundle.run_directory import RunDirectory
+from opkit.train.loop import checkpoint
 
 
 def resolve_recipe(
@@ -101,7 +102,8 @@ def continued(
     """Return recipe and seed of the first start; only epochs may be asked anew.
 
     Raises:
-        OpkitInputError: another operator or another setting than the run's.
+        OpkitInputError: another operator or another setting than the run's, or fewer
+            epochs than are finished.
     """
     config = directory.config()
     recipe = first = Recipe.model_validate(config["recipe"])
@@ -117,6 +119,12 @@ def continued(
                 f"{override}: --resume keeps the settings of {directory.path}, all but "
                 "training.epochs: leave it out, or start a new run"
             )
+    done = checkpoint.finished(directory.checkpoints)
+    if recipe.training.epochs < done:
+        raise OpkitInputError(
+            f"{directory.path} has finished {done} epochs: training.epochs="
+            f"{recipe.training.epochs} would be fewer; give more, or leave it out"
+        )
     return recipe, int(config["seed"])
 
 

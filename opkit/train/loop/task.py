@@ -7,9 +7,9 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import Metric
 
 from opkit.case.recipe import Training
+from opkit.metrics.modules import MeanError
 from opkit.train.loop.batches import Sample, Samples, Slice
 
 
@@ -58,7 +58,7 @@ class Task(Protocol):
             random: of this epoch, on the CPU.
         """
 
-    def metric(self) -> Metric:
+    def metric(self) -> MeanError:
         """Return the metric that chooses the best epoch, empty."""
 
     def predict(

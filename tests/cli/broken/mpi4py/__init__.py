@@ -1,0 +1,1 @@
+"""mpi4py where no MPI library is installed."""
