@@ -76,19 +76,19 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     surrogate = opkit.load(options.run)
-    solver = surrogate.checker.physics.solver
+    solver = surrogate.checker.context.physics.solver
     inputs = mixed_inputs(solver, options.samples)
     fields = {"permeability": inputs.astype(np.float64)}
     truth = replace(solver, rtol=1e-10).solve(fields).outputs["pressure"]
-    usual = np.arange(len(inputs)) < len(inputs) - len(inputs) // 10
+    alike = np.arange(len(inputs)) < len(inputs) - len(inputs) // 10
     predicted = relative_l2(surrogate(inputs), truth)
     print(
         f"{surrogate!r}, one thread, load {os.getloadavg()[0]:.1f}; prediction alone: "
-        f"relative L2 {predicted[usual].mean():.4f} usual, "
-        f"{predicted[~usual].mean():.4f} others"
+        f"relative L2 {predicted[alike].mean():.4f} like training, "
+        f"{predicted[~alike].mean():.4f} others"
     )
     print(
-        "tolerance | accepted/refined/solved | within: all, usual, others "
+        "tolerance | accepted/refined/solved | within: all, like training, others "
         "| iterations: here, from nothing | s: here (shares of predict, check, solve), "
         "solve to the same residual, to the case's rtol"
     )
@@ -112,8 +112,8 @@ def main() -> None:
         shares = [here.seconds[k] / whole for k in ("predict", "check", "solve")]
         parts = ", ".join(f"{share:.0%}" for share in shares)
         print(
-            f"{tolerance:g} | {counts} | {good.mean():.3f}, {good[usual].mean():.3f}, "
-            f"{good[~usual].mean():.3f} | {here.iterations.sum():.0f}, {cold:.0f} "
+            f"{tolerance:g} | {counts} | {good.mean():.3f}, {good[alike].mean():.3f}, "
+            f"{good[~alike].mean():.3f} | {here.iterations.sum():.0f}, {cold:.0f} "
             f"| {seconds['here']:.2f} ({parts}), {seconds['loose']:.2f}, "
             f"{seconds['case']:.2f}",
             flush=True,

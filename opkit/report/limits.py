@@ -11,6 +11,7 @@ from opkit.errors import OpkitError
 from opkit.report.case_and_data import short
 from opkit.report.content import Section, Table, grid, number, pairs
 from opkit.report.subject import Subject
+from opkit.surrogate.bundle.record import CalibrationRecord
 
 COVERAGES = (0.8, 0.9, 0.95)
 CHECKED = 100
@@ -34,9 +35,7 @@ def section(subject: Subject) -> Section:
     if config.calibration is None:
         text.append("Not calibrated: no error of a single prediction is promised.")
     else:
-        record = config.calibration.model_dump(mode="json")
-        made = {k.replace("_", " "): short(v) for k, v in record.items()}
-        tables.append(pairs("Calibration of error bounds", made))
+        tables.append(pairs("Calibration of error bounds", _record(config.calibration)))
         try:
             tables += _bounds(subject)
         except OpkitError as error:
@@ -44,6 +43,18 @@ def section(subject: Subject) -> Section:
     return Section(
         "limits", "Limits of use", tuple(text), tuple(config.flags), tuple(tables)
     )
+
+
+def _record(record: CalibrationRecord) -> dict[str, str]:
+    plain = record.model_dump(exclude={"checks", "powers", "unavailable"})
+    rows = {key.replace("_", " "): short(value) for key, value in plain.items()}
+    for name, what in record.checks.items():
+        power = record.powers[name]
+        part = f"; scale of errors as {name}^{power:g}" if power else ""
+        rows[f"check {name}"] = what + part
+    for name, reason in record.unavailable.items():
+        rows[f"no check {name}"] = reason
+    return rows
 
 
 def _seen(subject: Subject) -> Table:
@@ -86,11 +97,11 @@ def _bounds(subject: Subject) -> list[Table]:
         bound = calibration.error_bound(verdict.scale, coverage, 1)[:, 0]
         kept = float(np.mean(subject.errors[: len(x)] <= bound))
         rows.append((f"{coverage:.0%}", f"{kept:.0%}", number(float(np.median(bound)))))
-    usual = int(verdict.usual().sum())
+    similar = int(verdict.resembles_training().sum())
     return [
         Table(
             f"Error bounds of single predictions on {len(x)} {subject.split} samples, "
-            f"of which {usual} count as usual",
+            f"of which {similar} resemble the training inputs",
             ("promised", "found", "median bound"),
             tuple(rows),
         )

@@ -24,6 +24,7 @@ from opkit.surrogate.checks import fallback
 from opkit.surrogate.checks.calibration import COVERAGE, PREFIX, Calibration
 from opkit.surrogate.checks.checker import Checker
 from opkit.surrogate.checks.fallback import Solved
+from opkit.surrogate.checks.interface import Context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -98,7 +99,7 @@ class Surrogate:
                   on dask nothing is computed until its values are asked for;
                 * a dolfinx Function on the surrogate's mesh, or a dict of them.
             check: also say whether the predictions solve the PDE, whether the inputs
-                are usual, and how large the errors may be.
+                resemble the training inputs, and how large the errors may be.
             coverage: probability that the errors stay within the bounds of a check.
 
         Returns:
@@ -220,8 +221,9 @@ class Surrogate:
             tolerance: largest relative L2 error; for rollouts at every step.
             steps: of a rollout.
             static: as for a rollout.
-            coverage: part of the usual inputs for which the tolerance must hold.
-            significance: part of the usual inputs that may be taken for novel.
+            coverage: part of inputs like the training inputs for which the tolerance
+                must hold.
+            significance: part of them that each check of inputs may take for strange.
 
         Returns:
             Outputs, what was done for each sample, and what it saved.
@@ -229,8 +231,9 @@ class Surrogate:
         Raises:
             OpkitInputError: inputs or a tolerance that cannot be.
             BundleError: the bundle has no calibration.
-            MissingExtraError: the solver is not installed.
-            SolverError: the solver keeps no promise for one of the inputs.
+            CaseError: a sample needs a solver, and the case's is not known here.
+            MissingExtraError: a sample needs a solver that is not installed.
+            SolverError: the solver cannot reach its accuracy for one of the inputs.
         """
         fixed = None if static is None else torch.as_tensor(static)
         run: Callable[..., Tensor] = self._once
@@ -254,9 +257,8 @@ class Surrogate:
 
         Raises:
             BundleError: the bundle has no calibration.
-            MissingExtraError: the solver is not installed.
         """
-        return Checker(self.config, self.model, self.calibration)
+        return Checker(self.calibration)
 
 
 def load(path: str | Path, device: str = "cpu") -> Surrogate:
@@ -299,5 +301,6 @@ def build(config: BundleConfig, weights: Mapping[str, Tensor]) -> Surrogate:
     calibration = None
     if config.calibration is not None:
         numbers = {k: v for k, v in weights.items() if k.startswith(PREFIX)}
-        calibration = Calibration.from_tensors(config.calibration, numbers)
+        context = Context(config, model)
+        calibration = Calibration.from_tensors(config.calibration, numbers, context)
     return Surrogate(model, config, calibration)

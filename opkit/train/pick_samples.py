@@ -72,11 +72,11 @@ def pick(
     if not 0 < count <= pool:
         raise CaseError(f"{count} of a pool of {pool}: give a larger --pool")
     surrogate = load(run, device)
-    _check(surrogate, case, run, seed)
+    _refuse_other_problem(surrogate, case, run, seed)
     solver = case.build_solver()
     stride = surrogate.config.recipe.subsample
     cut: Any = (..., *(slice(None, None, stride) for _ in surrogate.config.axes))
-    found = []
+    values_by_chunk = []
     for start in range(0, pool, CHUNK):
         drawn = [
             draw(solver, seed, i, dtype) for i in range(start, min(start + CHUNK, pool))
@@ -88,8 +88,8 @@ def pick(
             parts.append(field if layered else field.unsqueeze(1))
         inputs = torch.cat(parts, 1)
         verdict = surrogate.checker.judge(inputs, surrogate.predict(inputs))
-        found.append(uncertainty(surrogate, verdict))
-    values = np.concatenate(found)
+        values_by_chunk.append(uncertainty(surrogate, verdict))
+    values = np.concatenate(values_by_chunk)
     order = np.argsort(-values, kind="stable")[:count]
     marks = {
         "picked_by": bundle.read_config(run).weights_sha256,
@@ -105,14 +105,19 @@ def pick(
 
 
 def uncertainty(surrogate: Surrogate, verdict: Verdict) -> NDArray[np.float64]:
-    """Return what to order samples by: σ, or residual, or novelty where σ = 1."""
-    record = surrogate.checker.calibration.record
-    if record.residual_power or record.novelty_power:
+    """Return what to order samples by, (batch,).
+
+    σ, or the reading of the first check there is where σ = 1.
+    """
+    powers = surrogate.checker.calibration.record.powers
+    if any(powers.values()):
         return verdict.scale
-    return verdict.novelty if verdict.residual is None else verdict.residual
+    return next(iter(verdict.readings.values()))
 
 
-def _check(surrogate: Surrogate, case: Case, run: Path, seed: int) -> None:
+def _refuse_other_problem(
+    surrogate: Surrogate, case: Case, run: Path, seed: int
+) -> None:
     config = surrogate.config
     if (
         config.recipe.mode != "map"

@@ -121,7 +121,8 @@ def test_newer_format_asks_for_an_upgrade_and_older_ones_migrate(
     def migrate(data: dict) -> dict:
         return {**data, "format_version": present + 1, "axes": ["z", "x"]}
 
-    monkeypatch.setitem(bundle.MIGRATIONS, present, migrate)
+    migration = bundle.Migration(migrate)
+    monkeypatch.setitem(bundle.MIGRATIONS, present, migration)
     assert bundle.read_config(folder).axes == ("z", "x")
 
 

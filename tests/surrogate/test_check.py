@@ -48,7 +48,7 @@ def test_stated_coverage_holds_on_the_test_split(darcy, error, coverage):
     assert low <= (points >= 0.95).sum() <= high
 
 
-def test_in_distribution_inputs_are_usual_and_others_are_not(darcy):
+def test_inputs_of_the_training_law_resemble_training_and_others_do_not(darcy):
     s = darcy.load()
     checked = s(darcy.permeability, check=True)
     count = len(checked.p_value)
@@ -64,7 +64,7 @@ def test_in_distribution_inputs_are_usual_and_others_are_not(darcy):
         rng = np.random.default_rng(5)
         other = np.stack([solver.sample(rng)["permeability"] for _ in range(20)])
         verdict = s(other, check=True)
-        assert not verdict.usual().any()
+        assert not verdict.resembles_training().any()
         assert (verdict.p_value == 1 / 40).all()
 
 
@@ -139,7 +139,7 @@ def test_the_calibration_survives_the_bundle_and_damage_to_it_is_noticed(
     np.testing.assert_array_equal(
         again.error_bound, darcy.load()(a, check=True).error_bound
     )
-    for name in ("calibration.errors", "calibration.whiten"):
+    for name in ("calibration.errors", "calibration.novelty.whiten"):
         less = {k: v for k, v in weights.items() if k != name}
         with pytest.raises(BundleError, match=r"calibration: .* missing"):
             build(config, less)

@@ -1,18 +1,23 @@
 """Falling back to the solver: the tolerance holds, the record says what was done."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
 import opkit
-from opkit.errors import OpkitInputError
+from opkit.errors import CaseError, MissingExtraError, OpkitInputError
+from opkit.surrogate.bundle import files as bundle
+from opkit.surrogate.surrogate import build
+
+DATA = Path(__file__).parents[1] / "data"
 
 
 def test_a_tolerance_holds_for_mixed_inputs(darcy, error):
     s = darcy.load()
-    solver = s.checker.physics.solver
+    solver = s.checker.context.physics.solver
     law = dataclasses.replace(solver, distribution={"kind": "log-normal"})
     rng = np.random.default_rng(3)
     strange = np.stack([law.sample(rng)["permeability"] for _ in range(40)])
@@ -24,8 +29,8 @@ def test_a_tolerance_holds_for_mixed_inputs(darcy, error):
     accepted = result.action == "accepted"
     assert accepted.sum() > 50
     assert not accepted[360:].any()
-    # violations: at most the 5 % of usual inputs that the bound leaves out; the count
-    # is beta-binomial given 39 calibration samples, of which the 38th gives the bound
+    # violations: at most the 5 % of the first inputs that the bound leaves out; their
+    # number is beta-binomial given 39 calibration samples: the 38th gives the bound
     most = stats.betabinom.ppf(1 - 1e-3, 360, 2, 38)
     assert (errors > tolerance).sum() <= most
     # solved to a thousandth of the tolerance in energy, times the root of the contrast
@@ -37,7 +42,7 @@ def test_a_prediction_saves_iterations_and_the_estimate_is_right(darcy):
     a = darcy.permeability[:40]
     result = s.solve(a, tolerance=1e-4)
     assert (result.action == "refined").all()
-    solver = dataclasses.replace(s.checker.physics.solver, rtol=1e-7)
+    solver = dataclasses.replace(s.checker.context.physics.solver, rtol=1e-7)
     cold = solver.solve({"permeability": a}).details["iterations"]
     assert (result.iterations <= cold).all()
     estimate, true = result.saved_iterations.mean(), (cold - result.iterations).mean()
@@ -61,10 +66,10 @@ def test_rollouts_fall_back_as_a_whole(flow, error):
     assert (frames.action == "solved").all()
     # the solver at rtol 1e-3, from stored float32 frames
     assert error(frames.outputs, flow.pressure).max() < 5e-3
-    usual = s.solve(flow.permeability, 1e9, steps=4, coverage=0.8, significance=0.0)
-    accepted = usual.action == "accepted"
+    loose = s.solve(flow.permeability, 1e9, steps=4, coverage=0.8, significance=0.0)
+    accepted = loose.action == "accepted"
     predicted = s.rollout(flow.permeability, 4)
-    np.testing.assert_array_equal(usual.outputs[accepted], predicted[accepted])
+    np.testing.assert_array_equal(loose.outputs[accepted], predicted[accepted])
 
 
 @pytest.mark.parametrize("tolerance", [0.0, -1.0, float("nan")])
@@ -79,3 +84,56 @@ def test_a_tolerance_below_the_grids_own_error_is_refused(darcy):
     s.calibration = dataclasses.replace(s.calibration, record=record)
     with pytest.raises(OpkitInputError, match="subsample=1"):
         s.solve(darcy.permeability[:1], 0.01)
+
+
+def foreign(folder, **calibration):
+    """A surrogate whose case names a solver that is not there."""
+    config, weights = bundle.read(folder)
+    case = {**config.case, "solver": {"target": "elsewhere:Solver"}}
+    record = config.calibration.model_copy(update=calibration)
+    changed = config.model_copy(update={"case": case, "calibration": record})
+    return build(changed, weights)
+
+
+def test_a_solver_is_needed_only_where_a_prediction_will_not_do(darcy):
+    golden = DATA / "golden" / "bundles" / "fno"
+    with np.load(golden / "prediction.npz") as stored:
+        inputs = stored["inputs/permeability"]
+    s, same = foreign(golden), opkit.load(golden)
+    result = s.solve(inputs, 1e9, coverage=0.5)
+    assert (result.action == "accepted").all() and result.verdict.residual is None
+    np.testing.assert_array_equal(result.outputs, same(inputs))
+    both = same.solve(inputs, 1e9, coverage=0.5)
+    np.testing.assert_array_equal(result.verdict.error_bound, both.verdict.error_bound)
+    strange = np.concatenate([inputs, 5 * inputs[:1]])
+    with pytest.raises(CaseError, match=r"^1 of 3 predictions .* no solver.*elsewhere"):
+        s.solve(strange, 1e9, coverage=0.5)
+    # bounds that follow the residual cannot be had without one
+    powers = {**darcy.load().calibration.record.powers, "residual": 1.0}
+    needy = foreign(darcy.run, powers=powers)
+    with pytest.raises(CaseError, match=r"need its residual.*elsewhere") as caught:
+        needy.solve(darcy.permeability[:2], 1e9)
+    assert "\n" not in str(caught.value)
+
+
+def test_imported_data_have_no_solver_and_may_not_need_one():
+    folder = DATA / "bundles" / "0.1.0-format3"
+    with np.load(folder / "prediction.npz") as stored:
+        inputs = stored["inputs"]
+    s = opkit.load(folder)
+    similar = s(inputs, check=True, coverage=0.5).resembles_training(0)
+    result = s.solve(inputs[similar], 1e9, coverage=0.5, significance=0)
+    assert (result.action == "accepted").all()
+    with pytest.raises(CaseError, match="imported data name no case"):
+        s.solve(inputs, 1e-9)
+
+
+def test_a_solver_that_is_not_installed_is_named_with_its_extra(darcy, monkeypatch):
+    def missing(self):
+        raise MissingExtraError('dolfinx is not installed: pip install "opkit[fem]"')
+
+    monkeypatch.setattr("opkit.case.Case.build_solver", missing)
+    record = darcy.load().calibration.record
+    s = foreign(darcy.run, powers=dict.fromkeys(record.powers, 0.0))
+    with pytest.raises(MissingExtraError, match=r"3 of 3 .*opkit\[fem\]"):
+        s.solve(darcy.permeability[:3], 1e-9)

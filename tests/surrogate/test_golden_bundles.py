@@ -1,12 +1,17 @@
 """Bundles of released versions keep loading and keep predicting the same."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 import opkit
 from opkit.errors import BundleError
+from opkit.surrogate.bundle import files as bundle
 from opkit.surrogate.bundle.record import FORMAT
 
 FOLDER = Path(__file__).parents[1] / "data" / "bundles"
@@ -34,3 +39,34 @@ def test_golden_bundle(version):
         np.testing.assert_allclose(
             checked.error_bound, stored["error_bound"], rtol=1e-3
         )
+
+
+def test_format_2_becomes_checks_by_name():
+    surrogate = opkit.load(FOLDER / "0.1.0-format2")
+    calibration = surrogate.calibration
+    record = calibration.record
+    assert record.powers == {"novelty": 0.0, "range": 0.0}
+    assert record.unavailable.keys() == {"residual"}
+    raw = load_file(FOLDER / "0.1.0-format2" / "model.safetensors")
+    novelty = calibration.checks["novelty"].tensors()
+    for name in ("mean", "whiten"):
+        assert torch.equal(novelty[name], raw[f"calibration.{name}"])
+    np.testing.assert_array_equal(
+        calibration.scores["novelty"], raw["calibration.novelty"]
+    )
+    # as format 2 did: any value out of range is stranger than all of calibration
+    assert (calibration.scores["range"] == np.zeros(record.samples)).all()
+
+
+@pytest.mark.parametrize("calibration", [3, "x", [], {}, {"samples": "many"}])
+def test_a_malformed_record_of_format_2_is_refused_in_one_line(tmp_path, calibration):
+    folder = tmp_path / "b"
+    shutil.copytree(FOLDER / "0.1.0-format2", folder)
+    record = json.loads((folder / "config.json").read_text())
+    del record["sha256"]
+    (folder / "config.json").write_bytes(
+        bundle._seal({**record, "calibration": calibration})
+    )
+    with pytest.raises(BundleError, match="calibration") as caught:
+        opkit.load(folder)
+    assert "\n" not in str(caught.value)

@@ -33,7 +33,7 @@ def test_predicted_vorticity_may_have_a_mean(tmp_path, mode, records, modes):
     surrogate = opkit.load(run)
     checked = surrogate(x, check=True)
     assert checked.residual is not None and np.isfinite(checked.residual).all()
-    physics = surrogate.checker.physics
+    physics = surrogate.checker.context.physics
     assert physics is not None
     # the data solve the equation, to the solver's tolerance and float32
     exact = physics.residual(x, u)

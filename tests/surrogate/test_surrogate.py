@@ -11,7 +11,6 @@ from opkit.errors import BundleError, OpkitInputError
 from opkit.surrogate import surrogate
 from opkit.surrogate.bundle.normalise import Normaliser, PhysicalModel
 from opkit.surrogate.bundle.record import Channels, Shape
-from opkit.surrogate.checks.checker import in_range
 from opkit.surrogate.surrogate import Surrogate
 from opkit.train import train
 
@@ -166,15 +165,6 @@ def test_bad_inputs_are_refused_in_one_line(value, message):
 def test_another_resolution_is_said():
     with pytest.warns(UserWarning, match="never measured"):
         linear()(np.zeros((16, 12)))
-
-
-def test_in_range_flags_samples_outside_the_training_range():
-    s = linear()
-    x = torch.ones(3, 1, 8, 6)
-    x[1, 0, 3, 3] = 2.2
-    x[2, 0, 0, 0] = 2.05
-    found = in_range(s.config, s.model, x)
-    np.testing.assert_array_equal(found["a"], [True, False, True])
 
 
 def test_rollouts_need_an_autoregressive_surrogate():

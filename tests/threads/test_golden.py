@@ -22,7 +22,7 @@ from opkit.errors import DataError
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 NEED_FEM = ("darcy-mesh", "hypino-poisson-l-shape", "spon", "spon-message-passing")
 """Their solvers need FEniCSx; that of the cantilever needs none."""
-MAY_CHANGE = ("sha256", "format_version")
+MAY_CHANGE = ("sha256", "format_version", "calibration")
 """Of a bundle's record, when it is migrated to a newer format."""
 
 
@@ -90,6 +90,7 @@ def test_bundle(name, answers):
     folder = GOLDEN / "bundles" / name
     surrogate = opkit.load(folder)
     record = json.loads((folder / "config.json").read_text())
+    assert_calibrated_as(surrogate.config.calibration, record["calibration"])
     for key in MAY_CHANGE:
         del record[key]
     assert_holds(surrogate.config.model_dump(mode="json"), record)
@@ -105,6 +106,17 @@ def test_bundle(name, answers):
     assert found.keys() == stored.keys() - given
     for key, value in found.items():
         alike(value, stored[key])
+
+
+def assert_calibrated_as(found, stored) -> None:
+    """The record of format 2 spelled out its two checks; today they have names."""
+    for key in ("samples", "selection", "source", "solver_error"):
+        assert getattr(found, key) == stored[key]
+    assert found.powers["novelty"] == stored["novelty_power"]
+    assert found.powers.get("residual", 0.0) == stored["residual_power"]
+    assert found.unavailable.get("residual", "") == stored["no_residual"]
+    assert ("residual" in found.checks) == bool(stored["residual"])
+    assert stored["residual"] in found.checks.get("residual", "")
 
 
 def assert_holds(found, stored, where: str = "record") -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,84 @@ HYPERNETWORK = "hypino.safetensors"
 """What a run of a hypernetwork holds instead; `opkit.hypino` reads it."""
 
 
-def _without_calibration(data: dict[str, Any]) -> dict[str, Any]:
+Record = dict[str, Any]
+"""``config.json``, without its digest."""
+Tensors = dict[str, Tensor]
+
+
+def _without_calibration(data: Record) -> Record:
     return {**data, "format_version": 2, "calibration": None}
 
 
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    1: _without_calibration
+def _checks_by_name(data: Record) -> Record:
+    """Format 2 spelled out two checks, and tested ranges without recording it."""
+    data = {**data, "format_version": 3}
+    old = data.get("calibration")
+    if not isinstance(old, dict):
+        return data
+    target = old.get("residual", "")
+    checks = {
+        "novelty": "Mahalanobis distance of features of the input",
+        "range": "distance from the range of the training inputs, 5% to spare",
+    }
+    powers = {"novelty": old.get("novelty_power", 0.0), "range": 0.0}
+    unavailable = {}
+    if target:
+        checks["residual"] = f"residual of the PDE, by {target}"
+        powers["residual"] = old.get("residual_power", 0.0)
+    else:
+        unavailable["residual"] = old.get("no_residual", "")
+    gone = ("residual", "no_residual", "residual_power", "novelty_power")
+    record = {key: value for key, value in old.items() if key not in gone}
+    record |= {"checks": checks, "powers": powers, "unavailable": unavailable}
+    return {**data, "calibration": record}
+
+
+def _tensors_by_check(config: BundleConfig, tensors: Tensors) -> Tensors:
+    """Name tensors by check; readings that format 2 did not store have no samples.
+
+    Format 2 took every value out of range for strange, as if no calibration sample had
+    one: their readings are 0.
+    """
+    record = config.calibration
+    if record is None:
+        return tensors
+    names = {
+        "calibration.mean": "calibration.novelty.mean",
+        "calibration.whiten": "calibration.novelty.whiten",
+        "calibration.novelty": "calibration.novelty.scores",
+    }
+    tensors = {names.get(name, name): tensor for name, tensor in tensors.items()}
+    zeros = torch.zeros(record.samples, dtype=torch.float64)
+    tensors["calibration.range.scores"] = zeros
+    if "residual" in record.checks:
+        tensors["calibration.residual.scores"] = zeros[:0]
+    return tensors
+
+
+def _same_tensors(config: BundleConfig, tensors: Tensors) -> Tensors:
+    del config
+    return tensors
+
+
+@dataclass(frozen=True)
+class Migration:
+    """How a bundle becomes one of the next format.
+
+    Args:
+        record: maps the record; what is malformed passes, validation refuses it.
+        tensors: maps the tensors, given the record in the present format.
+    """
+
+    record: Callable[[Record], Record]
+    tensors: Callable[[BundleConfig, Tensors], Tensors] = _same_tensors
+
+
+MIGRATIONS: dict[int, Migration] = {
+    1: Migration(_without_calibration),
+    2: Migration(_checks_by_name, _tensors_by_check),
 }
-"""Format version to the function that turns its config into the next version's."""
+"""By the format they start from."""
 
 
 def write(
@@ -74,7 +145,8 @@ def read(path: Path) -> tuple[BundleConfig, dict[str, Tensor]]:
         BundleError: missing, damaged, or of a newer format.
     """
     folder = locate(path)
-    config = read_config(folder)
+    record = _read_record(folder / CONFIG)
+    config = _present(folder / CONFIG, record)
     try:
         data = (folder / WEIGHTS).read_bytes()
     except OSError as error:
@@ -94,6 +166,8 @@ def read(path: Path) -> tuple[BundleConfig, dict[str, Tensor]]:
     for name, tensor in weights.items():
         if not torch.isfinite(tensor).all():
             raise BundleError(f"{folder / WEIGHTS}: {name} is not finite; train again")
+    for step in range(record["format_version"], FORMAT):
+        weights = MIGRATIONS[step].tensors(config, weights)
     return config, weights
 
 
@@ -124,6 +198,11 @@ def read_config(path: Path) -> BundleConfig:
         BundleError: missing, damaged, or of a newer format.
     """
     file = locate(path) / CONFIG
+    return _present(file, _read_record(file))
+
+
+def _read_record(file: Path) -> Record:
+    """Read a record as it is stored, in its own format."""
     if file.stat().st_size > MAX_CONFIG:
         raise BundleError(f"{file}: larger than 64 MiB; this is not opkit's")
     try:
@@ -143,10 +222,15 @@ def read_config(path: Path) -> BundleConfig:
     claimed = data.pop("sha256", None)
     if claimed != _digest(data):
         raise BundleError(f"{file}: damaged (SHA-256 differs); copy the bundle again")
-    for step in range(version, FORMAT):
+    return data
+
+
+def _present(file: Path, data: Record) -> BundleConfig:
+    """Turn a stored record into one of the present format."""
+    for step in range(data["format_version"], FORMAT):
         if step not in MIGRATIONS:
             raise BundleError(f"{file}: format {step} is no longer read; use opkit 0.1")
-        data = MIGRATIONS[step](data)
+        data = MIGRATIONS[step].record(data)
     try:
         return BundleConfig.model_validate(data)
     except ValidationError as error:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from opkit.base.environment import VERSION
 from opkit.case.recipe import Recipe
 
-FORMAT = 2
+FORMAT = 3
 
 
 class _Record(BaseModel):
@@ -78,10 +78,9 @@ class CalibrationRecord(BaseModel):
             errors were chosen on other samples; ``shared`` where there were too few:
             then σ = 1, and bounds lean towards optimism by the choice of the epoch.
         source: the split that the samples come from.
-        residual_power: a.
-        novelty_power: b.
-        residual: what the residual is; empty where there is none.
-        no_residual: why there is none.
+        checks: by name what each check reads.
+        powers: by check the exponent of its reading in the scale σ of errors.
+        unavailable: by name why there is no such check.
         solver_error: relative L2 of the solver on the surrogate's grid against the
             data, the largest of some samples; 0 where the data are of this grid.
     """
@@ -91,11 +90,16 @@ class CalibrationRecord(BaseModel):
     samples: int = Field(ge=1)
     selection: Literal["apart", "shared"]
     source: Literal["validation", "train"]
-    residual_power: float = 0.0
-    novelty_power: float = 0.0
-    residual: str = ""
-    no_residual: str = ""
+    checks: dict[str, str]
+    powers: dict[str, float]
+    unavailable: dict[str, str] = {}
     solver_error: float = Field(default=0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _same_names(self) -> Self:
+        if self.powers.keys() != self.checks.keys():
+            raise ValueError("calibration: checks and powers have different names")
+        return self
 
 
 class BundleConfig(_Record):

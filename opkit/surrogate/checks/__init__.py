@@ -1,1 +1,13 @@
-"""What a surrogate knows about its own errors, and what follows from it."""
+"""Checks of predictions: readings per sample, and error bounds calibrated on them.
+
+A new check is a class in a file of this folder (see `interface.Check`) and a line in
+`CHECKS`. Bundles made before it load and do without its reading.
+"""
+
+from opkit.surrogate.checks.interface import Check
+from opkit.surrogate.checks.novelty import Novelty
+from opkit.surrogate.checks.range import Range
+from opkit.surrogate.checks.residual import Residual
+
+CHECKS: tuple[type[Check], ...] = (Residual, Novelty, Range)
+"""In the order of how directly they speak about the error of a prediction."""

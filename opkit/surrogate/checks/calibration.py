@@ -1,9 +1,12 @@
 """What a surrogate knows about its own errors, measured on held-out samples.
 
 The error of sample i is e_i = |û - u| / |u| (relative L2, for each frame of a rollout);
-its scale is σ_i = r_i^a d_i^b with r the residual of the PDE, d the novelty of the
-input, and exponents a and b that were chosen on other samples. With q the conformal
-quantile of e_i / σ_i,
+its scale is a product of powers of readings of the checks,
+
+    σ_i = Π_c r_ic^(a_c),
+
+with exponents a_c that were chosen on other samples. With q the conformal quantile of
+e_i / σ_i,
 
     e(x) <= q σ(x)
 
@@ -20,21 +23,28 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from opkit.errors import BundleError
 from opkit.surrogate.bundle.record import CalibrationRecord
-from opkit.surrogate.checks import conformal
-from opkit.surrogate.checks.novelty import Novelty
-
-Array = NDArray[np.float64]
+from opkit.surrogate.checks import CHECKS, conformal
+from opkit.surrogate.checks.interface import (
+    Array,
+    Check,
+    Context,
+    refuse_names,
+    refuse_shape,
+)
 
 COVERAGE = 0.95
 POINTS = 0.95
 """Part of the points of a sample that lie inside the pointwise band."""
 PREFIX = "calibration."
-NAMES = ("mean", "whiten", "novelty", "errors", "points", "spread")
+SCORES = "scores"
+"""Name of the calibration samples' readings beside a check's own tensors."""
+OWN = ("errors", "points", "spread")
+SMALLEST = 1e-300
+"""In place of a reading of 0, which has no negative power."""
 
 
 @dataclass(frozen=True)
@@ -43,25 +53,22 @@ class Calibration:
 
     Args:
         record: how it was made.
-        novelty: of inputs.
-        novelty_scores: (n,) of the calibration samples.
-        errors: (frame, n) e / σ of the calibration samples.
-        points: (frame, n) 95th percentiles over points of |û - u| / (s σ).
+        context: the surrogate.
+        checks: by name, in the order of `CHECKS`.
+        scores: of the calibration samples (n,) by check, increasing; (0,) where they
+            were not stored.
+        errors: (frame, n) e / σ of the calibration samples, increasing.
+        points: (frame, n) 95th percentiles over points of |û - u| / (s σ), increasing.
         spread: s (frame, channel, *space), in the outputs' units.
     """
 
     record: CalibrationRecord
-    novelty: Novelty
-    novelty_scores: Array
+    context: Context
+    checks: Mapping[str, Check]
+    scores: Mapping[str, Array]
     errors: Array
     points: Array
     spread: Tensor
-
-    def scale(self, residual: Array | None, novelty: Array) -> Array:
-        """Return σ (batch,)."""
-        a, b = self.record.residual_power, self.record.novelty_power
-        scale = np.maximum(novelty, 1e-300) ** b
-        return scale if residual is None else scale * np.maximum(residual, 1e-300) ** a
 
     def error_bound(self, scale: Array, coverage: float, frames: int) -> Array:
         """Return the bound of e (batch, frame); infinite beyond what was calibrated."""
@@ -85,56 +92,121 @@ class Calibration:
             )
         return width * spread
 
-    def p_value(self, novelty: Array) -> Array:
-        """Return how usual inputs are: the share of calibration inputs as strange."""
-        return conformal.p_value(self.novelty_scores, novelty)
+    def p_values(self, readings: Mapping[str, Array]) -> dict[str, Array]:
+        """Return by check the share of calibration samples that read at least as much.
+
+        Args:
+            readings: (batch,) by check.
+
+        Returns:
+            (batch,) by check, of the checks whose calibration scores are known.
+        """
+        return {
+            name: conformal.p_value(self.scores[name], _finite(values))
+            for name, values in readings.items()
+            if len(self.scores[name])
+        }
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the numbers as tensors, named as in a bundle."""
+        """Return the numbers as tensors, named as in a bundle, all of them finite.
+
+        A bundle refuses what is not finite, and the largest number bounds as much as
+        infinity: it stands for the error and the residual of a rollout that blows up.
+        """
         plain = {
-            "mean": self.novelty.mean,
-            "whiten": self.novelty.whiten,
-            "novelty": torch.from_numpy(self.novelty_scores),
-            "errors": torch.from_numpy(self.errors),
-            "points": torch.from_numpy(self.points),
-            "spread": self.spread,
+            "errors": torch.from_numpy(_finite(self.errors)),
+            "points": torch.from_numpy(_finite(self.points)),
+            "spread": torch.nan_to_num(
+                self.spread, nan=torch.finfo(self.spread.dtype).max
+            ),
         }
+        for name, check in self.checks.items():
+            plain[f"{name}.{SCORES}"] = torch.from_numpy(_finite(self.scores[name]))
+            plain |= {f"{name}.{key}": t for key, t in check.tensors().items()}
         return {PREFIX + name: t.contiguous() for name, t in plain.items()}
 
     @classmethod
     def from_tensors(
-        cls, record: CalibrationRecord, tensors: Mapping[str, Tensor]
+        cls, record: CalibrationRecord, tensors: Mapping[str, Tensor], context: Context
     ) -> Calibration:
         """Rebuild from a bundle's tensors.
 
+        Args:
+            record: of the calibration.
+            tensors: all that begin with `PREFIX`.
+            context: the surrogate.
+
         Raises:
-            BundleError: a tensor is missing, or shapes do not belong together.
+            BundleError: a tensor is missing, or shapes do not belong together, or the
+                bundle has a check that this opkit does not know.
         """
-        found = {k.removeprefix(PREFIX): v for k, v in tensors.items()}
-        if found.keys() != set(NAMES):
-            wrong = ", ".join(sorted(found.keys() ^ set(NAMES)))
-            raise BundleError(f"calibration: {wrong} missing or unknown; train again")
-        n, m = record.samples, len(found["mean"])
-        frames = len(found["spread"])
-        expected = {
-            "mean": (m,),
-            "whiten": (m, m),
-            "novelty": (n,),
-            "errors": (frames, n),
-            "points": (frames, n),
-            "spread": tuple(found["spread"].shape),
-        }
-        for name, shape in expected.items():
-            if tuple(found[name].shape) != shape:
-                raise BundleError(
-                    f"calibration: {name} has shape {tuple(found[name].shape)}, not "
-                    f"{shape}; train again"
-                )
+        plain = {name.removeprefix(PREFIX): t for name, t in tensors.items()}
+        parts: dict[str, dict[str, Tensor]] = {name: {} for name in record.checks}
+        own: dict[str, Tensor] = {}
+        for name, tensor in plain.items():
+            check, _, key = name.partition(".")
+            if check in parts and key:
+                parts[check][key] = tensor
+            else:
+                own[name] = tensor
+        refuse_names(own, OWN, "")
+        n, frames = record.samples, len(own["spread"])
+        for name in ("errors", "points"):
+            refuse_shape(own[name], (frames, n), name)
+        scores = {}
+        for name, part in parts.items():
+            if SCORES not in part:
+                refuse_names({}, (SCORES,), f"{name}.")
+            scores[name] = part.pop(SCORES).double().numpy()
+            if scores[name].shape != (0,):
+                refuse_shape(torch.from_numpy(scores[name]), (n,), f"{name}.{SCORES}")
         return cls(
             record,
-            Novelty(found["mean"], found["whiten"]),
-            found["novelty"].double().numpy(),
-            found["errors"].double().numpy(),
-            found["points"].double().numpy(),
-            found["spread"],
+            context,
+            _checks(record, context, parts),
+            scores,
+            own["errors"].double().numpy(),
+            own["points"].double().numpy(),
+            own["spread"],
         )
+
+
+def scale(
+    powers: Mapping[str, float], readings: Mapping[str, Array], batch: int
+) -> Array:
+    """Return σ (batch,), the product of powers of readings.
+
+    Args:
+        powers: by check; 0 where the reading is not part of the scale.
+        readings: (batch,) by check; at least those whose power is not 0.
+        batch: number of samples.
+    """
+    sigma = np.ones(batch)
+    for name, power in powers.items():
+        if power:
+            sigma = sigma * np.maximum(readings[name], SMALLEST) ** power
+    return sigma
+
+
+def _checks(
+    record: CalibrationRecord,
+    context: Context,
+    parts: Mapping[str, Mapping[str, Tensor]],
+) -> dict[str, Check]:
+    known = {kind.name: kind for kind in CHECKS}
+    unknown = sorted(record.checks.keys() - known.keys())
+    if unknown:
+        raise BundleError(
+            f"calibration: this opkit does not know the check {unknown[0]!r}; "
+            "upgrade: python -m pip install -U opkit"
+        )
+    return {
+        name: kind.from_tensors(context, parts[name])
+        for name, kind in known.items()
+        if name in parts
+    }
+
+
+def _finite(values: Array) -> Array:
+    largest = np.finfo(np.float64).max
+    return np.nan_to_num(values, nan=largest, posinf=largest, neginf=-largest)

@@ -1,27 +1,23 @@
-"""Ask of a prediction: does it solve the PDE, was the input usual, how wrong is it?"""
+"""What the checks say of predictions, and how large their errors may be."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from opkit.errors import BundleError, OpkitInputError
+from opkit.errors import BundleError, CaseError, MissingExtraError, OpkitInputError
 from opkit.surrogate.adapters import arrays
-from opkit.surrogate.bundle.normalise import Normaliser, PhysicalModel
-from opkit.surrogate.bundle.record import BundleConfig
-from opkit.surrogate.checks.calibration import COVERAGE, Calibration
-from opkit.surrogate.checks.case_solver import Physics
-from opkit.surrogate.checks.novelty import features
-
-MARGIN = 0.05
-"""Tolerance of the range seen in training, as a part of that range."""
+from opkit.surrogate.checks.calibration import COVERAGE, Calibration, scale
+from opkit.surrogate.checks.interface import Array, Pairs, Reading
+from opkit.surrogate.checks.novelty import Novelty
+from opkit.surrogate.checks.range import Range
+from opkit.surrogate.checks.residual import Residual
 
 
 @dataclass(frozen=True)
@@ -34,35 +30,59 @@ class Verdict:
             each step by itself; for inputs from the distribution of the training data.
             Infinite where there are too few calibration samples for this coverage.
         coverage: 1 - α.
-        residual: the solver's residual of the PDE (batch,); None where there is none.
-        in_range: input variable to (batch,): all values within the range of the
-            training inputs, with 5 % of it to spare.
-        novelty: Mahalanobis distance of the input's features (batch,), about 1 for
-            training inputs.
-        p_value: share of calibration inputs at least as novel (batch,).
+        readings: of the checks by name (batch,); larger deserves less trust.
+        by_variable: by check and input variable (batch,), where a check tells variables
+            apart.
+        p_values: by check, share of calibration samples that read at least as much
+            (batch,).
+        of_input: names of the checks that look at the input alone.
         scale: σ of the calibration (batch,).
         samples: calibration samples.
     """
 
-    error_bound: NDArray[np.float64]
+    error_bound: Array
     coverage: float
-    residual: NDArray[np.float64] | None
-    in_range: dict[str, NDArray[np.bool_]]
-    novelty: NDArray[np.float64]
-    p_value: NDArray[np.float64]
-    scale: NDArray[np.float64]
+    readings: Mapping[str, Array]
+    by_variable: Mapping[str, Mapping[str, Array]]
+    p_values: Mapping[str, Array]
+    of_input: frozenset[str]
+    scale: Array
     samples: int
 
-    def usual(self, significance: float = 0.05) -> NDArray[np.bool_]:
-        """Say which inputs look like training inputs: in range and not novel.
+    def resembles_training(self, significance: float = 0.05) -> NDArray[np.bool_]:
+        """Say which inputs resemble the training inputs, (batch,).
 
-        An input is novel if its p-value is at most the significance: so large a share
-        of the inputs of the training distribution is taken for novel, too. What is
-        stranger than all calibration inputs counts as novel in any case.
+        An input does not if for one of the checks that look at inputs (novelty, range)
+        its p-value is at most the significance: per check, so large a share of the
+        inputs of the training distribution is taken for strange, too. What is stranger
+        than all calibration inputs counts as strange in any case.
         """
-        inside = np.logical_and.reduce(list(self.in_range.values()))
         level = max(significance, 1 / (self.samples + 1))
-        return np.asarray(inside & (self.p_value > level))
+        similar = np.ones(len(self.scale), np.bool_)
+        for name in self.of_input & self.p_values.keys():
+            similar &= self.p_values[name] > level
+        return similar
+
+    @property
+    def residual(self) -> Array | None:
+        """The solver's residual of the PDE (batch,); None where there is no solver."""
+        return self.readings.get(Residual.name)
+
+    @property
+    def novelty(self) -> Array:
+        """Mahalanobis distance of the input's features (batch,); 1 is typical."""
+        return self.readings[Novelty.name]
+
+    @property
+    def p_value(self) -> Array:
+        """Share of calibration inputs at least as novel (batch,)."""
+        return self.p_values[Novelty.name]
+
+    @property
+    def in_range(self) -> dict[str, NDArray[np.bool_]]:
+        """Input variable to (batch,): all values within the range seen in training."""
+        beyond = self.by_variable.get(Range.name, {})
+        return {name: values <= 0 for name, values in beyond.items()}
 
 
 @dataclass(frozen=True)
@@ -85,30 +105,21 @@ class Checker:
     """Judges the predictions of one surrogate on the grid of its calibration.
 
     Args:
-        config: record of the surrogate.
-        model: its normalisers are asked.
         calibration: of its errors.
 
     Raises:
         BundleError: there is no calibration.
-        CaseError: the case's solver is not known here.
-        MissingExtraError: the solver is not installed.
     """
 
-    def __init__(
-        self,
-        config: BundleConfig,
-        model: PhysicalModel,
-        calibration: Calibration | None,
-    ) -> None:
+    def __init__(self, calibration: Calibration | None) -> None:
         if calibration is None:
             raise BundleError(
                 "this bundle has no calibration, so its predictions cannot be checked: "
                 "train again with this version"
             )
-        self.config, self.model, self.calibration = config, model, calibration
-        has_residual = bool(calibration.record.residual)
-        self.physics = Physics(config) if has_residual else None
+        self.calibration = calibration
+        self.context = calibration.context
+        self.config, self.model = self.context.config, self.context.model
 
     def judge(
         self,
@@ -116,6 +127,7 @@ class Checker:
         prediction: Tensor,
         beside: Tensor | None = None,
         coverage: float = COVERAGE,
+        without_solver: bool = False,
     ) -> Verdict:
         """Judge the predictions for a batch.
 
@@ -124,32 +136,51 @@ class Checker:
             prediction: (batch, [steps,] channel, *space).
             beside: fields given beside the inputs.
             coverage: 1 - α of the error bound.
+            without_solver: leave out a reading for which the case's solver is missing,
+                if the error bound can be computed without it.
 
         Raises:
             OpkitInputError: another grid, or a coverage that is no probability.
+            CaseError: the case's solver is needed, and not known here.
+            MissingExtraError: the case's solver is needed, and not installed.
         """
-        config, model, calibration = self.config, self.model, self.calibration
+        config, calibration = self.config, self.calibration
         space = tuple(inputs.shape[-len(config.axes) :])
         if config.shape.inputs_on == "grid" and space != config.shape.shape:
             raise OpkitInputError(
                 f"inputs on {space}: checks are calibrated on {config.shape.shape}"
             )
-        residual = None
-        if self.physics is not None:
-            residual = self.physics.residual(inputs, prediction, beside)
-        found = describe(config, model, inputs, beside)
-        distance = calibration.novelty.score(found).numpy()
-        scale = calibration.scale(residual, distance)
-        frames = prediction.shape[1] if model.history else 1
-        bound = calibration.error_bound(scale, coverage, frames)
+        powers = calibration.record.powers
+        scores: dict[str, Reading] = {}
+        for name, check in calibration.checks.items():
+            try:
+                scores[name] = check.score(Pairs(inputs, prediction, beside))
+            except (CaseError, MissingExtraError) as error:
+                if not without_solver:
+                    raise
+                if powers[name] or check.of_input:
+                    raise type(error)(
+                        f"error bounds of this surrogate need its {name}, and there is "
+                        f"no solver: {error}"
+                    ) from error
+        readings = {name: reading.values for name, reading in scores.items()}
+        sigma = scale(powers, readings, len(prediction))
+        frames = prediction.shape[1] if self.model.history else 1
+        bound = calibration.error_bound(sigma, coverage, frames)
         return Verdict(
-            error_bound=bound if model.history else bound[:, 0],
+            error_bound=bound if self.model.history else bound[:, 0],
             coverage=coverage,
-            residual=residual,
-            in_range=in_range(config, model, inputs, beside),
-            novelty=distance,
-            p_value=calibration.p_value(distance),
-            scale=scale,
+            readings=readings,
+            by_variable={
+                name: reading.by_variable
+                for name, reading in scores.items()
+                if reading.by_variable
+            },
+            p_values=calibration.p_values(readings),
+            of_input=frozenset(
+                name for name, check in calibration.checks.items() if check.of_input
+            ),
+            scale=sigma,
             samples=calibration.record.samples,
         )
 
@@ -175,22 +206,23 @@ class Checker:
             OpkitInputError: inputs that do not fit, or lie on dask.
         """
         arrays.refuse_lazy(inputs, "a check looks at values")
-        found: list[tuple[Tensor, Verdict]] = []
+        judged: list[tuple[Tensor, Verdict]] = []
 
         def once(x: Tensor, boundary: Tensor | None = None) -> Tensor:
-            made = predict(x) if boundary is None else predict(x, boundary)
+            outputs = predict(x) if boundary is None else predict(x, boundary)
             beside = static if boundary is None else boundary
-            found.append((made.detach(), self.judge(x, made, beside, coverage)))
-            return made
+            verdict = self.judge(x, outputs, beside, coverage)
+            judged.append((outputs.detach(), verdict))
+            return outputs
 
         prediction = arrays.apply(once, inputs, self.config, steps)
-        made, verdict = found[0]
-        frames = made.shape[1] if self.model.history else 1
+        outputs, verdict = judged[0]
+        frames = outputs.shape[1] if self.model.history else 1
         half = self.calibration.half_width(verdict.scale, coverage, frames)
-        half = (half if self.model.history else half[:, 0]).to(made)
+        half = (half if self.model.history else half[:, 0]).to(outputs)
         low, high = (
             arrays.apply(
-                partial(_constant, made + sign * half), inputs, self.config, steps
+                partial(_constant, outputs + sign * half), inputs, self.config, steps
             )
             for sign in (-1, 1)
         )
@@ -199,65 +231,3 @@ class Checker:
 
 def _constant(value: Tensor, *_: Tensor) -> Tensor:
     return value
-
-
-def describe(
-    config: BundleConfig, model: PhysicalModel, inputs: Tensor, beside: Tensor | None
-) -> Tensor:
-    """Features (batch, feature) of inputs; of the last of several frames."""
-    grid = config.shape.inputs_on == "grid"
-    x = (inputs[:, -1] if model.history else inputs).detach().cpu()
-    found = [features(_unit(x, model.inputs), grid)]
-    if beside is not None:
-        given = beside.detach().cpu()
-        if model.static is None:  # data on a boundary curve, in physical units
-            found.append(features(given, spectral=False))
-        else:
-            found.append(features(_unit(given, model.static), grid))
-    return torch.cat(found, 1)
-
-
-def in_range(
-    config: BundleConfig,
-    model: PhysicalModel,
-    inputs: Tensor,
-    beside: Tensor | None = None,
-    margin: float = MARGIN,
-) -> dict[str, NDArray[np.bool_]]:
-    """Say for each input variable whether all values lie in the training range.
-
-    Args:
-        config: names of the variables.
-        model: its normalisers know the ranges.
-        inputs: (batch, [history,] channel, *space), physical units.
-        beside: fields given at every step, under ``static``.
-        margin: tolerance as a part of each channel's range.
-    """
-    x = inputs.transpose(1, 2) if model.history else inputs
-    inside = _inside(x, model.inputs, margin)
-    sizes = [v.channels for v in config.inputs]
-    found = {
-        v.name: part.all(1).numpy()
-        for v, part in zip(config.inputs, torch.split(inside, sizes, 1), strict=True)
-    }
-    if beside is not None and model.static is not None:
-        found["static"] = _inside(beside, model.static, margin).all(1).numpy()
-    return found
-
-
-def _inside(x: Tensor, normaliser: Normaliser, margin: float) -> Tensor:
-    flat = x.detach().cpu().flatten(2)
-    low, high = (v.detach().cpu()[:, None] for v in (normaliser.low, normaliser.high))
-    slack = margin * (high - low)
-    return ((flat >= low - slack) & (flat <= high + slack)).all(-1)
-
-
-def _unit(x: Tensor, normaliser: Normaliser) -> Tensor:
-    """Scale channels so that the training values fill [-1, 1]."""
-    shape = (-1, *(1,) * (x.ndim - 2))
-    low, high = (
-        v.detach().cpu().to(x).view(shape) for v in (normaliser.low, normaliser.high)
-    )
-    half = (high - low) / 2
-    half = torch.where(half > 0, half, half.new_ones(()))
-    return (x - (high + low) / 2) / half

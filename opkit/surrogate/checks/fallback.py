@@ -4,8 +4,11 @@ For each sample: the prediction is *accepted* if its input looks like the traini
 inputs and the conformal bound of its relative L2 error is at most the tolerance. Else
 the case's solver goes on from the prediction (*refined*), or, where the solver takes no
 first guess or the prediction is worse than none (residual >= 1), starts from nothing
-(*solved*). With coverage 1 - α at most a part α of the inputs from the training
-distribution end above the tolerance; for others the promise rests on being noticed.
+(*solved*). The solver is needed only where a prediction is not accepted.
+
+With coverage 1 - α at most a part α of the inputs from the training distribution end
+above the tolerance. For other inputs nothing is guaranteed unless a check of inputs
+(novelty, range) flags them: then they are solved.
 """
 
 from __future__ import annotations
@@ -20,13 +23,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from opkit.errors import OpkitInputError
+from opkit.errors import CaseError, MissingExtraError, OpkitInputError
 from opkit.surrogate.adapters import arrays
 from opkit.surrogate.checks.calibration import COVERAGE
 from opkit.surrogate.checks.case_solver import Physics
 from opkit.surrogate.checks.checker import Checker, Verdict
+from opkit.surrogate.checks.interface import Array
 
-Array = NDArray[np.float64]
 PART = 1e-3
 """Relative residual to which solvers iterate, as a part of the tolerance: the residual
 bounds the error in the energy norm up to the square root of the contrast."""
@@ -78,43 +81,43 @@ def solve(
         steps: of a rollout; None for one call.
         static: fields given at every step.
         coverage: 1 - α of the error bound.
-        significance: inputs with a p-value up to this are taken for novel.
+        significance: inputs with a p-value up to this do not resemble training inputs.
 
     Raises:
         OpkitInputError: inputs or a tolerance that cannot be.
+        CaseError: a sample needs a solver, and the case's is not known here.
+        MissingExtraError: a sample needs a solver that is not installed.
         SolverError: the solver keeps no promise for one of the inputs.
     """
-    record = checker.calibration.record
     if not tolerance > 0:
         raise OpkitInputError(f"tolerance {tolerance}: give a positive number")
-    if tolerance < record.solver_error:
-        raise OpkitInputError(
-            f"tolerance {tolerance:g} is below the solver's own error on the grid of "
-            f"this surrogate, {record.solver_error:.2g}: train one on the whole grid "
-            "(subsample=1)"
-        )
     arrays.refuse_lazy(inputs, "solving looks at values")
-    physics = checker.physics or Physics(checker.config)
-    found: list[dict[str, Any]] = []
+    records: list[dict[str, Any]] = []
 
     def once(x: Tensor, boundary: Tensor | None = None) -> Tensor:
         beside = static if boundary is None else boundary
         start = time.perf_counter()
         with torch.no_grad():
-            made = predict(x) if boundary is None else predict(x, boundary)
+            prediction = predict(x) if boundary is None else predict(x, boundary)
         predicted = time.perf_counter()
-        verdict = checker.judge(x, made, beside, coverage)
+        verdict = checker.judge(x, prediction, beside, coverage, without_solver=True)
         judged = time.perf_counter()
-        action = _decide(verdict, tolerance, significance, physics)
-        outputs, counts, reached = _solve(
-            physics, x, made, action, beside, PART * tolerance
-        )
+        accepted = _accepted(verdict, tolerance, significance)
+        action = np.full(len(accepted), "accepted", dtype="<U8")
+        outputs = prediction.detach().clone()
+        counts, reached = np.zeros(len(action)), np.full(len(action), np.nan)
+        if not accepted.all():
+            physics = _solver(checker, accepted, tolerance)
+            action[~accepted] = _start(verdict, physics)[~accepted]
+            counts, reached = _solve(
+                physics, x, outputs, action, beside, PART * tolerance
+            )
         seconds = {
             "predict": predicted - start,
             "check": judged - predicted,
             "solve": time.perf_counter() - judged,
         }
-        found.append(
+        records.append(
             {
                 "action": action,
                 "verdict": verdict,
@@ -127,32 +130,57 @@ def solve(
         return outputs
 
     outputs = arrays.apply(once, inputs, checker.config, steps)
-    return Solved(outputs=outputs, **found[0])
+    return Solved(outputs=outputs, **records[0])
 
 
-def _decide(
-    verdict: Verdict, tolerance: float, significance: float, physics: Physics
-) -> NDArray[np.str_]:
+def _accepted(
+    verdict: Verdict, tolerance: float, significance: float
+) -> NDArray[np.bool_]:
     bound = verdict.error_bound
     bound = bound if bound.ndim == 1 else bound.max(1)
-    action = np.full(len(bound), "solved", dtype="<U8")
+    return np.asarray(verdict.resembles_training(significance) & (bound <= tolerance))
+
+
+def _solver(checker: Checker, accepted: NDArray[np.bool_], tolerance: float) -> Physics:
+    """Return the case's solver, or say how many samples need one in vain."""
+    count = int((~accepted).sum())
+    need = f"{count} of {len(accepted)} predictions may be off by over {tolerance:g}"
+    floor = checker.calibration.record.solver_error
+    if tolerance < floor:
+        raise OpkitInputError(
+            f"{need}, and the solver is itself off by up to {floor:.2g} on the grid of "
+            "this surrogate: train one on the whole grid (subsample=1)"
+        )
+    try:
+        return checker.context.physics
+    except (CaseError, MissingExtraError) as error:
+        raise type(error)(f"{need}, and there is no solver: {error}") from error
+
+
+def _start(verdict: Verdict, physics: Physics) -> NDArray[np.str_]:
+    """Say for each sample where the solver begins: at the prediction, or at nothing."""
+    action = np.full(len(verdict.scale), "solved", dtype="<U8")
     if physics.warm and verdict.residual is not None:
         action[verdict.residual < 1] = "refined"  # the residual of p = 0 is 1
-    action[verdict.usual(significance) & (bound <= tolerance)] = "accepted"
     return action
 
 
 def _solve(
     physics: Physics,
     inputs: Tensor,
-    made: Tensor,
+    outputs: Tensor,
     action: NDArray[np.str_],
     beside: Tensor | None,
     rtol: float,
-) -> tuple[Tensor, Array, Array]:
-    outputs = made.detach().clone()
-    iterations, reached = np.zeros(len(made)), np.full(len(made), np.nan)
-    steps = made.shape[1] if physics.mode == "autoregressive" else 1
+) -> tuple[Array, Array]:
+    """Put solutions in place of the predictions in ``outputs``.
+
+    Returns:
+        Iterations (batch,), 0 where there was no solve, and the error measure that the
+        solver reached (batch,), NaN there.
+    """
+    iterations, reached = np.zeros(len(outputs)), np.full(len(outputs), np.nan)
+    steps = outputs.shape[1] if physics.mode == "autoregressive" else 1
     for what in ("refined", "solved"):
         chosen = np.flatnonzero(action == what)
         if not len(chosen):
@@ -160,20 +188,20 @@ def _solve(
         rows = torch.from_numpy(chosen)
         solution = physics.solve(
             inputs[rows],
-            made[rows] if what == "refined" else None,
+            outputs[rows] if what == "refined" else None,
             steps,
             None if beside is None else beside[rows],
             rtol,
         )
         outputs[rows] = solution.outputs.to(outputs)
         iterations[chosen], reached[chosen] = solution.iterations, solution.error
-    return outputs, iterations, reached
+    return iterations, reached
 
 
 def _saved(
     verdict: Verdict, action: NDArray[np.str_], count: Array, reached: Array
 ) -> Array:
-    """Estimate the iterations from nothing, less those that were made.
+    """Estimate the iterations from nothing, less those that were needed.
 
     k iterations from residual r to s shrink it by (s / r)^(1/k) each; from nothing,
     residual 1, they would have been k log s / log(s / r).

@@ -12,12 +12,22 @@ towards its diagonal by m / (m + n) and has a floor, so that a feature that neve
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from opkit.base.fourier import rfftn
+from opkit.surrogate.bundle.normalise import Normaliser
+from opkit.surrogate.checks.interface import (
+    Context,
+    Pairs,
+    Reading,
+    refuse_names,
+    refuse_shape,
+)
 
 OCTAVES = 6
 FLOOR = 1e-2
@@ -39,10 +49,10 @@ def features(fields: Tensor, spectral: bool) -> Tensor:
     flat = x.flatten(2)
     mean = flat.mean(-1)
     std = (flat - mean[..., None]).square().mean(-1).sqrt()
-    found = [mean, (std + FLOOR).log(), flat.amin(-1), flat.amax(-1)]
+    parts = [mean, (std + FLOOR).log(), flat.amin(-1), flat.amax(-1)]
     if spectral:
-        found += _octaves(x - mean.view(*mean.shape, *(1,) * (x.ndim - 2)))
-    return torch.cat(found, 1)
+        parts += _octaves(x - mean.view(*mean.shape, *(1,) * (x.ndim - 2)))
+    return torch.cat(parts, 1)
 
 
 def _octaves(x: Tensor) -> list[Tensor]:
@@ -70,29 +80,89 @@ class Novelty:
     """Mean and whitening of the features of training inputs.
 
     Args:
+        context: its normalisers scale the inputs before features are taken.
         mean: μ (feature,).
         whiten: L⁻¹ (feature, feature).
     """
 
+    name: ClassVar[str] = "novelty"
+    of_input: ClassVar[bool] = True
+    powers: ClassVar[tuple[float, ...]] = (0.0, 0.5, 1.0)
+    context: Context
     mean: Tensor
     whiten: Tensor
 
     @classmethod
-    def fit(cls, found: Tensor) -> Novelty:
-        """Fit to the features (sample, feature) of training inputs."""
-        count, size = found.shape
-        mean = found.mean(0)
-        centred = found - mean
-        sigma = centred.T @ centred / max(count - 1, 1)
-        share = size / (size + count)
-        sigma = (1 - share) * sigma + share * torch.diag(sigma.diagonal())
-        sigma = sigma + FLOOR**2 * torch.eye(size, dtype=sigma.dtype)
-        lower = torch.linalg.cholesky(sigma)
-        eye = torch.eye(size, dtype=sigma.dtype)
-        return cls(mean, torch.linalg.solve_triangular(lower, eye, upper=False))
+    def fit(cls, context: Context, samples: Iterable[Pairs]) -> Self:
+        """Take mean and covariance of the features of training inputs."""
+        phi = torch.cat([input_features(context, pairs) for pairs in samples])
+        return cls(context, *whitening(phi))
 
-    def score(self, found: Tensor) -> Tensor:
-        """Return d (batch,) of features (batch, feature)."""
-        white = (found - self.mean.to(found)) @ self.whiten.to(found).T
-        distance: Tensor = torch.linalg.vector_norm(white, dim=1)
-        return distance / math.sqrt(found.shape[1])
+    def score(self, pairs: Pairs) -> Reading:
+        """Return d (batch,)."""
+        phi = input_features(self.context, pairs)
+        return Reading(distance(phi, self.mean, self.whiten).numpy())
+
+    def describe(self) -> str:
+        """Say what is measured."""
+        return f"Mahalanobis distance of {len(self.mean)} features of the input"
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return μ and L⁻¹."""
+        return {"mean": self.mean, "whiten": self.whiten}
+
+    @classmethod
+    def from_tensors(cls, context: Context, tensors: Mapping[str, Tensor]) -> Self:
+        """Rebuild."""
+        refuse_names(tensors, ("mean", "whiten"), f"{cls.name}.")
+        size = tensors["mean"].nelement()
+        refuse_shape(tensors["mean"], (size,), f"{cls.name}.mean")
+        refuse_shape(tensors["whiten"], (size, size), f"{cls.name}.whiten")
+        return cls(context, tensors["mean"], tensors["whiten"])
+
+
+def whitening(phi: Tensor) -> tuple[Tensor, Tensor]:
+    """Return μ (feature,) and L⁻¹ (feature, feature) of features (sample, feature)."""
+    count, size = phi.shape
+    mean = phi.mean(0)
+    centred = phi - mean
+    sigma = centred.T @ centred / max(count - 1, 1)
+    share = size / (size + count)
+    sigma = (1 - share) * sigma + share * torch.diag(sigma.diagonal())
+    sigma = sigma + FLOOR**2 * torch.eye(size, dtype=sigma.dtype)
+    lower = torch.linalg.cholesky(sigma)
+    eye = torch.eye(size, dtype=sigma.dtype)
+    return mean, torch.linalg.solve_triangular(lower, eye, upper=False)
+
+
+def distance(phi: Tensor, mean: Tensor, whiten: Tensor) -> Tensor:
+    """Return d (batch,) of features (batch, feature)."""
+    white = (phi - mean.to(phi)) @ whiten.to(phi).T
+    length: Tensor = torch.linalg.vector_norm(white, dim=1)
+    return length / math.sqrt(phi.shape[1])
+
+
+def input_features(context: Context, pairs: Pairs) -> Tensor:
+    """Return features (batch, feature) of inputs; of the last of several frames."""
+    model = context.model
+    grid = context.config.shape.inputs_on == "grid"
+    x = (pairs.inputs[:, -1] if model.history else pairs.inputs).detach().cpu()
+    parts = [features(_unit(x, model.inputs), grid)]
+    if pairs.beside is not None:
+        beside = pairs.beside.detach().cpu()
+        if model.static is None:  # data on a boundary curve, in physical units
+            parts.append(features(beside, spectral=False))
+        else:
+            parts.append(features(_unit(beside, model.static), grid))
+    return torch.cat(parts, 1)
+
+
+def _unit(x: Tensor, normaliser: Normaliser) -> Tensor:
+    """Scale channels so that the training values fill [-1, 1]."""
+    shape = (-1, *(1,) * (x.ndim - 2))
+    low, high = (
+        v.detach().cpu().to(x).view(shape) for v in (normaliser.low, normaliser.high)
+    )
+    half = (high - low) / 2
+    half = torch.where(half > 0, half, half.new_ones(()))
+    return (x - (high + low) / 2) / half

@@ -15,25 +15,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from opkit.errors import OpkitInputError
 from opkit.metrics import functional as losses
 from opkit.surrogate.bundle.record import CalibrationRecord
-from opkit.surrogate.checks import conformal
-from opkit.surrogate.checks.calibration import COVERAGE, POINTS, Calibration
-from opkit.surrogate.checks.case_solver import Physics
-from opkit.surrogate.checks.checker import describe
-from opkit.surrogate.checks.novelty import Novelty
+from opkit.surrogate.checks import CHECKS, conformal
+from opkit.surrogate.checks.calibration import COVERAGE, POINTS, Calibration, scale
+from opkit.surrogate.checks.interface import Array, Check, Context, Pairs
 from opkit.surrogate.surrogate import Surrogate
 from opkit.train.fields.problem import Problem
-from opkit.train.loop.batches import Sample, Samples
+from opkit.train.loop.batches import Sample, Samples, beside
 
-Array = NDArray[np.float64]
 MOST = 1000
 """Samples that a calibration uses at most, and training inputs it learns from."""
-POWERS = (0.0, 0.5, 1.0)
 GAIN = 0.95
 """A scale that varies must shrink the mean bound by this factor, or σ = 1."""
 CHUNK = 2**20  # points predicted at once
@@ -46,143 +41,131 @@ class Measured:
 
     Args:
         errors: relative L2 (sample, frame).
-        residual: (sample,), None where there is none.
-        novelty: (sample,).
+        readings: (sample,) by check.
         difference: |û - u| (sample, frame, channel, *space).
     """
 
     errors: Array
-    residual: Array | None
-    novelty: Array
+    readings: dict[str, Array]
     difference: Tensor
 
 
 def calibrate(surrogate: Surrogate, problem: Problem) -> Calibration:
-    """Measure errors, residuals and novelty on validation samples.
+    """Fit the checks on training samples, and measure errors on validation samples.
 
     Args:
         surrogate: with its final weights.
         problem: its samples.
     """
-    physics, reason = _physics(surrogate, problem.selection)
-    novelty = Novelty.fit(_features(surrogate, problem.train))
+    context = Context(surrogate.config, surrogate.model)
+    checks, unavailable = _fit(context, problem.train)
     apart = problem.calibration is not problem.selection
-    measure = _Measure(surrogate, novelty, physics)
-    chosen = measure(problem.selection)
+    chosen = _measure(surrogate, checks, problem.selection)
     if apart:
-        powers = _powers(chosen)
-        held = measure(problem.calibration)
+        powers = _powers(chosen, checks)
+        held_out = _measure(surrogate, checks, problem.calibration)
         spread = chosen.difference.mean(0)
         # where the error is always zero, such as on a Dirichlet boundary
         spread = spread.clamp(min=1e-3 * float(spread.mean()) + 1e-30)
     else:
-        powers, held = (0.0, 0.0), chosen
+        powers, held_out = dict.fromkeys(checks, 0.0), chosen
         spread = _typical(surrogate, chosen.difference[0])
-    record = CalibrationRecord(
-        samples=len(held.errors),
-        selection="apart" if apart else "shared",
-        source=problem.validation_source,
-        residual_power=powers[0],
-        novelty_power=powers[1],
-        residual="" if physics is None else physics.case.solver.target,
-        no_residual=reason,
-        solver_error=_solver_error(physics, problem) if physics else 0.0,
-    )
-    empty = np.zeros((len(spread), record.samples))
-    made = Calibration(record, novelty, held.novelty, empty, empty, spread)
-    scale = made.scale(held.residual, held.novelty)
-    relative = (held.difference / spread).flatten(2)
+    sigma = scale(powers, held_out.readings, len(held_out.errors))
+    relative = (held_out.difference / spread).flatten(2)
     inside = relative.kthvalue(math.ceil(POINTS * relative.shape[-1]), dim=-1).values
     return Calibration(
-        record,
-        novelty,
-        np.sort(held.novelty),
-        np.sort((held.errors / scale[:, None]).T, axis=-1),
-        np.sort((inside.double().numpy() / scale[:, None]).T, axis=-1),
+        CalibrationRecord(
+            samples=len(held_out.errors),
+            selection="apart" if apart else "shared",
+            source=problem.validation_source,
+            checks={name: check.describe() for name, check in checks.items()},
+            powers=powers,
+            unavailable=unavailable,
+            solver_error=_solver_error(context, problem),
+        ),
+        context,
+        checks,
+        {name: np.sort(values) for name, values in held_out.readings.items()},
+        np.sort((held_out.errors / sigma[:, None]).T, axis=-1),
+        np.sort((inside.double().numpy() / sigma[:, None]).T, axis=-1),
         spread,
     )
 
 
-class _Measure:
-    def __init__(
-        self, surrogate: Surrogate, novelty: Novelty, physics: Physics | None
-    ) -> None:
-        self.surrogate, self.novelty, self.physics = surrogate, novelty, physics
-
-    def __call__(self, samples: Samples) -> Measured:
-        config, model = self.surrogate.config, self.surrogate.model
-        errors, residuals, scores, differences = [], [], [], []
-        for batch in _chunks(samples):
-            inputs, target = batch["inputs"], batch["outputs"]
-            beside = batch.get("static", batch.get("boundary"))
-            steps = target.shape[1] if model.history else 1
-            made = self.surrogate.predict(inputs, steps, beside)
-            found = describe(config, model, inputs, beside)
-            scores.append(self.novelty.score(found))
-            if self.physics is not None:
-                residuals.append(self.physics.residual(inputs, made, beside))
-            if not model.history:
-                made, target = made[:, None], target[:, None]
-            error = losses.relative_l2(made.flatten(0, 1), target.flatten(0, 1))
-            errors.append(error.view(made.shape[:2]).double())
-            differences.append((made - target).abs())
-        return Measured(
-            torch.cat(errors).numpy(),
-            np.concatenate(residuals) if residuals else None,
-            torch.cat(scores).numpy(),
-            torch.cat(differences),
-        )
+def _fit(context: Context, samples: Samples) -> tuple[dict[str, Check], dict[str, str]]:
+    """Return the checks there can be by name, and why there are no others."""
+    checks: dict[str, Check] = {}
+    unavailable = {}
+    for kind in CHECKS:
+        try:
+            checks[kind.name] = kind.fit(context, map(_pairs, _chunks(samples)))
+        except OpkitInputError as error:
+            unavailable[kind.name] = str(error)
+    return checks, unavailable
 
 
-def _physics(surrogate: Surrogate, samples: Samples) -> tuple[Physics | None, str]:
-    """Return the solver, or why there is no residual; tried on one sample."""
-    try:
-        physics = Physics(surrogate.config)
-        batch = next(_chunks(samples, 1))
-        beside = batch.get("static", batch.get("boundary"))
-        target = batch["outputs"]
-        physics.residual(batch["inputs"], target, beside)
-    except OpkitInputError as error:
-        return None, str(error)
-    return physics, ""
-
-
-def _solver_error(physics: Physics, problem: Problem) -> float:
-    """Solve some samples on the surrogate's grid, where the data are of a finer one."""
-    if problem.recipe.subsample == 1 or not physics.warm:
-        return 0.0
-    batch = next(_chunks(problem.selection, SOLVED))
-    target = batch["outputs"]
-    answer = physics.solve(batch["inputs"], target)
-    return float(losses.relative_l2(answer.outputs, target.double()).max())
-
-
-def _features(surrogate: Surrogate, samples: Samples) -> Tensor:
-    config, model = surrogate.config, surrogate.model
-    return torch.cat(
-        [
-            describe(config, model, b["inputs"], b.get("static", b.get("boundary")))
-            for b in _chunks(samples)
-        ]
+def _measure(
+    surrogate: Surrogate, checks: dict[str, Check], samples: Samples
+) -> Measured:
+    errors, differences = [], []
+    readings: dict[str, list[Array]] = {name: [] for name in checks}
+    for batch in _chunks(samples):
+        true = _pairs(batch)
+        target = true.outputs
+        steps = target.shape[1] if surrogate.model.history else 1
+        outputs = surrogate.predict(true.inputs, steps, true.beside)
+        for name, check in checks.items():
+            pairs = Pairs(true.inputs, outputs, true.beside)
+            readings[name].append(check.score(pairs).values)
+        if not surrogate.model.history:
+            outputs, target = outputs[:, None], target[:, None]
+        error = losses.relative_l2(outputs.flatten(0, 1), target.flatten(0, 1))
+        errors.append(error.view(outputs.shape[:2]).double())
+        differences.append((outputs - target).abs())
+    return Measured(
+        torch.cat(errors).numpy(),
+        {name: np.concatenate(parts) for name, parts in readings.items()},
+        torch.cat(differences),
     )
 
 
-def _powers(chosen: Measured) -> tuple[float, float]:
-    """Return the exponents (a, b) of the scale with the smallest mean bound."""
+def _pairs(batch: Sample) -> Pairs:
+    return Pairs(batch["inputs"], batch["outputs"], beside(batch))
+
+
+def _solver_error(context: Context, problem: Problem) -> float:
+    """Solve some samples on the surrogate's grid, where the data are of a finer one."""
+    if problem.recipe.subsample == 1:
+        return 0.0
+    batch = next(_chunks(problem.selection, SOLVED))
+    target = batch["outputs"]
+    try:
+        if not context.physics.warm:
+            return 0.0
+        answer = context.physics.solve(batch["inputs"], target)
+    except OpkitInputError:  # no solver: nothing is solved in place of a prediction
+        return 0.0
+    return float(losses.relative_l2(answer.outputs, target.double()).max())
+
+
+def _powers(chosen: Measured, checks: dict[str, Check]) -> dict[str, float]:
+    """Return the exponents of the readings with the smallest mean bound, by check."""
     errors = chosen.errors.mean(1)
     level = min(COVERAGE, len(errors) / (len(errors) + 1))
-    residual, novelty = chosen.residual, chosen.novelty
-    usable = residual is not None and bool(np.isfinite(residual).all())
-    best, width = (0.0, 0.0), GAIN * float(conformal.quantile(errors, level))
-    for a, b in itertools.product(POWERS if usable else (0.0,), POWERS):
-        if a == b == 0:
+    tried = [
+        check.powers if np.isfinite(chosen.readings[name]).all() else (0.0,)
+        for name, check in checks.items()
+    ]
+    best = dict.fromkeys(checks, 0.0)
+    width = GAIN * float(conformal.quantile(errors, level))
+    for exponents in itertools.product(*tried):
+        powers = dict(zip(checks, exponents, strict=True))
+        if not any(exponents):
             continue
-        scale = np.maximum(novelty, 1e-300) ** b
-        if residual is not None and a:
-            scale = scale * np.maximum(residual, 1e-300) ** a
-        bound = float(conformal.quantile(errors / scale, level) * scale.mean())
+        sigma = scale(powers, chosen.readings, len(errors))
+        bound = float(conformal.quantile(errors / sigma, level) * sigma.mean())
         if bound < width:
-            best, width = (a, b), bound
+            best, width = powers, bound
     return best
 
 
@@ -200,8 +183,8 @@ def _chunks(samples: Samples, most: int = MOST) -> itertools.chain[Sample]:
     size = max(CHUNK // points, 1)
     count = min(len(samples), most)
 
-    def made(start: int) -> Sample:
+    def chunk(start: int) -> Sample:
         items = [samples[i] for i in range(start, min(start + size, count))]
         return {k: torch.stack([item[k] for item in items]) for k in first}
 
-    return itertools.chain(map(made, range(0, count, size)))
+    return itertools.chain(map(chunk, range(0, count, size)))

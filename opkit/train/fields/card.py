@@ -11,7 +11,7 @@ UNKNOWN = "not recorded (imported data)"
 
 def card(config: BundleConfig) -> str:
     """Return the card of a bundle as Markdown."""
-    case, made = config.case, config.provenance
+    case, origin = config.case, config.provenance
     name = case.get("name", "imported data")
     lines = [
         f"# {config.operator} for {name}",
@@ -26,15 +26,16 @@ def card(config: BundleConfig) -> str:
                 config.axes, config.shape.extent, config.shape.periodic, strict=True
             )
         ),
-        f"- parameters: {made.parameters:,}",
-        f"- data: {made.data}, SHA-256 {made.data_hash[:16]}…, "
-        f"{made.train_samples} training samples, {made.validation_samples} for "
-        f"validation from the {made.validation_source} split",
-        *(f"- more training data: {name}" for name in made.more_data),
-        f"- training: {made.epochs} epochs, seed {made.seed}, {made.seconds:.1f} s; "
-        f"weights of epoch {made.best_epoch}, the best on validation "
-        f"({made.best_validation:.4g})",
-        f"- command: `{made.command}`",
+        f"- parameters: {origin.parameters:,}",
+        f"- data: {origin.data}, SHA-256 {origin.data_hash[:16]}…, "
+        f"{origin.train_samples} training samples, {origin.validation_samples} for "
+        f"validation from the {origin.validation_source} split",
+        *(f"- more training data: {name}" for name in origin.more_data),
+        f"- training: {origin.epochs} epochs, seed {origin.seed}, "
+        f"{origin.seconds:.1f} s; "
+        f"weights of epoch {origin.best_epoch}, the best on validation "
+        f"({origin.best_validation:.4g})",
+        f"- command: `{origin.command}`",
         "",
         "## Errors",
         "",
@@ -76,25 +77,17 @@ def _calibration(config: BundleConfig) -> list[str]:
     record = config.calibration
     if record is None:
         return []
-    kept = (
+    selection = (
         "apart from those that chose the best epoch"
         if record.selection == "apart"
         else "which also chose the best epoch: bounds lean towards optimism"
     )
-    scale = [
-        f"{name}^{power:g}"
-        for name, power in (
-            ("residual", record.residual_power),
-            ("novelty", record.novelty_power),
-        )
-        if power
-    ]
+    scale = [f"{name}^{power:g}" for name, power in record.powers.items() if power]
     lines = [
         f"- Error bounds: split-conformal on {record.samples} samples of the "
-        f"{record.source} split, {kept}; scale {' '.join(scale) or 'constant'}.",
-        f"- Residuals of predictions: by {record.residual}."
-        if record.residual
-        else f"- No residuals of predictions: {record.no_residual}.",
+        f"{record.source} split, {selection}; scale {' '.join(scale) or 'constant'}.",
+        *(f"- Check {name}: {what}." for name, what in record.checks.items()),
+        *(f"- No check {name}: {why}." for name, why in record.unavailable.items()),
     ]
     if record.solver_error:
         lines.append(

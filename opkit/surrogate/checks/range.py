@@ -1,0 +1,70 @@
+"""Whether the values of an input lie in the range seen in training.
+
+With [l, h] the range of a channel over all training inputs,
+
+    e(x) = max over points of max(l - x, x - h) / (h - l) - 5 %,   0 if negative,
+
+the largest over channels: how far beyond the range, as a part of the range, the
+farthest value lies, with 5 % to spare. A channel that was constant has no width; the
+distance from its constant is then taken as it is, with nothing to spare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from opkit.surrogate.bundle.normalise import Normaliser
+from opkit.surrogate.checks.interface import Context, Pairs, Reading, WithoutTensors
+
+MARGIN = 0.05
+"""Tolerance as a part of each channel's range."""
+
+
+@dataclass(frozen=True)
+class Range(WithoutTensors):
+    """Distance of an input's values from the range that the normalisers know."""
+
+    name: ClassVar[str] = "range"
+    of_input: ClassVar[bool] = True
+    powers: ClassVar[tuple[float, ...]] = (0.0,)
+
+    @classmethod
+    def fit(cls, context: Context, samples: Iterable[Pairs]) -> Self:
+        """Take the ranges that the normalisers learnt from the training samples."""
+        del samples
+        return cls(context)
+
+    def score(self, pairs: Pairs) -> Reading:
+        """Return e (batch,), also by input variable; 0 is within the range."""
+        config, model = self.context.config, self.context.model
+        x = pairs.inputs.transpose(1, 2) if model.history else pairs.inputs
+        sizes = [v.channels for v in config.inputs]
+        parts = torch.split(beyond(x, model.inputs), sizes, 1)
+        by_variable = {
+            v.name: part.amax(1).numpy()
+            for v, part in zip(config.inputs, parts, strict=True)
+        }
+        if pairs.beside is not None and model.static is not None:
+            by_variable["static"] = beyond(pairs.beside, model.static).amax(1).numpy()
+        return Reading(np.max(list(by_variable.values()), axis=0), by_variable)
+
+    def describe(self) -> str:
+        """Say what is measured."""
+        return f"distance from the range of the training inputs, {MARGIN:.0%} to spare"
+
+
+def beyond(x: Tensor, normaliser: Normaliser) -> Tensor:
+    """Return e (batch, channel), float64, of x (batch, channel, *any)."""
+    values = x.detach().cpu().flatten(2)
+    low, high = (v.detach().cpu()[:, None] for v in (normaliser.low, normaliser.high))
+    width = high - low
+    slack = MARGIN * width
+    excess = torch.maximum(low - slack - values, values - (high + slack))
+    unit = torch.where(width > 0, width, torch.ones_like(width))
+    return (excess.amax(-1) / unit[:, 0]).clamp(min=0).double()
