@@ -26,11 +26,63 @@ class PlanarMesh:
 
     Args:
         points: (node, 2), corners and middles.
-        cells: (cell, 6), three corners, then the middles of the edges opposite to them.
+        cells: (cell, 6), three corners counter-clockwise, then the middles of the edges
+            opposite to them.
+        rim: (edge, 3), boundary edges with the domain to their left: ends, middle.
+        triangulation: of the corners, and of what lies between them outside.
+        kept: number of the cell of each simplex of the triangulation, -1 outside.
     """
 
     points: Array
     cells: NDArray[np.int64]
+    rim: NDArray[np.int64]
+    triangulation: Delaunay
+    kept: NDArray[np.int64]
+
+    def locate(self, points: Array) -> tuple[NDArray[np.int64], Array]:
+        """Cells (point,) around points (point, 2) of the domain; coordinates there.
+
+        The coordinates (point, 3) are barycentric. Only edges of the boundary are
+        curved, so straight triangles tell the cell; a point that round-off puts
+        outside of all belongs to the cell with the nearest middle of those around.
+        """
+        simplex = self.triangulation.find_simplex(points, tol=1e-12)
+        found = np.where(simplex >= 0, self.kept[simplex], -1)
+        lost = np.flatnonzero(found < 0)
+        if len(lost):
+            middles = self.points[self.cells[:, :3]].mean(1)
+            near = cKDTree(middles).query(points[lost], k=min(24, len(middles)))[1]
+            near = near.reshape(len(lost), -1)
+            inner = np.stack(
+                [self._coordinates(cell, points[lost]).min(1) for cell in near.T], 1
+            )
+            found[lost] = near[np.arange(len(lost)), inner.argmax(1)]
+        return found, self._coordinates(found, points)
+
+    def _coordinates(self, cells: NDArray[np.int64], points: Array) -> Array:
+        """Barycentric coordinates by Newton's method, from those of straight edges."""
+        nodes = self.points[self.cells[cells]]
+        a, b, c = nodes[:, 0], nodes[:, 1], nodes[:, 2]
+        area = _cross(b - a, c - a)
+        l1 = _cross(points - a, c - a) / area
+        l2 = _cross(b - a, points - a) / area
+        curved = nodes[:, 3:] - (nodes[:, [[1, 2], [2, 0], [0, 1]]]).mean(2)
+        bulge = 4 * curved  # (point, 3, 2), of the products of two coordinates
+        if np.abs(bulge).max(initial=0.0) > 1e-14:
+            straight = np.stack([b - a, c - a], 2)
+            for _ in range(12):
+                l0 = 1 - l1 - l2
+                at = a + l1[:, None] * (b - a) + l2[:, None] * (c - a)
+                products = np.stack([l1 * l2, l2 * l0, l0 * l1], 1)
+                off = points - at - (products[..., None] * bulge).sum(1)
+                by_1 = np.stack([l2, -l2, l0 - l1], 1)
+                by_2 = np.stack([l1, l0 - l2, -l1], 1)
+                slope = straight + np.stack(
+                    [(p[..., None] * bulge).sum(1) for p in (by_1, by_2)], 2
+                )
+                step = np.linalg.solve(slope, off[..., None])[..., 0]
+                l1, l2 = l1 + step[:, 0], l2 + step[:, 1]
+        return np.stack([1 - l1 - l2, l1, l2], 1)
 
 
 def planar_mesh(problem: LinearProblem, h: float) -> PlanarMesh:
@@ -49,20 +101,24 @@ def planar_mesh(problem: LinearProblem, h: float) -> PlanarMesh:
     near = _boundary_distance(problem, lattice) < 0.6 * h
     for centre, radius in reach:
         near |= np.hypot(*(lattice - centre).T) < radius
-    lattice = lattice[~near & (_depth(problem, lattice) < 0)]
+    lattice = lattice[~near & (hole_depth(problem, lattice) < 0)]
     points = np.concatenate([fixed, lattice])
     points = points[_distinct(points)]
-    corners = Delaunay(points).simplices.astype(np.int64)
+    triangulation = Delaunay(points)
+    corners = triangulation.simplices.astype(np.int64)
     p = points[corners]
     area = _cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0])
+    corners[area < 0] = corners[area < 0][:, [0, 2, 1]]
     shortest = np.min([np.hypot(*(p[:, i] - p[:, j]).T) for i, j in _EDGES], axis=0)
-    kept = (_depth(problem, p.mean(1)) < 0) & (np.abs(area) > 1e-3 * shortest**2)
+    kept = (hole_depth(problem, p.mean(1)) < 0) & (np.abs(area) > 1e-3 * shortest**2)
     corners = corners[kept]
+    number = np.where(kept, np.cumsum(kept) - 1, -1)
     used, corners = np.unique(corners, return_inverse=True)
-    return _quadratic(problem, points[used], corners.reshape(-1, 3))
+    shape = _quadratic(problem, points[used], corners.reshape(-1, 3))
+    return PlanarMesh(*shape, triangulation, number)
 
 
-_EDGES = ((1, 2), (0, 2), (0, 1))
+_EDGES = ((1, 2), (2, 0), (0, 1))
 
 
 def _layers(
@@ -160,7 +216,7 @@ def _lattice(h: float) -> Array:
     return points[np.abs(points).max(1) < 1]
 
 
-def _depth(problem: LinearProblem, points: Array) -> Array:
+def hole_depth(problem: LinearProblem, points: Array) -> Array:
     """Positive in holes and outside the square; negative in the domain."""
     depth = np.abs(points).max(1) - 1
     for hole in problem.holes:
@@ -194,7 +250,7 @@ def _boundary_distance(problem: LinearProblem, points: Array) -> Array:
 
 
 def _exposed(problem: LinearProblem, points: Array) -> Array:
-    return points[_depth(problem, points) < 1e-9]
+    return points[hole_depth(problem, points) < 1e-9]
 
 
 def _distinct(points: Array) -> NDArray[np.bool_]:
@@ -210,10 +266,15 @@ def _cross(a: Array, b: Array) -> Array:
 
 def _quadratic(
     problem: LinearProblem, points: Array, corners: NDArray[np.int64]
-) -> PlanarMesh:
-    edges = np.sort(corners[:, np.array(_EDGES)].reshape(-1, 2), axis=1)
-    pairs, index, count = np.unique(
-        edges, axis=0, return_inverse=True, return_counts=True
+) -> tuple[Array, NDArray[np.int64], NDArray[np.int64]]:
+    """Points, cells and boundary edges with middles; these lie on disks."""
+    edges = corners[:, np.array(_EDGES)].reshape(-1, 2)
+    pairs, first, index, count = np.unique(
+        np.sort(edges, axis=1),
+        axis=0,
+        return_index=True,
+        return_inverse=True,
+        return_counts=True,
     )
     middle = points[pairs].mean(1)
     rim = count == 1
@@ -232,4 +293,5 @@ def _quadratic(
             "and more cells"
         )
     cells = np.column_stack([corners, len(points) + index.reshape(-1, 3)])
-    return PlanarMesh(np.concatenate([points, middle]), cells)
+    boundary = np.column_stack([edges[first[rim]], len(points) + np.flatnonzero(rim)])
+    return np.concatenate([points, middle]), cells, boundary

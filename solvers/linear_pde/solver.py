@@ -2,9 +2,10 @@
 
     c_0 u + c_1 u_x + c_2 u_y + c_3 u_xx + c_4 u_yy = f
 
-as text (`linear_problem`), such as the benchmark problems of HyPINO. The reference is
-the closed form where one is given, else quadratic finite elements on curved triangles
-(`fem.planar`, extra ``fem``), whose error is estimated from a finer mesh.
+as text (`opkit.pde.problem`), such as the benchmark problems of HyPINO. The reference
+is the closed form where one is given; else, of elliptic problems, quadratic finite
+elements on curved triangles (`finite_elements`), and where y is time, elements and
+Radau's method (`time_steps`). The error is estimated from a finer mesh.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class LinearPDE:
         source: formula for f.
         holes: what is cut out.
         solution: formula of u, where known.
-        cells: finite elements along the square's side, without a closed form.
+        cells: finite elements (and steps) along the square's side, without a closed
+            form.
         tolerance: largest estimated error (max norm, relative to max |u|).
     """
 
@@ -92,7 +94,7 @@ class LinearPDE:
         Raises:
             OpkitInputError: the source is not this problem's.
             SolverError: the estimated error is above the tolerance.
-            MissingExtraError: no closed form is given and FEniCSx is not installed.
+            NonFiniteError: source or boundary data are not finite somewhere.
         """
         batch = self._check(inputs)
         u, error, measure = self.reference()
@@ -138,7 +140,7 @@ class LinearPDE:
         if self.solution is not None:
             u = np.where(inside, read_expression(self.solution)(x, y, np), 0.0)
             return u, 0.0, "closed form"
-        from opkit.solvers.linear_pde.finite_elements import reference
+        from opkit.solvers.linear_pde.reference import reference
 
         u, error = reference(self.problem, self.cells, x[inside], y[inside])
         field = np.zeros(self.resolution)
