@@ -54,7 +54,9 @@ def test_inputs_of_the_training_law_resemble_training_and_others_do_not(darcy):
     count = len(checked.p_value)
     # p <= 0.1 for the 4 strangest of 40: Beta(4, 36) given the calibration samples
     high = stats.betabinom.ppf(1 - 1e-3, count, 4, 36)
-    assert (checked.p_value <= 0.1).sum() <= high
+    assert set(checked.p_values) == {"residual", "novelty", "range"}
+    for p_value in checked.p_values.values():
+        assert (p_value <= 0.1).sum() <= high
     assert all(checked.in_range["permeability"])
     for law in ({"high": 20.0}, {"low": 2.0, "high": 12.0}, {"kind": "log-normal"}):
         plain = {"kind": "two-phase", "low": 3.0, "high": 12.0}

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 import opkit
 from opkit.errors import CaseError, MissingExtraError, OpkitInputError
 from opkit.surrogate.bundle import files as bundle
+from opkit.surrogate.checks import fallback
 from opkit.surrogate.surrogate import build
 
 DATA = Path(__file__).parents[1] / "data"
@@ -70,6 +72,23 @@ def test_rollouts_fall_back_as_a_whole(flow, error):
     accepted = loose.action == "accepted"
     predicted = s.rollout(flow.permeability, 4)
     np.testing.assert_array_equal(loose.outputs[accepted], predicted[accepted])
+
+
+def test_a_rollout_that_blows_up_is_not_accepted_at_any_tolerance(flow, error):
+    s = opkit.load(flow.run)
+    steps = torch.arange(1.0, 5.0).reshape(1, 4, 1, 1, 1)
+
+    def predict(x):
+        states = torch.from_numpy(flow.pressure).clone()
+        states[1:3] *= 30.0**steps
+        return states
+
+    options = {"steps": 4, "coverage": 0.8, "significance": 0.0}
+    alone = s.solve(flow.permeability, 1e9, **options).action
+    result = fallback.solve(s.checker, predict, flow.permeability, 1e9, **options)
+    assert (result.action[1:3] == "solved").all()
+    assert (result.action[[0, 3]] == alone[[0, 3]]).all()
+    assert error(result.outputs, flow.pressure).max() < 5e-3
 
 
 @pytest.mark.parametrize("tolerance", [0.0, -1.0, float("nan")])

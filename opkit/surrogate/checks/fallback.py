@@ -1,7 +1,8 @@
 """Solutions within a tolerance: predicted where that is good enough, else solved.
 
 For each sample: the prediction is *accepted* if its input looks like the training
-inputs and the conformal bound of its relative L2 error is at most the tolerance. Else
+inputs, the conformal bound of its relative L2 error is at most the tolerance, and all
+its readings are finite. Else
 the case's solver goes on from the prediction (*refined*), or, where the solver takes no
 first guess or the prediction is worse than none (residual >= 1), starts from nothing
 (*solved*). The solver is needed only where a prediction is not accepted.
@@ -138,7 +139,10 @@ def _accepted(
 ) -> NDArray[np.bool_]:
     bound = verdict.error_bound
     bound = bound if bound.ndim == 1 else bound.max(1)
-    return np.asarray(verdict.resembles_training(significance) & (bound <= tolerance))
+    accepted = verdict.resembles_training(significance) & (bound <= tolerance)
+    for values in verdict.readings.values():
+        accepted &= np.isfinite(values)  # such as a rollout that blew up
+    return accepted
 
 
 def _solver(checker: Checker, accepted: NDArray[np.bool_], tolerance: float) -> Physics:
