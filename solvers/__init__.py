@@ -7,10 +7,11 @@ installed packages through the entry-point group ``opkit.solvers``.
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
 from typing import Any
 
-from opkit.errors import CaseError, nearest
+from opkit.errors import CaseError, OpkitError, nearest
 
 TARGETS = frozenset(
     {
@@ -32,13 +33,48 @@ def solver_class(target: str) -> Any:
 
     Raises:
         CaseError: neither built in nor an installed entry point of ``opkit.solvers``.
+        CaseError: an entry point whose module cannot be imported or lacks the class.
         MissingExtraError: the solver needs a package that is not installed.
     """
-    allowed = TARGETS | {point.value for point in entry_points(group="opkit.solvers")}
+    points = {point.value: point for point in entry_points(group="opkit.solvers")}
+    allowed = TARGETS | points.keys()
     if target not in allowed:
         raise CaseError(
             f"solver {target!r} is not allowed.{nearest(target, allowed)} "
             "Built-in solvers and installed entry points of opkit.solvers are."
         )
     module, _, name = target.partition(":")
-    return getattr(importlib.import_module(module), name)
+    if target in TARGETS:
+        return getattr(importlib.import_module(module), name)
+    found = _imported(points[target], module)
+    if not callable(vars(found).get(name)):
+        raise CaseError(
+            f"solver {target!r}: module {module} has no class {name!r}."
+            f"{nearest(name, vars(found))} Correct {_owner(points[target])}"
+        )
+    return vars(found)[name]
+
+
+def _imported(point: EntryPoint, module: str) -> ModuleType:
+    """Import another package's module; whatever stops it becomes one line."""
+    try:
+        return importlib.import_module(module)
+    except OpkitError:
+        raise
+    except ModuleNotFoundError as error:
+        remedy = f"install {error.name}, which it imports"
+        if error.name is not None and (module + ".").startswith(error.name + "."):
+            remedy = f"install that module, or correct {_owner(point)}"
+        raise CaseError(
+            f"solver {point.value!r}: no module named {error.name!r}: {remedy}"
+        ) from error
+    except Exception as error:
+        raise CaseError(
+            f"solver {point.value!r}: importing {module} raised "
+            f"{type(error).__name__}: {' '.join(str(error).split())}"
+        ) from error
+
+
+def _owner(point: EntryPoint) -> str:
+    package = "its package" if point.dist is None else f"package {point.dist.name}"
+    return f"entry point {point.name!r} of {package}"

@@ -65,14 +65,15 @@ class Solution:
 
     Args:
         outputs: variable name to array (batch, *dims), float64.
-        error: the solver's own error measure, one number a sample (batch,).
-        measure: what that number is, such as ``"relative residual (L2)"``.
+        error: the solver's own error measure, one number per sample (batch,).
+        measure: what that number is, such as ``"relative residual (L2)"``; data files
+            are not made without it.
         details: further per-sample numbers (batch,), such as iteration counts.
     """
 
     outputs: Fields
     error: NDArray[np.float64]
-    measure: str
+    measure: str = ""
     details: Fields = field(default_factory=dict)
 
 

@@ -8,6 +8,7 @@ import pytest
 pytest_plugins = [
     "fixtures.heat",
     "fixtures.pipelines",
+    "fixtures.stranger",
     "fixtures.surrogates",
     "fixtures.training",
 ]

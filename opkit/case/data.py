@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Literal
 
 import numpy as np
 
+from opkit.case.contract import blamed, check_coordinates, check_sample
 from opkit.case.record import Case, Samples
 from opkit.datasets.header import Axis, Header, Mesh, VariableSpec, check
 from opkit.errors import CaseError
@@ -21,9 +22,12 @@ def header_of(
     case: Case, solver: Solver, seed: int, samples: int | None, dtype: DType
 ) -> Header:
     """Describe the file that this case and solver make."""
+    with blamed(solver, "coordinates"):
+        coordinates = solver.coordinates()
+    check_coordinates(solver, coordinates)
     axes = {
         name: Axis(np.asarray(c.values, np.float64), c.units, c.long_name)
-        for name, c in solver.coordinates().items()
+        for name, c in coordinates.items()
     }
     mesh = mesh_of(solver)
     sizes = {name: len(axis.values) for name, axis in axes.items()}
@@ -62,19 +66,40 @@ def mesh_of(solver: Solver) -> Mesh | None:
     """Return the mesh of a solver on nodes or cells, None for one on a grid."""
     if not isinstance(solver, OnMesh):
         return None
-    points, cells = solver.mesh()
+    with blamed(solver, "mesh"):
+        points, cells = solver.mesh()
     return Mesh(np.asarray(points, np.float64), np.asarray(cells, np.int64))
 
 
-def draw(solver: Solver, seed: int, index: int, dtype: DType) -> Fields:
+def draw(
+    solver: Solver,
+    seed: int,
+    index: int,
+    dtype: DType,
+    inputs: Sequence[VariableSpec] = (),
+) -> Fields:
     """Draw sample i of a seed, rounded to the stored type.
 
     The solver then solves for exactly the inputs that the file holds.
+
+    Args:
+        solver: of the case.
+        seed: of the data set.
+        index: i.
+        dtype: stored type.
+        inputs: of the case, which the sample then has to have.
+
+    Raises:
+        CaseError: one of them is missing or has another shape.
+        SolverError: the solver cannot draw the sample.
     """
     stream = np.random.default_rng(np.random.SeedSequence([seed, index]))
+    with blamed(solver, "sample"):
+        sample = solver.sample(stream)
+    check_sample(solver, sample, inputs)
     return {
         name: np.asarray(values, dtype).astype(np.float64)
-        for name, values in solver.sample(stream).items()
+        for name, values in sample.items()
     }
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.dataclasses import is_pydantic_dataclass
 
 from opkit.base.explain import explain
 from opkit.case.recipe import Recipe
@@ -144,12 +145,15 @@ class Case(_Record):
         """Construct this case's solver.
 
         Raises:
-            CaseError: target not allowed, or parameters it does not take.
+            CaseError: target not allowed or not importable, parameters it does not
+                take, or a solver without one of its four methods.
             MissingExtraError: the solver needs an extra that is not installed.
         """
+        from opkit.case.contract import check_methods  # numpy, which a record needs not
+
         target = solver_class(self.solver.target)
         arguments = {**self.solver.parameters, "resolution": self.shape}
-        if self.distribution:
+        if self.distribution or _requires(target, "distribution"):
             arguments["distribution"] = self.distribution
         try:
             solver: Solver = target(**arguments)
@@ -157,9 +161,18 @@ class Case(_Record):
             raise CaseError(
                 f"case {self.name}: solver: {explain(error, target)}"
             ) from None
-        except ValueError as error:
-            raise CaseError(f"case {self.name}: solver: {error}") from None
+        except (ValueError, TypeError) as error:
+            raise CaseError(f"case {self.name}: solver: {error}") from error
+        check_methods(solver)
         return solver
+
+
+def _requires(target: Any, parameter: str) -> bool:
+    """Whether a solver has a parameter without a default: empty means its defaults."""
+    if not is_pydantic_dataclass(target):
+        return False
+    field = target.__pydantic_fields__.get(parameter)
+    return field is not None and field.is_required()
 
 
 def parse_case(data: Mapping[str, Any], origin: str = "case") -> Case:

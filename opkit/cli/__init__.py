@@ -11,14 +11,15 @@ from opkit.cli import (
     cases as registry,
 )
 from opkit.cli import (
-    data as files,
-)
-from opkit.cli import (
+    check_solver,
     doctor,
     export,
     report,
     solve,
     train,
+)
+from opkit.cli import (
+    data as files,
 )
 from opkit.cli import (
     generate as data,
@@ -35,7 +36,9 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
 )
-for module in (registry, data, files, train, learn, export, report, solve, doctor):
+for module in (
+    registry, check_solver, data, files, train, learn, export, report, solve, doctor
+):  # fmt: skip
     module.register(app)
 
 

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from opkit.case.contract import blamed, check_solution
 from opkit.case.data import DType, draw, header_of
 from opkit.case.record import parse_case
-from opkit.datasets.header import Header
-from opkit.errors import NonFiniteError, OpkitInputError, SolverError
+from opkit.datasets.header import Header, VariableSpec
+from opkit.errors import NonFiniteError, SolverError
 from opkit.generate.shard_file import ShardFile
 from opkit.solvers.interface import Fields, Solution, Solver
 
@@ -122,11 +123,13 @@ def follow(task: Task) -> None:
     Raises:
         SolverError: a sample could not be solved; the other ranks raise it too.
     """
-    solver = parse_case(task.case).build_solver()
+    case = parse_case(task.case)
+    solver = case.build_solver()
+    header = header_of(case, solver, task.seed, None, task.dtype)
     for first in range(task.first, task.last, task.batch):
         rows = range(first, min(first + task.batch, task.last))
-        inputs = _draw_all(task, solver, rows)
-        solve_checked(solver, inputs, task.seed, task.streams(rows))
+        inputs = _draw_all(task, solver, header, rows)
+        solve_checked(solver, inputs, task.seed, task.streams(rows), header.outputs)
 
 
 def shard_header(header: Header, task: Task) -> Header:
@@ -153,21 +156,21 @@ def _solve_all(
     for first in range(task.first, task.last, size):
         numbers = range(first, min(first + size, task.last))
         crumb.drop(numbers, worst)
-        inputs = _draw_all(task, solver, numbers)
+        inputs = _draw_all(task, solver, header, numbers)
         streams = task.streams(numbers)
-        solution = solve_checked(solver, inputs, task.seed, streams)
+        solution = solve_checked(solver, inputs, task.seed, streams, header.outputs)
         worst = max(worst, float(solution.error.max()))
         fields = {**inputs, **solution.outputs}
-        stored = {v.name: _stored(v.name, v.dtype, v.shape, fields, task.seed, streams)
+        stored = {v.name: _stored(v.name, v.dtype, fields, task.seed, streams)
                   for v in header.variables}  # fmt: skip
         yield streams, stored, solution
 
 
-def _draw_all(task: Task, solver: Solver, numbers: range) -> Fields:
+def _draw_all(task: Task, solver: Solver, header: Header, numbers: range) -> Fields:
     drawn = []
     for i in task.streams(numbers):
         try:
-            drawn.append(draw(solver, task.seed, i, task.dtype))
+            drawn.append(draw(solver, task.seed, i, task.dtype, header.inputs))
         except SolverError as error:
             error.seed = (task.seed, i)
             raise
@@ -175,22 +178,30 @@ def _draw_all(task: Task, solver: Solver, numbers: range) -> Fields:
 
 
 def solve_checked(
-    solver: Solver, inputs: Fields, seed: int, numbers: Sequence[int]
+    solver: Solver,
+    inputs: Fields,
+    seed: int,
+    numbers: Sequence[int],
+    outputs: Sequence[VariableSpec],
 ) -> Solution:
     """Solve a batch; a refusal, or NaN, is an error that carries the seed.
 
     Raises:
         SolverError: with ``seed`` set to (seed, sample).
+        CaseError: the solution does not have the outputs of the case, or no error for
+            each sample.
     """
     try:
-        solution = solver.solve(inputs)
+        with blamed(solver, "solve"):
+            solution = solver.solve(inputs)
     except SolverError as error:
         if len(numbers) > 1:  # find the sample: a batch solves as its members do
             for k, i in enumerate(numbers):
                 one = {name: values[k : k + 1] for name, values in inputs.items()}
-                solve_checked(solver, one, seed, [i])
+                solve_checked(solver, one, seed, [i], outputs)
         error.seed = (seed, numbers[0])
         raise
+    check_solution(solver, solution, outputs, len(numbers))
     for k, i in enumerate(numbers):
         numbers_of = [solution.error, *solution.details.values()]
         for values in (*solution.outputs.values(), *numbers_of):
@@ -202,19 +213,12 @@ def solve_checked(
 def _stored(
     name: str,
     dtype: str,
-    shape: tuple[int, ...],
     fields: Fields,
     seed: int,
     numbers: Sequence[int],
 ) -> NDArray[Any]:
-    if name not in fields:
-        raise OpkitInputError(f"the solver gave no {name!r}; it is in the case's lists")
     with np.errstate(over="ignore"):
         values = np.asarray(fields[name]).astype(dtype)
-    if values.shape != (len(numbers), *shape):
-        raise OpkitInputError(
-            f"{name}: the solver gave shape {values.shape[1:]}, the case says {shape}"
-        )
     for k, i in enumerate(numbers):
         if not np.all(np.isfinite(values[k])):
             raise NonFiniteError(f"{name} is not finite as {dtype}", (seed, i))

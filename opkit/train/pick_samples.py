@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from opkit.case.data import DType, draw
+from opkit.case.data import DType, draw, header_of
 from opkit.case.record import Case
 from opkit.datasets.read import DataFile
 from opkit.errors import BundleError, CaseError
@@ -74,12 +74,14 @@ def pick(
     surrogate = load(run, device)
     _refuse_other_problem(surrogate, case, run, seed)
     solver = case.build_solver()
+    inputs_of_case = header_of(case, solver, seed, None, dtype).inputs
     stride = surrogate.config.recipe.subsample
     cut: Any = (..., *(slice(None, None, stride) for _ in surrogate.config.axes))
     values_by_chunk = []
     for start in range(0, pool, CHUNK):
         drawn = [
-            draw(solver, seed, i, dtype) for i in range(start, min(start + CHUNK, pool))
+            draw(solver, seed, i, dtype, inputs_of_case)
+            for i in range(start, min(start + CHUNK, pool))
         ]
         parts = []
         for v in surrogate.config.inputs:

@@ -299,7 +299,7 @@ def test_impossible_requests(
 def test_wrong_shape_from_a_solver_is_refused(heat: Heat, tmp_path: Path) -> None:
     case = heat()
     wrong = replace_dims(case)
-    with pytest.raises(OpkitInputError, match="the solver gave shape"):
+    with pytest.raises(OpkitInputError, match="temperature with shape"):
         generate(wrong, tmp_path / "a.h5")
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from opkit.errors import NotConvergedError
+from opkit.solvers.inputs import checked_field
 from opkit.solvers.interface import Coordinate, Fields, Solution, solver_dataclass
 
 MARK = 1024.0  # amplitude of samples at which the fault strikes
@@ -47,7 +48,7 @@ class ToyHeat:
         return {"initial_temperature": amplitude * (1 + wave)}
 
     def solve(self, inputs: Fields) -> Solution:
-        start = np.asarray(inputs["initial_temperature"], np.float64)
+        start = checked_field(inputs, "initial_temperature", self.resolution)
         time.sleep(self.delay * len(start))
         marked = np.abs(start).max(axis=(1, 2)) > MARK / 2
         out = np.stack([self._step(start, t) for t in range(1, self.times + 1)], 1)

@@ -1,0 +1,198 @@
+"""Whether a solver keeps the contract of `opkit.solvers.interface.Solver`.
+
+Solvers come from other packages too. What they lack, and what they return, is looked at
+where it is handed over; the message names the method, the key and the remedy.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opkit.datasets.header import VariableSpec
+from opkit.errors import CaseError, OpkitError, SolverError
+from opkit.solvers.interface import Coordinate, Fields, Solution
+
+Array = NDArray[np.float64]
+
+METHODS = {
+    "coordinates": "coordinates() returns a Coordinate for each dimension",
+    "sample": "sample(rng) returns one random sample of the inputs by name",
+    "solve": "solve(inputs) returns a Solution for a batch",
+    "residual": (
+        "residual(inputs, outputs) returns one number per sample, 0 where the outputs "
+        "are exact"
+    ),
+}
+"""The methods that a solver must have, and what they are for."""
+
+
+def check_methods(solver: Any) -> None:
+    """Refuse a solver that lacks one of its four methods.
+
+    Raises:
+        CaseError: the message names the method and what it has to return.
+    """
+    kind = type(solver).__name__
+    for method, purpose in METHODS.items():
+        if not callable(getattr(solver, method, None)):
+            raise CaseError(f"solver {kind} has no method {method}: add it; {purpose}")
+
+
+@contextmanager
+def blamed(solver: Any, method: str) -> Iterator[None]:
+    """Report what a solver's method raises by accident in one line with its place.
+
+    Raises:
+        SolverError: in place of anything but opkit's own exceptions and MemoryError.
+    """
+    try:
+        yield
+    except (OpkitError, MemoryError):
+        raise
+    except Exception as error:
+        home = vars(sys.modules.get(type(solver).__module__, sys)).get("__file__")
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if frame.filename == home] or frames
+        place = f"{Path(own[-1].filename).name}, line {own[-1].lineno}"
+        raise SolverError(
+            f"{type(solver).__name__}.{method} raised {type(error).__name__}: "
+            f"{' '.join(str(error).split())} ({place})"
+        ) from error
+
+
+def check_coordinates(solver: Any, coordinates: Any) -> None:
+    """Refuse what is no mapping of names to `Coordinate`.
+
+    Raises:
+        CaseError: the message names the dimension.
+    """
+    where = f"{type(solver).__name__}.coordinates()"
+    if not isinstance(coordinates, Mapping):
+        raise CaseError(
+            f"{where} returns {_kind(coordinates)}: return a dict of dimension name to "
+            "opkit.solvers.interface.Coordinate"
+        )
+    for name, axis in coordinates.items():
+        if not isinstance(axis, Coordinate):
+            raise CaseError(
+                f"{where}[{name!r}] is {_kind(axis)}: wrap its values in "
+                "opkit.solvers.interface.Coordinate"
+            )
+
+
+def check_sample(solver: Any, sample: Any, inputs: Sequence[VariableSpec]) -> None:
+    """Refuse a sample that is not made of the case's inputs.
+
+    Args:
+        solver: that drew it.
+        sample: what ``sample(rng)`` returned.
+        inputs: of the case, with the shapes that the solver's axes give them.
+
+    Raises:
+        CaseError: the message names the key, its shape, and the case's.
+    """
+    where = f"{type(solver).__name__}.sample()"
+    _check_fields(where, sample, inputs, "input")
+
+
+def check_solution(
+    solver: Any, solution: Any, outputs: Sequence[VariableSpec], batch: int
+) -> None:
+    """Refuse a solution that does not have the case's outputs, or no error measure.
+
+    Args:
+        solver: that made it.
+        solution: what ``solve(inputs)`` returned.
+        outputs: of the case, with the shapes that the solver's axes give them.
+        batch: samples that were to be solved.
+
+    Raises:
+        CaseError: the message names the key or field, its shape, and the right one.
+    """
+    where = f"{type(solver).__name__}.solve()"
+    if not isinstance(solution, Solution):
+        raise CaseError(
+            f"{where} returns {_kind(solution)}: return a "
+            "opkit.solvers.interface.Solution"
+        )
+    _check_fields(where, solution.outputs, outputs, "output", (batch,))
+    if not isinstance(solution.measure, str) or not solution.measure:
+        raise CaseError(
+            f"{where}: measure is {solution.measure!r}: say in words what the numbers "
+            'in error are, such as "relative residual"'
+        )
+    if not isinstance(solution.details, Mapping):
+        raise CaseError(f"{where}: details is {_kind(solution.details)}: give a dict")
+    numbers: dict[str, Any] = {"error": solution.error}
+    numbers |= {f"details[{name!r}]": v for name, v in solution.details.items()}
+    for name, values in numbers.items():
+        check_numbers(f"{where}: {name}", values, batch)
+
+
+def residual_of(solver: Any, inputs: Fields, outputs: Fields) -> Array:
+    """Return the solver's residual, (batch,), float64.
+
+    Raises:
+        CaseError: it is not one number for each sample.
+        SolverError: the solver cannot tell, or fails by accident.
+    """
+    with blamed(solver, "residual"):
+        values = solver.residual(inputs, outputs)
+    batch = len(next(iter(outputs.values())))
+    check_numbers(f"{type(solver).__name__}.residual()", values, batch)
+    return np.asarray(values, np.float64)
+
+
+def check_numbers(where: str, values: Any, batch: int) -> None:
+    """Refuse anything but one real number for each sample.
+
+    Raises:
+        CaseError: the message begins with ``where``.
+    """
+    array = np.asarray(values)
+    if array.shape != (batch,) or array.dtype.kind not in "biuf":
+        found = "a single number" if array.ndim == 0 else f"of shape {array.shape}"
+        if array.dtype.kind not in "biuf":
+            found = _kind(values)
+        raise CaseError(f"{where} is {found}: give one number per sample, ({batch},)")
+
+
+def _check_fields(
+    where: str,
+    fields: Any,
+    variables: Sequence[VariableSpec],
+    role: str,
+    lead: tuple[int, ...] = (),
+) -> None:
+    if not isinstance(fields, Mapping):
+        raise CaseError(f"{where} gives {_kind(fields)}: give a dict of name to array")
+    for v in variables:
+        if v.name not in fields:
+            others = ", ".join(map(str, fields)) or "nothing"
+            raise CaseError(
+                f"{where} gives no {v.name!r}, which the case lists as {role}, but "
+                f"{others}: use the names of the case"
+            )
+        array = np.asarray(fields[v.name])
+        if array.shape != (*lead, *v.shape):
+            dims = ", ".join(("batch",) * len(lead) + v.dims)
+            raise CaseError(
+                f"{where} gives {v.name} with shape {array.shape}: the case says "
+                f"({dims}), here {(*lead, *v.shape)}"
+            )
+        if array.dtype.kind not in "biuf":
+            raise CaseError(
+                f"{where} gives {v.name} as {array.dtype}: give real numbers"
+            )
+
+
+def _kind(value: Any) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"
