@@ -2,10 +2,9 @@
 
 For each sample: the prediction is *accepted* if its input looks like the training
 inputs, the conformal bound of its relative L2 error is at most the tolerance, and all
-its readings are finite. Else
-the case's solver goes on from the prediction (*refined*), or, where the solver takes no
-first guess or the prediction is worse than none (residual >= 1), starts from nothing
-(*solved*). The solver is needed only where a prediction is not accepted.
+its readings are finite. Else the case's solver goes on from the prediction (*refined*),
+or, where the solver takes no first guess or the prediction is worse than none (residual
+>= 1), starts from nothing (*solved*). The solver is needed only for these.
 
 With coverage 1 - α at most a part α of the inputs from the training distribution end
 above the tolerance. For other inputs nothing is guaranteed unless a check of inputs
