@@ -178,7 +178,7 @@ def _residual(file: DataFile, solver: Solver, rows: NDArray[np.int64]) -> Check:
             v.name: solved[v.name].astype(v.dtype).astype(np.float64)
             for v in file.header.outputs
         }
-        reference = max(reference, residual_of(solver, inputs, rounded)[0])
+        reference = max(reference, float(residual_of(solver, inputs, rounded)[0]))
     residuals = np.zeros(len(rows))
     for k, row in enumerate(rows):
         inputs, outputs = _read(file, row, "input"), _read(file, row, "output")
@@ -189,7 +189,7 @@ def _residual(file: DataFile, solver: Solver, rows: NDArray[np.int64]) -> Check:
         f"{len(rows)} samples, worst {worst:.1e} (sample {where}), "
         f"allowed {limit:.1e} = {MARGIN:g} x that of a fresh solve"
     )
-    return Check("residual", worst <= limit, detail)
+    return Check("residual", bool(worst <= limit), detail)
 
 
 def _solved(file: DataFile, solver: Solver, inputs: Fields) -> Fields:
