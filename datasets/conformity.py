@@ -61,3 +61,22 @@ def duplicates(file: DataFile) -> list[tuple[str, int, int]]:
             kind = same if first == second else "across splits"
             found.append((kind, rows[0], row))
     return found
+
+
+def leaks(file: DataFile) -> list[tuple[str, int, str, int]]:
+    """Return (split, row, split, row) of equal samples in different splits.
+
+    Compares the stored digests of samples (inputs, outputs, the solver's numbers), and
+    so reads no data; `duplicates` compares inputs alone.
+    """
+    seen: dict[bytes, int] = {}
+    codes = file.header.split_codes
+    found = []
+    with explained(file.path):
+        digests = file.handle["sha256"][:]
+    for row, digest in enumerate(digests):
+        first = seen.setdefault(digest.tobytes(), row)
+        if codes[first] != codes[row]:
+            here, there = SPLITS[codes[first]], SPLITS[codes[row]]
+            found.append((here, first, there, row))
+    return found

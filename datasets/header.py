@@ -51,11 +51,31 @@ class VariableSpec:
 
 @dataclass(frozen=True)
 class Axis:
-    """Values of one dimension, increasing, with units and a long name."""
+    """Values of one dimension.
+
+    Args:
+        values: (n,), increasing.
+        units: UDUNITS string, ``"days since 2000-01-01"`` included.
+        long_name: for axes of figures.
+        calendar: CF's, of times since a date; empty for the standard one.
+        periodic: whether the value after the last is the first again; values are then
+            evenly spaced and the end that repeats the first is left out.
+    """
 
     values: NDArray[np.float64]
     units: str = "1"
     long_name: str = ""
+    calendar: str = ""
+    periodic: bool = False
+
+    def describe(self) -> dict[str, Any]:
+        """Return what is stored as JSON; what is not said is left out."""
+        said: dict[str, Any] = {"units": self.units, "long_name": self.long_name}
+        if self.calendar:
+            said["calendar"] = self.calendar
+        if self.periodic:
+            said["periodic"] = True
+        return said
 
 
 @dataclass(frozen=True)
@@ -146,10 +166,7 @@ class Header:
             "schema_version": SCHEMA_VERSION,
             "case": dict(self.case),
             "variables": [_plain(v) for v in self.variables],
-            "coordinates": {
-                d: {"units": a.units, "long_name": a.long_name}
-                for d, a in self.coordinates.items()
-            },
+            "coordinates": {d: a.describe() for d, a in self.coordinates.items()},
             "seed": self.seed,
             "provenance": dict(self.provenance),
         }

@@ -128,6 +128,8 @@ class _Layout:
         made[:] = axis.values
         made.make_scale(name)
         _label(made, axis.units, axis.long_name or name)
+        if axis.calendar:
+            made.attrs["calendar"] = fixed(axis.calendar)
 
     def _lay(
         self, name: str, dtype: str, dims: tuple[str, ...], shape: tuple[int, ...]

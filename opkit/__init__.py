@@ -8,6 +8,7 @@ from opkit.base.face import late
 if TYPE_CHECKING:
     from opkit import errors
     from opkit.case import Case, list_cases, load_case
+    from opkit.datasets.importers.arrays import save
     from opkit.evaluate import evaluate
     from opkit.export import export
     from opkit.generate import generate
@@ -29,6 +30,7 @@ __all__ = [
     "load",
     "load_case",
     "report",
+    "save",
     "solve_pde",
     "train",
 ]
@@ -44,6 +46,7 @@ __getattr__, __dir__ = late(
         "load": "opkit.surrogate",
         "load_case": "opkit.case",
         "report": "opkit.report",
+        "save": "opkit.datasets.importers.arrays",
         "solve_pde": "opkit.hypino:solve",
         "train": "opkit.train",
     },

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from glob import glob
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,9 +15,19 @@ from numpy.typing import NDArray
 
 from opkit.base.files import appearing
 from opkit.base.sandbox import run_limited
-from opkit.datasets.header import SPLITS, Axis, Header, VariableSpec
-from opkit.datasets.importers import pdebench
+from opkit.datasets.header import SPLITS, Header, check
+from opkit.datasets.importers import npy, pdebench
+from opkit.datasets.importers.agree import (
+    Part,
+    Said,
+    axes,
+    mesh,
+    variables,
+)
 from opkit.datasets.importers.fieldmap import FieldMap
+from opkit.datasets.importers.npy import in_order, is_folder_of_arrays
+from opkit.datasets.importers.of_case import fitted
+from opkit.datasets.importers.scrutiny import Scrutiny
 from opkit.datasets.importers.source import Source
 from opkit.datasets.write import LIBVER, Writer
 from opkit.errors import DataError, nearest
@@ -30,16 +41,24 @@ FORMATS = {
     "hdf5": "opkit.datasets.importers.hdf5",
     "pdebench": "opkit.datasets.importers.pdebench",
     "well": "opkit.datasets.importers.well",
+    "table": "opkit.datasets.importers.table",
+    "vtk": "opkit.datasets.importers.vtk",
 }
 SUFFIXES = {
     ".npz": "npz", ".npy": "npz", ".pt": "pt", ".pth": "pt", ".mat": "mat",
     ".nc": "hdf5", ".nc4": "hdf5", ".cdf": "hdf5", ".h5": "hdf5", ".hdf5": "hdf5",
+    ".csv": "table", ".parquet": "table", ".vtu": "vtk", ".vtk": "vtk",
 }  # fmt: skip
+REFUSED = {
+    ".xdmf": "XDMF names other files, which are not followed: write it as .vtu "
+    "(meshio convert FILE.xdmf FILE.vtu)",
+}
+Files = str | Path | Sequence[str | Path]
 BLOCK_BYTES = 32 << 20
 
 
 def import_data(
-    files: str | Path | Mapping[str, str | Path],
+    files: Files | Mapping[str, Files],
     out: str | Path,
     fields: Sequence[FieldMap],
     format: str | None = None,
@@ -47,62 +66,170 @@ def import_data(
     coordinates: Mapping[str, Sequence[float] | NDArray[Any]] | None = None,
     like: Header | None = None,
     dtype: Literal["float32", "float64"] = "float32",
+    units: Mapping[str, str] | None = None,
+    periodic: Sequence[str] = (),
+    fractions: Mapping[str, float] | None = None,
+    seed: int = 0,
 ) -> Path:
     """Copy arrays out of foreign files into one data file.
 
     Args:
-        files: one file for training, or split name to file.
+        files: what is read for training, or split name to what is read for it: a file,
+            a folder, a pattern such as ``"run*.npz"``, or a list of these, in order.
+            Files without an axis ``sample`` hold one sample each.
         out: the file to make; it appears whole or not at all.
         fields: which arrays become which variables.
         format: one of `FORMATS`; None to tell by suffix and content.
-        held_out: how many samples of the training file go to other splits; its last.
+        held_out: how many samples of the training files go to other splits; the last.
         coordinates: dimension name to (low, high) of evenly spaced values, both ends
-            included, or to all values. Default: what the file says, else 0 to 1.
+            included, or to all values: of the arrays in the files, before frames are
+            cut. Of a periodic axis ``high`` is where ``low`` comes again. Default: what
+            the files say, which the user may not contradict, else 0 to 1.
         like: header of the case these data belong to, which must have the same
             variables; case, axes, units and names are taken from it.
         dtype: stored type.
+        units: variable or dimension name to units, where the files do not say.
+        periodic: dimensions whose value after the last is the first again.
+        fractions: split name to the share of the training files' samples that go there,
+            drawn at random; the rest stays in ``train``.
+        seed: of that draw.
 
     Raises:
-        DataError: not readable, dims that do not fit, values that are not finite.
+        DataError: not readable; files that disagree, or that the user contradicts;
+            dims that do not fit; values that are missing, not finite, beyond the stored
+            type or lost in it; equal inputs in two splits.
     """
     target = Path(out)
-    if target.exists():
-        raise DataError(f"{target}: exists already: choose another name or delete it")
     given = files if isinstance(files, Mapping) else {"train": files}
-    unknown = sorted({*given, *(held_out or {})} - set(SPLITS))
+    unknown = sorted({*given, *(held_out or {}), *(fractions or {})} - set(SPLITS))
     if unknown or not given:
         raise DataError(f"split {unknown[:1]}: choose from {', '.join(SPLITS)}")
-    paths: dict[str, Path] = {s: Path(given[s]) for s in SPLITS if s in given}
-    sources = {split: open_source(path, format) for split, path in paths.items()}
-    counts = {s: _samples(paths[s], source, fields) for s, source in sources.items()}
+    sources: dict[str, list[tuple[Path, Source]]] = {}
+    try:
+        for split in SPLITS:
+            for path in expanded(given[split]) if split in given else ():
+                opened = path, open_source(path, format)
+                sources.setdefault(split, []).append(opened)
+        said = Said(coordinates or {}, units or {}, frozenset(periodic))
+        return convert(
+            sources, target, fields, said, held_out, like, dtype, fractions, seed
+        )
+    finally:
+        for some in sources.values():
+            for _, source in some:
+                source.close()
+
+
+def convert(
+    sources: Mapping[str, Sequence[tuple[Path, Source]]],
+    target: Path,
+    fields: Sequence[FieldMap],
+    said: Said,
+    held_out: Mapping[str, int] | None = None,
+    like: Header | None = None,
+    dtype: Literal["float32", "float64"] = "float32",
+    fractions: Mapping[str, float] | None = None,
+    seed: int = 0,
+) -> Path:
+    """Copy arrays out of open sources by split; arguments as of `import_data`."""
+    if target.exists():
+        raise DataError(f"{target}: exists already: choose another name or delete it")
+    parts = {
+        split: [_part(path, source, fields) for path, source in some]
+        for split, some in sources.items()
+    }
+    every = [part for some in parts.values() for part in some]
+    counts = {split: sum(p.samples for p in some) for split, some in parts.items()}
+    splits = _splits(counts, held_out or {}, fractions or {}, seed)
     header = Header(
         case={},
-        variables=_variables(paths, sources, fields, dtype),
-        coordinates={},
-        splits=_splits(counts, held_out or {}),
-        provenance={
-            "imported": {split: path.name for split, path in paths.items()},
-            "source": {s: dict(source.provenance) for s, source in sources.items()},
-        },
+        variables=variables(every, dtype, said),
+        coordinates=axes(every, said),
+        splits=splits,
+        provenance=_provenance(parts, fractions, seed),
+        mesh=mesh(every, like.mesh if like is not None else None),
     )
-    first = next(iter(sources.values()))
-    header = _with_coordinates(header, first, fields, coordinates or {})
     if like is not None:
-        header = _fitted(header, like, {*first.coordinates, *(coordinates or {})})
+        header = fitted(header, like, every, said)
+    check(header, str(target))
     with (
         appearing(target) as temporary,
         h5py.File(temporary, "w", libver=LIBVER) as file,
     ):
-        writer = Writer(file, header)
-        start = 0
-        for split, source in sources.items():
-            for rows, values in _blocks(header, source, fields, counts[split]):
-                _check_finite(paths[split], rows, values)
-                here = slice(start + rows.start, start + rows.stop)
+        writer, scrutiny, row = Writer(file, header), Scrutiny(header), 0
+        for part in every:
+            for rows, found in _blocks(header, part):
+                _check_open(header, part.path, found)
+                values = scrutiny.look(part.path, rows.start, row, found)
+                here = slice(row, row + rows.stop - rows.start)
                 writer.put(here, np.arange(here.start, here.stop), values)
-            start += counts[split]
+                row = here.stop
+        scrutiny.finish()
         writer.finish()
     return target
+
+
+def expanded(files: Files) -> list[Path]:
+    """Return the files that a path, a folder, a pattern or a list of them means.
+
+    A folder means its files that can be read, in the order of their names, or itself
+    where it holds .npy (see `importers.npy`).
+
+    Raises:
+        DataError: a folder or pattern without such files.
+    """
+    if not isinstance(files, str | Path):
+        return [path for some in files for path in expanded(some)]
+    path = Path(files)
+    if path.is_dir():
+        if is_folder_of_arrays(path):
+            return [path]
+        found = [p for p in path.iterdir() if p.suffix.lower() in SUFFIXES]
+    elif path.exists() or not set("*?[") & set(str(path)):
+        return [path]
+    else:
+        found = [Path(name) for name in glob(str(path))]
+        numpy = [p for p in found if p.suffix.lower() == ".npy"]
+        if numpy and len(found) > 1:
+            raise DataError(
+                f"{path}: name the folder of .npy files instead: arrays are put "
+                "together by their names"
+            )
+    if not found:
+        raise DataError(f"{path}: no files there; formats are {', '.join(SUFFIXES)}")
+    return sorted(found, key=in_order)
+
+
+def _part(path: Path, source: Source, fields: Sequence[FieldMap]) -> Part:
+    taken = tuple(f.take(path, source) for f in fields)
+    counts = sorted({t.samples for t in taken if t.samples is not None}) or [1]
+    if len(counts) != 1:
+        raise DataError(f"{path}: arrays with {counts} samples do not belong")
+    if not counts[0]:
+        raise DataError(f"{path}: has no samples")
+    return Part(path, source, taken, counts[0])
+
+
+def _provenance(
+    parts: Mapping[str, Sequence[Part]],
+    fractions: Mapping[str, float] | None,
+    seed: int,
+) -> dict[str, Any]:
+    said: dict[str, Any] = {
+        "imported": {
+            split: some[0].path.name if len(some) == 1 else [p.path.name for p in some]
+            for split, some in parts.items()
+        },
+        "source": {s: dict(some[0].source.provenance) for s, some in parts.items()},
+    }
+    turned = {
+        d for some in parts.values() for p in some for t in p.taken for d in t.turned
+    }
+    if turned:
+        said["turned"] = sorted(turned)
+    if fractions:
+        said["split"] = {**fractions, "seed": seed}
+    return said
 
 
 def open_source(path: Path, format: str | None = None) -> Source:
@@ -111,9 +238,14 @@ def open_source(path: Path, format: str | None = None) -> Source:
     Raises:
         DataError: missing, unknown format, damaged or hostile.
     """
+    if path.is_dir() and is_folder_of_arrays(path):
+        return npy.open_source(path)
     if not path.is_file():
         raise DataError(f"{path}: no such file")
+    told = format
     if format is None:
+        if path.suffix.lower() in REFUSED:
+            raise DataError(f"{path}: {REFUSED[path.suffix.lower()]}")
         format = SUFFIXES.get(path.suffix.lower())
     if format not in FORMATS:
         hint = nearest(format or path.suffix, [*FORMATS, *SUFFIXES])
@@ -122,10 +254,11 @@ def open_source(path: Path, format: str | None = None) -> Source:
         )
     if h5py.is_hdf5(path):
         run_limited("opkit.datasets.importers.hdf5_child", [str(path)], str(path))
-        format = _layout(path) if format == "hdf5" else format
+        format = _layout(path) if told is None and format == "hdf5" else format
     source: Source = importlib.import_module(FORMATS[format]).open_source(path)
     if not source.arrays:
-        raise DataError(f"{path}: holds no arrays of numbers")
+        why = next((f": {name} {r}" for name, r in source.refused.items()), "")
+        raise DataError(f"{path}: holds no arrays of numbers{why}")
     return source
 
 
@@ -136,138 +269,86 @@ def _layout(path: Path) -> str:
         return "pdebench" if pdebench.layout(file) else "hdf5"
 
 
-def _samples(path: Path, source: Source, fields: Sequence[FieldMap]) -> int:
-    counts = {n for f in fields if (n := f.samples(path, source)) is not None}
-    if len(counts) != 1:
-        raise DataError(f"{path}: arrays with {sorted(counts)} samples do not belong")
-    return counts.pop()
-
-
-def _variables(
-    paths: Mapping[str, Path],
-    sources: Mapping[str, Source],
-    fields: Sequence[FieldMap],
-    dtype: Literal["float32", "float64"],
-) -> tuple[VariableSpec, ...]:
-    made = []
-    for f in fields:
-        shapes = {s: f.shape(paths[s], source) for s, source in sources.items()}
-        if len(set(shapes.values())) > 1:
-            raise DataError(f"{f.name}: the files disagree about its shape: {shapes}")
-        split, source = next(iter(sources.items()))
-        dims, units = f.target_dims(paths[split], source), source.arrays[f.source].units
-        made.append(
-            VariableSpec(
-                f.name,
-                f.role,
-                dims,
-                shapes[split],
-                dtype,
-                f.units or units,
-                f.long_name,
-            )
-        )
-    return tuple(made)
-
-
 def _splits(
-    counts: Mapping[str, int], held_out: Mapping[str, int]
+    counts: Mapping[str, int],
+    held_out: Mapping[str, int],
+    fractions: Mapping[str, float],
+    seed: int,
 ) -> dict[str, NDArray[np.int64]]:
-    """Rows by split: files one after the other; held-out rows end the training file."""
+    """Rows by split: files one after the other, then what leaves the training files."""
     rows, start = {}, 0
     for split, count in counts.items():
         rows[split] = np.arange(start, start + count)
         start += count
+    if held_out and any(held_out.values()) and fractions:
+        raise DataError("held_out and fractions: choose one of them")
+    for split in (*(s for s, n in held_out.items() if n), *fractions):
+        if "train" not in rows or (split in counts and split != "train"):
+            raise DataError(f"held_out: {split} is a file of its own, or train is none")
     for split, count in held_out.items():
         if not count:
             continue
-        if "train" not in rows or split in rows:
-            raise DataError(f"held_out: {split} is a file of its own, or train is none")
         if not 0 < count < len(rows["train"]):
             raise DataError(f"held_out: {count} of {len(rows['train'])} samples")
         rows["train"], rows[split] = rows["train"][:-count], rows["train"][-count:]
-    return rows
+    if fractions:
+        rows |= _drawn(rows["train"], fractions, seed)
+    return {split: some for split, some in rows.items() if len(some)}
 
 
-def _with_coordinates(
-    header: Header,
-    source: Source,
-    fields: Sequence[FieldMap],
-    wanted: Mapping[str, Sequence[float] | NDArray[Any]],
-) -> Header:
-    axes = {}
-    for dim, length in header.sizes.items():
-        values = np.asarray(wanted.get(dim, ()), np.float64)
-        if dim not in wanted and dim in source.coordinates:
-            values = source.coordinates[dim]
-            cuts = {f.frames for f in fields if f.role == "output" and f.has_time}
-            if dim == "time" and len(cuts) == 1:
-                values = values[cuts.pop()]
-        if not len(values):
-            values = np.linspace(0.0, 1.0, length)
-        elif len(values) == 2 and length > 2:
-            values = np.linspace(values[0], values[1], length)
-        axes[dim] = Axis(values, "1", dim)
-    return Header(**{**vars(header), "coordinates": axes})
-
-
-def _fitted(header: Header, like: Header, known: set[str]) -> Header:
-    """Return the header with the case of another one, if both agree.
-
-    Args:
-        header: of the data.
-        like: of the case.
-        known: axes whose values the data bring along.
-    """
-    name = like.case.get("name", "the case")
-    found = {v.name: (v.role, v.dims, v.shape) for v in header.variables}
-    wanted = {v.name: (v.role, v.dims, v.shape) for v in like.variables}
-    for variable in sorted(found.keys() | wanted.keys()):
-        here, there = found.get(variable), wanted.get(variable)
-        if here != there:
+def _drawn(
+    rows: NDArray[np.int64], fractions: Mapping[str, float], seed: int
+) -> dict[str, NDArray[np.int64]]:
+    """Share out rows at random, each share rounded to whole samples."""
+    others = {s: f for s, f in fractions.items() if s != "train"}
+    total = sum(fractions.values())
+    whole = "train" in fractions
+    if min(fractions.values()) < 0 or total > 1 + 1e-9 or (whole and total < 1 - 1e-9):
+        raise DataError(f"split {dict(fractions)}: give shares that add up to 1")
+    order = np.random.default_rng(seed).permutation(rows)
+    made, start = {}, 0
+    for split, share in others.items():
+        count = round(share * len(rows))
+        if share and not count:
             raise DataError(
-                f"case {name}: {variable} is {_said(there)} there and {_said(here)} "
-                "here: name the variables as in the case, and set its resolution"
+                f"split {split}={share:g}: no sample of {len(rows)}: give more"
             )
-    for dim in known & like.coordinates.keys() & header.coordinates.keys():
-        ours, its = header.coordinates[dim].values, like.coordinates[dim].values
-        if not np.allclose(ours, its, rtol=1e-5, atol=1e-6 * np.ptp(its)):
-            raise DataError(
-                f"case {name}: axis {dim} is from {its[0]:g} to {its[-1]:g} there "
-                f"and from {ours[0]:g} to {ours[-1]:g} here"
-            )
-    return replace(
-        header, case=like.case, variables=like.variables, coordinates=like.coordinates
-    )
-
-
-def _said(what: tuple[str, tuple[str, ...], tuple[int, ...]] | None) -> str:
-    if what is None:
-        return "missing"
-    role, dims, shape = what
-    return f"{role} {','.join(dims)} {'x'.join(map(str, shape))}"
+        made[split] = np.sort(order[start : start + count])
+        start += count
+    made["train"] = np.sort(order[start:])
+    return made
 
 
 def _blocks(
-    header: Header, source: Source, fields: Sequence[FieldMap], samples: int
+    header: Header, part: Part
 ) -> Iterator[tuple[slice, dict[str, NDArray[Any]]]]:
     block = max(1, BLOCK_BYTES // header.sample_nbytes)
-    for first in range(0, samples, block):
-        rows = slice(first, min(first + block, samples))
-        values = {}
-        for f in fields:
-            spec = header.variable(f.name)
-            values[f.name] = f.read(source, rows, spec.dims).astype(spec.dtype)
-        yield rows, values
+    for first in range(0, part.samples, block):
+        rows = slice(first, min(first + block, part.samples))
+        yield rows, {t.field.name: t.read(rows) for t in part.taken}
 
 
-def _check_finite(path: Path, rows: slice, values: Mapping[str, NDArray[Any]]) -> None:
-    for name, array in values.items():
-        wrong = ~np.isfinite(array).reshape(len(array), -1).all(axis=1)
-        if wrong.any():
+def _check_open(header: Header, path: Path, values: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse data whose periodic axis holds its first point again as its last.
+
+    Raises:
+        DataError: all variables repeat themselves there.
+    """
+    for dim, axis in header.coordinates.items():
+        if not axis.periodic:
+            continue
+        repeated = []
+        for v in header.variables:
+            if dim in v.dims:
+                field = np.moveaxis(values[v.name], 1 + v.dims.index(dim), 0)
+                spread = float(np.ptp(field))
+                gap = float(np.abs(field[0] - field[-1]).max())
+                if spread > 0:
+                    repeated.append(gap <= 1e-6 * spread)
+        if repeated and all(repeated):
             raise DataError(
-                f"{path}: {name} of sample {rows.start + int(np.argmax(wrong))} has "
-                "values that are not finite: remove the sample"
+                f"{path}: axis {dim} is periodic and its last point repeats the first: "
+                "leave the last point out"
             )
 
 
@@ -288,6 +369,7 @@ def list_arrays(path: str | Path, format: str | None = None) -> list[Listing]:
         DataError: see `open_source`.
     """
     source = open_source(Path(path), format)
+    source.close()
     return [
         Listing(name, array.shape, str(array.dtype), array.dims)
         for name, array in source.arrays.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opkit.datasets.header import DIMENSIONS
-from opkit.datasets.importers.source import LazyArray, Source
+from opkit.datasets.importers.source import Coordinate, LazyArray, Source
 from opkit.errors import DataError, nearest
 
 SINGLE = "channel"  # an axis of length 1, dropped
@@ -71,54 +72,14 @@ class FieldMap:
         """Whether frames are cut and time remains a dimension."""
         return isinstance(self.frames, slice)
 
-    def samples(self, path: Path, source: Source) -> int | None:
-        """Length of the axis ``sample``; None if the array is common to all samples."""
-        array, dims = self._array(path, source)
-        return array.shape[dims.index("sample")] if "sample" in dims else None
+    def take(self, path: Path, source: Source) -> Taken:
+        """Apply the map to a file.
 
-    def target_dims(self, path: Path, source: Source) -> tuple[str, ...]:
-        """Dims of the variable, in the order of the format."""
-        _, dims = self._array(path, source)
-        return tuple(d for d in DIMENSIONS if d in dims and not self._dropped(d))
-
-    def shape(self, path: Path, source: Source) -> tuple[int, ...]:
-        """Shape of the variable, without samples."""
-        array, dims = self._array(path, source)
-        lengths = dict(zip(dims, array.shape, strict=True))
-        if isinstance(self.frames, slice):
-            lengths["time"] = len(range(lengths["time"])[self.frames])
-        elif self.frames is not None:
-            n = lengths["time"]
-            if not -n <= self.frames < n:
-                raise DataError(f"{path}: {self.source} has no frame {self.frames}")
-        return tuple(lengths[d] for d in self.target_dims(path, source))
-
-    def read(
-        self, source: Source, rows: slice, target: tuple[str, ...]
-    ) -> NDArray[Any]:
-        """Return (row, *target dims) of these rows."""
-        array, dims = self._array(Path(), source)
-        index = tuple(rows if d == "sample" else slice(None) for d in dims)
-        values = array.read(index)
-        names = list(dims)
-        if self.frames is not None:
-            axis = names.index("time")
-            values = np.moveaxis(values, axis, 0)[self.frames]
-            del names[axis]
-            if self.has_time:
-                names.insert(0, "time")
-        for axis in reversed([k for k, d in enumerate(names) if d == SINGLE]):
-            values = values.take(0, axis)
-            del names[axis]
-        if "sample" not in names:
-            values = np.broadcast_to(values, (rows.stop - rows.start, *values.shape))
-            names.insert(0, "sample")
-        return values.transpose([names.index(d) for d in ("sample", *target)])
-
-    def _dropped(self, dim: str) -> bool:
-        return dim == "time" and isinstance(self.frames, int)
-
-    def _array(self, path: Path, source: Source) -> tuple[LazyArray, tuple[str, ...]]:
+        Raises:
+            DataError: no such array, axes that are not known or not those of the file.
+        """
+        if self.source in source.refused:
+            raise DataError(f"{path}: {self.source} {source.refused[self.source]}")
         if self.source not in source.arrays:
             known = ", ".join(source.arrays)
             raise DataError(
@@ -126,6 +87,28 @@ class FieldMap:
                 f"{nearest(self.source, source.arrays)} It has {known[:200]}"
             )
         array = source.arrays[self.source]
+        said = {**source.coordinates, **array.axes}
+        dims = self._dims(path, array, said)
+        theirs = array.dims or dims
+        if self.frames is not None and "time" not in dims:
+            raise DataError(f"{self.source}: frames are asked of an array without time")
+        for dim, length in zip(dims, array.shape, strict=True):
+            if dim == SINGLE and length != 1:
+                raise DataError(
+                    f"{path}: {self.source}: an axis 'channel' must have length 1"
+                )
+        if isinstance(self.frames, int):
+            n = array.shape[dims.index("time")]
+            if not -n <= self.frames < n:
+                raise DataError(f"{path}: {self.source} has no frame {self.frames}")
+        axes = {d: said[t] for d, t in zip(dims, theirs, strict=True) if t in said}
+        axes = {d: c for d, c in axes.items() if d not in WITHOUT_VALUES}
+        turned = {d for d, c in axes.items() if _runs_down(path, d, c)}
+        return Taken(self, path, array, dims, axes, frozenset(turned))
+
+    def _dims(
+        self, path: Path, array: LazyArray, said: Mapping[str, Coordinate]
+    ) -> tuple[str, ...]:
         dims = self.dims or array.dims
         if dims is None:
             raise DataError(
@@ -133,22 +116,145 @@ class FieldMap:
                 f"{self.name}={self.source}:sample,y,x"
             )
         unknown = [d for d in dims if d not in (*DIMENSIONS, "sample", SINGLE)]
-        if unknown or len(set(dims) - {SINGLE}) != len(
-            [d for d in dims if d != SINGLE]
-        ):
+        named = [d for d in dims if d != SINGLE]
+        if unknown or len(set(named)) != len(named):
+            of_file = "" if self.dims else f" (the file calls them {','.join(dims)})"
             raise DataError(
-                f"{self.source}: dims {dims}: use each once of {DIMENSIONS}"
+                f"{path}: {self.source}: dims {dims}: use each once of {DIMENSIONS}, "
+                f"as in {self.name}={self.source}:sample,y,x{of_file}"
             )
         if len(dims) != len(array.shape):
             raise DataError(
                 f"{path}: {self.source} has shape {array.shape}, not the axes "
                 f"{','.join(dims)}"
             )
-        if self.frames is not None and "time" not in dims:
-            raise DataError(f"{self.source}: frames are asked of an array without time")
-        single = [n for d, n in zip(dims, array.shape, strict=True) if d == SINGLE]
-        if any(n != 1 for n in single):
+        for ours, theirs in zip(dims, array.dims or dims, strict=True):
+            meant = meaning(theirs, said.get(theirs))
+            if ours in ("sample", SINGLE) or not meant or ours in meant:
+                continue
             raise DataError(
-                f"{path}: {self.source}: an axis 'channel' must have length 1"
+                f"{path}: {self.source} has the axes {','.join(array.dims or ())}: "
+                f"{theirs} is not {ours}; name them in this order, or leave the names "
+                "out"
             )
-        return array, dims
+        return dims
+
+
+WITHOUT_VALUES = ("sample", SINGLE, "node", "cell")
+LETTERS = {"X": ("x",), "Y": ("y",), "Z": ("z", "layer"), "T": ("time",)}
+CUSTOMS = {
+    "lon": "X", "longitude": "X", "lat": "Y", "latitude": "Y", "t": "T", "times": "T",
+    "lev": "Z", "level": "Z", "depth": "Z", "height": "Z", "altitude": "Z", "plev": "Z",
+}  # fmt: skip
+
+
+def meaning(name: str, coordinate: Coordinate | None) -> tuple[str, ...]:
+    """What a file's dimension may be called here; empty where it does not tell."""
+    plain = name.rsplit("/", 1)[-1].lower()
+    if plain in DIMENSIONS or plain == "sample":
+        return (plain,)
+    letter = coordinate.letter if coordinate is not None else ""
+    return LETTERS.get(letter or CUSTOMS.get(plain, ""), ())
+
+
+def _runs_down(path: Path, dim: str, coordinate: Coordinate) -> bool:
+    """Whether an axis decreases and is turned round.
+
+    Raises:
+        DataError: it is not sorted, repeats a value, is not finite, or is a decreasing
+            time, whose order is a matter of meaning.
+    """
+    values = coordinate.values
+    if values is None or values.ndim != 1 or len(values) < 2:
+        return False
+    steps = np.diff(values)
+    if not np.isfinite(values).all():
+        raise DataError(f"{path}: axis {dim} has values that are not finite")
+    if (steps > 0).all():
+        return False
+    if (steps < 0).all():
+        if dim in ("time", "boundary"):
+            raise DataError(
+                f"{path}: axis {dim} runs from {values[0]:g} down to {values[-1]:g}: "
+                "write it increasing, with its data"
+            )
+        return True
+    place = int(np.argmax(steps * np.sign(steps.sum() or 1.0) <= 0)) + 1
+    raise DataError(
+        f"{path}: axis {dim} is not sorted at its value {place} ({values[place]:g} "
+        f"after {values[place - 1]:g}): sort the data by it, each value once"
+    )
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A field map applied to one file.
+
+    Args:
+        field: the map.
+        path: of the file.
+        array: that is read.
+        dims: names of its axes, in its order.
+        axes: what the file says of them, in its order.
+        turned: axes that decrease in the file, which are read backwards.
+    """
+
+    field: FieldMap
+    path: Path
+    array: LazyArray
+    dims: tuple[str, ...]
+    axes: Mapping[str, Coordinate]
+    turned: frozenset[str]
+
+    @property
+    def lengths(self) -> dict[str, int]:
+        """Length of each axis in the file."""
+        return dict(zip(self.dims, self.array.shape, strict=True))
+
+    @property
+    def samples(self) -> int | None:
+        """Length of the axis ``sample``; None if the array is common to all samples."""
+        return self.lengths.get("sample")
+
+    @property
+    def target(self) -> tuple[str, ...]:
+        """Dims of the variable, in the order of the format."""
+        cut = isinstance(self.field.frames, int)
+        return tuple(
+            d for d in DIMENSIONS if d in self.dims and not (cut and d == "time")
+        )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the variable, without samples."""
+        lengths = self.lengths
+        if isinstance(self.field.frames, slice):
+            lengths["time"] = len(range(lengths["time"])[self.field.frames])
+        return tuple(lengths[d] for d in self.target)
+
+    def kept(self, dim: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Values of an axis of the variable, from those of the array's."""
+        if dim == "time" and isinstance(self.field.frames, slice):
+            values = values[self.field.frames]
+        return values[::-1] if dim in self.turned else values
+
+    def read(self, rows: slice) -> NDArray[Any]:
+        """Return (row, *target dims) of these rows."""
+        index = tuple(rows if d == "sample" else slice(None) for d in self.dims)
+        values = np.asarray(self.array.read(index))
+        names = list(self.dims)
+        for dim in self.turned:
+            values = np.flip(values, names.index(dim))
+        if self.field.frames is not None:
+            axis = names.index("time")
+            values = np.moveaxis(values, axis, 0)[self.field.frames]
+            del names[axis]
+            if self.field.has_time:
+                names.insert(0, "time")
+        for axis in reversed([k for k, d in enumerate(names) if d == SINGLE]):
+            values = values.take(0, axis)
+            del names[axis]
+        if "sample" not in names:
+            values = np.broadcast_to(values, (rows.stop - rows.start, *values.shape))
+            names.insert(0, "sample")
+        return values.transpose([names.index(d) for d in ("sample", *self.target)])

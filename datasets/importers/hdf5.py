@@ -1,19 +1,40 @@
-"""HDF5 and netCDF files of any layout, read lazily after an audit of their metadata."""
+"""HDF5 and netCDF files of any layout, audited, then decoded by xarray.
+
+What a variable's attributes say of its values (scale and offset, fill and missing
+values, unsigned bytes) is applied by `xarray`, so that numbers are those of
+`xarray.open_dataset`; what lies outside a stated valid range counts as missing too.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from opkit.datasets.audit import audit
-from opkit.datasets.header import DIMENSIONS
-from opkit.datasets.importers.source import LazyArray, Source, in_memory, unreadable
+from opkit.datasets.importers.dataset import decoded, from_dataset
+from opkit.datasets.importers.source import (
+    Coordinate,
+    LazyArray,
+    Source,
+    fault_of,
+    unreadable,
+)
 from opkit.datasets.inflate import check_chunks
 from opkit.datasets.read import explained, open_hdf5
+from opkit.errors import DataError
+
+DECODING: dict[str, Any] = {  # times stay numbers with units and a calendar
+    "decode_times": False, "decode_timedelta": False, "decode_coords": False,
+    "cache": False,
+}  # fmt: skip
+PHONY = "phony_dim_"
 
 
 def open_source(path: Path) -> Source:
@@ -25,23 +46,84 @@ def open_source(path: Path) -> Source:
         DataError: not such a file, or one with links or sizes it should not have.
     """
     with path.open("rb") as head:
-        if head.read(3) == b"CDF":
-            return _classic(path)
+        start = head.read(4)
+    if start[:3] == b"CDF":
+        return _classic(path, start)
     file = audited(path)
-    arrays: dict[str, LazyArray] = {}
-    coordinates: dict[str, NDArray[np.float64]] = {}
+    groups: dict[str, list[str]] = {}
+    refused: dict[str, str] = {}
+    labels: dict[str, dict[str, Coordinate]] = {}
 
     def visit(name: str, item: Any) -> None:
-        if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "iufb":
+        if isinstance(item, h5py.Group):
+            groups.setdefault(name, [])
             return
-        arrays[name] = lazy(item, dims_of(item))
-        last = name.rsplit("/", 1)[-1]
-        if item.ndim == 1 and last in DIMENSIONS:
-            coordinates[last] = values(item)
+        group, _, last = name.rpartition("/")
+        names = groups.setdefault(group, [])
+        if reason := fault_of(item.dtype):
+            refused[name] = reason
+            names.append(last)
+            if item.is_scale:
+                labels.setdefault(group, {})[last] = Coordinate(None)
 
     with explained(path):
+        groups[""] = []
         file.visititems(visit)
-    return Source(arrays, coordinates)
+    arrays: dict[str, LazyArray] = {}
+    scopes: dict[str, dict[str, Coordinate]] = {}
+    closing = ExitStack()
+    closing.callback(file.close)
+    for group, dropped in groups.items():
+        source = from_dataset(_opened(path, group, dropped))
+        closing.callback(source.close)
+        outer = scopes.get(group.rpartition("/")[0], {}) if group else {}
+        scopes[group] = {**outer, **source.coordinates, **labels.get(group, {})}
+        for name, array in source.arrays.items():
+            full = f"{group}/{name}" if group else name
+            arrays[full] = _guarded(path, file, full, array, scopes[group])
+        for name, reason in source.refused.items():
+            refused[f"{group}/{name}" if group else name] = reason
+    return Source(arrays, refused=refused, close=closing.close)
+
+
+def _opened(path: Path, group: str, dropped: list[str]) -> xr.Dataset:
+    try:
+        return xr.open_dataset(
+            path,
+            engine="h5netcdf",
+            group=group or None,
+            phony_dims="sort",
+            drop_variables=dropped,
+            **DECODING,
+        )
+    except Exception as error:  # h5netcdf and xarray raise what they stumble over
+        raise unreadable(path, error) from error
+
+
+def _guarded(
+    path: Path,
+    file: h5py.File,
+    name: str,
+    array: LazyArray,
+    axes: Mapping[str, Coordinate],
+) -> LazyArray:
+    """Look at the chunks before the first reading; leave out dims without a name."""
+    sound = False
+
+    def read(index: tuple[slice, ...]) -> NDArray[Any]:
+        nonlocal sound
+        with explained(path):
+            if not sound:
+                check_chunks(file[name])
+                if reason := unwritten(file[name]):
+                    raise DataError(f"{path}: {name} {reason}")
+                sound = True
+        return array.read(index)
+
+    dims = array.dims
+    if dims is not None and any(dim.startswith(PHONY) for dim in dims):
+        dims = None
+    return LazyArray(array.shape, array.dtype, read, dims, array.units, axes)
 
 
 def audited(path: Path) -> h5py.File:
@@ -52,22 +134,61 @@ def audited(path: Path) -> h5py.File:
     return file
 
 
+def unwritten(item: h5py.Dataset) -> str:
+    """Say which chunks of a data set were never written; empty if none."""
+    total = int(np.prod(item.shape, dtype=np.int64))
+    if not total:
+        return ""
+    if item.chunks is None:
+        early = (
+            item.id.get_storage_size() or item.id.get_create_plist().get_layout() == 0
+        )
+        return "" if early else "was never written: only its fill value would be read"
+    counts = [-(-n // c) for n, c in zip(item.shape, item.chunks, strict=True)]
+    wanted = int(np.prod(counts, dtype=np.int64))
+    written: set[tuple[int, ...]] = set()
+    item.id.chunk_iter(lambda chunk: written.add(chunk.chunk_offset))
+    if len(written) >= wanted:
+        return ""
+    for number in np.ndindex(*counts):
+        first = tuple(int(k * c) for k, c in zip(number, item.chunks, strict=True))
+        if first not in written:
+            break
+    return (
+        f"has {wanted - len(written)} of {wanted} chunks that were never written, the "
+        f"first at index {first}: whoever wrote it did not finish; leave these out"
+    )
+
+
 def lazy(item: h5py.Dataset, dims: tuple[str, ...] | None = None) -> LazyArray:
-    """Wrap a data set."""
+    """Wrap a data set of a format whose layout is known, decoded by its attributes."""
     sound = False
+    attributes = {name: _text(item.attrs[name]) for name in item.attrs if name in CF}
+    if reason := fault_of(item.dtype):
+        raise DataError(f"{item.file.filename}: {item.name} {reason}")
 
     def read(index: tuple[slice, ...]) -> NDArray[Any]:
         nonlocal sound
         with explained(Path(item.file.filename)):
             if not sound:
                 check_chunks(item)
+                if reason := unwritten(item):
+                    raise DataError(f"{item.file.filename}: {item.name} {reason}")
                 sound = True
-            return np.asarray(item[index])
+            return decoded(np.asarray(item[index]), attributes)
 
-    units = item.attrs.get("units", "1")
-    if isinstance(units, bytes):
-        units = units.decode("utf-8", "replace")
+    units = _text(item.attrs.get("units", ""))
     return LazyArray(item.shape, item.dtype, read, dims, str(units))
+
+
+CF = {
+    "scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned",
+    "valid_min", "valid_max", "valid_range",
+}  # fmt: skip
+
+
+def _text(value: Any) -> Any:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 def values(item: h5py.Dataset) -> NDArray[np.float64]:
@@ -76,30 +197,19 @@ def values(item: h5py.Dataset) -> NDArray[np.float64]:
     return np.asarray(item[...], np.float64)
 
 
-def dims_of(item: h5py.Dataset) -> tuple[str, ...] | None:
-    """Names of the dimension scales of each axis, or None where one has none."""
-    names = []
-    for dim in item.dims:
-        if not len(dim):
-            return None
-        names.append(str(dim[0].name).rsplit("/", 1)[-1])
-    return tuple(names)
+def axis(item: h5py.Dataset) -> Coordinate:
+    """Read an axis with its units."""
+    return Coordinate(values(item), str(_text(item.attrs.get("units", ""))))
 
 
-def _classic(path: Path) -> Source:
-    from scipy.io import netcdf_file
-
+def _classic(path: Path, start: bytes) -> Source:
+    if start[3:] == b"\x05":
+        raise DataError(
+            f"{path}: netCDF with 64-bit data (CDF-5) is not read: convert it by "
+            "nccopy -k nc4"
+        )
     try:
-        file = netcdf_file(path, "r", mmap=False)
+        opened = xr.open_dataset(path, engine="scipy", **DECODING)
     except Exception as error:  # scipy's reader raises what it stumbles over
         raise unreadable(path, error) from error
-    arrays, coordinates = {}, {}
-    for name, variable in file.variables.items():
-        data = np.asarray(variable.data)
-        array = in_memory(data.astype(data.dtype.newbyteorder("=")))
-        arrays[name] = LazyArray(
-            array.shape, array.dtype, array.read, tuple(variable.dimensions)
-        )
-        if data.ndim == 1 and name in DIMENSIONS:
-            coordinates[name] = np.asarray(data, np.float64)
-    return Source(arrays, coordinates)
+    return from_dataset(opened)

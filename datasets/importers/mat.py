@@ -13,12 +13,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from opkit.datasets.importers.hdf5 import audited
+from opkit.datasets.importers.hdf5 import audited, unwritten
 from opkit.datasets.importers.source import (
     LazyArray,
     Source,
     check_expansion,
-    in_memory,
+    fault_of,
+    sorted_out,
     unreadable,
 )
 from opkit.datasets.read import explained
@@ -28,6 +29,7 @@ NUMBERS = {
     "double": 8, "single": 4, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2,
     "int32": 4, "uint32": 4, "int64": 8, "uint64": 8, "logical": 1,
 }  # fmt: skip
+OTHER = "is a {}, not an array of numbers: save what it holds as arrays of their own"
 
 
 def open_source(path: Path) -> Source:
@@ -38,12 +40,18 @@ def open_source(path: Path) -> Source:
     """
     if h5py.is_hdf5(path):
         file = audited(path)
-        arrays = {
-            name: _reversed(path, item)
-            for name, item in file.items()
-            if isinstance(item, h5py.Dataset) and item.dtype.kind in "iufb"
-        }
-        return Source(arrays)
+        arrays: dict[str, LazyArray] = {}
+        refused: dict[str, str] = {}
+        for name, item in file.items():
+            if not isinstance(item, h5py.Dataset):
+                refused[name] = OTHER.format("struct")
+            elif item.dtype.kind == "O":
+                refused[name] = OTHER.format("cell array")
+            elif reason := fault_of(item.dtype) or unwritten(item):
+                refused[name] = reason
+            else:
+                arrays[name] = _reversed(path, item)
+        return Source(arrays, refused=refused)
     return _old(path)
 
 
@@ -51,18 +59,21 @@ def _old(path: Path) -> Source:
     from scipy.io import loadmat, whosmat
 
     try:
-        wanted = []
+        wanted, refused = [], {}
         for name, shape, kind in whosmat(path):
             if kind in NUMBERS:
                 size = int(np.prod(shape, dtype=object)) * NUMBERS[kind]
                 check_expansion(path, name, path.stat().st_size, size)
                 wanted.append(name)
-        found = loadmat(path, variable_names=wanted)
+            else:
+                refused[name] = OTHER.format(kind)
+        found = loadmat(path, variable_names=wanted) if wanted else {}
     except DataError:
         raise
     except Exception as error:  # scipy's reader raises what it stumbles over
         raise unreadable(path, error) from error
-    return Source({name: in_memory(np.asarray(found[name])) for name in wanted})
+    arrays, others = sorted_out({name: np.asarray(found[name]) for name in wanted})
+    return Source(arrays, refused=refused | others)
 
 
 def _reversed(path: Path, item: h5py.Dataset) -> LazyArray:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from opkit.datasets.importers.source import (
     Source,
     check_expansion,
-    in_memory,
+    sorted_out,
     unreadable,
 )
 from opkit.errors import DataError
@@ -25,27 +25,34 @@ def open_source(path: Path) -> Source:
     Raises:
         DataError: not such a file, pickled objects, or a decompression bomb.
     """
+    arrays: dict[str, NDArray[Any]] = {}
+    refused: dict[str, str] = {}
     try:
         if path.suffix == ".npy":
-            whole = np.load(path, mmap_mode="r", allow_pickle=False)
-            return Source({"array": in_memory(whole)})
-        with zipfile.ZipFile(path) as archive:
-            return Source(
-                {
-                    entry.filename.removesuffix(".npy"): in_memory(
-                        _read(path, archive, entry)
-                    )
-                    for entry in archive.infolist()
-                    if entry.filename.endswith(".npy")
-                }
-            )
+            arrays["array"] = np.load(path, mmap_mode="r", allow_pickle=False)
+        else:
+            with zipfile.ZipFile(path) as archive:
+                for entry in archive.infolist():
+                    name = entry.filename.removesuffix(".npy")
+                    if name == entry.filename:
+                        continue
+                    found = _read(path, archive, entry)
+                    if isinstance(found, str):
+                        refused[name] = found
+                    else:
+                        arrays[name] = found
     except DataError:
         raise
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         raise unreadable(path, error) from error
+    sound, others = sorted_out(arrays)
+    return Source(sound, refused=refused | others)
 
 
-def _read(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[Any]:
+def _read(
+    path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo
+) -> NDArray[Any] | str:
+    """Return the array, or why it is refused."""
     check_expansion(path, entry.filename, entry.compress_size, entry.file_size)
     with archive.open(entry) as file:
         version = npy.read_magic(file)
@@ -56,7 +63,7 @@ def _read(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArr
         )
         shape, _, dtype = header(file)
     if dtype.hasobject:
-        raise DataError(f"{path}: {entry.filename} holds pickled objects: refused")
+        return "holds pickled objects: refused; store arrays of numbers"
     if int(np.prod(shape, dtype=object)) * dtype.itemsize > entry.file_size:
         raise DataError(f"{path}: {entry.filename} declares more than it holds")
     with archive.open(entry) as file:

@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from opkit.datasets.importers.hdf5 import audited, lazy, values
-from opkit.datasets.importers.source import LazyArray, Source
+from opkit.datasets.importers.hdf5 import audited, axis, lazy, values
+from opkit.datasets.importers.source import Coordinate, LazyArray, Source
 from opkit.datasets.read import explained
 from opkit.errors import DataError
 
@@ -41,8 +42,8 @@ def open_source(path: Path) -> Source:
             return _groups(path, file)
         if layout(file) == "flow":
             return _flow(file)
-        coordinates: dict[str, NDArray[np.float64]] = {
-            axis: values(file[name]) for axis, name in AXES.items() if name in file
+        coordinates = {
+            dim: axis(file[name]) for dim, name in AXES.items() if name in file
         }
         space = SPACE[: len(coordinates)]
         arrays = {}
@@ -53,14 +54,17 @@ def open_source(path: Path) -> Source:
             dims = _dims(item, space)
             if dims is not None:
                 arrays[name] = lazy(item, dims)
-                times = item.shape[1] if "time" in dims else times
+                times = item.shape[dims.index("time")] if "time" in dims else times
         if "t-coordinate" in file and times:
-            coordinates["time"] = values(file["t-coordinate"])[:times]
+            found = axis(file["t-coordinate"])
+            coordinates["time"] = replace(
+                found, values=values(file["t-coordinate"])[:times]
+            )
         attributes = {name: _plain(value) for name, value in file.attrs.items()}
     if not arrays:
         raise DataError(
-            f"{path}: not a PDEBench layout that is known: use the format hdf5 and "
-            "name the dims"
+            f"{path}: not a PDEBench layout that is known: give --format hdf5 and "
+            "name the axes, as in u=tensor:sample,time,x"
         )
     return Source(arrays, coordinates, {"attributes": attributes})
 
@@ -81,19 +85,19 @@ def _groups(path: Path, file: h5py.File) -> Source:
     names = sorted(file)
     items = [lazy(file[name]["data"]) for name in names]
     grid = file[names[0]]["grid"]
-    space = tuple(axis for axis in SPACE if axis in grid)
+    space = tuple(dim for dim in SPACE if dim in grid)
     shape, dtype = items[0].shape, items[0].dtype
     if len(shape) != 2 + len(space):
         raise DataError(f"{path}: data of shape {shape} do not fit axes {space}")
-    axes = {axis: values(grid[axis]) for axis in ("t", *space)}
+    axes = {dim: values(grid[dim]) for dim in ("t", *space)}
     for name, item in zip(names, items, strict=True):
         if item.shape != shape or item.dtype != dtype:
             raise DataError(
                 f"{path}: sample {name} has shape {item.shape}, not {shape}"
             )
-        for axis in ("t", *space):
-            if not np.array_equal(values(file[name]["grid"][axis]), axes[axis]):
-                raise DataError(f"{path}: sample {name} has another axis {axis}")
+        for dim in ("t", *space):
+            if not np.array_equal(values(file[name]["grid"][dim]), axes[dim]):
+                raise DataError(f"{path}: sample {name} has another axis {dim}")
 
     def component(k: int) -> LazyArray:
         def read(index: tuple[slice, ...]) -> NDArray[Any]:
@@ -110,7 +114,8 @@ def _groups(path: Path, file: h5py.File) -> Source:
     arrays = {
         ("data" if count == 1 else f"data_{k}"): component(k) for k in range(count)
     }
-    coordinates = {axis: axes[axis] for axis in space} | {"time": axes["t"]}
+    coordinates = {dim: Coordinate(axes[dim]) for dim in space}
+    coordinates["time"] = Coordinate(axes["t"])
     first = file[names[0]].attrs
     about = {name: _plain(value) for name, value in first.items()}
     return Source(arrays, coordinates, {"attributes": about})
@@ -134,7 +139,7 @@ def _flow(file: h5py.File) -> Source:
     times = values(file["t"])
     same = times.ndim == 2 and len(times) and np.all(times == times[0])
     about = {name: _plain(value) for name, value in file.attrs.items()}
-    coordinates = {"time": times[0]} if same else {}
+    coordinates = {"time": Coordinate(times[0])} if same else {}
     return Source(arrays, coordinates, {"attributes": about})
 
 
@@ -148,6 +153,8 @@ def _component(whole: LazyArray, k: int, dims: tuple[str, ...]) -> LazyArray:
 def _dims(item: h5py.Dataset, space: tuple[str, ...]) -> tuple[str, ...] | None:
     """Name the axes by their number: Darcy's second axis has length 1."""
     extra = item.ndim - 1 - len(space)
+    if extra == 2 and item.shape[0] == 1 and space:
+        return ("channel", "sample", "time", *space)
     if not space or extra not in (0, 1):
         return None
     if extra == 0:

@@ -7,10 +7,13 @@ import warnings
 import zipfile
 from pathlib import Path
 
+import numpy as np
+
 from opkit.datasets.importers.source import (
     LazyArray,
     Source,
     check_expansion,
+    fault_of,
     in_memory,
     unreadable,
 )
@@ -47,10 +50,19 @@ def open_source(path: Path) -> Source:
     if not isinstance(data, dict):
         raise DataError(f"{path}: holds a {type(data).__name__}, not a dict of tensors")
     arrays: dict[str, LazyArray] = {}
+    refused: dict[str, str] = {}
     for name, value in data.items():
-        if isinstance(value, torch.Tensor) and not value.is_complex():
+        if not isinstance(value, torch.Tensor):
+            refused[str(name)] = f"is a {type(value).__name__}, not a tensor"
+        elif value.is_complex():
+            refused[str(name)] = fault_of(np.dtype(complex))
+        elif value.layout != torch.strided or value.is_quantized:
+            refused[str(name)] = (
+                "is a sparse or quantized tensor: save value.to_dense()"
+            )
+        else:
             tensor = value.detach()
             if tensor.dtype == torch.bfloat16:
                 tensor = tensor.float()
             arrays[str(name)] = in_memory(tensor.numpy())
-    return Source(arrays)
+    return Source(arrays, refused=refused)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import h5py
 
-from opkit.datasets.importers.hdf5 import audited, lazy, values
+from opkit.datasets.importers.hdf5 import audited, axis, lazy
 from opkit.datasets.importers.pdebench import _plain
 from opkit.datasets.importers.source import LazyArray, Source
 from opkit.datasets.read import explained
@@ -31,9 +31,10 @@ def open_source(path: Path) -> Source:
             raise DataError(f"{path}: not in The Well's layout (no t0_fields)")
         axes = [_plain(a) for a in file["dimensions"].attrs["spatial_dims"]]
         coordinates = {
-            name: values(file["dimensions"][name]) for name in ("time", *axes)
+            name: axis(file["dimensions"][name])
+            for name in ("time", *axes)
+            if file["dimensions"][name].ndim == 1
         }
-        coordinates = {k: v for k, v in coordinates.items() if v.ndim == 1}
         arrays: dict[str, LazyArray] = {}
         for item in file["t0_fields"].values():
             if isinstance(item, h5py.Dataset):
@@ -41,8 +42,8 @@ def open_source(path: Path) -> Source:
         for item in file.get("t1_fields", {}).values():
             if isinstance(item, h5py.Dataset):
                 name = item.name.rsplit("/", 1)[-1]
-                for k, axis in enumerate(COMPONENTS[: item.shape[-1]]):
-                    arrays[f"{name}_{axis}"] = _component(item, k, _dims(item, axes))
+                for k, letter in enumerate(COMPONENTS[: item.shape[-1]]):
+                    arrays[f"{name}_{letter}"] = _component(item, k, _dims(item, axes))
         about = {
             name: _plain(value)
             for name, value in file.attrs.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 FIELD = (
     "permeability=x:sample,y,x takes array x; vorticity=u:sample,x,y,time@1: frames."
 )
+FILES = "Training data: a file, a folder or a pattern; several are read in order."
 
 
 def register(app: typer.Typer) -> None:
@@ -112,7 +114,6 @@ def validate(
 
 def import_(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Data file to make.")],
-    train: Annotated[Path, typer.Option("--train", help="File with training data.")],
     inputs: Annotated[
         list[str],
         typer.Option("--input", metavar="NAME=ARRAY[:DIMS][@FRAMES]", help=FIELD),
@@ -121,17 +122,51 @@ def import_(
         list[str],
         typer.Option("--output", metavar="NAME=ARRAY[:DIMS][@FRAMES]", help=FIELD),
     ],
-    validation: Annotated[Path | None, typer.Option("--validation")] = None,
-    test: Annotated[Path | None, typer.Option("--test")] = None,
+    train: Annotated[
+        list[str] | None,
+        typer.Option("--train", metavar="FILES", help=FILES),
+    ] = None,
+    validation: Annotated[
+        list[str] | None, typer.Option("--validation", metavar="FILES")
+    ] = None,
+    test: Annotated[list[str] | None, typer.Option("--test", metavar="FILES")] = None,
     hold_out: Annotated[
         int, typer.Option(min=0, help="Last training samples kept for validation.")
     ] = 0,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPLIT=SHARE,...",
+            help="Training samples drawn for other splits: validation=0.1,test=0.1.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of that draw.")] = 0,
     format: Annotated[
         str | None, typer.Option(help="Default: told by content.")
     ] = None,
     coordinates: Annotated[
         list[str] | None,
-        typer.Option("--axis", metavar="DIM=LOW,HIGH", help="Ends of an axis."),
+        typer.Option(
+            "--axis",
+            metavar="DIM=LOW,HIGH",
+            help="Ends of an axis of the arrays, before frames are cut.",
+        ),
+    ] = None,
+    units: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--units",
+            metavar="NAME=UNITS",
+            help="Units of a variable or axis, where the files do not say.",
+        ),
+    ] = None,
+    periodic: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--periodic",
+            metavar="DIM",
+            help="Axis whose value after the last is the first again.",
+        ),
     ] = None,
     double: Annotated[bool, typer.Option("--float64", help="Store float64.")] = False,
     case: Annotated[
@@ -139,24 +174,41 @@ def import_(
     ] = None,
     set_: Annotated[list[str] | None, SET] = None,
 ) -> None:
-    """Copy arrays out of npz, mat, pt, HDF5 or netCDF files into one data file."""
+    """Copy arrays out of other groups' files into one data file."""
     from opkit.datasets.importers.convert import import_data
     from opkit.datasets.importers.fieldmap import FieldMap
+    from opkit.datasets.read import DataFile
+    from opkit.errors import DataError
 
     dtype: Literal["float32", "float64"] = "float64" if double else "float32"
     given = {"train": train, "validation": validation, "test": test}
+    files = {split: paths for split, paths in given.items() if paths}
+    if not files:
+        raise DataError("no files: give --train, --validation or --test FILES")
     import_data(
-        {split: path for split, path in given.items() if path is not None},
+        files,
         out,
         [FieldMap.parse(text, "input") for text in inputs]
         + [FieldMap.parse(text, "output") for text in outputs],
         format=format,
         held_out={"validation": hold_out} if hold_out else None,
-        coordinates=dict(_axis(text) for text in coordinates or ()),
+        coordinates=_once("--axis", (_axis(text) for text in coordinates or ())),
         like=_header_of(case, set_ or [], dtype),
         dtype=dtype,
+        units=_once("--units", (_pair("--units", text) for text in units or ())),
+        periodic=periodic or (),
+        fractions=_shares(split) if split else None,
+        seed=seed,
     )
     print(f"{out}: {size(out.stat().st_size)}. `opkit inspect {out}` shows it.")
+    with DataFile(out, trusted=True) as made:
+        turned = made.header.provenance.get("turned")
+        drawn = made.header.provenance.get("split")
+        if turned:
+            print(f"Turned round with their data, to increase: {', '.join(turned)}.")
+        if drawn:
+            sizes = _pairs({s: len(r) for s, r in made.header.splits.items()})
+            print(f"Samples drawn with seed {seed}: {sizes}.")
 
 
 def export_data(
@@ -196,4 +248,39 @@ def _axis(text: str) -> tuple[str, tuple[float, float]]:
         low, high = (float(word) for word in values.split(","))
     except ValueError:
         raise DataError(f"--axis {text}: write it as --axis x=0,1") from None
+    if not low < high:
+        raise DataError(f"--axis {text}: an axis increases: swap the two")
     return name, (low, high)
+
+
+def _pair(option: str, text: str) -> tuple[str, str]:
+    from opkit.errors import DataError
+
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise DataError(f"{option} {text}: write it as {option} NAME=VALUE")
+    return name, value
+
+
+def _shares(text: str) -> dict[str, float]:
+    from opkit.errors import DataError
+
+    pairs = _once("--split", (_pair("--split", word) for word in text.split(",")))
+    try:
+        return {name: float(value) for name, value in pairs.items()}
+    except ValueError:
+        raise DataError(
+            f"--split {text}: write it as --split validation=0.1,test=0.1"
+        ) from None
+
+
+def _once[T](option: str, pairs: Iterable[tuple[str, T]]) -> dict[str, T]:
+    """Return pairs as a dict; a name that stands twice has two meanings."""
+    from opkit.errors import DataError
+
+    found: dict[str, T] = {}
+    for name, value in pairs:
+        if name in found:
+            raise DataError(f"{option} {name}: is given twice: give it once")
+        found[name] = value
+    return found

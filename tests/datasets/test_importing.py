@@ -94,7 +94,7 @@ def test_axes_are_put_in_order_and_frames_cut(tmp_path: Path) -> None:
         FieldMap.parse("initial_vorticity=u:sample,x,y,time@0", "input"),
         FieldMap.parse("vorticity=u:sample,x,y,time@2:", "output"),
     ]
-    ends = {"time": (2.0, 6.0), "y": (0.0, 0.8)}
+    ends = {"time": (0.0, 6.0), "y": (0.0, 0.8)}  # of the array, before it is cut
     out = import_data(source, tmp_path / "out.h5", fields, coordinates=ends)
     with DataFile(out) as file:
         assert file.header.variable("vorticity").dims == ("time", "y", "x")

@@ -21,7 +21,7 @@ def data_shape(
 ) -> tuple[DataShape | MeshShape, tuple[str, ...]]:
     """Return what the operator is built for, and the names of the space axes.
 
-    Periodicity comes from the case; data without one count as not periodic.
+    Periodicity comes from the case; of data without one, from their axes.
 
     Raises:
         DataError: variables with different space axes.
@@ -36,7 +36,10 @@ def data_shape(
     case = parse_case(header.case) if header.case else None
     if case is not None:
         check_acceptance(recipe.operator, case.geometry.kind, len(axes))
-    periodic = case.periodic if case is not None else {}
+    if case is not None:
+        periodic = case.periodic
+    else:
+        periodic = {name: a.periodic for name, a in header.coordinates.items()}
     lengths = []
     for axis in axes:
         values = samples.axis(axis)

@@ -1,0 +1,192 @@
+"""What is wrong with values: missing, beyond the stored type, lost in it, repeated.
+
+Values are looked at while they are copied, block by block; what is wrong is said at the
+end, with its count and its first place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opkit.datasets.header import SPLITS, Header
+from opkit.errors import DataError
+
+LOST = 0.01  # rounding over spread from which a variation counts as lost
+NOISE = 1e-11  # spread over magnitude under which it counts as round-off
+
+
+@dataclass
+class _Seen:
+    """What was seen of one variable."""
+
+    missing: int = 0
+    samples: int = 0
+    first: str = ""
+    beyond: float = 0.0
+    low: float = np.inf
+    high: float = -np.inf
+    rounding: float = 0.0
+    blurred: int = 0
+    blank: int = 0
+
+
+@dataclass
+class Scrutiny:
+    """Looks at every block of an import.
+
+    Args:
+        header: of the file that is made.
+    """
+
+    header: Header
+    _seen: dict[str, _Seen] = field(default_factory=dict)
+    _inputs: dict[bytes, tuple[int, str]] = field(default_factory=dict)
+    _twins: list[str] = field(default_factory=list)
+    _crossing: int = 0
+
+    def look(
+        self, path: Path, start: int, row: int, values: Mapping[str, NDArray[Any]]
+    ) -> dict[str, NDArray[Any]]:
+        """Return values in the stored type.
+
+        Args:
+            path: file they come from.
+            start: number of the first sample in that file.
+            row: number of the first row in the file that is made.
+            values: by variable, (row, ...), as read.
+        """
+        stored = {}
+        for name, found in values.items():
+            spec = self.header.variable(name)
+            with np.errstate(over="ignore"):
+                stored[name] = np.ascontiguousarray(found.astype(spec.dtype))
+            seen = self._seen.setdefault(name, _Seen())
+            self._note(seen, path, start, name, found, stored[name])
+        self._note_inputs(path, start, row, stored)
+        return stored
+
+    def finish(self) -> None:
+        """Say what was wrong.
+
+        Raises:
+            DataError: missing values, values beyond the stored type or lost in it,
+                equal inputs in two splits.
+        """
+        for name, seen in self._seen.items():
+            if seen.missing:
+                raise DataError(
+                    f"{seen.first}; {seen.missing} such values of {name} in "
+                    f"{seen.samples} of {self.header.samples} samples: fill them, or "
+                    "leave these samples out"
+                )
+            dtype = self.header.variable(name).dtype
+            if seen.beyond:
+                raise DataError(
+                    f"{name} reaches {seen.beyond:.3g}, beyond the range of {dtype} "
+                    f"({np.finfo(dtype).max:.1e}): {_wider(dtype)}"
+                )
+            self._check_spread(name, seen, dtype)
+        if self._crossing:
+            raise DataError(
+                f"{self._twins[0]}; {self._crossing} samples have the inputs of one in "
+                "another split: leave them out of one of the splits"
+            )
+
+    def _check_spread(self, name: str, seen: _Seen, dtype: str) -> None:
+        spread, largest = seen.high - seen.low, max(abs(seen.high), abs(seen.low))
+        if seen.rounding > LOST * spread and spread > NOISE * largest:
+            raise DataError(
+                f"{name} varies by {spread:.3g} around {seen.high:.6g}, which {dtype} "
+                f"rounds by {seen.rounding:.1g}: {_wider(dtype)}, or subtract a "
+                "reference value"
+            )
+        if seen.blurred:
+            warnings.warn(
+                f"{name}: {seen.blurred} of {self.header.samples} samples vary by less "
+                f"than 100 times the rounding of {dtype}: {_wider(dtype)}, if that "
+                "variation matters",
+                stacklevel=4,
+            )
+        if seen.blank and seen.high > seen.low:
+            warnings.warn(
+                f"{name}: {seen.blank} of {self.header.samples} samples are zero "
+                "throughout, as of a writer that did not finish: look at them",
+                stacklevel=4,
+            )
+
+    def _note(
+        self,
+        seen: _Seen,
+        path: Path,
+        start: int,
+        name: str,
+        found: NDArray[Any],
+        stored: NDArray[Any],
+    ) -> None:
+        finite = np.isfinite(found)
+        if not finite.all():
+            places = np.argwhere(~finite)
+            if not seen.first:
+                where = self._place(name, places[0][1:])
+                sample = start + int(places[0][0])
+                seen.first = (
+                    f"{path}: {name} of sample {sample} is missing or not finite{where}"
+                )
+            seen.missing += len(places)
+            seen.samples += len(np.unique(places[:, 0]))
+            return
+        if not np.isfinite(stored).all():
+            seen.beyond = max(seen.beyond, float(np.abs(found).max()))
+            return
+        if not found.size:
+            return
+        flat = found.reshape(len(found), -1)
+        exact = flat.astype(np.float64)
+        error = np.abs(exact - stored.reshape(len(found), -1)).max(axis=1)
+        low, high = exact.min(axis=1), exact.max(axis=1)
+        seen.low, seen.high = min(seen.low, low.min()), max(seen.high, high.max())
+        seen.rounding = max(seen.rounding, error.max())
+        largest = np.maximum(np.abs(low), np.abs(high))
+        faint = (error > LOST * (high - low)) & (high - low > NOISE * largest)
+        seen.blurred += int(faint.sum())
+        output = self.header.variable(name).role == "output"
+        if output and flat.shape[1] > 1:
+            seen.blank += int((largest == 0).sum())
+
+    def _place(self, name: str, index: NDArray[np.int64]) -> str:
+        dims = self.header.variable(name).dims
+        parts = []
+        for dim, k in zip(dims, index, strict=True):
+            axis = self.header.coordinates.get(dim)
+            parts.append(f"{dim} {k if axis is None else f'{axis.values[k]:g}'}")
+        return f" at {', '.join(parts)}" if parts else ""
+
+    def _note_inputs(
+        self, path: Path, start: int, row: int, stored: Mapping[str, NDArray[Any]]
+    ) -> None:
+        codes = self.header.split_codes
+        names = sorted(v.name for v in self.header.inputs)
+        for k in range(len(stored[names[0]])):
+            total = hashlib.sha256()
+            for name in names:
+                total.update(stored[name][k].data)
+            split = int(codes[row + k])
+            here = f"sample {start + k} of {path} ({SPLITS[split]})"
+            other = self._inputs.setdefault(total.digest(), (split, here))
+            if other[0] != split:
+                self._crossing += 1
+                self._twins.append(f"{here} has the inputs of {other[1]}")
+
+
+def _wider(dtype: str) -> str:
+    if dtype == "float32":
+        return "store it with --float64"
+    return "choose other units"
