@@ -25,6 +25,7 @@ from opkit.solvers.fourier.transforms import RealFFT
 from opkit.solvers.inputs import check_counts, checked_field
 from opkit.solvers.interface import Coordinate, Fields, Solution, solver_dataclass
 from opkit.solvers.laws.periodic_fields import GaussianField
+from opkit.solvers.records import re_advanced, relative_change
 from opkit.solvers.steppers import ETDRK4
 
 Real = NDArray[np.float64]
@@ -112,16 +113,11 @@ class Burgers:
 
     def residual(self, inputs: Fields, outputs: Fields) -> Real:
         """Advance each record from the one before; largest relative L2 change."""
-        before = checked_field(inputs, "initial_velocity", self.resolution)
+        initial = checked_field(inputs, "initial_velocity", self.resolution)
         shape = (self.records, *self.resolution)
         records = checked_field(outputs, "velocity", shape)
-        check_counts(initial_velocity=before, velocity=records)
-        worst = np.zeros(len(before))
-        for index in range(self.records):
-            after = records[:, index]
-            worst = np.maximum(worst, _change(self._advance(before)[0], after))
-            before = after
-        return worst
+        check_counts(initial_velocity=initial, velocity=records)
+        return re_advanced(initial, records, lambda u: self._advance(u)[0])
 
     @property
     def _most(self) -> int:
@@ -154,7 +150,7 @@ class Burgers:
                 )
             fine = self._march(u[pending], count)
             # not divided by 2⁴ − 1: stiff diffusion leaves less than the fourth order
-            change = _change(coarse, fine)
+            change = relative_change(coarse, fine)
             done = change <= allowed
             result[pending[done]] = fine[done]
             error[pending[done]] = change[done]
@@ -202,11 +198,3 @@ class Burgers:
                 f"sample {tail.argmax()} of the batch: fronts are too steep for "
                 f"{self.resolution[0]} points; take more, or more viscosity"
             )
-
-
-def _change(u: Real, reference: Real) -> Real:
-    """Relative L2 distance, infinite where it is not a number."""
-    distance = np.linalg.norm(u - reference, axis=-1)
-    size = np.linalg.norm(reference, axis=-1)
-    relative = np.divide(distance, size, out=distance.copy(), where=size > 0)
-    return np.where(np.isfinite(relative), relative, np.inf)

@@ -31,7 +31,8 @@ def run_task(task: dict[str, Any]) -> dict[str, Any]:
     except OpkitError as error:
         message = error.args[0] if error.args else str(error)
         seed = error.seed if isinstance(error, SolverError) else None
-        return _failure(type(error).__name__, message, seed)
+        trace = traceback.format_exc() if error.__cause__ else None
+        return _failure(type(error).__name__, message, seed, trace)
     except Exception as error:
         return _failure("OpkitError", _where(error), trace=traceback.format_exc())
 
@@ -45,9 +46,9 @@ def raise_failure(failure: dict[str, Any]) -> None:
     kind = getattr(opkit.errors, failure["kind"], OpkitError)
     if not (isinstance(kind, type) and issubclass(kind, OpkitError)):
         kind = OpkitError
-    if issubclass(kind, SolverError):
-        raise kind(failure["message"], failure["seed"] and tuple(failure["seed"]))
     found = kind(failure["message"])
+    if isinstance(found, SolverError) and failure["seed"]:
+        found.seed = tuple(failure["seed"])
     if failure["trace"]:
         found.add_note(failure["trace"])
     raise found

@@ -41,6 +41,7 @@ from opkit.solvers.navier_stokes.model import (
     Status,
     Trajectories,
 )
+from opkit.solvers.records import re_advanced
 
 Forcing = Annotated[PublishedForcing | KolmogorovForcing, Field(discriminator="kind")]
 Distribution = Annotated[
@@ -171,18 +172,12 @@ class NavierStokes:
         initial = self._checked(inputs, "initial_vorticity")
         records = self._checked(outputs, "vorticity", (self.records,))
         check_counts(initial_vorticity=initial, vorticity=records)
-        times = np.concatenate([[0.0], self._times()])
-        worst = np.zeros(len(initial))
-        before = initial
-        for index in range(self.records):
-            after = records[:, index]
-            again = self._advance(before, times[index], times[index + 1 : index + 2])
-            change = np.linalg.norm(again.vorticity[:, 0] - after, axis=(1, 2))
-            size = np.linalg.norm(after, axis=(1, 2))
-            relative = np.divide(change, size, out=change.copy(), where=size > 0)
-            worst = np.maximum(worst, relative)
-            before = after
-        return worst
+        interval = np.array([self.record_interval])
+        return re_advanced(
+            initial,
+            records,
+            lambda vorticity: self._advance(vorticity, 0.0, interval).vorticity[:, 0],
+        )
 
     def _times(self) -> Real:
         return self.record_interval * np.arange(1.0, self.records + 1)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -91,6 +92,8 @@ def test_an_accident_in_a_method_is_one_line_with_its_place(
     if method != "residual":
         with pytest.raises(SolverError, match=message) as caught:
             generate(broken, tmp_path / "new.h5")
+        shown = "".join(traceback.format_exception(caught.value))  # by --debug
+        assert "return {}['gone']" in shown
         assert "\n" not in str(caught.value)
     (line,) = {c.detail for c in validate(path) if c.passed is False}
     assert "KeyError: 'gone'" in line and "\n" not in line

@@ -21,6 +21,7 @@ from opkit.solvers.interface import (
     Tolerance,
     with_parameters,
 )
+from opkit.solvers.records import largest_change
 from opkit.surrogate.bundle.record import BundleConfig, Channels
 
 Array = NDArray[np.float64]
@@ -108,12 +109,14 @@ class Physics:
         if not sound.any():
             return worst
         states, beside = states[sound], None if beside is None else beside[sound]
-        for k in picks:
-            start = self._initial(states[:, k], beside)
-            after = _fields(states[:, k + 1], self.config.outputs, self._layered)
-            after = {name: values[:, None] for name, values in after.items()}
-            found = self._measured(solver, start, after)
-            worst[sound] = np.maximum(worst[sound], found)
+
+        def change(before: Tensor, after: Tensor) -> Array:
+            state = _fields(after, self.config.outputs, self._layered)
+            record = {name: values[:, None] for name, values in state.items()}
+            return self._measured(solver, self._initial(before, beside), record)
+
+        found = largest_change(lambda k: states[:, k], change, picks + 1)
+        worst[sound] = np.maximum(worst[sound], found)
         return worst
 
     def _centred(self, states: Tensor) -> tuple[Tensor, Array]:
