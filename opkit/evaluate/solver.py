@@ -6,7 +6,6 @@ the loosest tolerance that still give 2 %, not with the solver at its full accur
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,10 +75,7 @@ def table(
     found = []
     for method in (whole, *coarser(case, solver)):
         try:
-            method.solve({k: v[:1] for k, v in inputs.items()})  # plans, compiled code
-            start = time.perf_counter()
-            outputs = method.solve(inputs)
-            seconds = (time.perf_counter() - start) / len(rows)
+            outputs, seconds = method.timed(inputs)
         except (SolverError, OpkitInputError):
             if method.factor == 1:
                 raise
@@ -185,15 +181,11 @@ def ladder(
     found = []
     for step in _steps(case, wanted):
         try:
-            step.solve({k: v[:1] for k, v in inputs.items()})
-            begin = time.perf_counter()
-            outputs = step.solve(inputs)
-            seconds = time.perf_counter() - begin
+            outputs, seconds = step.timed(inputs)
         except (SolverError, OpkitInputError):
             continue
-        count = len(next(iter(inputs.values())))
         rtol = step.solver.rtol if isinstance(step.solver, Tolerance) else None
-        found.append(Rung(step.points, rtol, error(outputs), seconds / count))
+        found.append(Rung(step.points, rtol, error(outputs), seconds))
         if step.factor > 1 and not found[-1].relative_l2 <= wanted:
             break
     return found

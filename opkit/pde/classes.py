@@ -7,12 +7,10 @@ from collections.abc import Sequence
 
 from opkit.errors import OpkitInputError
 from opkit.pde.geometry import Geometry
+from opkit.pde.problem import SIDES
 
 CLASSES = ("elliptic", "parabolic", "hyperbolic")
 ELLIPTIC, PARABOLIC, HYPERBOLIC = range(3)
-
-
-SIDES = ("left", "right", "bottom", "top")
 
 
 def classify(coefficients: Sequence[float]) -> str:

@@ -17,13 +17,14 @@ from scipy import sparse
 from torch import Tensor
 
 from opkit.case.catalogue import apply_override
+from opkit.case.mesh import mesh_shape
 from opkit.case.record import parse_case
 from opkit.elements import SparseMatrix, interpolation
 from opkit.elements.basis import quadrature
 from opkit.elements.transfer import locate
 from opkit.errors import OpkitInputError
 from opkit.operators.shapes import MeshShape
-from opkit.solvers.interface import Hierarchy, KnowsDirichlet, OnMesh
+from opkit.solvers.interface import OnMesh
 from opkit.surrogate.adapters import dolfinx_functions as functions
 from opkit.surrogate.bundle.normalise import PhysicalModel
 from opkit.surrogate.surrogate import Surrogate
@@ -123,14 +124,8 @@ def case_mesh(surrogate: Surrogate, overrides: Sequence[str] = ()) -> MeshShape:
     solver = parse_case(plain).build_solver()
     if not isinstance(solver, OnMesh):
         raise OpkitInputError("the case's solver has no mesh")
-    points, cells = solver.mesh()
-    fixed = np.zeros(len(points), bool)
-    given = np.zeros((trained.out_channels, len(points)))
-    if isinstance(solver, KnowsDirichlet):
-        fixed, given = solver.dirichlet()
-    coarse = solver.hierarchy() if isinstance(solver, Hierarchy) else ()
-    ends = (trained.in_channels, trained.out_channels, trained.inputs_on)
-    return MeshShape(*ends, points, cells, fixed, given, tuple(coarse))
+    channels = (trained.in_channels, trained.out_channels)
+    return mesh_shape(solver, *solver.mesh(), channels, trained.inputs_on)
 
 
 def _check(trained: MeshShape, mesh: MeshShape) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from opkit.errors import NotConvergedError, OpkitInputError
+from opkit.pde.boundary_curve import CURVE
 from opkit.solvers.elliptic_boundary.curve import (
     Array,
     Mask,
@@ -29,14 +30,6 @@ from opkit.solvers.elliptic_boundary.laws import CornerCuts
 from opkit.solvers.inputs import check_counts, checked_field
 from opkit.solvers.interface import Coordinate, Fields, Solution, solver_dataclass
 
-_ON_CURVE = (
-    "boundary_x",
-    "boundary_y",
-    "boundary_value",
-    "boundary_kind",
-    "normal_x",
-    "normal_y",
-)
 Cells = Annotated[int, Field(ge=4)]
 
 
@@ -180,7 +173,7 @@ class EllipticBoundary:
 
     def _checked(self, inputs: Fields) -> dict[str, Array]:
         grid, curve = tuple(self.resolution), (4 * self.resolution[0],)
-        shapes = {"source": grid, "inside": grid, **dict.fromkeys(_ON_CURVE, curve)}
+        shapes = {"source": grid, "inside": grid, **dict.fromkeys(CURVE, curve)}
         fields = {n: checked_field(inputs, n, shape) for n, shape in shapes.items()}
         check_counts(**fields)
         return fields

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from opkit.solvers.fourier.fftw import plan
 from opkit.solvers.quasi_geostrophic.kernels import (
-    LANES,
     STREAMS,
     Passes,
     adams_bashforth,
@@ -19,7 +18,7 @@ from opkit.solvers.quasi_geostrophic.kernels import (
     relative_defect,
     runge_kutta,
 )
-from opkit.solvers.quasi_geostrophic.model import Array, Model
+from opkit.solvers.quasi_geostrophic.model import LANES, Array, Model
 from opkit.solvers.quasi_geostrophic.team import can_meet, counters
 from opkit.solvers.steppers import ETDRK4
 
@@ -31,16 +30,11 @@ _COLUMNS = 11  # columns transformed at a time, at most
 _WEIGHTS = 16  # which stream of a tile holds the filter, or ETDRK4's first weight
 
 
-def fits(shape: tuple[int, int]) -> bool:
-    """Whether the compiled passes can work on a grid (ny, nx)."""
-    return shape[0] % LANES == 0
-
-
 class CompiledRun:
     """A trajectory: state, past slopes, work space. Serves one caller at a time.
 
     Args:
-        model: the equations, on a grid that `fits`.
+        model: the equations, on a grid that `model.fits_lanes`.
         threads: that step it together; results are the same, bit for bit.
     """
 

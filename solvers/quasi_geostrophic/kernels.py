@@ -24,9 +24,9 @@ import numpy as np
 from numba import njit
 
 from opkit.solvers.fourier.fftw import execute
+from opkit.solvers.quasi_geostrophic.model import LANES
 from opkit.solvers.quasi_geostrophic.team import meet
 
-LANES = 16
 STREAMS = 20
 _FIRST, _SECOND = 4 * LANES, 8 * LANES
 _ALPHA, _MIXED, _K, _L = (n * LANES for n in range(12, 16))

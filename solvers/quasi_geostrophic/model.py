@@ -21,6 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+LANES = 16
+"""Rows of a grid that the compiled passes work on together."""
+
+
+def fits_lanes(shape: tuple[int, int]) -> bool:
+    """Whether the compiled passes can work on a grid (ny, nx)."""
+    return shape[0] % LANES == 0
 
 
 @dataclass(frozen=True)

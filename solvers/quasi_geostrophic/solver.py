@@ -32,7 +32,7 @@ from opkit.solvers.quasi_geostrophic.integrate import (
     Trajectory,
 )
 from opkit.solvers.quasi_geostrophic.laws import Distribution, Turbulence, resample
-from opkit.solvers.quasi_geostrophic.model import Model, Parameters
+from opkit.solvers.quasi_geostrophic.model import LANES, Model, Parameters, fits_lanes
 from opkit.solvers.records import re_advanced
 
 Array = NDArray[np.float64]
@@ -41,6 +41,7 @@ NotNegative = Annotated[float, Field(ge=0)]
 Points = Annotated[int, Field(ge=16, multiple_of=2)]
 
 INITIAL = "initial_potential_vorticity"
+LAYER = "layer, counted from above: 1 is the upper one"
 
 
 @solver_dataclass
@@ -129,7 +130,7 @@ class QuasiGeostrophic:
         if self.backend == "compiled" and self._backend() != "compiled":
             raise ValueError(
                 "backend compiled needs numba and pyfftw (extra fast), and a multiple "
-                "of 16 points along y"
+                f"of {LANES} points along y"
             )
         return self
 
@@ -144,7 +145,7 @@ class QuasiGeostrophic:
             "time": Coordinate(
                 axis(self.record_interval, 1, self.records), "s", "time"
             ),
-            "layer": Coordinate(axis(1.0, 1, self.layers), "1", "layer"),
+            "layer": Coordinate(axis(1.0, 1, self.layers), "1", LAYER),
             "y": Coordinate(axis(ly / ny, 0, ny), "m", "northward distance"),
             "x": Coordinate(axis(lx / nx, 0, nx), "m", "eastward distance"),
         }
@@ -277,7 +278,7 @@ class QuasiGeostrophic:
         if self.backend in ("numpy", "torch"):
             return self.backend
         compiled = find_spec("numba") and find_spec("pyfftw")
-        return "compiled" if compiled and self.resolution[0] % 16 == 0 else "numpy"
+        return "compiled" if compiled and fits_lanes(self.resolution) else "numpy"
 
 
 def _is_multiple(time: float, step: float) -> bool:

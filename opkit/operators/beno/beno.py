@@ -24,13 +24,13 @@ from opkit.operators.beno.linear import LinearBENO
 from opkit.operators.beno.published import PublishedBENO
 from opkit.operators.interface import Accepts
 from opkit.operators.layers.boundary_curve import (
-    CURVE,
     channel_order,
     check_curve,
     curve_of,
     sizes,
 )
 from opkit.operators.shapes import DataShape
+from opkit.pde.boundary_curve import CURVE
 
 
 class BENO(nn.Module):
@@ -144,7 +144,7 @@ def superposition_error(model: nn.Module, x: Tensor, boundary: Tensor) -> Tensor
 
     Args:
         model: called as ``model(x, boundary)``, boundary channels in the order of
-            `opkit.operators.beno.graph.CURVE`.
+            `opkit.pde.boundary_curve.CURVE`.
         x: (batch, 2, y, x), source and inside.
         boundary: (batch, 6, boundary).
     """

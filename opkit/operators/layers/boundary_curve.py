@@ -10,15 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from opkit.errors import OpkitInputError
-
-CURVE = (
-    "boundary_x",
-    "boundary_y",
-    "boundary_value",
-    "boundary_kind",
-    "normal_x",
-    "normal_y",
-)
+from opkit.pde.boundary_curve import CURVE
 
 
 @dataclass(frozen=True)

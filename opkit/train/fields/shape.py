@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-import numpy as np
-
+from opkit.case.mesh import mesh_shape as case_mesh_shape
 from opkit.case.recipe import Recipe
 from opkit.case.record import parse_case
 from opkit.datasets.field_dataset import FieldDataset, channel_names
@@ -13,7 +12,6 @@ from opkit.datasets.header import Header, VariableSpec
 from opkit.errors import DataError, OpkitInputError
 from opkit.operators.interface import check_acceptance
 from opkit.operators.shapes import DataShape, MeshShape
-from opkit.solvers.interface import Hierarchy, KnowsDirichlet
 
 
 def data_shape(
@@ -72,8 +70,8 @@ Place = Literal["node", "cell"]
 def mesh_shape(header: Header, recipe: Recipe) -> MeshShape:
     """Describe the file's mesh, its Dirichlet nodes, and nested coarser meshes.
 
-    Dirichlet nodes and coarser meshes come from the case's solver where it offers
-    ``dirichlet()`` and ``hierarchy()``; data without a case have neither.
+    Dirichlet nodes and coarser meshes come from the case's solver where it knows them;
+    data without a case have neither.
 
     Raises:
         DataError: inputs on nodes and on cells, or outputs that are not on the nodes.
@@ -89,23 +87,13 @@ def mesh_shape(header: Header, recipe: Recipe) -> MeshShape:
             "operators on meshes take inputs that are all on nodes or all on cells "
             "and give outputs on nodes: import the data so"
         )
-    nodes = len(header.mesh.points)
-    outputs = sum(len(channel_names(v)) for v in header.outputs)
     solver = parse_case(header.case).build_solver() if header.case else None
-    fixed, given = np.zeros(nodes, bool), np.zeros((outputs, nodes))
-    if isinstance(solver, KnowsDirichlet):
-        fixed, given = solver.dirichlet()
-    coarse = solver.hierarchy() if isinstance(solver, Hierarchy) else ()
-    return MeshShape(
-        in_channels=sum(len(channel_names(v)) for v in header.inputs),
-        out_channels=outputs,
-        inputs_on=places.pop(),
-        points=np.asarray(header.mesh.points, np.float64),
-        cells=np.asarray(header.mesh.cells, np.int64),
-        fixed=np.asarray(fixed, bool),
-        given=np.asarray(given, np.float64),
-        coarse=tuple(coarse),
+    channels = (
+        sum(len(channel_names(v)) for v in header.inputs),
+        sum(len(channel_names(v)) for v in header.outputs),
     )
+    mesh = header.mesh
+    return case_mesh_shape(solver, mesh.points, mesh.cells, channels, places.pop())
 
 
 def _place(variable: VariableSpec) -> Place:

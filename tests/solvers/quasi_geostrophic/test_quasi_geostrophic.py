@@ -1,6 +1,7 @@
 """The quasi-geostrophic solver as a solver: interface, samples, refusals."""
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,12 +9,14 @@ import pytest
 from pydantic import ValidationError
 
 from opkit.case import load_case
+from opkit.datasets.read import DataFile
 from opkit.errors import (
     CFLError,
     NonFiniteError,
     NotConvergedError,
     OpkitInputError,
 )
+from opkit.generate import generate
 from opkit.solvers.quasi_geostrophic.laws import RandomWaves, resample
 from opkit.solvers.quasi_geostrophic.solver import QuasiGeostrophic
 
@@ -213,6 +216,31 @@ def test_cases(name: str) -> None:
     q = RandomWaves().draw(np.random.default_rng(0), 2, (32, 32))
     solution = qg.solve({INITIAL: q[None]})
     assert set(solution.outputs) == {v.name for v in case.outputs}
+
+
+def test_a_file_says_which_layer_is_the_upper_one(tmp_path: Path) -> None:
+    case = load_case(
+        "quasi-geostrophic",
+        (
+            "resolution=16",
+            "solver.parameters.records=1",
+            "distribution={kind: random-waves}",
+        ),
+    )
+    with DataFile(generate(case, tmp_path / "qg.h5", samples=1)) as file:
+        layer = file.header.coordinates["layer"]
+    assert layer.values.tolist() == [1, 2]
+    assert "1 is the upper one" in layer.long_name
+    # as the solver has it: drag acts on the lowest layer alone, which is the second;
+    # weak and apart from each other, q_2 decays as e^{-rt} and q_1 stays
+    apart = {"deformation_radius": 1e12, "beta": 0.0, "velocity": (0.0, 0.0)}
+    qg = solver(**apart, drag=1e-6, records=1, record_interval=1e6, filter_strength=0.0)
+    start = {INITIAL: 1e-6 * batch(qg, 1)[INITIAL]}
+    end = qg.solve(start).outputs["potential_vorticity"][0, 0]
+    ratio = np.linalg.norm(end, axis=(1, 2)) / np.linalg.norm(
+        start[INITIAL][0], axis=(1, 2)
+    )
+    np.testing.assert_allclose(ratio, [1.0, np.exp(-1.0)], rtol=1e-4)  # rtol of steps
 
 
 def test_one_layer_by_overrides() -> None:
