@@ -4,47 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from opkit.datasets.header import VariableSpec
+from opkit.datasets.modes import mode_of
 from opkit.datasets.read import DataFile
 from opkit.errors import DataError
-
-Mode = Literal["map", "autoregressive", "space-time"]
 
 
 class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
     """Samples of one split as float32 tensors.
 
-    Each item is a dict with ``"inputs"`` and ``"outputs"``; layers are channels.
-
-    ==================  ================================  ==============================
-    mode                inputs                            outputs
-    ==================  ================================  ==============================
-    map                 (channel, *space)                 (channel, *space), last frame
-    autoregressive      (history, channel, *space)        (time, channel, *space)
-    space-time          (channel, time, *space)           (channel, time, *space)
-    ==================  ================================  ==============================
-
-    In mode ``autoregressive`` the channels are those of the outputs: the first
-    ``history`` frames are given, the others asked for. Inputs that are not the initial
-    state of an output (a forcing, a permeability) come under ``"static"``
-    (channel, *space) where there are any. In mode ``space-time`` inputs without time
-    are repeated along it. Inputs on the points of a boundary curve (dimension
-    ``boundary``) come under ``"boundary"`` (channel, boundary), mode ``map`` only. Only
-    the samples asked for are read; workers of a DataLoader,
-    forked or spawned, open the file themselves.
+    Each item is a dict with ``"inputs"`` and ``"outputs"``; layers are channels. What
+    they hold is the mode's (`opkit.datasets.modes`). Fields that stay as they are along
+    a rollout come under ``"static"`` (channel, *space), inputs on the faces of a
+    boundary curve (dimension ``boundary``) under ``"boundary"`` (channel, boundary).
+    Only the samples asked for are read; workers of a DataLoader, forked or spawned,
+    open the file themselves.
 
     Args:
         path: the data file.
         split: ``"train"``, ``"validation"`` or ``"test"``.
         subsample: stride in space.
-        mode: see above.
+        mode: out of `opkit.datasets.modes.MODES`.
         history: frames given in mode ``autoregressive``.
+        initial: whether there the initial state, if it is an input, is the first frame.
         subsample_time: stride in time.
         trusted: see `DataFile`.
 
@@ -57,39 +44,35 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         path: str | Path,
         split: str,
         subsample: int = 1,
-        mode: Mode = "map",
+        mode: str = "map",
         history: int = 1,
+        initial: bool = True,
         subsample_time: int = 1,
         trusted: bool = False,
     ) -> None:
-        if mode not in get_args(Mode):
-            raise DataError(f"unknown mode {mode!r}; choose from {get_args(Mode)}")
+        self.mode = mode_of(mode, history, initial and subsample_time == 1)
         if min(subsample, subsample_time, history) < 1:
             raise DataError("subsample, subsample_time and history start at 1")
         self.file = DataFile(path, trusted)
-        self.header = self.file.header
+        self.header = header = self.file.header
         self.rows = self.file.indices(split)
-        self.mode, self.history = mode, history
         self._strides = {"time": subsample_time, "layer": 1}
         self._default_stride = subsample
-        times = -(-self.header.sizes.get("time", 1) // subsample_time)
-        timed = all("time" in v.dims for v in self.header.outputs)
-        if mode != "map" and not timed:
+        if self.mode.needs_time and any("time" not in v.dims for v in header.outputs):
             raise DataError(
                 f"{path}: mode {mode!r} needs outputs with a time dimension"
             )
-        if mode == "autoregressive" and history >= times:
-            raise DataError(
-                f"{path}: {times} frames leave none after history={history}"
-            )
-        self._curve = [v for v in self.header.inputs if "boundary" in v.dims]
-        self._fields = [v for v in self.header.inputs if "boundary" not in v.dims]
-        if self._curve and (mode != "map" or subsample > 1 or not self._fields):
+        try:
+            self.mode.refuse(header, -(-header.sizes.get("time", 1) // subsample_time))
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+        self._curve = [v for v in header.inputs if "boundary" in v.dims]
+        whole = subsample == 1 and not self.mode.needs_time
+        if self._curve and not (whole and self.mode.fields(header)):
             raise DataError(
                 f"{path}: data on a boundary curve belong to one grid of fields: "
                 "leave subsample at 1 and mode at map"
             )
-        self._states = initial_states(self.header.inputs, self.header.outputs)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -104,67 +87,38 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
                 raise IndexError(f"item {item} of {len(self)}")
         names = [v.name for v in self.header.variables]
         data = self.file.read_together(names, self.rows[items])
-        arrays = self._arrays({v.name: self._frames(v, data[v.name])
-                               for v in self.header.variables})  # fmt: skip
+        frames = {v.name: self._frames(v, data[v.name]) for v in self.header.variables}
+        arrays = self.mode.arrange(frames, self.header)
         parts = [_tensor(array).unbind() for array in arrays.values()]
         return [
             {k: t.contiguous() for k, t in zip(arrays, sample, strict=True)}
             for sample in zip(*parts, strict=True)
         ]
 
-    def _arrays(
-        self, frames: dict[str, NDArray[np.floating]]
-    ) -> dict[str, NDArray[np.floating]]:
-        """Arrange (batch, time, channel, *space) of each variable as the mode says."""
-        inputs = [frames[v.name] for v in self._fields]
-        outputs = _join([frames[v.name] for v in self.header.outputs], 2)
-        if self.mode == "map":
-            arrays = {
-                "inputs": _join([f[:, -1] for f in inputs], 1),
-                "outputs": outputs[:, -1],
-            }
-            if self._curve:
-                arrays["boundary"] = _join(
-                    [frames[v.name][:, -1] for v in self._curve], 1
-                )
-        elif self.mode == "autoregressive":
-            arrays = {
-                "inputs": outputs[:, : self.history],
-                "outputs": outputs[:, self.history :],
-            }
-            static = [
-                f[:, 0]
-                for v, f in zip(self._fields, inputs, strict=True)
-                if v.name not in self._states
-            ]
-            if static:
-                arrays["static"] = _join(static, 1)
-        else:
-            batch, times = outputs.shape[:2]
-            whole = [np.broadcast_to(f, (batch, times, *f.shape[2:])) for f in inputs]
-            arrays = {
-                "inputs": _join(whole, 2).swapaxes(1, 2),
-                "outputs": outputs.swapaxes(1, 2),
-            }
-        return arrays
-
     @property
     def input_channels(self) -> tuple[str, ...]:
         """Names of the channels of ``"inputs"``; ``vorticity[0]`` is a layer."""
-        chosen: Sequence[VariableSpec] = self._fields
-        if self.mode == "autoregressive":
-            chosen = self.header.outputs
-        return tuple(c for v in chosen for c in channel_names(v))
+        return _channels(self.mode.fields(self.header))
+
+    @property
+    def static_channels(self) -> tuple[str, ...]:
+        """Names of the channels of ``"static"``."""
+        return _channels(self.mode.static(self.header))
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """Times of the outputs, after subsampling."""
+        return self.mode.times(self.axis("time"), self.header)
 
     @property
     def boundary_channels(self) -> tuple[str, ...]:
         """Names of the channels of ``"boundary"``."""
-        return tuple(c for v in self._curve for c in channel_names(v))
+        return _channels(self._curve)
 
     @property
     def output_channels(self) -> tuple[str, ...]:
         """Names of the channels of ``"outputs"``."""
-        return tuple(c for v in self.header.outputs for c in channel_names(v))
+        return _channels(self.header.outputs)
 
     def axis(self, dim: str) -> NDArray[np.float64]:
         """Coordinate values along a dimension, after subsampling."""
@@ -194,16 +148,8 @@ def channel_names(variable: VariableSpec) -> list[str]:
     return [f"{variable.name}[{k}]" for k in range(layers)]
 
 
-def initial_states(
-    inputs: tuple[VariableSpec, ...], outputs: tuple[VariableSpec, ...]
-) -> set[str]:
-    """Names of inputs that are an output's initial state: ``initial_`` + its name."""
-    states = {f"initial_{v.name}" for v in outputs if "time" in v.dims}
-    return {v.name for v in inputs} & states
-
-
-def _join(arrays: list[NDArray[np.floating]], axis: int) -> NDArray[np.floating]:
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis)
+def _channels(variables: Sequence[VariableSpec]) -> tuple[str, ...]:
+    return tuple(c for v in variables for c in channel_names(v))
 
 
 def _tensor(array: NDArray[np.floating]) -> torch.Tensor:

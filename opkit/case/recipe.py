@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from opkit.datasets.modes import Mode, mode_of
+
+if TYPE_CHECKING:
+    from opkit.datasets.field_dataset import FieldDataset
 
 ErrorName = Literal["relative_l2", "relative_h1", "mse", "nrmse", "vrmse"]
 Symmetry = Literal["flip_x", "flip_y", "transpose", "shift"]
@@ -107,6 +113,10 @@ class Recipe(_Record):
     subsample: int = Field(default=1, ge=1, description="stride in space")
     mode: Literal["map", "autoregressive", "space-time"] = "map"
     history: int = Field(default=1, ge=1, description="frames, autoregressive mode")
+    initial: bool = Field(
+        default=True,
+        description="autoregressive: the initial state is the first frame",
+    )
     training: Training = Training()
     stream: dict[str, Any] = Field(
         default={}, description="hypernetworks: equations drawn in an epoch"
@@ -115,3 +125,33 @@ class Recipe(_Record):
     search: dict[str, Range] = Field(
         default={}, description="settings and values for tuning, as model.n_layers"
     )
+
+    @property
+    def arrangement(self) -> Mode:
+        """How variables become inputs and outputs."""
+        return mode_of(self.mode, self.history, self.initial)
+
+    def samples(
+        self,
+        data: Path,
+        split: str,
+        subsample: int | None = None,
+        trusted: bool = False,
+    ) -> FieldDataset:
+        """Open the samples of a data file as this recipe arranges them.
+
+        Args:
+            data: path of the data file.
+            split: ``"train"``, ``"validation"`` or ``"test"``.
+            subsample: stride in space; the recipe's own where not given.
+            trusted: see `opkit.datasets.read.DataFile`.
+
+        Raises:
+            DataError: no such split, or a mode that does not fit the file.
+        """
+        from opkit.datasets.field_dataset import FieldDataset
+
+        stride = self.subsample if subsample is None else subsample
+        return FieldDataset(
+            data, split, stride, self.mode, self.history, self.initial, trusted=trusted
+        )

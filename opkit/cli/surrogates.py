@@ -66,7 +66,7 @@ def _rollout(run: Path, data: Path | None, threshold: float, json: bool) -> None
 
     loaded = load(run)
     split = loaded.config.scores[0].split if loaded.config.scores else "test"
-    found = rollouts(loaded, data_of(loaded, run, data), split, threshold)
+    found = rollouts(loaded, data_of(loaded, data), split, threshold)
     columns = {
         "time": found.times.tolist(),
         "relative L2": found.relative_l2,

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from opkit.datasets.field_dataset import FieldDataset
-from opkit.errors import OpkitInputError
+from opkit.datasets.modes import need_steps
 from opkit.metrics import functional as losses
+from opkit.operators.inputs import Inputs
 from opkit.surrogate.surrogate import Surrogate
 
 MAX_POINTS = 2**24
@@ -60,25 +60,19 @@ def rollouts(
         OpkitInputError: the surrogate is not autoregressive.
         DataError: the file has no such split.
     """
-    recipe = surrogate.config.recipe
-    if recipe.mode != "autoregressive":
-        raise OpkitInputError(
-            "this surrogate makes no steps: train with --set mode=autoregressive"
-        )
-    samples = FieldDataset(data, split, recipe.subsample, recipe.mode, recipe.history)
+    need_steps(surrogate.config.recipe.arrangement)
+    samples = surrogate.samples(data, split)
     points = samples[0]["outputs"].nelement()
     count = max(min(len(samples), MAX_POINTS // points), 1)
     made, wanted, last = [], [], []
     for i in range(count):
         item = samples[i]
-        static = item["static"][None] if "static" in item else None
-        steps = len(item["outputs"])
-        made.append(surrogate.predict(item["inputs"][None], steps, static)[0])
+        one = Inputs.of({role: tensor[None] for role, tensor in item.items()})
+        made.append(surrogate.predict(one, len(item["outputs"]))[0])
         wanted.append(item["outputs"])
         last.append(item["inputs"][-1])
-    times = samples.axis("time")[recipe.history :]
     p, t, given = (torch.stack(fields) for fields in (made, wanted, last))
-    return compare(p, t, given, times, threshold)
+    return compare(p, t, given, samples.times, threshold)
 
 
 def compare(

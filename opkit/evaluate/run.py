@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from opkit.datasets.read import DataFile
-from opkit.errors import CaseError
+from opkit.errors import BundleError, CaseError
 from opkit.evaluate import scores
 from opkit.surrogate import surrogate
 from opkit.surrogate.bundle.record import Score
@@ -42,11 +42,11 @@ class Evaluation:
         return None if self.difference is None else self.difference == 0.0
 
 
-def evaluate(run: Path, data: Path | None = None) -> Evaluation:
+def evaluate(run: str | Path | Surrogate, data: Path | None = None) -> Evaluation:
     """Measure a surrogate's errors per resolution beside those of trivial predictors.
 
     Args:
-        run: run directory or bundle.
+        run: run directory or bundle, or a surrogate loaded from one.
         data: data file; the one the run was trained on where not given.
 
     Raises:
@@ -54,8 +54,8 @@ def evaluate(run: Path, data: Path | None = None) -> Evaluation:
         CaseError: the data are of another case.
         DataError: the data cannot be read.
     """
-    loaded = surrogate.load(run)
-    path = data_of(loaded, run, data)
+    loaded = run if isinstance(run, Surrogate) else surrogate.load(run)
+    path = data_of(loaded, data)
     with DataFile(path, trusted=True) as file:
         found = file.content_hash()
     config = loaded.config
@@ -72,7 +72,7 @@ def evaluate(run: Path, data: Path | None = None) -> Evaluation:
     )
 
 
-def data_of(loaded: Surrogate, run: Path, data: Path | None) -> Path:
+def data_of(loaded: Surrogate, data: Path | None) -> Path:
     """Return the data file to measure on, checked: the given one, or the run's own.
 
     Raises:
@@ -80,7 +80,11 @@ def data_of(loaded: Surrogate, run: Path, data: Path | None) -> Path:
         CaseError: the data are of another case.
         DataError: the data cannot be read.
     """
-    path = data if data is not None else data_of_run(Path(run))
+    path = data
+    if path is None:
+        if loaded.source is None:
+            raise BundleError("a surrogate that was not loaded from a file: give data")
+        path = data_of_run(loaded.source)
     with DataFile(path) as file:
         _same_case(loaded, dict(file.header.case), path)
     return path

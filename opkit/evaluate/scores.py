@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from torch.nn import functional as F
 from opkit.datasets.field_dataset import FieldDataset
 from opkit.errors import DataError, OpkitInputError
 from opkit.metrics import functional as losses
-from opkit.metrics.domains import Elements
+from opkit.metrics.domains import Domain, Elements
+from opkit.operators.inputs import Inputs
 from opkit.surrogate.bundle.record import Score
 from opkit.surrogate.surrogate import Surrogate
 
@@ -30,9 +32,8 @@ CHUNK = 2**21  # points read and predicted at once
 class Batch:
     """Some samples at one resolution."""
 
-    inputs: Tensor
+    inputs: Inputs
     outputs: Tensor
-    beside: Tensor | None
 
 
 def table(surrogate: Surrogate, data: Path, split: str = "test") -> list[Score]:
@@ -52,7 +53,7 @@ def table(surrogate: Surrogate, data: Path, split: str = "test") -> list[Score]:
     mean = training_mean(surrogate, data)
     rows: list[Score] = []
     for stride in strides(surrogate, data):
-        samples = _open(surrogate, data, split, stride)
+        samples = surrogate.samples(data, split, stride, trusted=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # rows say the resolution
             try:
@@ -65,7 +66,7 @@ def table(surrogate: Surrogate, data: Path, split: str = "test") -> list[Score]:
 
 def strides(surrogate: Surrogate, data: Path) -> list[int]:
     """Return the strides of a file's grid to measure at, the training stride first."""
-    samples = _open(surrogate, data, "train", 1)
+    samples = surrogate.samples(data, "train", 1, trusted=True)
     config = surrogate.config
     fixed = "time" in config.axes
     sizes = [
@@ -87,7 +88,7 @@ def strides(surrogate: Surrogate, data: Path) -> list[int]:
 
 def training_mean(surrogate: Surrogate, data: Path) -> Tensor:
     """Return the mean training output at every point of the file's own grid."""
-    samples = _open(surrogate, data, "train", 1)
+    samples = surrogate.samples(data, "train", 1, trusted=True)
     total = torch.zeros((), dtype=torch.float64)
     for batch in read(samples, len(samples)):
         total = total + batch.outputs.double().sum(0)
@@ -101,15 +102,15 @@ def read(samples: FieldDataset, count: int) -> Iterator[Batch]:
     for start in range(0, count, size):
         items = [samples[i] for i in range(start, min(start + size, count))]
         fields = {k: torch.stack([item[k] for item in items]) for k in items[0]}
-        beside = fields.get("static", fields.get("boundary"))
-        yield Batch(fields["inputs"], fields["outputs"], beside)
+        yield Batch(Inputs.of(fields), fields["outputs"])
 
 
 def _rows(
     surrogate: Surrogate, samples: FieldDataset, mean: Tensor, stride: int, split: str
 ) -> list[Score]:
     config = surrogate.config
-    space, mesh = len(config.axes), _mesh(surrogate)
+    space, domain = len(config.axes), surrogate.domain
+    on_mesh = isinstance(domain, Elements)
     shape = tuple(samples[0]["outputs"].shape[-space:])
     count = min(len(samples), max(MAX_POINTS // int(np.prod(shape)), 1))
     coarse = _coarse_stride(config.recipe.subsample, stride)
@@ -119,9 +120,9 @@ def _rows(
     slopes: dict[str, list[Tensor]] = {name: [] for name in names}
 
     def note(name: str, prediction: Tensor, target: Tensor) -> None:
-        errors[name].append(_error(prediction, target, space, mesh))
-        if mesh is not None:
-            slopes[name].append(losses.relative_h1(prediction, target, mesh))
+        errors[name].append(_error(prediction, target, space, domain))
+        if on_mesh:
+            slopes[name].append(losses.relative_h1(prediction, target, domain))
 
     seconds = 0.0
     for batch in read(samples, count):
@@ -132,8 +133,8 @@ def _rows(
         note("mean", at_points.expand_as(batch.outputs), batch.outputs)
         if coarse > 1:
             thin = _every(coarse, config.axes)
-            beside = None if batch.beside is None else batch.beside[thin]
-            few = _predict(surrogate, Batch(batch.inputs[thin], batch.outputs, beside))
+            few_inputs = batch.inputs.each(partial(_pick, thin))
+            few = _predict(surrogate, Batch(few_inputs, batch.outputs))
             fine = upsample(few, shape, config.shape.periodic)
             note("upsampled", fine, batch.outputs)
     return [
@@ -156,23 +157,18 @@ def _mean(errors: list[Tensor]) -> float:
 
 def _predict(surrogate: Surrogate, batch: Batch) -> Tensor:
     steps = batch.outputs.shape[1] if surrogate.model.history else 1
-    return surrogate.predict(batch.inputs, steps, batch.beside)
+    return surrogate.predict(batch.inputs, steps)
 
 
-def _mesh(surrogate: Surrogate) -> Elements | None:
-    arrays = dict(surrogate.model.mesh.named_buffers())
-    if not arrays:
-        return None
-    return Elements(arrays["points"].numpy(), arrays["cells"].numpy())
-
-
-def _error(
-    prediction: Tensor, target: Tensor, space: int, mesh: Elements | None
-) -> Tensor:
+def _error(prediction: Tensor, target: Tensor, space: int, domain: Domain) -> Tensor:
     if target.ndim > space + 2:  # rollouts: the mean over frames
         values = losses.relative_l2(prediction.flatten(0, 1), target.flatten(0, 1))
         return values.view(len(target), -1).mean(1)
-    return losses.relative_l2(prediction, target, mesh)
+    return losses.relative_l2(prediction, target, domain)
+
+
+def _pick(index: Any, tensor: Tensor) -> Tensor:
+    return tensor[index]
 
 
 def _coarse_stride(base: int, stride: int) -> int:
@@ -200,8 +196,3 @@ def upsample(
     for axis, n in enumerate(shape, 2):
         x = x.narrow(axis, 0, n)
     return x.reshape(*lead, *shape)
-
-
-def _open(surrogate: Surrogate, data: Path, split: str, stride: int) -> FieldDataset:
-    recipe = surrogate.config.recipe
-    return FieldDataset(data, split, stride, recipe.mode, recipe.history, trusted=True)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from opkit.case.recipe import Recipe
 from opkit.case.record import Case, parse_case
-from opkit.datasets.header import VariableSpec
+from opkit.datasets.header import Header
 from opkit.datasets.read import DataFile
 from opkit.errors import CaseError, OpkitInputError, SolverError
 from opkit.evaluate.coarse import (
@@ -89,7 +89,7 @@ def table(
                 samples=len(rows),
                 seconds=seconds,
                 **{
-                    key: error(outputs, truth, header.outputs, everywhere, mesh, norm)
+                    key: error(outputs, truth, header, everywhere, mesh, norm)
                     for key, norm in norms.items()
                 },
             )
@@ -100,7 +100,7 @@ def table(
 def error(
     outputs: Fields,
     truth: Fields,
-    variables: Sequence[VariableSpec],
+    header: Header,
     recipe: Recipe,
     domain: Domain | None = None,
     norm: Norm = losses.relative_l2,
@@ -110,15 +110,14 @@ def error(
     Args:
         outputs: variable name to (batch, *dims).
         truth: the same.
-        variables: with their dims.
+        header: of the file, with the variables and their dims.
         recipe: of the surrogate: last frames for maps, frames after the given ones
             for rollouts, every ``subsample``-th point.
         domain: for norms that need one.
         norm: of (batch, channel, *space).
     """
-    given = recipe.history if recipe.mode == "autoregressive" else 0
     values = []
-    for variable in variables:
+    for variable in header.outputs:
         pair = []
         for fields in (outputs, truth):
             field = torch.as_tensor(np.asarray(fields[variable.name]))
@@ -131,12 +130,8 @@ def error(
                 field = field.unsqueeze(2 if "time" in variable.dims else 1)
             if "time" not in variable.dims:
                 field = field.unsqueeze(1)
-            pair.append(field[:, -1:] if recipe.mode == "map" else field[:, given:])
-        found, true = pair  # (batch, time, layer, *space)
-        if recipe.mode == "space-time":
-            found, true = found.swapaxes(1, 2), true.swapaxes(1, 2)
-        else:
-            found, true = found.flatten(0, 1), true.flatten(0, 1)
+            pair.append(recipe.arrangement.scored(field, header))
+        found, true = pair
         for channel in range(true.shape[1]):
             one = slice(channel, channel + 1)
             values.append(norm(found[:, one], true[:, one], domain))

@@ -9,6 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from opkit.operators.inputs import Inputs
 from opkit.surrogate.bundle.record import BundleConfig, Channels
 
 ROOM = 10.0
@@ -82,47 +83,34 @@ class Report(_Record):
 
 
 def fields(
-    config: BundleConfig, samples: tuple[Tensor, ...], batch: int | None
+    config: BundleConfig, samples: Inputs, batch: int | None
 ) -> tuple[tuple[Field, ...], tuple[Field, ...]]:
     """Describe the tensors that go in and come out."""
-    history = config.recipe.mode == "autoregressive"
     size: int | str = "batch" if batch is None else batch
-    lead = ("batch", "history", "channel") if history else ("batch", "channel")
-    space = tuple(samples[0].shape[len(lead) :])
-    given = [
+    lead = ("batch", "history", "channel") if config.history else ("batch", "channel")
+    space = tuple(samples.fields.shape[len(lead) :])
+    axes = {
+        "fields": (*lead, *config.shape.input_axes(config.axes)),
+        "static": ("batch", "channel", *config.axes),
+        "boundary": ("batch", "channel", "boundary"),
+    }
+    ins = tuple(
         Field(
-            name="inputs",
-            shape=(size, *samples[0].shape[1:]),
-            axes=(*lead, *config.axes),
-            variables=config.inputs,
+            name="inputs" if role == "fields" else role,
+            shape=(size, *tensor.shape[1:]),
+            axes=axes[role],
+            variables=config.by_role[role],
         )
-    ]
-    if len(samples) > 1:
-        name = "static" if history else "boundary"
-        axes = config.axes if history else ("boundary",)
-        channels = samples[1].shape[1]
-        variables = config.boundary or (
-            Channels(name=name, units="as in training", channels=channels),
-        )
-        given.append(
-            Field(
-                name=name,
-                shape=(size, *samples[1].shape[1:]),
-                axes=("batch", "channel", *axes),
-                variables=variables,
-            )
-        )
-    if config.shape.inputs_on == "grid":
-        axes = config.axes
-    else:  # inputs may be on cells; outputs are on nodes
-        axes, space = ("node",), ()
-    made = Field(
+        for role, tensor in samples.given.items()
+    )
+    on_points = config.shape.shape if not config.shape.spectral else space
+    out = Field(
         name="outputs",
-        shape=(size, config.shape.out_channels, *space),
-        axes=("batch", "channel", *axes),
+        shape=(size, config.shape.out_channels, *on_points),
+        axes=("batch", "channel", *config.axes),
         variables=config.outputs,
     )
-    return tuple(given), (made,)
+    return ins, (out,)
 
 
 def compare(

@@ -14,6 +14,7 @@ from opkit.elements.sparse import SparseMatrix
 from opkit.errors import ExportError, OpkitError
 from opkit.export.check import cycled
 from opkit.export.targets import first_line, silent
+from opkit.operators.inputs import Inputs
 from opkit.operators.layers.spectral_conv import SpectralConv
 from opkit.operators.layers.spectral_products import SpectralProducts
 from opkit.surrogate.bundle.normalise import PhysicalModel
@@ -23,9 +24,7 @@ EXAMPLE = 2
 """Batch that is traced where any is taken; 1 would be taken for a constant."""
 
 
-def trace(
-    surrogate: Surrogate, samples: tuple[Tensor, ...], batch: int | None
-) -> ExportedProgram:
+def trace(surrogate: Surrogate, samples: Inputs, batch: int | None) -> ExportedProgram:
     """Trace a surrogate's model, normalisers included.
 
     Args:
@@ -38,15 +37,15 @@ def trace(
             only inside opkit.
     """
     name = surrogate.config.operator
-    example = tuple(
-        part.to(surrogate.device) for part in cycled(samples, batch or EXAMPLE)
-    )
     if any(isinstance(part, SparseMatrix) for part in surrogate.model.modules()):
         raise ExportError(
             f"operator {name} cannot be exported: its products with sparse matrices "
             "have no form outside Python; call it through opkit.load"
         )
-    module = lower(surrogate.model, example)
+    examples = cycled(samples, batch or EXAMPLE)
+    examples = examples.each(lambda part: part.to(surrogate.device))
+    module = lower(surrogate.model, examples)
+    example = tuple(examples.given.values())
     size = {0: Dim("batch", min=1)} if batch is None else None
     try:
         with silent(), torch.no_grad():
@@ -74,31 +73,36 @@ class OneStep(nn.Module):
 
     Args:
         model: the operator between its normalisers.
+        roles: of the tensors that ``forward`` takes; see `Inputs`.
     """
 
-    def __init__(self, model: PhysicalModel) -> None:
+    def __init__(self, model: PhysicalModel, roles: tuple[str, ...]) -> None:
         super().__init__()
         self.model = model
+        self.roles = roles
 
-    def forward(self, inputs: Tensor, beside: Tensor | None = None) -> Tensor:
+    def forward(self, inputs: Tensor, second: Tensor | None = None) -> Tensor:
         """Map (batch, [history,] channel, *space) to (batch, channel, *space)."""
-        outputs: Tensor = self.model(inputs, beside)
+        tensors = (inputs,) if second is None else (inputs, second)
+        given = Inputs(**dict(zip(self.roles, tensors, strict=True)))
+        outputs: Tensor = self.model(given)
         return outputs.select(1, 0) if self.model.history else outputs
 
 
-def lower(model: PhysicalModel, example: tuple[Tensor, ...]) -> OneStep:
+def lower(model: PhysicalModel, samples: Inputs) -> OneStep:
     """Return a copy of a model whose spectral layers are real matrix products.
 
     Args:
         model: the model, which stays as it is.
-        example: inputs on the grid that the copy is for.
+        samples: inputs on the grid that the copy is for.
 
     Raises:
         ExportError: a spectral layer that works on several grids.
         OpkitInputError: a spectral layer that has no such form.
     """
     # state of a training run, such as gradients, is not part of the copy
-    module = OneStep(copy.deepcopy(model)).eval().requires_grad_(False)
+    roles, example = tuple(samples.given), tuple(samples.given.values())
+    module = OneStep(copy.deepcopy(model), roles).eval().requires_grad_(False)
     grids = _grids(module, example)
     for name, (grid, target) in grids.items():
         layer = module.get_submodule(name)

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from opkit.datasets.field_dataset import FieldDataset
 from opkit.errors import BundleError
 from opkit.figures import plots
 from opkit.metrics import functional as losses
-from opkit.metrics.domains import Elements
+from opkit.operators.inputs import Inputs
+from opkit.operators.shapes import MeshShape
 from opkit.surrogate import surrogate
 from opkit.surrogate.bundle import files as bundle
 from opkit.surrogate.bundle.record import BundleConfig
@@ -50,23 +50,19 @@ def draw(run: Path, data: Path | None = None) -> list[Path]:
     if not path.is_file():
         raise BundleError(f"{path}: no such file; give --data FILE")
     split = config.scores[0].split if config.scores else "validation"
-    recipe = config.recipe
-    samples = FieldDataset(path, split, recipe.subsample, recipe.mode, recipe.history)
+    samples = loaded.samples(path, split)
     count = min(len(samples), SCANNED)
     items = [samples[i] for i in range(count)]
     fields = {k: torch.stack([item[k] for item in items]) for k in items[0]}
     steps = fields["outputs"].shape[1] if loaded.model.history else 1
-    predicted = loaded.predict(
-        fields["inputs"], steps, fields.get("static", fields.get("boundary"))
-    )
+    predicted = loaded.predict(Inputs.of(fields), steps)
     if loaded.model.history:
         pairs = zip(predicted.unbind(1), fields["outputs"].unbind(1), strict=True)
         means = [float(losses.relative_l2(p, t).mean()) for p, t in pairs]
         made.append(plots.rollout(folder / "rollout.png", means))
         fields["inputs"] = fields["inputs"][:, -1]
         fields["outputs"], predicted = fields["outputs"][:, -1], predicted[:, -1]
-    norm = Elements(*mesh) if mesh is not None else None
-    errors = losses.relative_l2(predicted, fields["outputs"], norm)
+    errors = losses.relative_l2(predicted, fields["outputs"], loaded.domain)
     if mesh is not None and mesh[0].shape[1] == 3:
         return made  # tetrahedra: write predictions to .vtu and cut them open
     order = errors.argsort()
@@ -124,10 +120,8 @@ def _rows(
 
 def _mesh(loaded: Surrogate) -> tuple[np.ndarray, np.ndarray] | None:
     """Return points and cells of a surrogate's mesh, None on a grid."""
-    arrays = dict(loaded.model.mesh.named_buffers())
-    if not arrays:
-        return None
-    return arrays["points"].cpu().numpy(), arrays["cells"].cpu().numpy()
+    shape = loaded.shape
+    return (shape.points, shape.cells) if isinstance(shape, MeshShape) else None
 
 
 def _plane(field: Tensor) -> np.ndarray:

@@ -13,11 +13,12 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from opkit.errors import OpkitInputError
 from opkit.operators import interface
-from opkit.operators.interface import Accepts, build_operator, operator_class
+from opkit.operators.inputs import Inputs
+from opkit.operators.interface import Accepts, Operator, build_operator, operator_class
 from opkit.operators.layers.boundary_curve import (
     channel_order,
     check_curve,
@@ -30,7 +31,7 @@ from opkit.operators.shapes import DataShape
 CHANNELS = 12
 
 
-class Embedded(nn.Module):
+class Embedded(Operator):
     """An operator on grids, given domain and boundary data as fields.
 
     Beside source and mask, for Dirichlet and for Neumann faces each: their number in a
@@ -76,21 +77,21 @@ class Embedded(nn.Module):
     def prepare(self, samples: Mapping[str, Tensor]) -> None:
         """Take scales from all training samples; prepare the inner operator."""
         self.scales.copy_(sizes(samples, self.order))
-        hook = getattr(self.operator, "prepare", None)
-        if hook is not None:
-            fields = self.embed(samples["inputs"], samples["boundary"])
-            hook({"inputs": fields, "outputs": samples["outputs"] / self.scales[3]})
+        fields = self.embed(samples["inputs"], samples["boundary"])
+        outputs = samples["outputs"] / self.scales[3]
+        self.operator.prepare({"inputs": fields, "outputs": outputs})
 
-    def forward(self, x: Tensor, boundary: Tensor) -> Tensor:
+    def forward(self, inputs: Inputs) -> Tensor:
         """Return the potential (batch, out_channel, y, x), 0 outside the domain.
 
         Args:
-            x: (batch, 2, y, x), source and inside.
-            boundary: (batch, channel, boundary).
+            inputs: fields (batch, 2, y, x), source and inside, and boundary data
+                (batch, channel, face).
 
         Raises:
             OpkitInputError: faces that are not the closed curve around the domain.
         """
+        x, boundary = inputs.fields, inputs.need("boundary")
         check_curve(x[:, 1], curve_of(boundary, self.order))
         u: Tensor = self.operator(self.embed(x, boundary))
         return self.scales[3] * u * x[:, 1:]

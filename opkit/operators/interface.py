@@ -1,39 +1,35 @@
-"""What every neural operator offers, and what it is told about the data.
+"""What every neural operator offers, and which data it takes.
 
 An operator is a ``torch.nn.Module`` that knows of no files, cases or normalisers::
 
-    class FNO(nn.Module):
-        accepts: ClassVar[Accepts]
-        physical: ClassVar[bool] = True    # optional: takes and gives physical units
-        class Options(pydantic.BaseModel): ...
+    class FNO(Operator):
+        accepts: ClassVar[Accepts] = Accepts(("grid",), (1, 2, 3))
+        class Options(interface.Options): ...
         def __init__(self, data: DataShape, options: Options): ...
-        def forward(self, x): ...     # (batch, in_channel, *space) normalised values
-        def prepare(self, samples): ...    # optional: sees all training samples by role
-                                           # before the first step
+        def forward(self, inputs: Inputs) -> Tensor: ...
 
-On a mesh ``data`` is a `MeshShape`; where boundary curves carry data, ``forward`` takes
-them as a second argument (batch, channel, boundary).
-
-`check_acceptance` says whether an operator takes the data, before anything is built.
+``data`` is a `DataShape`, or on a mesh a `MeshShape`. Names of built-in operators are
+in `opkit.operators.OPERATORS`; installed packages add theirs through the entry-point
+group ``opkit.operators``. `check_acceptance` says whether an operator takes the data,
+before anything is built.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from importlib.metadata import entry_points
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor, nn
 
 from opkit.base.explain import explain
 from opkit.errors import OpkitInputError, nearest
 from opkit.operators import OPERATORS
+from opkit.operators.inputs import Inputs, as_inputs
 from opkit.operators.shapes import DataShape, MeshShape
-
-if TYPE_CHECKING:
-    from torch import nn
-
 
 GeometryKind = Literal["grid", "grid-with-holes", "mesh", "boundary"]
 
@@ -56,25 +52,73 @@ class Accepts:
     periodic: bool = True
 
 
-def operator_class(name: str) -> Any:
-    """Return the operator class of a name out of the allow-list `OPERATORS`.
+class Operator(nn.Module):
+    """Base class of neural operators.
+
+    ``accepts`` says which data it takes. ``physical`` is True where it takes and gives
+    physical units; otherwise inputs and outputs are normalised for it.
+    """
+
+    accepts: ClassVar[Accepts]
+    physical: ClassVar[bool] = False
+    Options: ClassVar[type[BaseModel]]
+
+    def __call__(self, inputs: Inputs | Tensor, *args: Any, **kwargs: Any) -> Any:
+        """Call the operator on `Inputs`, or on a tensor of fields."""
+        return super().__call__(as_inputs(inputs), *args, **kwargs)
+
+    def prepare(self, samples: Mapping[str, Tensor]) -> None:
+        """Look at all training samples, by role, before the first step."""
+
+    def on(self, data: MeshShape) -> Operator:
+        """Return this operator, with its weights, on another mesh.
+
+        Raises:
+            OpkitInputError: it keeps to the mesh it was built for.
+        """
+        raise OpkitInputError(
+            f"{type(self).__name__} keeps to the mesh it was built for: transfer to it"
+        )
+
+
+def operator_names() -> dict[str, str]:
+    """Return name to ``"module:Class"`` of every operator, built in or installed."""
+    points = entry_points(group="opkit.operators")
+    return {point.name: point.value for point in points} | OPERATORS
+
+
+def operator_class(name: str) -> type[Operator]:
+    """Return the class of an operator, built in or of an installed package.
 
     Raises:
-        OpkitInputError: the name is unknown.
+        OpkitInputError: the name is unknown, or what is installed under it cannot be
+            imported or is no `Operator`.
         MissingExtraError: the operator needs a package that is not installed.
     """
-    if name not in OPERATORS:
+    known = operator_names()
+    if name not in known:
         raise OpkitInputError(
-            f"unknown operator {name!r}.{nearest(name, OPERATORS)} "
-            f"Known: {', '.join(sorted(OPERATORS))}."
+            f"unknown operator {name!r}.{nearest(name, known)} "
+            f"Known: {', '.join(sorted(known))}."
         )
-    module, _, attribute = OPERATORS[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    module, _, attribute = known[name].partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute, None)
+    except ImportError as error:
+        if name in OPERATORS:
+            raise
+        raise OpkitInputError(f"operator {name}: {module}: {error}") from None
+    if not (isinstance(found, type) and issubclass(found, Operator)):
+        raise OpkitInputError(
+            f"operator {name}: {known[name]} is no class derived from "
+            "opkit.operators.interface.Operator"
+        )
+    return found
 
 
 def build_operator(
     name: str, data: DataShape | MeshShape, options: Mapping[str, Any]
-) -> nn.Module:
+) -> Operator:
     """Construct an operator by name from plain options.
 
     Raises:
@@ -96,8 +140,8 @@ def build_operator(
         raise OpkitInputError(
             f"operator {name}: {explain(error, cls.Options)}"
         ) from None
-    operator: nn.Module = cls(data, parsed)
-    return operator
+    build: Callable[..., Operator] = cls
+    return build(data, parsed)
 
 
 def _listed(numbers: tuple[int, ...]) -> str:
@@ -106,7 +150,7 @@ def _listed(numbers: tuple[int, ...]) -> str:
 
 def acceptance() -> dict[str, Accepts]:
     """Return what every operator accepts, by name."""
-    return {name: operator_class(name).accepts for name in OPERATORS}
+    return {name: operator_class(name).accepts for name in operator_names()}
 
 
 def acceptance_table() -> str:

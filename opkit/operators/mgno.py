@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from opkit.errors import OpkitInputError
 from opkit.operators import interface
-from opkit.operators.interface import Accepts
+from opkit.operators.inputs import Inputs
+from opkit.operators.interface import Accepts, Operator
 from opkit.operators.layers.convolutions import Prolongation, convolution, normalisation
 from opkit.operators.layers.grids import Boundary, boundaries
 from opkit.operators.shapes import DataShape
@@ -26,7 +27,7 @@ from opkit.operators.shapes import DataShape
 Count = Annotated[int, Field(ge=0)]
 
 
-class MgNO(nn.Module):
+class MgNO(Operator):
     """Multigrid neural operator on a grid of any size, in one to three dimensions.
 
     Every convolution, and the way back to the finer grid, continues the field as the
@@ -103,12 +104,13 @@ class MgNO(nn.Module):
         self.activation = nn.GELU()
         self.projection = convolution(width, data.out_channels, 1, modes, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, inputs: Inputs) -> Tensor:
         """Map (batch, in_channel, *space) to (batch, out_channel, *space).
 
         Raises:
             OpkitInputError: the grid is too small for the levels.
         """
+        x = inputs.fields
         self._check(tuple(x.shape[2:]))
         u = x
         for layer, cycle in enumerate(self.cycles):

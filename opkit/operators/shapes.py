@@ -86,6 +86,24 @@ class MeshShape:
         """Never periodic."""
         return (False,)
 
+    @property
+    def input_points(self) -> int:
+        """Number of points that the inputs are on."""
+        return len({"node": self.points, "cell": self.cells}[self.inputs_on])
+
+    def refuse(self, space: tuple[int, ...]) -> None:
+        """Refuse inputs on another number of points.
+
+        Raises:
+            OpkitInputError: names the remedy.
+        """
+        if space != (self.input_points,):
+            raise OpkitInputError(
+                f"inputs have {space[0]} values, the mesh this surrogate was trained "
+                f"on has {self.input_points} of its {self.inputs_on}s: transfer them "
+                "to that mesh first"
+            )
+
     def tensors(self) -> dict[str, Tensor]:
         """Return the arrays by the names under which a bundle keeps them."""
         arrays = {

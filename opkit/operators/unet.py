@@ -6,18 +6,19 @@ from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from opkit.errors import OpkitInputError
 from opkit.operators import interface
-from opkit.operators.interface import Accepts
+from opkit.operators.inputs import Inputs
+from opkit.operators.interface import Accepts, Operator
 from opkit.operators.layers.convolutions import convolution
 from opkit.operators.layers.grids import boundaries, coordinates
 from opkit.operators.layers.unet_trunk import UNetTrunk
 from opkit.operators.shapes import DataShape
 
 
-class UNet(nn.Module):
+class UNet(Operator):
     """U-Net on a grid of any size in one, two or three dimensions.
 
     Convolutions continue periodic axes around and others by zeros; the coordinates of
@@ -58,12 +59,13 @@ class UNet(nn.Module):
         self.projection = convolution(width, data.out_channels, 1, modes)
         self._check(data.shape)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, inputs: Inputs) -> Tensor:
         """Map (batch, in_channel, *space) to (batch, out_channel, *space).
 
         Raises:
             OpkitInputError: an axis has fewer than 2^(n_scales - 1) points.
         """
+        x = inputs.fields
         self._check(tuple(x.shape[2:]))
         if self.axes:
             grid = coordinates(x.shape[2:], self.periodic, like=x)[self.axes]

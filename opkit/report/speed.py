@@ -14,7 +14,6 @@ from opkit.datasets.read import DataFile
 from opkit.evaluate import solver as solver_ladder
 from opkit.evaluate import solver as solver_scores
 from opkit.evaluate.solver import Rung
-from opkit.metrics.domains import Elements
 from opkit.report.content import Section, Table, duration, grid, number
 from opkit.report.subject import Subject
 from opkit.solvers.interface import Fields
@@ -36,13 +35,12 @@ def section(subject: Subject) -> Section:
         why = "the surrogate was not timed"
         return Section("speed", "Speed", (f"Not compared with the solver: {why}.",))
     inputs, truth = _fields(subject)
-    domain = None if subject.mesh is None else Elements(*subject.mesh)
     measure = partial(
         solver_scores.error,
         truth=truth,
-        variables=subject.header.outputs,
+        header=subject.header,
         recipe=subject.config.recipe,
-        domain=domain,
+        domain=subject.surrogate.domain,
     )
     rungs = solver_ladder.ladder(case, inputs, measure, own.relative_l2)
     best = solver_ladder.cheapest(rungs, own.relative_l2)

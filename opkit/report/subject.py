@@ -19,7 +19,7 @@ from opkit.datasets.read import DataFile
 from opkit.evaluate import scores
 from opkit.evaluate.run import Evaluation, evaluate
 from opkit.metrics import functional as losses
-from opkit.metrics.domains import Elements
+from opkit.operators.shapes import MeshShape
 from opkit.surrogate import surrogate
 from opkit.surrogate.surrogate import Surrogate
 
@@ -74,10 +74,8 @@ class Subject:
     @cached_property
     def mesh(self) -> tuple[NDArray[Any], NDArray[Any]] | None:
         """Points and cells, where the surrogate lives on a mesh."""
-        arrays = dict(self.surrogate.model.mesh.named_buffers())
-        if not arrays:
-            return None
-        return arrays["points"].numpy(), arrays["cells"].numpy()
+        shape = self.surrogate.shape
+        return (shape.points, shape.cells) if isinstance(shape, MeshShape) else None
 
     @cached_property
     def errors(self) -> NDArray[np.float64]:
@@ -85,9 +83,8 @@ class Subject:
         prediction, target = self.predicted, self.targets
         if self.rollout:
             prediction, target = prediction.flatten(0, 1), target.flatten(0, 1)
-        domain = None if self.mesh is None else Elements(*self.mesh)
-        found = losses.relative_l2(prediction, target, domain)
-        return found.double().view(len(self.targets), -1).mean(1).numpy()
+        errors = losses.relative_l2(prediction, target, self.surrogate.domain)
+        return errors.double().view(len(self.targets), -1).mean(1).numpy()
 
     def training_inputs(self, most: int = 1000) -> Tensor:
         """Inputs of training samples, as ``inputs``, spread evenly over the split."""
@@ -97,17 +94,10 @@ class Subject:
         return torch.stack([self._last(samples[i]["inputs"]) for i in rows])
 
     def _samples(self, split: str) -> FieldDataset:
-        return _open(self.surrogate, self.evaluation.data, split)
+        return self.surrogate.samples(self.evaluation.data, split, trusted=True)
 
     def _last(self, inputs: Tensor) -> Tensor:
         return inputs[-1] if self.rollout else inputs
-
-
-def _open(loaded: Surrogate, data: Path, split: str) -> FieldDataset:
-    recipe = loaded.config.recipe
-    return FieldDataset(
-        data, split, recipe.subsample, recipe.mode, recipe.history, trusted=True
-    )
 
 
 def read(run: Path, data: Path | None = None) -> Subject:
@@ -118,12 +108,13 @@ def read(run: Path, data: Path | None = None) -> Subject:
         CaseError: the data are of another case.
         DataError: the data cannot be read.
     """
-    evaluation = evaluate(run, data)
     loaded = surrogate.load(run)
+    evaluation = evaluate(loaded, data)
     with DataFile(evaluation.data, trusted=True) as file:
         header, diagnostics = file.header, file.diagnostics()
         measure, found = file.measure, file.content_hash()
-    samples = _open(loaded, evaluation.data, evaluation.rows[0].split)
+    split = evaluation.rows[0].split
+    samples = loaded.samples(evaluation.data, split, trusted=True)
     points = int(samples[0]["outputs"].nelement())
     count = min(len(samples), max(MAX_POINTS // points, 1))
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -132,9 +123,11 @@ def read(run: Path, data: Path | None = None) -> Subject:
         warnings.simplefilter("ignore", UserWarning)
         for batch in scores.read(samples, count):
             steps = batch.outputs.shape[1] if history else 1
-            predicted = loaded.predict(batch.inputs, steps, batch.beside)
-            given = batch.inputs[:, -1] if history else batch.inputs
-            parts.append((given, batch.outputs, predicted))
+            predicted = loaded.predict(batch.inputs, steps)
+            fields = batch.inputs.fields
+            parts.append(
+                (fields[:, -1] if history else fields, batch.outputs, predicted)
+            )
     inputs, targets, predictions = (torch.cat(p) for p in zip(*parts, strict=True))
     return Subject(
         run=run,

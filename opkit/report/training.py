@@ -17,8 +17,7 @@ def training_section(subject: Subject) -> Section:
         "operator": config.operator,
         "parameters": f"{made.parameters:,}",
         "options": ", ".join(f"{k} {short(v)}" for k, v in config.options.items()),
-        "mode": recipe.mode
-        + (f", history {recipe.history}" if recipe.mode == "autoregressive" else ""),
+        "mode": str(recipe.arrangement),
         "grid": grid(config.shape.shape)
         + (f" (every {recipe.subsample} points)" if recipe.subsample > 1 else ""),
         "loss": recipe.training.loss,

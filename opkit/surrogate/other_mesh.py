@@ -25,7 +25,6 @@ from opkit.elements.transfer import locate
 from opkit.errors import OpkitInputError
 from opkit.operators.shapes import MeshShape
 from opkit.solvers.interface import OnMesh
-from opkit.surrogate.adapters import dolfinx_functions as functions
 from opkit.surrogate.bundle.normalise import PhysicalModel
 from opkit.surrogate.surrogate import Surrogate
 
@@ -49,7 +48,7 @@ def transfer(surrogate: Surrogate, mesh: MeshShape) -> Predict:
     Raises:
         OpkitInputError: no surrogate on a mesh, or a mesh of another domain.
     """
-    trained = trained_mesh(surrogate)
+    trained = surrogate.mesh
     _check(trained, mesh)
     there = SparseMatrix(_inputs(trained, mesh))
     back = SparseMatrix(interpolation(trained.points, trained.cells, mesh.points))
@@ -69,37 +68,21 @@ def rebuild(surrogate: Surrogate, mesh: MeshShape) -> Surrogate:
     """Return the surrogate with its operator on another mesh, weights as they are.
 
     Args:
-        surrogate: of an operator that has a method ``on``, such as SPON.
+        surrogate: of an operator that can move, such as SPON.
         mesh: the other one.
 
     Raises:
         OpkitInputError: the operator belongs to its mesh, or meshes that do not fit.
     """
-    trained = trained_mesh(surrogate)
+    trained = surrogate.mesh
     _check(trained, mesh)
-    operator: Any = surrogate.model.operator
-    if not hasattr(operator, "on"):
-        raise OpkitInputError(
-            f"operator {surrogate.config.operator} belongs to the mesh it was trained "
-            "on: use transfer"
-        )
     old = surrogate.model
-    model = PhysicalModel(
-        operator.on(mesh), old.inputs, old.outputs, mesh=mesh.tensors()
-    )
+    operator = old.operator.on(mesh)
+    model = PhysicalModel(operator, old.inputs, old.outputs, mesh=mesh.tensors())
     shape = surrogate.config.shape.model_copy(
         update={"shape": mesh.shape, "extent": mesh.extent}
     )
     return Surrogate(model, surrogate.config.model_copy(update={"shape": shape}))
-
-
-def trained_mesh(surrogate: Surrogate) -> MeshShape:
-    """The mesh a surrogate was trained on.
-
-    Raises:
-        OpkitInputError: it was trained on a grid.
-    """
-    return functions.trained_mesh(surrogate.config, surrogate.model)
 
 
 def case_mesh(surrogate: Surrogate, overrides: Sequence[str] = ()) -> MeshShape:
@@ -113,7 +96,7 @@ def case_mesh(surrogate: Surrogate, overrides: Sequence[str] = ()) -> MeshShape:
         OpkitInputError: the surrogate has no case, settings that do not exist, or a
             solver without a mesh.
     """
-    trained = trained_mesh(surrogate)
+    trained = surrogate.mesh
     plain = copy.deepcopy(dict(surrogate.config.case))
     if not plain:
         raise OpkitInputError(

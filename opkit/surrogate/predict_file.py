@@ -13,7 +13,6 @@ from opkit.datasets.read import DataFile
 from opkit.errors import DataError, OpkitInputError
 from opkit.surrogate.adapters import mesh_files as mesh_output
 from opkit.surrogate.bundle.record import Channels
-from opkit.surrogate.other_mesh import trained_mesh
 from opkit.surrogate.surrogate import Surrogate, load
 
 ARRAYS = (".npz", ".npy")
@@ -51,7 +50,7 @@ def predict(
     surrogate = load(run, device)
     mesh = None
     if target.suffix in mesh_output.SUFFIXES:
-        mesh = trained_mesh(surrogate)
+        mesh = surrogate.mesh
     inputs = _read(surrogate, source, split)
     outputs = surrogate(inputs)
     if mesh is None:
@@ -108,7 +107,7 @@ def _read_data_file(surrogate: Surrogate, source: Path, split: str | None) -> An
     with DataFile(source) as file:
         rows = np.arange(len(file)) if split is None else file.indices(split)
         config = surrogate.config
-        names = {v.name for v in (*config.inputs, *config.boundary)}
+        names = {v.name for v in config.asked}
         found = [v for v in file.header.variables if v.name in names]
         arrays = {v.name: (("sample", *v.dims), file.read(v.name, rows)) for v in found}
         coordinates = {

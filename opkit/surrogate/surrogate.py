@@ -11,9 +11,12 @@ import torch
 from torch import Tensor
 
 from opkit.base.device import present
+from opkit.datasets.modes import need_steps
 from opkit.errors import BundleError, OpkitInputError
-from opkit.surrogate.adapters import arrays
-from opkit.surrogate.adapters import dolfinx_functions as functions
+from opkit.metrics.domains import Domain, Elements, Grid
+from opkit.operators.inputs import Inputs, as_inputs
+from opkit.operators.shapes import DataShape, MeshShape
+from opkit.surrogate.adapters import arrays, dolfinx_functions
 from opkit.surrogate.adapters.refuse import check_inputs
 from opkit.surrogate.bundle import files as bundle
 from opkit.surrogate.bundle import forward
@@ -29,6 +32,8 @@ from opkit.surrogate.checks.interface import Context
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from opkit.datasets.field_dataset import FieldDataset
+
 
 class Surrogate:
     """A trained operator with its normalisers and its record.
@@ -41,6 +46,7 @@ class Surrogate:
         model: the operator between its normalisers.
         config: the bundle's record.
         calibration: of its errors; None for bundles from before there was one.
+        source: run directory or bundle that it was loaded from.
     """
 
     def __init__(
@@ -48,11 +54,13 @@ class Surrogate:
         model: PhysicalModel,
         config: BundleConfig,
         calibration: Calibration | None = None,
+        source: Path | None = None,
     ) -> None:
         # frozen weights: a graph is built for gradients of the inputs alone
         self.model = model.eval().requires_grad_(False)
         self.config = config
         self.calibration = calibration
+        self.source = source
 
     def __repr__(self) -> str:
         """Name the operator, the case, the grid and the test error."""
@@ -83,7 +91,11 @@ class Surrogate:
         return self
 
     def __call__(
-        self, inputs: Any, check: bool = False, coverage: float = COVERAGE
+        self,
+        inputs: Any,
+        check: bool = False,
+        coverage: float = COVERAGE,
+        static: Any = None,
     ) -> Any:
         """Predict the outputs for one sample or a batch.
 
@@ -101,6 +113,9 @@ class Surrogate:
             check: also say whether the predictions solve the PDE, whether the inputs
                 resemble the training inputs, and how large the errors may be.
             coverage: probability that the errors stay within the bounds of a check.
+            static: fields that stay as they are along a rollout, if trained so, and if
+                ``inputs`` does not hold them by name: an array, or a dict or xarray
+                object by name.
 
         Returns:
             The same kind, with the outputs' variables; with ``check`` a `Checked`.
@@ -111,33 +126,61 @@ class Surrogate:
             MissingExtraError: a check needs a solver that is not installed.
         """
         if check:
-            return self.checker.check(self._once, inputs, None, coverage)
-        if functions.given(inputs):
-            return functions.apply(self._once, inputs, self.config, self.model)
-        return arrays.apply(self._once, inputs, self.config)
+            return self.checker.check(self.predict, inputs, None, coverage, static)
+        if dolfinx_functions.is_functions(inputs):
+            return dolfinx_functions.apply(self.predict, inputs, self.config, self.mesh)
+        return arrays.apply(self.predict, inputs, self.config, None, static)
 
-    def _once(self, inputs: Tensor, boundary: Tensor | None = None) -> Tensor:
-        return self.predict(inputs, beside=boundary)
+    @cached_property
+    def shape(self) -> DataShape | MeshShape:
+        """What the operator was built for."""
+        arrays = {name: t.cpu() for name, t in self.model.mesh.named_buffers()}
+        return self.config.shape.build(arrays)
 
-    def predict(
-        self, inputs: Tensor, steps: int = 1, beside: Tensor | None = None
-    ) -> Tensor:
+    @property
+    def mesh(self) -> MeshShape:
+        """The mesh the surrogate was trained on.
+
+        Raises:
+            OpkitInputError: it was trained on a grid.
+        """
+        if not isinstance(self.shape, MeshShape):
+            raise OpkitInputError("this surrogate was trained on a grid, not on a mesh")
+        return self.shape
+
+    @cached_property
+    def domain(self) -> Domain:
+        """What norms of its outputs are taken with."""
+        shape = self.shape
+        if isinstance(shape, MeshShape):
+            return Elements(shape.points, shape.cells)
+        return Grid(shape.extent, shape.periodic)
+
+    def predict(self, inputs: Inputs | Tensor, steps: int = 1) -> Tensor:
         """Map a batch (batch, [history,] channel, *space) of any float type.
 
         Differentiable, and can be transformed by torch.func.
 
         Args:
-            inputs: physical units.
+            inputs: physical units; a tensor holds the fields alone.
             steps: frames to roll out, in autoregressive mode.
-            beside: (batch, channel, *space) fields given at every step, in
-                autoregressive mode; (batch, channel, boundary) data on a boundary
-                curve, if trained so.
 
         Returns:
             (batch, [steps,] channel, *space) on the inputs' device, in their type.
         """
-        check_inputs(self.config, self.model, inputs, beside)
-        return forward.predict(self.model, inputs, steps, beside)
+        inputs = as_inputs(inputs)
+        check_inputs(self.config, self.shape, inputs)
+        return forward.predict(self.model, inputs, steps)
+
+    def samples(
+        self,
+        data: Path,
+        split: str,
+        subsample: int | None = None,
+        trusted: bool = False,
+    ) -> FieldDataset:
+        """Open samples as the surrogate was trained on; see `Recipe.samples`."""
+        return self.config.recipe.samples(data, split, subsample, trusted)
 
     def rollout(
         self,
@@ -153,7 +196,7 @@ class Surrogate:
             inputs: ([batch,] history, channel, *space), a dict, or an xarray object
                 with a dim ``time`` of length history; physical units.
             steps: number of frames.
-            static: (batch, channel, *space) fields that do not change, if trained so.
+            static: as for a call.
             check: also give bounds of the error at each step; see `Checked`.
             coverage: probability that the errors stay within them.
 
@@ -164,15 +207,11 @@ class Surrogate:
         Raises:
             OpkitInputError: the surrogate is not autoregressive.
         """
-        self._need_history()
-        fixed = None if static is None else torch.as_tensor(static)
-
-        def roll(x: Tensor) -> Tensor:
-            return self.predict(x, steps, fixed)
-
+        need_steps(self.config.recipe.arrangement)
+        roll = partial(self.predict, steps=steps)
         if check:
-            return self.checker.check(roll, inputs, steps, coverage, fixed)
-        return arrays.apply(roll, inputs, self.config, steps)
+            return self.checker.check(roll, inputs, steps, coverage, static)
+        return arrays.apply(roll, inputs, self.config, steps, static)
 
     def frames(
         self, inputs: Any, steps: int | None = None, static: Any = None
@@ -190,20 +229,13 @@ class Surrogate:
         Raises:
             OpkitInputError: the surrogate is not autoregressive.
         """
-        self._need_history()
-        x = torch.as_tensor(inputs)
-        fixed = None if static is None else torch.as_tensor(static)
-        check_inputs(self.config, self.model, x, fixed)
+        need_steps(self.config.recipe.arrangement)
+        fixed = None if static is None else arrays.as_tensor(static)
+        batch = Inputs(arrays.as_tensor(inputs), static=fixed)
+        check_inputs(self.config, self.shape, batch)
         count = sys.maxsize if steps is None else steps
-        made = forward.frames(self.model, x, count, fixed)
-        return made if isinstance(inputs, Tensor) else (f.numpy() for f in made)
-
-    def _need_history(self) -> None:
-        if not self.model.history:
-            raise OpkitInputError(
-                "this surrogate maps inputs to outputs at once: train with "
-                "--set mode=autoregressive for rollouts"
-            )
+        frames = forward.frames(self.model, batch, count)
+        return frames if isinstance(inputs, Tensor) else (f.numpy() for f in frames)
 
     def solve(
         self,
@@ -235,18 +267,17 @@ class Surrogate:
             MissingExtraError: a sample needs a solver that is not installed.
             SolverError: the solver cannot reach its accuracy for one of the inputs.
         """
-        fixed = None if static is None else torch.as_tensor(static)
-        run: Callable[..., Tensor] = self._once
+        run: Callable[[Inputs], Tensor] = self.predict
         if steps is not None:
-            self._need_history()
-            run = partial(self.predict, steps=steps, beside=fixed)
+            need_steps(self.config.recipe.arrangement)
+            run = partial(self.predict, steps=steps)
         return fallback.solve(
             self.checker,
             run,
             inputs,
             tolerance,
             steps,
-            fixed,
+            static,
             coverage,
             significance,
         )
@@ -271,11 +302,18 @@ def load(path: str | Path, device: str = "cpu") -> Surrogate:
     """
     place = present(device)
     config, weights = bundle.read(Path(path))
-    return build(config, weights).to(place)
+    return build(config, weights, Path(path)).to(place)
 
 
-def build(config: BundleConfig, weights: Mapping[str, Tensor]) -> Surrogate:
+def build(
+    config: BundleConfig, weights: Mapping[str, Tensor], source: Path | None = None
+) -> Surrogate:
     """Construct a surrogate from a bundle's record and weights.
+
+    Args:
+        config: the record.
+        weights: tensors by name.
+        source: where they come from.
 
     Raises:
         BundleError: names or shapes of the weights do not fit the operator.
@@ -303,4 +341,4 @@ def build(config: BundleConfig, weights: Mapping[str, Tensor]) -> Surrogate:
         numbers = {k: v for k, v in weights.items() if k.startswith(PREFIX)}
         context = Context(config, model)
         calibration = Calibration.from_tensors(config.calibration, numbers, context)
-    return Surrogate(model, config, calibration)
+    return Surrogate(model, config, calibration, source)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from opkit.datasets.read import DataFile
 from opkit.errors import OpkitInputError
+from opkit.operators.inputs import Inputs
 from opkit.surrogate.bundle import files as bundle
 from opkit.surrogate.bundle.run_directory import RunDirectory
 from opkit.train.equations import run as hypernetwork
@@ -17,7 +18,6 @@ from opkit.train.fields.problem import prepare
 from opkit.train.fields.task import FieldTask, ResidualLoss
 from opkit.train.loop import loggers
 from opkit.train.loop.attempt import attempt
-from opkit.train.loop.batches import beside
 from opkit.train.loop.devices import make_fabric
 from opkit.train.loop.events import Progress
 from opkit.train.loop.fit import TrainingResult, finish, fit
@@ -149,7 +149,7 @@ def plan(
     unrolled = min(steps, recipe.training.unroll or steps)
 
     def forward() -> object:
-        return model(sample["inputs"], beside(sample), unrolled)
+        return model(Inputs.of(sample), unrolled)
 
     return Plan.of(
         recipe,

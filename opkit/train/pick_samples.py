@@ -19,6 +19,7 @@ from opkit.case.data import DType, draw, header_of
 from opkit.case.record import Case
 from opkit.datasets.read import DataFile
 from opkit.errors import BundleError, CaseError
+from opkit.operators.inputs import Inputs
 from opkit.surrogate.bundle import files as bundle
 from opkit.surrogate.bundle.run_directory import RunDirectory
 from opkit.surrogate.checks.checker import Verdict
@@ -88,7 +89,7 @@ def pick(
             field = torch.tensor(np.stack([d[v.name] for d in drawn])[cut]).float()
             layered = field.ndim == len(surrogate.config.axes) + 2
             parts.append(field if layered else field.unsqueeze(1))
-        inputs = torch.cat(parts, 1)
+        inputs = Inputs(torch.cat(parts, 1))
         verdict = surrogate.checker.judge(inputs, surrogate.predict(inputs))
         values_by_chunk.append(uncertainty(surrogate, verdict))
     values = np.concatenate(values_by_chunk)
@@ -122,9 +123,9 @@ def _refuse_other_problem(
 ) -> None:
     config = surrogate.config
     if (
-        config.recipe.mode != "map"
+        config.recipe.arrangement.needs_time
         or config.boundary
-        or config.shape.inputs_on != "grid"
+        or not config.shape.spectral
     ):
         raise CaseError(
             f"{run}: only surrogates that map fields on a grid to fields choose samples"

@@ -76,6 +76,25 @@ def test_autoregressive_with_layers_and_forcing(tmp_path: Path) -> None:
     assert dataset.input_channels == ("vorticity[0]", "vorticity[1]")
 
 
+def test_the_initial_state_is_the_first_frame(heat_file: Path) -> None:
+    with DataFile(heat_file) as file:
+        row = int(file.indices("test")[1])
+        start = file.read("initial_temperature", row)
+        records = file.read("temperature", row)
+        times = file.header.coordinates["time"].values
+    whole = FieldDataset(heat_file, "test", mode="autoregressive")
+    np.testing.assert_array_equal(whole[1]["inputs"][0, 0].numpy(), start)
+    np.testing.assert_array_equal(whole[1]["outputs"][:, 0].numpy(), records)
+    np.testing.assert_array_equal(whole.times, times)
+    longer = FieldDataset(heat_file, "test", mode="autoregressive", history=2)
+    np.testing.assert_array_equal(longer[1]["inputs"][1, 0].numpy(), records[0])
+    np.testing.assert_array_equal(longer[1]["outputs"][:, 0].numpy(), records[1:])
+    np.testing.assert_array_equal(longer.times, times[1:])
+    # as data sets were read before: records alone
+    records_only = FieldDataset(heat_file, "test", mode="autoregressive", initial=False)
+    np.testing.assert_array_equal(records_only[1]["outputs"][:, 0].numpy(), records[1:])
+
+
 def test_space_time_repeats_what_has_no_time(tmp_path: Path) -> None:
     path = layered_file(tmp_path / "l.h5")
     item = FieldDataset(path, "test", mode="space-time")[0]
@@ -112,7 +131,7 @@ def test_worker_processes_read_the_same(heat_file: Path, context: str) -> None:
         ({"split": "dev"}, "no split 'dev'"),
         ({"mode": "video"}, "unknown mode"),
         ({"subsample": 0}, "start at 1"),
-        ({"mode": "autoregressive", "history": 4}, "leave none"),
+        ({"mode": "autoregressive", "history": 5}, "leave none"),
     ],
 )
 def test_requests_that_do_not_fit(

@@ -5,7 +5,7 @@ import pytest
 
 from opkit.case import load_case
 from opkit.case.recipe import Recipe
-from opkit.datasets.header import VariableSpec
+from opkit.datasets.header import Axis, Header, VariableSpec
 from opkit.evaluate.solver import error, table
 from opkit.generate import generate
 
@@ -24,7 +24,16 @@ def test_rollouts_of_layers_are_means_over_frames_after_the_given_ones():
     recipe = Recipe(operator="fno", mode="autoregressive", history=2, subsample=2)
     e, u = ((f[:, 2:, :, ::2, ::2]) for f in (found["q"] - true["q"], true["q"]))
     expected = relative(e, u, (-2, -1)).mean()  # of each frame and layer
-    assert error(found, true, [spec], recipe) == pytest.approx(expected, rel=1e-12)
+    assert error(found, true, header(spec), recipe) == pytest.approx(
+        expected, rel=1e-12
+    )
+
+
+def header(spec):
+    axes = {
+        d: Axis(np.arange(float(n))) for d, n in zip(spec.dims, spec.shape, strict=True)
+    }
+    return Header({}, (spec,), axes, {"train": np.arange(3)})
 
 
 def test_space_time_fields_are_measured_as_one():
@@ -32,7 +41,9 @@ def test_space_time_fields_are_measured_as_one():
     found, true = (fields(seed, (3, 5, 8, 8)) for seed in (0, 1))
     recipe = Recipe(operator="fno", mode="space-time")
     expected = relative(found["q"] - true["q"], true["q"], (1, 2, 3)).mean()
-    assert error(found, true, [spec], recipe) == pytest.approx(expected, rel=1e-12)
+    assert error(found, true, header(spec), recipe) == pytest.approx(
+        expected, rel=1e-12
+    )
 
 
 def test_rows_are_the_solver_and_coarser_grids_with_growing_errors(tmp_path):

@@ -48,7 +48,7 @@ def predict(program: Path, *words: object) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("count", [1, 3])
 def test_same_outputs_as_in_python(program, package, data, tmp_path, count):
     surrogate = opkit.load(package)
-    x = real_inputs(package, surrogate.config, data)[0][:count].contiguous()
+    x = real_inputs(package, surrogate.config, data).fields[:count].contiguous()
     x.numpy().tofile(tmp_path / "x.f32")
     model = package / "model-aoti.pt2"
     done = predict(program, model, tmp_path / "x.f32", tmp_path / "y.f32")

@@ -67,7 +67,7 @@ def test_every_operator_and_target(name, to, bundles, data, tmp_path):
     made = export(run, to, data=data)
     path = run / TARGETS[to].default
     surrogate = opkit.load(run)
-    samples = real_inputs(run, surrogate.config, data)[0]
+    samples = real_inputs(run, surrogate.config, data).fields
     x = torch.cat([samples, samples[:2] + 100])
     with torch.no_grad():
         found, expected = TARGETS[to].open(path)((x,)), surrogate.predict(x)
@@ -85,7 +85,7 @@ def test_files_run_in_a_process_without_opkit(fno, data, tmp_path):
     for to in ("pt2", "onnx"):
         export(fno, to, tmp_path / f"model.{to}", data=data)
     surrogate = opkit.load(fno)
-    (x,) = real_inputs(fno, surrogate.config, data)
+    x = real_inputs(fno, surrogate.config, data).fields
     np.save(tmp_path / "x.npy", x.numpy())
     subprocess.run([sys.executable, "-c", ALONE], cwd=tmp_path, check=True)
     expected = surrogate.predict(x).numpy()
@@ -123,12 +123,12 @@ def test_autoregressive_surrogates_give_one_step(bundles, write, tmp_path, stati
     assert made.inputs[0].shape == ("batch", 2, 1, 18, 18)
     assert [field.name for field in made.inputs] == ["inputs", "static"][: 1 + static]
     surrogate = opkit.load(run)
-    samples = real_inputs(run, surrogate.config, data)
+    samples = tuple(real_inputs(run, surrogate.config, data).given.values())
     step = TARGETS["pt2"].open(run / "model.pt2")
     first = step(samples)
     window = torch.stack([samples[0][:, 1], first], 1)
     second = step((window, *samples[1:]))
-    expected = surrogate.predict(samples[0], 2, *samples[1:])
+    expected = surrogate.predict(real_inputs(run, surrogate.config, data), 2)
     found = torch.stack([first, second], 1)
     # two steps of float32 arithmetic in another order
     assert (found - expected).norm() < 1e-5 * expected.norm()
@@ -154,7 +154,7 @@ def test_a_file_whose_outputs_differ_is_not_kept(
 
 def test_the_surrogate_stays_as_it_was(fno, data, tmp_path):
     surrogate = opkit.load(fno)
-    (x,) = real_inputs(fno, surrogate.config, data)
+    x = real_inputs(fno, surrogate.config, data).fields
     before = surrogate.predict(x)
     export(fno, "pt2", tmp_path / "a.pt2", data=data)
     assert torch.equal(surrogate.predict(x), before)

@@ -14,6 +14,7 @@ from opkit.operators.beno.graph import build_levels
 from opkit.operators.beno.published import PublishedBENO
 from opkit.operators.beno.published_features import Graphs, edges_of
 from opkit.operators.beno.published_weights import load_published
+from opkit.operators.inputs import Inputs
 from opkit.operators.interface import build_operator, operator_class
 from opkit.operators.layers.boundary_curve import CURVE, curve_of
 from opkit.operators.shapes import DataShape
@@ -80,16 +81,16 @@ def test_graphs_of_different_sizes_do_not_see_each_other(variant, mixed):
     x, boundary = mixed["inputs"], mixed["boundary"]
     assert len({int(n) for n in x[:, 1].sum((1, 2))}) > 2
     with torch.no_grad():
-        u = model(x, boundary)
+        u = model(Inputs(x, boundary=boundary))
         assert u.shape == (6, 1, CELLS, CELLS)
         assert (u[x[:, 1:] == 0] == 0).all()
         for i in range(6):
-            alone = model(x[i : i + 1], boundary[i : i + 1])
+            alone = model(Inputs(x[i : i + 1], boundary=boundary[i : i + 1]))
             # other sizes sum in another order, in fp32
             torch.testing.assert_close(alone[0], u[i], rtol=1e-4, atol=1e-5)
         moved = mixed["boundary"].clone()
         moved[0, CURVE.index("boundary_value"), 3] += 1.0
-        changed = (model(x, moved) - u).abs().amax((1, 2, 3))
+        changed = (model(Inputs(x, boundary=moved)) - u).abs().amax((1, 2, 3))
     assert changed[0] > 1e-4
     assert (changed[1:] == 0).all()
 
@@ -99,7 +100,7 @@ def test_gradient_reaches_everything(variant, mixed):
     model = build(variant, mixed)
     x = mixed["inputs"].clone().requires_grad_()
     boundary = mixed["boundary"].clone().requires_grad_()
-    (model(x, boundary) - mixed["outputs"]).square().mean().backward()
+    (model(Inputs(x, boundary=boundary)) - mixed["outputs"]).square().mean().backward()
     dead = [
         key
         for key, p in model.named_parameters()
@@ -123,8 +124,10 @@ def test_saves_and_loads_in_any_order_of_channels(variant, mixed, tmp_path):
     other.load_state_dict(load_file(tmp_path / "model.safetensors"))
     boundary = mixed["boundary"]
     with torch.no_grad():
-        u = model(mixed["inputs"], boundary)
-        again = other.eval()(mixed["inputs"], boundary.roll(-3, dims=1))
+        u = model(Inputs(mixed["inputs"], boundary=boundary))
+        again = other.eval()(
+            Inputs(mixed["inputs"], boundary=boundary.roll(-3, dims=1))
+        )
     assert torch.equal(again, u)
 
 
@@ -133,10 +136,10 @@ def test_another_grid_is_refused_or_runs(variant, mixed):
     model, fine = build(variant, mixed).eval(), samples(2, 20)
     if VARIANTS[variant][0] == "beno":
         with pytest.raises(OpkitInputError, match="built for 12 by 12 cells, not 20"):
-            model(fine["inputs"], fine["boundary"])
+            model(Inputs(fine["inputs"], boundary=fine["boundary"]))
         return
     with torch.no_grad():
-        u = model(fine["inputs"], fine["boundary"])
+        u = model(Inputs(fine["inputs"], boundary=fine["boundary"]))
     assert u.shape == (2, 1, 20, 20)
     assert u.isfinite().all()
 
@@ -146,7 +149,9 @@ def test_several_outputs(variant, mixed):
     name, options = VARIANTS[variant]
     two = DataShape(2, 2, SHAPE.shape, SHAPE.periodic, SHAPE.extent, CURVE)
     with torch.no_grad():
-        u = build_operator(name, two, options)(mixed["inputs"], mixed["boundary"])
+        u = build_operator(name, two, options)(
+            Inputs(mixed["inputs"], boundary=mixed["boundary"])
+        )
     assert u.shape == (6, 2, CELLS, CELLS)
     assert (u[:, 0] - u[:, 1]).abs().max() > 0
 
@@ -157,7 +162,7 @@ def fit(model, data, steps, batch) -> None:
     generator = torch.Generator().manual_seed(0)
     for _ in range(steps):
         chosen = torch.randperm(len(data["inputs"]), generator=generator)[:batch]
-        u = model(data["inputs"][chosen], data["boundary"][chosen])
+        u = model(Inputs(data["inputs"][chosen], boundary=data["boundary"][chosen]))
         optimiser.zero_grad()
         (u - data["outputs"][chosen]).square().mean().backward()
         optimiser.step()
@@ -171,7 +176,7 @@ def test_beno_learns_the_solution_operator_from_few_samples():
     model = build("beno", data, shape)
     fit(model, data, 70, 8)
     with torch.no_grad():
-        u = model(new["inputs"], new["boundary"])
+        u = model(Inputs(new["inputs"], boundary=new["boundary"]))
     # the mean predictor has 1: potentials are symmetric about 0
     assert relative_l2(u, new["outputs"]) < 0.4
 
@@ -184,7 +189,7 @@ def test_overfits_one_batch(variant):
     model = build(variant, data, shape)
     fit(model, data, 300, 4)
     with torch.no_grad():
-        u = model(data["inputs"], data["boundary"])
+        u = model(Inputs(data["inputs"], boundary=data["boundary"]))
     assert relative_l2(u, data["outputs"]) < 0.2
 
 
@@ -199,10 +204,13 @@ def test_linear_and_zero_of_zero(mixed):
     nothing[:, 0] = 0
     still[:, CURVE.index("boundary_value")] *= 0
     with torch.no_grad():
-        assert (model(nothing, still) == 0).all()
+        assert (model(Inputs(nothing, boundary=still)) == 0).all()
         scaled = still + 3 * (boundary - still)
         torch.testing.assert_close(
-            model(nothing, scaled), 3 * model(nothing, boundary), rtol=1e-4, atol=1e-5
+            model(Inputs(nothing, boundary=scaled)),
+            3 * model(Inputs(nothing, boundary=boundary)),
+            rtol=1e-4,
+            atol=1e-5,
         )
 
 
@@ -210,8 +218,10 @@ def test_mean_is_zero_for_pure_neumann_data_only(mixed):
     free = samples(3, condition="neumann")
     model = build("beno", mixed).eval()
     with torch.no_grad():
-        u = model(free["inputs"], free["boundary"]).sum((1, 2, 3))
-        other = model(mixed["inputs"], mixed["boundary"]).sum((1, 2, 3))
+        u = model(Inputs(free["inputs"], boundary=free["boundary"])).sum((1, 2, 3))
+        other = model(Inputs(mixed["inputs"], boundary=mixed["boundary"])).sum(
+            (1, 2, 3)
+        )
     assert u.abs().max() < 1e-3 < other.abs().min()  # rounding of a hundred cells
 
 
@@ -220,7 +230,10 @@ def test_start_of_the_curve_does_not_matter(mixed):
     with torch.no_grad():
         for variant, changes in (("beno", False), ("beno-parity", True)):
             model = build(variant, mixed).eval()
-            u, moved = model(x, boundary), model(x, boundary.roll(5, dims=2))
+            u, moved = (
+                model(Inputs(x, boundary=boundary)),
+                model(Inputs(x, boundary=boundary.roll(5, dims=2))),
+            )
             same = torch.allclose(u, moved, rtol=1e-4, atol=1e-5)
             assert same != changes  # positions are numbered in the published encoder
 
@@ -352,12 +365,12 @@ def test_curves_that_do_not_close_are_refused(variant, mixed):
     crossed = boundary.clone()
     crossed[1, :, [4, 9]] = crossed[1, :, [9, 4]]
     with pytest.raises(OpkitInputError, match="sample 1: boundary is not closed: face"):
-        model(x, crossed)
+        model(Inputs(x, boundary=crossed))
     away = boundary.clone()
     away[2, CURVE.index("boundary_x"), 7] = 0.5
     away[2, CURVE.index("boundary_y"), 7] = 0.5
     with pytest.raises(OpkitInputError, match=r"sample 2: boundary face 7 at \(0\.5"):
-        model(x, away)
+        model(Inputs(x, boundary=away))
     backwards = boundary.flip(2)
     with pytest.raises(OpkitInputError, match="counter-clockwise"):
-        model(x, backwards)
+        model(Inputs(x, boundary=backwards))

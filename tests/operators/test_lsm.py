@@ -265,5 +265,5 @@ def test_a_code_is_asked_for_and_refused():
         plain(x, code=code)
     with pytest.raises(OpkitInputError, match="cannot hold n_modes"):
         build_operator("lsm-points", data, {**options, "n_modes": (5, 2)})
-    with pytest.raises(OpkitInputError, match="needs coordinates"):
+    with pytest.raises(OpkitInputError, match="needs points"):
         plain(x[:, :1])

@@ -11,6 +11,7 @@ from scipy import stats
 
 import opkit
 from opkit.errors import BundleError, CaseError, MissingExtraError, OpkitInputError
+from opkit.operators.inputs import Inputs
 from opkit.surrogate.bundle import files as bundle
 from opkit.surrogate.checks import conformal
 from opkit.surrogate.surrogate import build
@@ -25,7 +26,7 @@ def test_residual_is_the_solvers_own_and_zero_for_its_solutions(darcy):
     expected = solver.residual({"permeability": a}, {"pressure": checked.prediction})
     np.testing.assert_allclose(checked.residual, expected, rtol=1e-6)
     exact = torch.from_numpy(darcy.pressure[:3, None])
-    verdict = s.checker.judge(torch.from_numpy(a[:, None]), exact)
+    verdict = s.checker.judge(Inputs(torch.from_numpy(a[:, None])), exact)
     assert verdict.residual.max() < 1e-5  # rounding of stored float32
     assert (checked.residual > 100 * verdict.residual).all()
 
@@ -107,7 +108,8 @@ def test_rollouts_are_bounded_step_by_step(flow):
     beyond = s.rollout(flow.permeability, 5, check=True, coverage=0.8)
     assert np.isinf(beyond.error_bound[:, 4]).all()
     np.testing.assert_allclose(beyond.error_bound[:, :4], checked.error_bound)
-    true = s.checker.judge(*map(torch.from_numpy, (flow.permeability, flow.pressure)))
+    inputs, frames = map(torch.from_numpy, (flow.permeability, flow.pressure))
+    true = s.checker.judge(Inputs(inputs), frames)
     # re-advanced from stored float32 frames: the tolerance 1e-3 of the time steps
     assert true.residual.max() < 2e-3 < checked.residual.min()
 
@@ -120,8 +122,8 @@ def test_a_rollout_that_blows_up_has_no_finite_residual(flow, growth):
     steps = torch.arange(1.0, 5.0).reshape(1, 4, 1, 1, 1)
     states = true.clone()
     states[1:3] *= (growth**steps).float()
-    found = s.checker.judge(inputs, states).residual
-    plain = s.checker.judge(inputs, true).residual
+    found = s.checker.judge(Inputs(inputs), states).residual
+    plain = s.checker.judge(Inputs(inputs), true).residual
     assert np.isinf(found[1:3]).all()
     np.testing.assert_array_equal(found[[0, 3]], plain[[0, 3]])
 

@@ -8,6 +8,7 @@ import opkit
 from opkit.case import load_case
 from opkit.datasets.field_dataset import FieldDataset
 from opkit.generate import generate
+from opkit.operators.inputs import Inputs
 from opkit.train import train
 
 SMALL = [
@@ -36,9 +37,9 @@ def test_predicted_vorticity_may_have_a_mean(tmp_path, mode, records, modes):
     physics = surrogate.checker.context.physics
     assert physics is not None
     # the data solve the equation, to the solver's tolerance and float32
-    exact = physics.residual(x, u)
+    exact = physics.residual(Inputs(x), u)
     assert exact.max() < 1e-4
     # a mean is an error of its relative size
     rms = u.square().mean((-1, -2), keepdim=True).sqrt()
-    shifted = physics.residual(x, u + 0.3 * rms)
+    shifted = physics.residual(Inputs(x), u + 0.3 * rms)
     np.testing.assert_allclose(shifted, 0.3 / np.sqrt(1 + 0.09), rtol=1e-3)

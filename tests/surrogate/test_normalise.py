@@ -5,6 +5,8 @@ import pytest
 import torch
 from torch import nn
 
+from opkit.operators.inputs import Inputs
+from opkit.operators.interface import Operator
 from opkit.surrogate.bundle.normalise import Moments, Normaliser, PhysicalModel
 
 
@@ -52,11 +54,22 @@ def test_channels_must_agree():
         Normaliser(2).fit(moments)
 
 
-class LastFramePlusOne(nn.Module):
+class LastFramePlusOne(Operator):
     """What an operator gets with history: frames side by side as channels."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x[:, 2:4] + 1
+    def forward(self, inputs: Inputs) -> torch.Tensor:
+        return inputs.fields[:, 2:4] + 1
+
+
+class Times(Operator):
+    """One weight: u = w x."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, inputs: Inputs) -> torch.Tensor:
+        return self.weight * inputs.fields
 
 
 def test_rollout_feeds_predictions_back():
@@ -70,10 +83,8 @@ def test_rollout_feeds_predictions_back():
 
 
 def test_pushforward_cuts_the_gradient_between_steps_only():
-    operator = nn.Conv1d(1, 1, 1)
+    operator = Times()
     model = PhysicalModel(operator, Normaliser(1), Normaliser(1), history=1)
-    nn.init.constant_(operator.weight, 2.0)
-    nn.init.zeros_(operator.bias)
     x = torch.ones(1, 1, 1, 1)
     model(x, steps=2)[:, 1].sum().backward()
     assert operator.weight.grad.item() == pytest.approx(4.0)  # d(w²)/dw = 2w

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 import opkit
+from opkit.operators.inputs import Inputs
 from opkit.surrogate.bundle.normalise import Normaliser
 from opkit.surrogate.checks.interface import Pairs
 from opkit.surrogate.checks.range import Range, beyond
@@ -47,7 +48,7 @@ def test_readings_name_the_variable_and_take_the_largest():
     static = ((model.static.low + model.static.high) / 2).view(1, -1, 1)
     static = static.expand(3, -1, *config.shape.shape).clone()
     static[2] -= 1.5 * (model.static.high - model.static.low)[:, None]
-    reading = Range(context).score(Pairs(inputs, inputs, static))
+    reading = Range(context).score(Pairs(Inputs(inputs, static=static), inputs))
     (name,) = [v.name for v in config.inputs]
     expected = {name: [0, 0.25, 0], "static": [0, 0, 0.95]}
     assert reading.by_variable.keys() == expected.keys()

@@ -60,7 +60,7 @@ def test_bad_rollouts_are_refused(flow, darcy):
     x = flow.permeability
     with pytest.raises(OpkitInputError, match="expected 2"):
         s.rollout(x[:, :1], 3)
-    with pytest.raises(OpkitInputError, match="channels"):
+    with pytest.raises(OpkitInputError, match="no static fields"):
         s.rollout(x, 3, static=np.zeros((len(x), 1, 32, 32)))
     broken = x.copy()
     broken[0, 0, 0, 0, 0] = np.inf

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from torch import nn
 
 import opkit
 from opkit.errors import BundleError, OpkitInputError
+from opkit.operators.inputs import Inputs
+from opkit.operators.interface import Operator
 from opkit.surrogate import surrogate
 from opkit.surrogate.bundle.normalise import Normaliser, PhysicalModel
 from opkit.surrogate.bundle.record import Channels, Shape
@@ -15,15 +16,15 @@ from opkit.surrogate.surrogate import Surrogate
 from opkit.train import train
 
 
-class Double(nn.Module):
+class Double(Operator):
     """Channel sums times (1, 2, …): linear, on every grid, easy to predict."""
 
     def __init__(self, out: int) -> None:
         super().__init__()
         self.out = out
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        total = x.sum(1, keepdim=True)
+    def forward(self, inputs: Inputs) -> torch.Tensor:
+        total = inputs.fields.sum(1, keepdim=True)
         return torch.cat([total * (k + 1) for k in range(self.out)], 1)
 
 

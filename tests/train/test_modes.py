@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 import opkit
 from opkit.datasets.field_dataset import FieldDataset
@@ -66,8 +67,30 @@ def test_static_fields_reach_the_operator(tmp_path, make_trajectories):
     x, static = item["inputs"][None], item["static"][None]
     first, second = (s.rollout(x, 3, factor * static) for factor in (1, -1))
     assert not torch.allclose(first, second)
-    with pytest.raises(OpkitInputError, match="1 channels of static fields"):
+    with pytest.raises(OpkitInputError, match="lack speed"):
         s.rollout(x, 3)
+    with pytest.raises(OpkitInputError, match="lack speed"):
+        s.rollout(x, 3, static={"sped": static})
+    with pytest.raises(OpkitInputError, match="speed on"):
+        s.rollout(x, 3, static=static[..., ::2])
+    # by name, for one sample and for all, as arrays and in xarray
+    named = s.rollout(x, 3, static={"speed": static[0, 0]})
+    assert torch.equal(named, first)
+    apart = s.rollout({"wave": x[:, :, 0]}, 3, static=static)["wave"]
+    assert torch.equal(apart, first[:, :, 0])
+    together = s.rollout({"wave": x[:, :, 0], "speed": static[:, 0]}, 3)["wave"]
+    assert torch.equal(together, first[:, :, 0])
+    once = s(x, static=static)
+    assert torch.equal(once, first[:, 0])
+    wave = xr.DataArray(x[:, :, 0].numpy(), dims=("sample", "time", "x"))
+    speed = xr.DataArray(static[:, 0].numpy(), dims=("sample", "x"))
+    both = xr.Dataset({"wave": wave, "speed": speed})
+    np.testing.assert_array_equal(s.rollout(both, 3)["wave"], first[:, :, 0])
+    np.testing.assert_array_equal(s.rollout(wave, 3, static=speed), first[:, :, 0])
+    with pytest.raises(OpkitInputError, match="lack speed"):
+        s.rollout(wave, 3)
+    checked = s.rollout(both, 3, check=True, coverage=0.5)
+    assert set(checked.in_range) == {"wave", "speed"}
 
 
 def test_windows_are_pieces_of_the_trajectory(make_trajectories):

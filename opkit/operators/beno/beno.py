@@ -22,7 +22,8 @@ from opkit.errors import OpkitInputError
 from opkit.operators import interface
 from opkit.operators.beno.linear import LinearBENO
 from opkit.operators.beno.published import PublishedBENO
-from opkit.operators.interface import Accepts
+from opkit.operators.inputs import Inputs
+from opkit.operators.interface import Accepts, Operator
 from opkit.operators.layers.boundary_curve import (
     channel_order,
     check_curve,
@@ -33,7 +34,7 @@ from opkit.operators.shapes import DataShape
 from opkit.pde.boundary_curve import CURVE
 
 
-class BENO(nn.Module):
+class BENO(Operator):
     """Map source, domain and boundary data to the potential; see the module.
 
     Args:
@@ -110,17 +111,18 @@ class BENO(nn.Module):
         curve = curve_of(samples["boundary"], self.order)
         self.published.fit(source, inside, curve, samples["outputs"])
 
-    def forward(self, x: Tensor, boundary: Tensor) -> Tensor:
+    def forward(self, inputs: Inputs) -> Tensor:
         """Return the potential (batch, out_channel, y, x), 0 outside the domain.
 
         Args:
-            x: (batch, 2, y, x), source and inside.
-            boundary: (batch, channel, boundary).
+            inputs: fields (batch, 2, y, x), source and inside, and boundary data
+                (batch, channel, face).
 
         Raises:
             OpkitInputError: another grid than it was built for, or faces that are not
                 the closed curve around the domain.
         """
+        x, boundary = inputs.fields, inputs.need("boundary")
         if tuple(x.shape[2:]) != (self.cells, self.cells):
             raise OpkitInputError(
                 f"BENO was built for {self.cells} by {self.cells} cells, not "
@@ -143,7 +145,7 @@ def superposition_error(model: nn.Module, x: Tensor, boundary: Tensor) -> Tensor
     """|N(f, g) - N(f, 0) - N(0, g)| / |N(f, g)| per sample: 0 for a linear operator.
 
     Args:
-        model: called as ``model(x, boundary)``, boundary channels in the order of
+        model: takes `Inputs`, boundary channels in the order of
             `opkit.pde.boundary_curve.CURVE`.
         x: (batch, 2, y, x), source and inside.
         boundary: (batch, 6, boundary).
@@ -152,7 +154,10 @@ def superposition_error(model: nn.Module, x: Tensor, boundary: Tensor) -> Tensor
     no_source[:, 0] = 0
     no_data[:, CURVE.index("boundary_value")] = 0
     with torch.no_grad():
-        whole = model(x, boundary).flatten(1)
-        parts = model(x, no_data).flatten(1) + model(no_source, boundary).flatten(1)
-    error: Tensor = (whole - parts).norm(dim=1) / whole.norm(dim=1)
+        whole, without_data, without_source = (
+            model(Inputs(fields, boundary=data)).flatten(1)
+            for fields, data in ((x, boundary), (x, no_data), (no_source, boundary))
+        )
+    gap = whole - without_data - without_source
+    error: Tensor = gap.norm(dim=1) / whole.norm(dim=1)
     return error

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from opkit.operators import interface
 from opkit.operators.deeponet.branch import Branch, sensor_grid
-from opkit.operators.interface import Accepts
+from opkit.operators.inputs import Inputs
+from opkit.operators.interface import Accepts, Operator
 from opkit.operators.layers.convolutions import mlp
 from opkit.operators.layers.grids import coordinates
 from opkit.operators.shapes import DataShape
@@ -34,7 +35,7 @@ class BranchOptions(interface.Options):
     )
 
 
-class DeepONet(nn.Module):
+class DeepONet(Operator):
     """DeepONet on a grid in one, two or three dimensions; the answer at any points.
 
     Args:
@@ -69,13 +70,14 @@ class DeepONet(nn.Module):
         self.trunk = mlp(widths)
         self.bias = nn.Parameter(torch.zeros(data.out_channels))
 
-    def forward(self, x: Tensor, points: Tensor | None = None) -> Tensor:
+    def forward(self, inputs: Inputs, points: Tensor | None = None) -> Tensor:
         """Map (batch, in_channel, *space) to (batch, out_channel, *places).
 
         Args:
-            x: input function on a grid.
-            points: (dimension, *places) in the unit cube; the grid of ``x`` if None.
+            inputs: input function on a grid.
+            points: (dimension, *places) in the unit cube; that grid if None.
         """
+        x = inputs.fields
         if points is None:
             points = coordinates(x.shape[2:], self.periodic, like=x)
         coefficients = self.branch(x).reshape(x.shape[0], self.out_channels, -1)

@@ -15,17 +15,18 @@ from typing import ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from opkit.errors import OpkitInputError
 from opkit.operators.deeponet.branch import Branch, sensor_grid
 from opkit.operators.deeponet.deeponet import BranchOptions
-from opkit.operators.interface import Accepts
+from opkit.operators.inputs import Inputs
+from opkit.operators.interface import Accepts, Operator
 from opkit.operators.layers.grids import resample
 from opkit.operators.shapes import DataShape
 
 
-class PODDeepONet(nn.Module):
+class PODDeepONet(Operator):
     """POD-DeepONet on a grid in one, two or three dimensions.
 
     Call `prepare` with the training outputs before training; a saved state has the
@@ -113,12 +114,13 @@ class PODDeepONet(nn.Module):
         self.mean.copy_(mean.view(self.mean.shape))
         self.energy.copy_(values[:p].sum() / values.sum())
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, inputs: Inputs) -> Tensor:
         """Map (batch, in_channel, *space) to (batch, out_channel, *space).
 
         Raises:
             OpkitInputError: `prepare` was not called.
         """
+        x = inputs.fields
         if not self.energy > 0:
             raise OpkitInputError(
                 "pod-deeponet has no modes yet: call prepare(samples) with the "

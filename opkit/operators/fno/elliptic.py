@@ -24,7 +24,8 @@ from torch.nn import functional as F
 from opkit.errors import OpkitInputError
 from opkit.operators.fno import fno
 from opkit.operators.fno.fno import FNO
-from opkit.operators.interface import Accepts
+from opkit.operators.inputs import Inputs
+from opkit.operators.interface import Accepts, Operator
 from opkit.operators.shapes import DataShape
 
 MAX_UNKNOWNS = 1024
@@ -36,7 +37,7 @@ SIZE = 0.05
 Gap = Annotated[float, Field(gt=0)]
 
 
-class EllipticFNO(nn.Module):
+class EllipticFNO(Operator):
     """FNO that corrects a differentiable coarse solve; see the module.
 
     Args:
@@ -96,8 +97,9 @@ class EllipticFNO(nn.Module):
             shape, FNO.Options(**{name: getattr(options, name) for name in names})
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, inputs: Inputs) -> Tensor:
         """Map (batch, in_channel, y, x) to (batch, out_channel, y, x)."""
+        x = inputs.fields
         log_kappa = self.coefficient(x)
         with torch.autocast(x.device.type, enabled=False):
             w = self._solve(log_kappa.float())

@@ -14,19 +14,20 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from opkit.errors import OpkitInputError
 from opkit.operators import interface
 from opkit.operators.fno.network import ChannelsLastFNO
-from opkit.operators.interface import Accepts
+from opkit.operators.inputs import Inputs
+from opkit.operators.interface import Accepts, Operator
 from opkit.operators.shapes import DataShape
 
 Modes = Annotated[int, Field(ge=1)]
 
 
-class FNO(nn.Module):
+class FNO(Operator):
     """Fourier neural operator on a uniform grid in one, two or three dimensions.
 
     The parameters are those of ``neuralop.models.FNO`` under the same names;
@@ -88,12 +89,13 @@ class FNO(nn.Module):
         self.fno_blocks = network.fno_blocks
         self.projection = network.projection
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, inputs: Inputs) -> Tensor:
         """Map (batch, in_channel, *space) to (batch, out_channel, *space).
 
         Raises:
             OpkitInputError: wrong number of axes, or a grid too small for the modes.
         """
+        x = inputs.fields
         shape = tuple(x.shape[2:])
         _check_modes(self.options.n_modes, shape)
         if self.options.coordinates:

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from opkit.errors import OpkitInputError
 from opkit.operators import interface
-from opkit.operators.interface import Accepts
+from opkit.operators.inputs import Inputs
+from opkit.operators.interface import Accepts, Operator
 from opkit.operators.layers.convolutions import convolution
 from opkit.operators.layers.grids import boundaries, crop, with_coordinates
 from opkit.operators.layers.unet_trunk import UNetTrunk, scale_widths
@@ -103,7 +104,7 @@ class LatentUNet(nn.Module):
         return crop(x, shape)
 
 
-class LSM(nn.Module):
+class LSM(Operator):
     """Latent spectral model on a structured grid in one, two or three dimensions.
 
     Runs on any grid of at least 2^(n_scales - 1) / 2 + 1 points an axis, with patches
@@ -140,12 +141,13 @@ class LSM(nn.Module):
             convolution(middle, data.out_channels, 1, modes),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, inputs: Inputs) -> Tensor:
         """Map (batch, in_channel, *space) to (batch, out_channel, *space).
 
         Raises:
             OpkitInputError: the grid is smaller than the patches.
         """
+        x = inputs.fields
         x = self.lifting(with_coordinates(x, self.not_periodic))
         result: Tensor = self.projection(self.unet(x))
         return result

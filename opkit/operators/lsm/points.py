@@ -17,7 +17,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from opkit.errors import OpkitInputError
-from opkit.operators.interface import Accepts
+from opkit.operators.inputs import Inputs
+from opkit.operators.interface import Accepts, Operator
 from opkit.operators.layers.grids import coordinates as unit_grid
 from opkit.operators.lsm.coordinate_map import (
     IPHI,
@@ -33,7 +34,7 @@ from opkit.operators.shapes import DataShape
 Positive = Annotated[int, Field(ge=1)]
 
 
-class PointLSM(nn.Module):
+class PointLSM(Operator):
     """Latent spectral model on scattered points in the plane.
 
     The sums over points carry quadrature weights, so that the answer does not drift
@@ -86,17 +87,15 @@ class PointLSM(nn.Module):
 
     def forward(
         self,
-        x: Tensor,
-        coordinates: Tensor | None = None,
+        inputs: Inputs,
         code: Tensor | None = None,
         weights: Tensor | None = None,
     ) -> Tensor:
         """Map (batch, in_channel, node) to (batch, out_channel, node).
 
         Args:
-            x: fields at the points.
-            coordinates: (batch, 2, node) in about the unit square; the first two
-                channels of ``x`` if None.
+            inputs: fields at the points, and points (batch, node, 2) in about the unit
+                square; where they are not given, the first two channels are points.
             code: (batch, n_code), a code of each geometry.
             weights: (batch, node), quadrature weights (areas), which are scaled to
                 sum to 1; equal ones if None.
@@ -104,7 +103,8 @@ class PointLSM(nn.Module):
         Raises:
             OpkitInputError: a code is missing or not expected, or too few channels.
         """
-        places = self._points(x, coordinates, code)
+        x = inputs.fields
+        places = self._places(inputs, code)
         if weights is None:
             weights = x.new_ones(x.shape[0], x.shape[2])
         weights = weights / weights.sum(1, keepdim=True)
@@ -122,9 +122,7 @@ class PointLSM(nn.Module):
         result: Tensor = self.projection(u + self.points_out(places.transpose(1, 2)))
         return result
 
-    def _points(
-        self, x: Tensor, coordinates: Tensor | None, code: Tensor | None
-    ) -> Tensor:
+    def _places(self, inputs: Inputs, code: Tensor | None) -> Tensor:
         """Return the places (batch, node, 2) after checking them and the code."""
         n_code = self.options.n_code
         if (code is None) != (n_code == 0):
@@ -132,14 +130,14 @@ class PointLSM(nn.Module):
                 f"lsm-points was built for a code of {n_code} numbers: "
                 + ("pass none" if code is not None else "pass code")
             )
-        if coordinates is None:
-            if x.shape[1] < 2:
-                raise OpkitInputError(
-                    "lsm-points needs coordinates: pass them, or as the first two "
-                    "input channels"
-                )
-            coordinates = x[:, :2]
-        return coordinates.transpose(1, 2)
+        if inputs.points is not None:
+            return inputs.points
+        if inputs.fields.shape[1] < 2:
+            raise OpkitInputError(
+                "lsm-points needs points: give them, or coordinates as the first two "
+                "input channels"
+            )
+        return inputs.fields[:, :2].transpose(1, 2)
 
 
 def count_published(model: nn.Module) -> int:

@@ -25,7 +25,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from opkit.errors import OpkitInputError
-from opkit.operators.interface import Accepts
+from opkit.operators.inputs import Inputs
+from opkit.operators.interface import Accepts, Operator
 from opkit.operators.interface import Options as BaseOptions
 from opkit.operators.shapes import MeshShape
 from opkit.operators.spon.blocks import FixedOperators, MessagePassing
@@ -34,7 +35,7 @@ from opkit.operators.spon.hierarchy import Hierarchy, Processor
 ALL_LEVELS = 64
 
 
-class SPON(nn.Module):
+class SPON(Operator):
     """Structure-preserving operator network on one mesh, in physical units.
 
     Args:
@@ -101,11 +102,12 @@ class SPON(nn.Module):
         scale = change.square().mean((0, 2)).sqrt() / h.phi.square().mean().sqrt()
         self.out_scale.copy_(torch.where(scale > 0, scale, 1.0))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, inputs: Inputs) -> Tensor:
         """Map (batch, in_channel, node or cell) to (batch, out_channel, node).
 
         In single precision whatever autocast says: sparse products know no other.
         """
+        x = inputs.fields
         with torch.autocast(x.device.type, enabled=False):
             return self._forward(x.to(self.in_mean.dtype))
 

@@ -10,34 +10,44 @@ import torch
 from torch import Tensor
 
 from opkit.errors import OpkitInputError
+from opkit.operators.inputs import Inputs
 from opkit.surrogate.bundle.record import BundleConfig, Channels
 
-Predict = Callable[..., Tensor]
-"""Maps inputs, and boundary data where there are any, to outputs."""
+Predict = Callable[[Inputs], Tensor]
+"""Maps a batch to outputs, with an axis of frames before the channels in rollouts."""
 
 
 def apply(
-    predict: Predict, inputs: Any, config: BundleConfig, steps: int | None = None
+    predict: Predict,
+    inputs: Any,
+    config: BundleConfig,
+    steps: int | None = None,
+    static: Any = None,
 ) -> Any:
     """Call ``predict`` on arrays of any kind, and give back the same kind.
 
     Args:
-        predict: maps (batch, [history,] channel, *space) to outputs, with an axis of
-            frames before the channels in autoregressive mode.
+        predict: maps `Inputs` to outputs.
         inputs: what the user gave.
         config: record of the surrogate.
         steps: frames of a rollout; None where the one frame is wanted without an axis.
+        static: fields that stay as they are, where ``inputs`` does not hold them.
 
     Raises:
         OpkitInputError: variables or axes that do not fit.
     """
-    if isinstance(inputs, Mapping) and not hasattr(inputs, "dims"):
-        return _apply_dict(predict, inputs, config, steps)
-    if hasattr(inputs, "dims") and hasattr(inputs, "coords"):
-        from opkit.surrogate.adapters import xarray_objects as arrays_xarray
+    if is_xarray(inputs):
+        from opkit.surrogate.adapters import xarray_objects
 
-        return arrays_xarray.apply(predict, inputs, config, steps)
-    return _apply_array(predict, inputs, config, steps)
+        return xarray_objects.apply(predict, inputs, config, steps, static)
+    if isinstance(inputs, Mapping):
+        return _apply_dict(predict, inputs, config, steps, static)
+    return _apply_array(predict, inputs, config, steps, static)
+
+
+def is_xarray(inputs: Any) -> bool:
+    """Whether inputs are an xarray object; needs no xarray."""
+    return type(inputs).__module__.partition(".")[0] == "xarray"
 
 
 def refuse_lazy(inputs: Any, why: str) -> None:
@@ -46,23 +56,27 @@ def refuse_lazy(inputs: Any, why: str) -> None:
     Raises:
         OpkitInputError: an input lies on dask.
     """
-    if getattr(inputs, "chunksizes", None):
+    if is_xarray(inputs) and inputs.chunksizes:
         raise OpkitInputError(f"{why}: .compute() the inputs first")
 
 
 def _apply_array(
-    predict: Predict, inputs: Any, config: BundleConfig, steps: int | None
+    predict: Predict,
+    inputs: Any,
+    config: BundleConfig,
+    steps: int | None,
+    static: Any,
 ) -> Any:
     if config.boundary:
-        names = ", ".join(v.name for v in (*config.inputs, *config.boundary))
+        names = ", ".join(v.name for v in config.asked)
         raise OpkitInputError(f"give a dict or an xarray.Dataset with {names}")
-    tensor = _tensor(inputs)
-    history = config.recipe.mode == "autoregressive"
+    tensor = as_tensor(inputs)
+    history = config.history
     space = len(config.axes)
     full = space + (3 if history else 2)
     channels = sum(v.channels for v in config.inputs)
-    given = tensor.ndim
-    no_channel = not history and channels == 1 and given in (space, space + 1)
+    count = tensor.ndim
+    no_channel = not history and channels == 1 and count in (space, space + 1)
     if no_channel:
         tensor = tensor.unsqueeze(-space - 1)
     batched = tensor.ndim == full
@@ -70,10 +84,11 @@ def _apply_array(
         tensor = tensor.unsqueeze(0)
     if tensor.ndim != full:
         raise OpkitInputError(
-            f"inputs have {given} axes: give ([batch,] {'history, ' if history else ''}"
+            f"inputs have {count} axes: give ([batch,] {'history, ' if history else ''}"
             f"{'' if channels == 1 else 'channel, '}{', '.join(config.axes)})"
         )
-    result = predict(tensor)
+    fixed = _static(static, config, len(tensor))
+    result = predict(Inputs(tensor, static=fixed))
     if history and steps is None:
         result = result[:, 0]
     if no_channel and result.shape[1] == 1:
@@ -84,28 +99,34 @@ def _apply_array(
 
 
 def _apply_dict(
-    predict: Predict, inputs: Mapping[str, Any], config: BundleConfig, steps: int | None
+    predict: Predict,
+    inputs: Mapping[str, Any],
+    config: BundleConfig,
+    steps: int | None,
+    static: Any,
 ) -> dict[str, Any]:
-    asked = (*config.inputs, *config.boundary)
-    frame = int(config.recipe.mode == "autoregressive")
-    _check_names(list(inputs), [v.name for v in asked])
-    tensors, batched = [], None
-    for variable in asked:
-        tensor = _tensor(inputs[variable.name])
-        space = 1 if variable in config.boundary else len(config.axes) + frame
-        own = space + (variable.channels > 1)
-        if tensor.ndim not in (own, own + 1):
-            raise OpkitInputError(
-                f"{variable.name} has {tensor.ndim} axes, expected {own} or, "
-                f"with a batch, {own + 1}"
-            )
-        if batched is not None and batched != (tensor.ndim > own):
-            raise OpkitInputError("either all variables have a batch axis or none")
-        batched = tensor.ndim > own
-        tensor = tensor if batched else tensor.unsqueeze(0)
-        axis = 1 + frame
-        tensors.append(tensor if variable.channels > 1 else tensor.unsqueeze(axis))
-    result = predict(*_roles(tensors, config, 1 + frame))
+    frame = int(bool(config.history))
+    roles = {"fields": config.inputs, "boundary": config.boundary}
+    _check_names(list(inputs), [v.name for part in roles.values() for v in part])
+    batched: bool | None = None
+    tensors: dict[str, Tensor] = {}
+    for role, variables in roles.items():
+        axis = 1 + (frame if role == "fields" else 0)
+        space = 1 if role == "boundary" else len(config.axes)
+        parts = []
+        for variable in variables:
+            tensor, has_batch = _variable(variable, inputs, axis, space)
+            if batched is not None and batched != has_batch:
+                raise OpkitInputError("either all variables have a batch axis or none")
+            batched = has_batch
+            parts.append(tensor)
+        if parts:
+            tensors[role] = torch.cat(parts, axis)
+    if static is None:
+        names = [v.name for v in config.by_role["static"]]
+        static = {name: inputs[name] for name in names if name in inputs} or None
+    fixed = _static(static, config, len(tensors["fields"]))
+    result = predict(Inputs(**tensors, static=fixed))
     if frame and steps is None:
         result = result[:, 0]
     result = result if batched else result.squeeze(0)
@@ -115,10 +136,57 @@ def _apply_dict(
     return {k: v if keep else v.numpy() for k, v in split.items()}
 
 
-def _roles(tensors: Sequence[Tensor], config: BundleConfig, axis: int) -> list[Tensor]:
-    count = len(config.inputs)
-    parts = [torch.cat(list(tensors[:count]), axis)]
-    return [*parts, torch.cat(list(tensors[count:]), 1)] if config.boundary else parts
+def _static(static: Any, config: BundleConfig, count: int) -> Tensor | None:
+    """Return static fields (batch, channel, *space) of an array or a dict of arrays."""
+    if static is None:
+        return None
+    variables, space = config.by_role["static"], len(config.axes)
+    names = ", ".join(v.name for v in variables)
+    if not variables:
+        raise OpkitInputError("this surrogate takes no static fields: leave them away")
+    if is_xarray(static):
+        raise OpkitInputError(
+            f"static fields in xarray beside arrays: put {names} into one Dataset "
+            "with the inputs"
+        )
+    if isinstance(static, Mapping):
+        _check_names(list(static), [v.name for v in variables])
+        parts = [_variable(v, static, 1, space)[0] for v in variables]
+        return torch.cat([p.expand(count, *p.shape[1:]) for p in parts], 1)
+    tensor = as_tensor(static)
+    if tensor.ndim == space and sum(v.channels for v in variables) == 1:
+        tensor = tensor.unsqueeze(0)
+    if tensor.ndim == space + 1:
+        tensor = tensor.expand(count, *tensor.shape)
+    if tensor.ndim != space + 2:
+        raise OpkitInputError(
+            f"static fields have {tensor.ndim} axes: give ([batch,] channel, "
+            f"{', '.join(config.axes)}), or a dict of {names}"
+        )
+    return tensor
+
+
+def _variable(
+    variable: Channels, arrays: Mapping[str, Any], axis: int, space: int
+) -> tuple[Tensor, bool]:
+    """Return a variable with batch and channel axes, and whether it came with a batch.
+
+    Args:
+        variable: whose array.
+        arrays: by name.
+        axis: of the channels.
+        space: axes of space.
+    """
+    tensor = as_tensor(arrays[variable.name])
+    own = axis - 1 + space + (variable.channels > 1)
+    if tensor.ndim not in (own, own + 1):
+        raise OpkitInputError(
+            f"{variable.name} has {tensor.ndim} axes, expected {own} or, "
+            f"with a batch, {own + 1}"
+        )
+    batched = tensor.ndim > own
+    tensor = tensor if batched else tensor.unsqueeze(0)
+    return tensor if variable.channels > 1 else tensor.unsqueeze(axis), batched
 
 
 def _split(
@@ -131,7 +199,12 @@ def _split(
     }
 
 
-def _tensor(values: Any) -> Tensor:
+def as_tensor(values: Any) -> Tensor:
+    """Turn numbers into a tensor of a float type.
+
+    Raises:
+        OpkitInputError: they are not real numbers.
+    """
     if isinstance(values, Tensor):
         return values if values.is_floating_point() else values.float()
     array = np.asarray(values)

@@ -16,8 +16,8 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from opkit.errors import OpkitInputError
+from opkit.operators.inputs import Inputs
 from opkit.operators.shapes import MeshShape
-from opkit.surrogate.bundle.normalise import PhysicalModel
 from opkit.surrogate.bundle.record import BundleConfig
 
 TOLERANCE = 1e-6
@@ -25,28 +25,28 @@ TOLERANCE = 1e-6
 precision."""
 
 
-def given(inputs: Any) -> bool:
+def is_functions(inputs: Any) -> bool:
     """Whether inputs are a Function or a mapping with one; needs no dolfinx."""
     if isinstance(inputs, Mapping):
-        return any(given(value) for value in inputs.values())
-    return hasattr(inputs, "function_space") and hasattr(inputs, "x")
+        return any(is_functions(value) for value in inputs.values())
+    return type(inputs).__module__.partition(".")[0] == "dolfinx"
 
 
 def apply(
-    predict: Callable[[Tensor], Tensor],
+    predict: Callable[[Inputs], Tensor],
     inputs: Any,
     config: BundleConfig,
-    model: PhysicalModel,
+    mesh: MeshShape,
 ) -> Any:
     """Call ``predict`` on Functions and return Functions on their mesh.
 
     Args:
-        predict: maps (1, in_channel, node or cell) to (1, out_channel, node).
+        predict: maps fields (1, in_channel, node or cell) to (1, out_channel, node).
         inputs: a Function, or a mapping of variables' names to Functions; in the
             Lagrange space of the surrogate's mesh and degree, or of degree 0 for inputs
             on cells. Blocked spaces are the channels of one variable.
         config: record of the surrogate.
-        model: its model, which carries the mesh.
+        mesh: that it was trained on.
 
     Returns:
         A Function, or a dict of them by name where there are several outputs.
@@ -57,7 +57,6 @@ def apply(
     """
     from opkit.solvers.fem.stack import fem
 
-    mesh = trained_mesh(config, model)
     if not isinstance(inputs, Mapping):
         inputs = {config.inputs[0].name: inputs}
     names = [v.name for v in config.inputs]
@@ -76,7 +75,7 @@ def apply(
         sorted_values = np.empty_like(values)
         sorted_values[order] = values
         columns.append(torch.from_numpy(sorted_values.T.copy()))
-    outputs = predict(torch.cat(columns)[None])[0].detach().numpy()
+    outputs = predict(Inputs(torch.cat(columns)[None]))[0].detach().numpy()
     domain = function.function_space.mesh
     made, first = {}, 0
     for variable in config.outputs:
@@ -89,23 +88,6 @@ def apply(
         made[variable.name] = found
         first += variable.channels
     return made if len(made) > 1 else next(iter(made.values()))
-
-
-def trained_mesh(config: BundleConfig, model: PhysicalModel) -> MeshShape:
-    """The mesh a surrogate was trained on.
-
-    Raises:
-        OpkitInputError: it was trained on a grid.
-    """
-    shape = config.shape
-    if shape.inputs_on == "grid":
-        raise OpkitInputError("this surrogate was trained on a grid, not on a mesh")
-    return MeshShape.from_tensors(
-        shape.in_channels,
-        shape.out_channels,
-        shape.inputs_on,
-        {name: t.cpu() for name, t in model.mesh.named_buffers()},
-    )
 
 
 def _order(space: Any, mesh: MeshShape, on: str, name: str) -> NDArray[np.int64]:

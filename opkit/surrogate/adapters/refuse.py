@@ -8,57 +8,76 @@ import torch
 from torch import Tensor
 
 from opkit.errors import OpkitInputError
-from opkit.surrogate.bundle.normalise import PhysicalModel
-from opkit.surrogate.bundle.record import BundleConfig
+from opkit.operators.inputs import Inputs
+from opkit.operators.shapes import DataShape, MeshShape
+from opkit.surrogate.bundle.record import BundleConfig, Channels
 
 
 def check_inputs(
-    config: BundleConfig, model: PhysicalModel, inputs: Tensor, beside: Tensor | None
+    config: BundleConfig, shape: DataShape | MeshShape, inputs: Inputs
 ) -> None:
-    """Check axes, channels, frames, values and grid.
+    """Check axes, channels, frames, values and grid of what a surrogate is given.
 
     Args:
         config: record of the surrogate.
-        model: of the surrogate.
-        inputs: (batch, [history,] channel, *space).
-        beside: static fields, or data on a boundary curve.
+        shape: what its operator was built for.
+        inputs: a batch.
 
     Raises:
         OpkitInputError: they do not fit, or are not finite.
     """
-    shape = config.shape
-    lead = 3 if model.history else 2
-    if inputs.ndim != lead + len(shape.shape):
+    fields, history = inputs.fields, config.history
+    axes = config.shape.input_axes(config.axes)
+    lead = 3 if history else 2
+    if fields.ndim != lead + len(axes):
         raise OpkitInputError(
-            f"inputs have {inputs.ndim} axes, expected {lead + len(shape.shape)}: "
-            f"batch, {'history, ' if lead == 3 else ''}channel, "
-            + ", ".join(config.axes)
+            f"inputs have {fields.ndim} axes, expected {lead + len(axes)}: "
+            f"batch, {'history, ' if history else ''}channel, " + ", ".join(axes)
         )
-    channels = len(model.inputs.mean)
-    if inputs.shape[lead - 1] != channels:
+    if history and fields.shape[1] != history:
         raise OpkitInputError(
-            f"inputs have {inputs.shape[lead - 1]} channels, expected {channels}: "
-            + ", ".join(v.name for v in config.inputs)
+            f"inputs have {fields.shape[1]} frames, expected {history}"
         )
-    if model.history and inputs.shape[1] != model.history:
-        raise OpkitInputError(
-            f"inputs have {inputs.shape[1]} frames, expected {model.history}"
-        )
-    channels = sum(v.channels for v in config.boundary)
-    channels += config.static_channels
-    given = 0 if beside is None else beside.shape[1]
-    if given != channels:
-        raise OpkitInputError(
-            f"this surrogate takes {channels} channels of static fields or of "
-            f"boundary data beside its inputs, not {given}"
-        )
-    if not _finite(inputs) or (beside is not None and not _finite(beside)):
-        raise OpkitInputError("inputs hold NaN or infinity: remove those samples")
-    space = tuple(inputs.shape[lead:])
-    if shape.inputs_on != "grid":
-        _check_mesh(config, model, space)
-    elif space != shape.shape:
+    for role, variables in config.by_role.items():
+        _check_role(role, variables, inputs, lead)
+    for role, tensor in inputs.given.items():
+        if not _finite(tensor):
+            what = "inputs" if role == "fields" else f"{role} data"
+            raise OpkitInputError(f"{what} hold NaN or infinity: remove those samples")
+    space = tuple(fields.shape[lead:])
+    if isinstance(shape, MeshShape):
+        shape.refuse(space)
+    elif config.shape.is_other_grid(space):
         _warn_resolution(config, space)
+
+
+def _check_role(
+    role: str, variables: tuple[Channels, ...], inputs: Inputs, lead: int
+) -> None:
+    names = ", ".join(v.name for v in variables)
+    expected = sum(v.channels for v in variables)
+    tensor = inputs.given.get(role)
+    if tensor is None:
+        if expected:
+            raise OpkitInputError(f"inputs lack {names}: give {role}={{...}} as well")
+        return
+    axis = lead - 1 if role == "fields" else 1
+    what = "inputs" if role == "fields" else f"{role} data"
+    if tensor.ndim <= axis or tensor.shape[axis] != expected:
+        channels = tensor.shape[axis] if tensor.ndim > axis else 0
+        raise OpkitInputError(
+            f"{what} have {channels} channels, expected {expected}: {names or 'none'}"
+        )
+    if len(tensor) != inputs.batch:
+        raise OpkitInputError(
+            f"{what} have {len(tensor)} samples, the inputs {inputs.batch}"
+        )
+    space = tuple(inputs.fields.shape[lead:])
+    if role == "static" and tuple(tensor.shape[2:]) != space:
+        raise OpkitInputError(
+            f"{names} on {tuple(tensor.shape[2:])}, the inputs on {space}: give them "
+            "on one grid"
+        )
 
 
 def _finite(values: Tensor) -> bool:
@@ -66,19 +85,6 @@ def _finite(values: Tensor) -> bool:
         return bool(torch.isfinite(values).all())
     except RuntimeError:  # under vmap nobody can look at the values
         return True
-
-
-def _check_mesh(
-    config: BundleConfig, model: PhysicalModel, space: tuple[int, ...]
-) -> None:
-    on = config.shape.inputs_on
-    arrays = dict(model.mesh.named_buffers())
-    expected = len(arrays["points" if on == "node" else "cells"])
-    if space != (expected,):
-        raise OpkitInputError(
-            f"inputs have {space[0]} values, the mesh this surrogate was trained "
-            f"on has {expected} of its {on}s: transfer them to that mesh first"
-        )
 
 
 def _warn_resolution(config: BundleConfig, space: tuple[int, ...]) -> None:

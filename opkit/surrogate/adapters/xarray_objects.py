@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from opkit.errors import OpkitInputError
+from opkit.operators.inputs import Inputs
 from opkit.surrogate.bundle.record import BundleConfig, Channels
 
 Array = NDArray[Any]
@@ -23,53 +24,80 @@ NO_UNITS = {"", "1", "-", "dimensionless", "nondimensional"}
 
 
 def apply(
-    predict: Callable[..., Tensor],
+    predict: Callable[[Inputs], Tensor],
     inputs: xr.DataArray | xr.Dataset,
     config: BundleConfig,
     steps: int | None = None,
+    static: Any = None,
 ) -> xr.DataArray | xr.Dataset:
     """Call ``predict`` on an xarray object, and give back the same kind.
 
     Args:
-        predict: maps (batch, [history,] channel, *space) tensors to outputs.
+        predict: maps `Inputs` to outputs.
         inputs: a DataArray where there is one input, else a Dataset.
         config: record of the surrogate.
         steps: frames of a rollout, which then has an axis ``time``; None for one call.
+        static: xarray objects with the static fields, where ``inputs`` does not hold
+            them.
 
     Raises:
         OpkitInputError: variables, dims, coordinates, units or chunks that do not fit.
     """
-    asked = (*config.inputs, *config.boundary)
+    fields = (*config.inputs, *config.boundary)
+    single = isinstance(inputs, xr.DataArray)
     if isinstance(inputs, xr.DataArray):
-        if len(asked) != 1:
-            names = ", ".join(v.name for v in asked)
+        if len(fields) != 1:
+            names = ", ".join(v.name for v in fields)
             raise OpkitInputError(f"give an xarray.Dataset with {names}")
-        dataset = inputs.to_dataset(name=asked[0].name)
-        out = _apply(predict, dataset, config, steps)
-        return out[config.outputs[0].name] if len(config.outputs) == 1 else out
-    missing = [v.name for v in asked if v.name not in inputs.data_vars]
+        dataset = inputs.to_dataset(name=fields[0].name)
+    else:
+        dataset = inputs
+    if static is not None:
+        dataset = dataset.assign(_static(static, config))
+    missing = [v.name for v in config.asked if v.name not in dataset.data_vars]
     if missing:
         raise OpkitInputError(
             f"inputs lack {', '.join(missing)}: give "
-            + ", ".join(v.name for v in asked)
+            + ", ".join(v.name for v in config.asked)
         )
-    made = _apply(predict, inputs, config, steps)
-    return made.assign_attrs(inputs.attrs)
+    outputs = _apply(predict, dataset, config, steps)
+    if not single:
+        return outputs.assign_attrs(dataset.attrs)
+    return outputs[config.outputs[0].name] if len(config.outputs) == 1 else outputs
+
+
+def _static(static: Any, config: BundleConfig) -> Mapping[str, xr.DataArray]:
+    names = [v.name for v in config.by_role["static"]]
+    if isinstance(static, xr.DataArray) and len(names) == 1:
+        return {names[0]: static}
+    if isinstance(static, xr.Dataset) or (
+        isinstance(static, Mapping)
+        and all(isinstance(array, xr.DataArray) for array in static.values())
+    ):
+        return {name: static[name] for name in names if name in static}
+    raise OpkitInputError(
+        f"static fields beside xarray inputs: give a Dataset with {', '.join(names)}"
+        if names
+        else "this surrogate takes no static fields: leave them away"
+    )
 
 
 def _apply(
-    predict: Callable[..., Tensor],
+    predict: Callable[[Inputs], Tensor],
     dataset: xr.Dataset,
     config: BundleConfig,
     steps: int | None,
 ) -> xr.Dataset:
-    history = config.recipe.mode == "autoregressive"
-    asked = (*config.inputs, *config.boundary)
-    given = [_dims(v, config, v in config.inputs, history) for v in asked]
-    made = [_dims(v, config, True, steps is not None, out=True) for v in config.outputs]
+    history = bool(config.history)
+    core_in = [
+        _dims(variable, _places(role, config), history and role == "fields")
+        for role, variables in config.by_role.items()
+        for variable in variables
+    ]
+    core_out = [_dims(v, config.axes, steps is not None) for v in config.outputs]
     check_coordinates(dataset.coords, config)
     arrays = []
-    for variable, dims in zip(asked, given, strict=True):
+    for variable, dims in zip(config.asked, core_in, strict=True):
         array = dataset[variable.name]
         lacking = [d for d in dims if d not in array.dims]
         if lacking:
@@ -85,19 +113,19 @@ def _apply(
     if steps is not None:
         sizes["time"] = steps
     sizes |= {"layer": max(v.channels for v in config.outputs)}
-    known = {d for dims in given for d in dims}
+    known = {d for dims in core_in for d in dims}
     results = xr.apply_ufunc(
-        lambda *values: _call(predict, values, given, made, config, kind),
+        lambda *values: _call(predict, values, core_in, core_out, config, kind),
         *arrays,
-        input_core_dims=given,
-        output_core_dims=made,
+        input_core_dims=core_in,
+        output_core_dims=core_out,
         exclude_dims={"time"} if history else set(),
         dask="parallelized",
-        output_dtypes=[kind] * len(made),
+        output_dtypes=[kind] * len(core_out),
         dask_gufunc_kwargs={
             "output_sizes": {
                 d: sizes[d]
-                for dims in made
+                for dims in core_out
                 for d in dims
                 if d not in known or (history and d == "time")
             }
@@ -114,38 +142,41 @@ def _apply(
         if long_names.get(out.name):
             result.attrs["long_name"] = long_names[out.name]
         outputs[out.name] = result
-    found = xr.Dataset(outputs)
+    predicted = xr.Dataset(outputs)
     if steps is not None and "time" in dataset.coords:
-        found = found.assign_coords(time=_times(dataset["time"], steps, config))
-    return found
+        predicted = predicted.assign_coords(time=_times(dataset["time"], steps, config))
+    return predicted
 
 
 def _call(
-    predict: Callable[..., Tensor],
+    predict: Callable[[Inputs], Tensor],
     values: tuple[Array, ...],
-    given: list[list[str]],
-    made: list[list[str]],
+    core_in: list[list[str]],
+    core_out: list[list[str]],
     config: BundleConfig,
     kind: np.dtype[Any],
 ) -> Array | tuple[Array, ...]:
     """Join variables along the channel axis, predict, and take them apart again."""
     lead = np.broadcast_shapes(
-        *(v.shape[: v.ndim - len(d)] for v, d in zip(values, given, strict=True))
+        *(v.shape[: v.ndim - len(d)] for v, d in zip(values, core_in, strict=True))
     )
-    asked = (*config.inputs, *config.boundary)
-    axis = 2 if config.recipe.mode == "autoregressive" else 1
-    tensors = []
-    for value, dims, variable in zip(values, given, asked, strict=True):
-        core = value.shape[value.ndim - len(dims) :]
-        flat = np.broadcast_to(value, (*lead, *core)).reshape(-1, *core)
-        tensor = torch.from_numpy(np.array(flat, dtype=kind))
-        tensors.append(tensor if variable.channels > 1 else tensor.unsqueeze(axis))
-    count = len(config.inputs)
-    parts = [torch.cat(tensors[:count], axis)]
-    if config.boundary:
-        parts.append(torch.cat(tensors[count:], 1))
-    result = predict(*parts).detach()
-    if axis == 2 and made[0][0] != "time":  # one frame, without an axis
+    frame = int(bool(config.history))
+    remaining = iter(zip(values, core_in, strict=True))
+    roles: dict[str, Tensor] = {}
+    for role, variables in config.by_role.items():
+        axis = 1 + (frame if role == "fields" else 0)
+        parts = []
+        for variable in variables:
+            value, dims = next(remaining)
+            core = value.shape[value.ndim - len(dims) :]
+            flat = np.broadcast_to(value, (*lead, *core)).reshape(-1, *core)
+            tensor = torch.from_numpy(np.array(flat, dtype=kind))
+            parts.append(tensor if variable.channels > 1 else tensor.unsqueeze(axis))
+        if parts:
+            roles[role] = torch.cat(parts, axis)
+    result = predict(Inputs(**roles)).detach()
+    axis = 1 + frame
+    if frame and core_out[0][0] != "time":  # one frame, without an axis
         result, axis = result[:, 0], 1
     pieces = torch.split(result, [v.channels for v in config.outputs], axis)
     arrays = []
@@ -155,19 +186,15 @@ def _call(
     return tuple(arrays) if len(arrays) > 1 else arrays[0]
 
 
-def _dims(
-    variable: Channels,
-    config: BundleConfig,
-    inside: bool,
-    time: bool,
-    out: bool = False,
-) -> list[str]:
-    on = config.shape.inputs_on
-    space = list(config.axes) if on == "grid" or out else [on]
+def _places(role: str, config: BundleConfig) -> tuple[str, ...]:
+    if role == "boundary":
+        return ("boundary",)
+    return config.shape.input_axes(config.axes)
+
+
+def _dims(variable: Channels, places: tuple[str, ...], time: bool) -> list[str]:
     layer = ["layer"] if variable.channels > 1 else []
-    if not inside:
-        return [*layer, "boundary"]
-    return [*(["time"] if time else []), *layer, *space]
+    return [*(["time"] if time else []), *layer, *places]
 
 
 def _times(

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from opkit.errors import BundleError, OpkitInputError
 from opkit.operators.interface import build_operator
-from opkit.operators.shapes import DataShape, MeshShape
 from opkit.surrogate.bundle.normalise import Normaliser, PhysicalModel
 from opkit.surrogate.bundle.record import BundleConfig
 
@@ -32,24 +31,18 @@ def build_model(
         for name, tensor in (weights or {}).items()
         if name.startswith("mesh.")
     }
-    data: DataShape | MeshShape
-    if shape.inputs_on == "grid":
-        data = DataShape(**shape.model_dump(exclude={"inputs_on"}))
-    else:
-        try:
-            data = MeshShape.from_tensors(
-                shape.in_channels, shape.out_channels, shape.inputs_on, mesh
-            )
-        except OpkitInputError as error:
-            raise BundleError(f"bundle: {error}") from None
+    try:
+        data = shape.build(mesh)
+    except OpkitInputError as error:
+        raise BundleError(f"bundle: {error}") from None
     with torch.random.fork_rng():  # weights come later: leave the caller's numbers
         operator = build_operator(config.operator, data, config.options)
-    static = config.static_channels
+    static = sum(v.channels for v in config.by_role["static"])
     return PhysicalModel(
         operator,
         Normaliser(sum(v.channels for v in config.inputs)),
         Normaliser(shape.out_channels),
-        config.recipe.history if config.recipe.mode == "autoregressive" else 0,
+        config.history,
         Normaliser(static) if static else None,
         mesh,
     )

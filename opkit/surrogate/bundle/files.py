@@ -90,6 +90,15 @@ def _same_tensors(config: BundleConfig, tensors: Tensors) -> Tensors:
     return tensors
 
 
+def _to_format_3(data: Record) -> Record:
+    """Name checks; say that rollouts were trained without the initial state."""
+    data = _checks_by_name(data)
+    recipe = data.get("recipe")
+    if not isinstance(recipe, dict):
+        return data
+    return {**data, "recipe": {**recipe, "initial": False}}
+
+
 @dataclass(frozen=True)
 class Migration:
     """How a bundle becomes one of the next format.
@@ -105,7 +114,7 @@ class Migration:
 
 MIGRATIONS: dict[int, Migration] = {
     1: Migration(_without_calibration),
-    2: Migration(_checks_by_name, _tensors_by_check),
+    2: Migration(_to_format_3, _tensors_by_check),
 }
 """By the format they start from."""
 

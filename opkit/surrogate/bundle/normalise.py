@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+
+from opkit.operators.inputs import Inputs, as_inputs
+from opkit.operators.interface import Operator
 
 
 class Moments:
@@ -105,7 +109,7 @@ class PhysicalModel(nn.Module):
 
     def __init__(
         self,
-        operator: nn.Module,
+        operator: Operator,
         inputs: Normaliser,
         outputs: Normaliser,
         history: int = 0,
@@ -128,11 +132,7 @@ class PhysicalModel(nn.Module):
         return sum(p.numel() for p in self.parameters())
 
     def forward(
-        self,
-        x: Tensor,
-        beside: Tensor | None = None,
-        steps: int = 1,
-        detach: bool = False,
+        self, inputs: Inputs | Tensor, steps: int = 1, detach: bool = False
     ) -> Tensor:
         """Map physical inputs to physical outputs.
 
@@ -141,25 +141,39 @@ class PhysicalModel(nn.Module):
         *space), each frame from the ``history`` frames before it.
 
         Args:
-            x: input fields.
-            beside: what is given beside the inputs. With history (batch, channel,
-                *space) fields given at every step; without, (batch, channel, boundary)
-                data on a boundary curve, in physical units, if the operator takes them.
+            inputs: a batch in physical units; a tensor holds the fields alone.
             steps: frames to roll out, with history.
             detach: cut the gradient between frames, so that each step learns from the
                 states the model itself makes (pushforward; Brandstetter et al. 2022).
         """
+        inputs = self.encode(as_inputs(inputs))
         if not self.history:
-            fields = self.inputs.encode(x)
-            own = (fields,) if beside is None else (fields, beside)
-            return self.outputs.decode(self.operator(*own))
-        fixed = []
-        if self.static is not None and beside is not None:
-            fixed = [self.static.encode(beside)]
-        frames, made = list(x.unbind(1)), []
+            return self.outputs.decode(self.operator(inputs))
+        static = [] if inputs.static is None else [inputs.static]
+        window = deque(inputs.fields.unbind(1), maxlen=self.history)
+        frames = []
         for _ in range(steps):
-            window = [self.inputs.encode(frame) for frame in frames[-self.history :]]
-            after = self.outputs.decode(self.operator(torch.cat([*window, *fixed], 1)))
-            made.append(after)
-            frames.append(after.detach() if detach else after)
-        return torch.stack(made, 1)
+            fields = torch.cat([*window, *static], 1)
+            frame = self.outputs.decode(
+                self.operator(inputs._replace(fields=fields, static=None))
+            )
+            frames.append(frame)
+            window.append(self.inputs.encode(frame.detach() if detach else frame))
+        return torch.stack(frames, 1)
+
+    def encode(self, inputs: Inputs) -> Inputs:
+        """Normalise fields, frame by frame, and static fields.
+
+        Boundary data and points stay in physical units: operators that take them scale
+        them themselves.
+        """
+        fields = inputs.fields
+        if self.history:
+            frames = fields.unbind(1)
+            fields = torch.stack([self.inputs.encode(frame) for frame in frames], 1)
+        else:
+            fields = self.inputs.encode(fields)
+        static = inputs.static
+        if static is not None and self.static is not None:
+            static = self.static.encode(static)
+        return inputs._replace(fields=fields, static=static)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor
 
 from opkit.base.environment import VERSION
 from opkit.case.recipe import Recipe
+from opkit.operators.shapes import DataShape, MeshShape
 
 FORMAT = 3
 
@@ -34,6 +37,41 @@ class Shape(_Record):
     extent: tuple[float, ...]
     boundary_channels: tuple[str, ...] = ()
     inputs_on: Literal["grid", "node", "cell"] = "grid"
+
+    @classmethod
+    def of(cls, shape: DataShape | MeshShape) -> Shape:
+        """Record what an operator was built for."""
+        own = {k: v for k, v in vars(shape).items() if k in cls.model_fields}
+        derived = {k: getattr(shape, k) for k in ("shape", "periodic", "extent")}
+        return cls(**{**own, **derived})
+
+    def build(self, mesh: Mapping[str, Tensor]) -> DataShape | MeshShape:
+        """Return what the operator was built for.
+
+        Args:
+            mesh: arrays of the mesh by name; empty on a grid.
+
+        Raises:
+            OpkitInputError: the arrays are missing or do not belong together.
+        """
+        if self.inputs_on == "grid":
+            return DataShape(**self.model_dump(exclude={"inputs_on"}))
+        return MeshShape.from_tensors(
+            self.in_channels, self.out_channels, self.inputs_on, mesh
+        )
+
+    def input_axes(self, axes: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the axes of the inputs, of those of the outputs."""
+        return axes if self.inputs_on == "grid" else (self.inputs_on,)
+
+    def is_other_grid(self, space: tuple[int, ...]) -> bool:
+        """Whether fields are on another grid than the training data."""
+        return self.inputs_on == "grid" and space != self.shape
+
+    @property
+    def spectral(self) -> bool:
+        """Whether the points are a grid, so that Fourier modes mean something."""
+        return self.inputs_on == "grid"
 
 
 class Score(_Record):
@@ -114,6 +152,7 @@ class BundleConfig(_Record):
     inputs: tuple[Channels, ...]
     outputs: tuple[Channels, ...]
     boundary: tuple[Channels, ...] = ()
+    static: tuple[Channels, ...] = ()
     static_channels: int = Field(default=0, ge=0)
     case: dict[str, Any]
     recipe: Recipe
@@ -123,3 +162,32 @@ class BundleConfig(_Record):
     calibration: CalibrationRecord | None = None
     complex_tensors: tuple[str, ...] = ()
     weights_sha256: str = ""
+
+    @property
+    def history(self) -> int:
+        """Frames that the surrogate is given; 0 where it makes no steps."""
+        return self.recipe.arrangement.history
+
+    @property
+    def by_role(self) -> dict[str, tuple[Channels, ...]]:
+        """Role to variables, as `opkit.operators.inputs.Inputs` names the roles.
+
+        Records from before static fields had names take them from the case.
+        """
+        static = self.static
+        if not static and self.static_channels:
+            outputs = [f"initial_{v.name}" for v in self.outputs]
+            static = tuple(
+                Channels(name=v["name"], units=v["units"], channels=1)
+                for v in self.case.get("inputs", ())
+                if v["name"] not in outputs
+            )
+            if len(static) != self.static_channels:
+                channels = self.static_channels
+                static = (Channels(name="static", units="1", channels=channels),)
+        return {"fields": self.inputs, "static": static, "boundary": self.boundary}
+
+    @property
+    def asked(self) -> tuple[Channels, ...]:
+        """All variables that the surrogate is given."""
+        return tuple(v for variables in self.by_role.values() for v in variables)

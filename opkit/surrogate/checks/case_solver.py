@@ -12,6 +12,7 @@ from torch import Tensor
 
 from opkit.case.record import Case, parse_case
 from opkit.errors import CaseError, OpkitInputError, SolverError
+from opkit.operators.inputs import Inputs
 from opkit.solvers.interface import (
     Fields,
     Solution,
@@ -66,17 +67,16 @@ class Physics:
         self.config = config
         self.case = _on_grid(parse_case(config.case, "bundle"), config)
         self.solver = self.case.build_solver()
-        self.mode = config.recipe.mode
+        self.mode = config.recipe.arrangement
         timed = any("time" in v.dims for v in self.case.outputs)
         records = self.solver.records if isinstance(self.solver, Steps) else 1
         self.timed = timed
-        self.single = timed and self.mode == "map"  # the last record alone
-        if self.single and records > 1:
+        if timed and not self.mode.needs_time and records > 1:
             raise CaseError(
                 f"the surrogate gives the last of {records} records: a residual needs "
                 "them all"
             )
-        if self.mode == "autoregressive" and not isinstance(self.solver, Steps):
+        if self.mode.history and not isinstance(self.solver, Steps):
             raise CaseError("the solver has no records to advance one by one")
 
     @property
@@ -84,9 +84,7 @@ class Physics:
         """Whether the solver takes a first guess."""
         return isinstance(self.solver, TakesGuess)
 
-    def residual(
-        self, inputs: Tensor, outputs: Tensor, beside: Tensor | None = None
-    ) -> Array:
+    def residual(self, inputs: Inputs, outputs: Tensor) -> Array:
         """Return the solver's residual of predictions, (batch,).
 
         For rollouts the largest one over `TRANSITIONS` steps, each re-advanced from the
@@ -94,13 +92,13 @@ class Physics:
         prediction, and where a rollout has grown `BLOWN_UP` times. Raises what the
         solver raises for inputs that are not its own.
         """
-        if self.mode != "autoregressive":
-            given = self._inputs(inputs, beside)
+        if not self.mode.history:
+            given = self._inputs(inputs)
             made, drift = self._without_means(given, self._outputs(outputs))
             return np.maximum(drift, self._measured(self.solver, given, made))
         solver = with_parameters(self.solver, records=1)
         steps = outputs.shape[1]
-        states = torch.cat([inputs[:, -1:], outputs], 1).detach().cpu().double()
+        states = torch.cat([inputs.fields[:, -1:], outputs], 1).detach().cpu().double()
         picks = np.unique(np.linspace(0, steps - 1, TRANSITIONS).round().astype(int))
         states, drift = self._centred(states)
         worst = drift[:, picks + 1].max(1)
@@ -108,15 +106,15 @@ class Physics:
         worst[~sound] = np.inf
         if not sound.any():
             return worst
-        states, beside = states[sound], None if beside is None else beside[sound]
+        states, inputs = states[sound], inputs.rows(torch.from_numpy(sound))
 
         def change(before: Tensor, after: Tensor) -> Array:
-            state = _fields(after, self.config.outputs, self._layered)
+            state = self._split(after, self.config.outputs)
             record = {name: values[:, None] for name, values in state.items()}
-            return self._measured(solver, self._initial(before, beside), record)
+            return self._measured(solver, self._initial(before, inputs), record)
 
-        found = largest_change(lambda k: states[:, k], change, picks + 1)
-        worst[sound] = np.maximum(worst[sound], found)
+        changes = largest_change(lambda k: states[:, k], change, picks + 1)
+        worst[sound] = np.maximum(worst[sound], changes)
         return worst
 
     def _centred(self, states: Tensor) -> tuple[Tensor, Array]:
@@ -160,19 +158,17 @@ class Physics:
 
     def solve(
         self,
-        inputs: Tensor,
+        inputs: Inputs,
         guess: Tensor | None = None,
         steps: int = 1,
-        beside: Tensor | None = None,
         rtol: float | None = None,
     ) -> Answer:
         """Solve a batch, from a guess of the outputs where the solver takes one.
 
         Args:
-            inputs: (batch, [history,] channel, *space), physical units.
+            inputs: a batch, physical units.
             guess: (batch, channel, *space).
             steps: records after the inputs, for autoregressive surrogates.
-            beside: fields given beside the inputs.
             rtol: looser than the case's own, for solvers that iterate.
 
         Raises:
@@ -181,11 +177,11 @@ class Physics:
         solver = self.solver
         if rtol is not None and self.warm and isinstance(solver, Tolerance):
             solver = with_parameters(solver, rtol=max(rtol, solver.rtol))
-        if self.mode == "autoregressive":
+        if self.mode.history:
             solver = with_parameters(solver, records=steps)
-            fields = self._initial(inputs[:, -1], beside)
+            fields = self._initial(inputs.fields[:, -1], inputs)
         else:
-            fields = self._inputs(inputs, beside)
+            fields = self._inputs(inputs)
         if guess is not None and isinstance(solver, TakesGuess):
             solution = solver.solve_from(fields, self._outputs(guess))
         else:
@@ -194,70 +190,61 @@ class Physics:
 
     def _solved(self, solution: Solution) -> Answer:
         parts = []
-        timed = self.mode == "autoregressive"
         for v in self.config.outputs:
-            values = torch.from_numpy(np.asarray(solution.outputs[v.name], np.float64))
-            if self.single:
-                values = values[:, -1]
-            axis = 2 if timed else 1
-            if v.name not in self._layered:
-                values = values.unsqueeze(axis)
-            elif self.mode == "space-time":
-                values = values.movedim(2, 1)
-            parts.append(values)
-        outputs = torch.cat(parts, 2 if timed else 1)
+            values = np.asarray(solution.outputs[v.name], np.float64)
+            part = self.mode.from_records(
+                values, v.name in self._timed, v.name in self._layered
+            )
+            parts.append(torch.from_numpy(np.ascontiguousarray(part)))
+        outputs = torch.cat(parts, 2 if self.mode.history else 1)
         none = np.full(len(outputs), np.nan)
         iterations = np.asarray(solution.details.get("iterations", none), np.float64)
         return Answer(outputs, iterations, solution.error)
 
     @property
     def _layered(self) -> set[str]:
-        return {
-            v.name for v in (*self.case.inputs, *self.case.outputs) if "layer" in v.dims
-        }
+        return self._with("layer")
 
-    def _inputs(self, inputs: Tensor, beside: Tensor | None) -> dict[str, Any]:
-        if self.mode == "space-time":  # inputs without time were repeated along it
-            timed = {v.name for v in self.case.inputs if "time" in v.dims}
-            found = _fields(inputs, self.config.inputs, self._layered)
-            for name, values in found.items():
-                first = 2 if name in self._layered else 1
-                if name not in timed:
-                    found[name] = np.take(values, 0, axis=first)
-                elif first == 2:
-                    found[name] = np.moveaxis(values, 2, 1)
-            return found
-        found = _fields(inputs, self.config.inputs, self._layered)
-        if beside is not None:
-            found |= _fields(beside, self.config.boundary, self._layered)
-        return found
+    @property
+    def _timed(self) -> set[str]:
+        return self._with("time")
+
+    def _with(self, dim: str) -> set[str]:
+        variables = (*self.case.inputs, *self.case.outputs)
+        return {v.name for v in variables if dim in v.dims}
+
+    def _inputs(self, inputs: Inputs) -> dict[str, Any]:
+        values = self._split(inputs.fields, self.config.inputs)
+        if inputs.boundary is not None:
+            values |= self._split(inputs.boundary, self.config.boundary)
+        return values
 
     def _outputs(self, outputs: Tensor) -> dict[str, Any]:
-        found = _fields(outputs, self.config.outputs, self._layered)
-        if self.single:
-            return {name: values[:, None] for name, values in found.items()}
-        if self.mode == "space-time":
-            for name in self._layered & found.keys():
-                found[name] = np.moveaxis(found[name], 1, 2)
-        return found
+        return self._split(outputs, self.config.outputs)
 
-    def _initial(self, state: Tensor, beside: Tensor | None) -> dict[str, Any]:
+    def _initial(self, state: Tensor, inputs: Inputs) -> dict[str, Any]:
         """Fields to advance from: the states that the case names as initial ones."""
-        given = _fields(state, self.config.outputs, self._layered)
-        wanted = {v.name for v in self.case.inputs}
-        found = {
-            f"initial_{name}": values
-            for name, values in given.items()
-            if f"initial_{name}" in wanted
+        names = {v.name for v in self.case.inputs}
+        values = {
+            f"initial_{name}": field
+            for name, field in self._split(state, self.config.outputs).items()
+            if f"initial_{name}" in names
         }
-        static = [
-            Channels(name=v.name, units=v.units, channels=1)
-            for v in self.case.inputs
-            if v.name not in found
-        ]
-        if static and beside is not None:
-            found |= _fields(beside, tuple(static), self._layered)
-        return found
+        if inputs.static is not None:
+            values |= self._split(inputs.static, self.config.by_role["static"])
+        return values
+
+    def _split(self, tensor: Tensor, variables: tuple[Channels, ...]) -> dict[str, Any]:
+        """Split (batch, channel, *space) into float64 variables as they are stored."""
+        parts = torch.split(
+            tensor.detach().cpu().double(), [v.channels for v in variables], 1
+        )
+        return {
+            v.name: self.mode.to_records(
+                part.numpy(), v.name in self._timed, v.name in self._layered
+            )
+            for v, part in zip(variables, parts, strict=True)
+        }
 
     def _measured(self, solver: Solver, inputs: Fields, outputs: Fields) -> Array:
         """Residuals; infinite for predictions that the solver cannot go on from."""
@@ -279,7 +266,7 @@ class Physics:
 
 
 def _on_grid(case: Case, config: BundleConfig) -> Case:
-    if config.shape.inputs_on != "grid":
+    if not config.shape.spectral:
         return case
     sizes = dict(zip(config.axes, config.shape.shape, strict=True))
     grid = tuple(sizes[axis] for axis in case.space)
@@ -293,16 +280,3 @@ def _sound(states: Tensor) -> NDArray[np.bool_]:
     good = size.isfinite().all(1) & (size.amax(1) <= largest)
     found: NDArray[np.bool_] = good.numpy()
     return found
-
-
-def _fields(
-    tensor: Tensor, variables: tuple[Channels, ...], layered: set[str]
-) -> dict[str, Any]:
-    """Split (batch, channel, *space) into float64 arrays by variable."""
-    parts = torch.split(
-        tensor.detach().cpu().double(), [v.channels for v in variables], 1
-    )
-    return {
-        v.name: (part if v.name in layered else part[:, 0]).numpy()
-        for v, part in zip(variables, parts, strict=True)
-    }

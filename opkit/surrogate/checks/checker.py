@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from opkit.errors import BundleError, CaseError, MissingExtraError, OpkitInputError
+from opkit.operators.inputs import Inputs
 from opkit.surrogate.adapters import arrays
 from opkit.surrogate.checks.calibration import COVERAGE, Calibration, scale
 from opkit.surrogate.checks.interface import Array, Pairs, Reading
@@ -123,18 +124,16 @@ class Checker:
 
     def judge(
         self,
-        inputs: Tensor,
+        inputs: Inputs,
         prediction: Tensor,
-        beside: Tensor | None = None,
         coverage: float = COVERAGE,
         without_solver: bool = False,
     ) -> Verdict:
         """Judge the predictions for a batch.
 
         Args:
-            inputs: (batch, [history,] channel, *space), physical units.
+            inputs: a batch, physical units.
             prediction: (batch, [steps,] channel, *space).
-            beside: fields given beside the inputs.
             coverage: 1 - α of the error bound.
             without_solver: leave out a reading for which the case's solver is missing,
                 if the error bound can be computed without it.
@@ -145,8 +144,8 @@ class Checker:
             MissingExtraError: the case's solver is needed, and not installed.
         """
         config, calibration = self.config, self.calibration
-        space = tuple(inputs.shape[-len(config.axes) :])
-        if config.shape.inputs_on == "grid" and space != config.shape.shape:
+        space = tuple(inputs.fields.shape[-len(config.axes) :])
+        if config.shape.is_other_grid(space):
             raise OpkitInputError(
                 f"inputs on {space}: checks are calibrated on {config.shape.shape}"
             )
@@ -154,7 +153,7 @@ class Checker:
         scores: dict[str, Reading] = {}
         for name, check in calibration.checks.items():
             try:
-                scores[name] = check.score(Pairs(inputs, prediction, beside))
+                scores[name] = check.score(Pairs(inputs, prediction))
             except (CaseError, MissingExtraError) as error:
                 if not without_solver:
                     raise
@@ -186,21 +185,20 @@ class Checker:
 
     def check(
         self,
-        predict: Callable[..., Tensor],
+        predict: Callable[[Inputs], Tensor],
         inputs: Any,
         steps: int | None,
         coverage: float = COVERAGE,
-        static: Tensor | None = None,
+        static: Any = None,
     ) -> Checked:
         """Predict for arrays of any kind, and judge.
 
         Args:
-            predict: maps (batch, [history,] channel, *space) tensors, and boundary
-                data where there are any, to outputs.
+            predict: maps `Inputs` to outputs.
             inputs: what the user gave.
             steps: of a rollout; None for one call.
             coverage: 1 - α.
-            static: fields given at every step.
+            static: fields that stay as they are, where ``inputs`` does not hold them.
 
         Raises:
             OpkitInputError: inputs that do not fit, or lie on dask.
@@ -208,26 +206,29 @@ class Checker:
         arrays.refuse_lazy(inputs, "a check looks at values")
         judged: list[tuple[Tensor, Verdict]] = []
 
-        def once(x: Tensor, boundary: Tensor | None = None) -> Tensor:
-            outputs = predict(x) if boundary is None else predict(x, boundary)
-            beside = static if boundary is None else boundary
-            verdict = self.judge(x, outputs, beside, coverage)
+        def once(batch: Inputs) -> Tensor:
+            outputs = predict(batch)
+            verdict = self.judge(batch, outputs, coverage)
             judged.append((outputs.detach(), verdict))
             return outputs
 
-        prediction = arrays.apply(once, inputs, self.config, steps)
+        prediction = arrays.apply(once, inputs, self.config, steps, static)
         outputs, verdict = judged[0]
         frames = outputs.shape[1] if self.model.history else 1
         half = self.calibration.half_width(verdict.scale, coverage, frames)
         half = (half if self.model.history else half[:, 0]).to(outputs)
         low, high = (
             arrays.apply(
-                partial(_constant, outputs + sign * half), inputs, self.config, steps
+                partial(_constant, outputs + sign * half),
+                inputs,
+                self.config,
+                steps,
+                static,
             )
             for sign in (-1, 1)
         )
         return Checked(**vars(verdict), prediction=prediction, lower=low, upper=high)
 
 
-def _constant(value: Tensor, *_: Tensor) -> Tensor:
+def _constant(value: Tensor, _: Inputs) -> Tensor:
     return value

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from opkit.errors import CaseError, MissingExtraError, OpkitInputError
+from opkit.operators.inputs import Inputs
 from opkit.surrogate.adapters import arrays
 from opkit.surrogate.checks.calibration import COVERAGE
 from opkit.surrogate.checks.case_solver import Physics
@@ -62,11 +63,11 @@ class Solved:
 
 def solve(
     checker: Checker,
-    predict: Callable[..., Tensor],
+    predict: Callable[[Inputs], Tensor],
     inputs: Any,
     tolerance: float,
     steps: int | None = None,
-    static: Tensor | None = None,
+    static: Any = None,
     coverage: float = COVERAGE,
     significance: float = 0.05,
 ) -> Solved:
@@ -74,12 +75,11 @@ def solve(
 
     Args:
         checker: judges the predictions.
-        predict: maps (batch, [history,] channel, *space) tensors, and boundary data
-            where there are any, to outputs.
+        predict: maps `Inputs` to outputs.
         inputs: what the user gave.
         tolerance: largest relative L2 error; for rollouts at every step.
         steps: of a rollout; None for one call.
-        static: fields given at every step.
+        static: fields that stay as they are, where ``inputs`` does not hold them.
         coverage: 1 - α of the error bound.
         significance: inputs with a p-value up to this do not resemble training inputs.
 
@@ -94,13 +94,12 @@ def solve(
     arrays.refuse_lazy(inputs, "solving looks at values")
     records: list[dict[str, Any]] = []
 
-    def once(x: Tensor, boundary: Tensor | None = None) -> Tensor:
-        beside = static if boundary is None else boundary
+    def once(batch: Inputs) -> Tensor:
         start = time.perf_counter()
         with torch.no_grad():
-            prediction = predict(x) if boundary is None else predict(x, boundary)
+            prediction = predict(batch)
         predicted = time.perf_counter()
-        verdict = checker.judge(x, prediction, beside, coverage, without_solver=True)
+        verdict = checker.judge(batch, prediction, coverage, without_solver=True)
         judged = time.perf_counter()
         accepted = _accepted(verdict, tolerance, significance)
         action = np.full(len(accepted), "accepted", dtype="<U8")
@@ -109,9 +108,7 @@ def solve(
         if not accepted.all():
             physics = _solver(checker, accepted, tolerance)
             action[~accepted] = _start(verdict, physics)[~accepted]
-            counts, reached = _solve(
-                physics, x, outputs, action, beside, PART * tolerance
-            )
+            counts, reached = _solve(physics, batch, outputs, action, PART * tolerance)
         seconds = {
             "predict": predicted - start,
             "check": judged - predicted,
@@ -129,7 +126,7 @@ def solve(
         )
         return outputs
 
-    outputs = arrays.apply(once, inputs, checker.config, steps)
+    outputs = arrays.apply(once, inputs, checker.config, steps, static)
     return Solved(outputs=outputs, **records[0])
 
 
@@ -170,10 +167,9 @@ def _start(verdict: Verdict, physics: Physics) -> NDArray[np.str_]:
 
 def _solve(
     physics: Physics,
-    inputs: Tensor,
+    inputs: Inputs,
     outputs: Tensor,
     action: NDArray[np.str_],
-    beside: Tensor | None,
     rtol: float,
 ) -> tuple[Array, Array]:
     """Put solutions in place of the predictions in ``outputs``.
@@ -183,17 +179,16 @@ def _solve(
         solver reached (batch,), NaN there.
     """
     iterations, reached = np.zeros(len(outputs)), np.full(len(outputs), np.nan)
-    steps = outputs.shape[1] if physics.mode == "autoregressive" else 1
+    steps = outputs.shape[1] if physics.mode.history else 1
     for what in ("refined", "solved"):
         chosen = np.flatnonzero(action == what)
         if not len(chosen):
             continue
         rows = torch.from_numpy(chosen)
         solution = physics.solve(
-            inputs[rows],
+            inputs.rows(rows),
             outputs[rows] if what == "refined" else None,
             steps,
-            None if beside is None else beside[rows],
             rtol,
         )
         outputs[rows] = solution.outputs.to(outputs)

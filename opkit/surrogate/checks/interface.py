@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from opkit.errors import BundleError
+from opkit.operators.inputs import Inputs
 from opkit.surrogate.bundle.normalise import PhysicalModel
 from opkit.surrogate.bundle.record import BundleConfig
 from opkit.surrogate.checks.case_solver import Physics
@@ -53,14 +54,12 @@ class Pairs:
     """Inputs with predicted outputs, or with the true ones of samples.
 
     Args:
-        inputs: (batch, [history,] channel, *space), physical units.
+        inputs: a batch, physical units.
         outputs: (batch, [steps,] channel, *space), physical units.
-        beside: static fields or boundary data, where the surrogate takes them.
     """
 
-    inputs: Tensor
+    inputs: Inputs
     outputs: Tensor
-    beside: Tensor | None = None
 
 
 @dataclass(frozen=True)

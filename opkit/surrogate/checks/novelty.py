@@ -144,16 +144,15 @@ def distance(phi: Tensor, mean: Tensor, whiten: Tensor) -> Tensor:
 
 def input_features(context: Context, pairs: Pairs) -> Tensor:
     """Return features (batch, feature) of inputs; of the last of several frames."""
-    model = context.model
-    grid = context.config.shape.inputs_on == "grid"
-    x = (pairs.inputs[:, -1] if model.history else pairs.inputs).detach().cpu()
-    parts = [features(_unit(x, model.inputs), grid)]
-    if pairs.beside is not None:
-        beside = pairs.beside.detach().cpu()
-        if model.static is None:  # data on a boundary curve, in physical units
-            parts.append(features(beside, spectral=False))
-        else:
-            parts.append(features(_unit(beside, model.static), grid))
+    model, inputs = context.model, pairs.inputs
+    spectral = context.config.shape.spectral
+    fields = inputs.fields[:, -1] if model.history else inputs.fields
+    parts = [features(_unit(fields.detach().cpu(), model.inputs), spectral)]
+    if inputs.static is not None and model.static is not None:
+        static = _unit(inputs.static.detach().cpu(), model.static)
+        parts.append(features(static, spectral))
+    if inputs.boundary is not None:  # in physical units
+        parts.append(features(inputs.boundary.detach().cpu(), spectral=False))
     return torch.cat(parts, 1)
 
 

@@ -43,15 +43,18 @@ class Range(WithoutTensors):
     def score(self, pairs: Pairs) -> Reading:
         """Return e (batch,), also by input variable; 0 is within the range."""
         config, model = self.context.config, self.context.model
-        x = pairs.inputs.transpose(1, 2) if model.history else pairs.inputs
-        sizes = [v.channels for v in config.inputs]
-        parts = torch.split(beyond(x, model.inputs), sizes, 1)
+        x, static = pairs.inputs.fields, pairs.inputs.static
+        channels = [beyond(x.transpose(1, 2) if model.history else x, model.inputs)]
+        variables = list(config.inputs)
+        if static is not None and model.static is not None:
+            channels.append(beyond(static, model.static))
+            variables += config.by_role["static"]
+        sizes = [v.channels for v in variables]
+        parts = torch.split(torch.cat(channels, 1), sizes, 1)
         by_variable = {
             v.name: part.amax(1).numpy()
-            for v, part in zip(config.inputs, parts, strict=True)
+            for v, part in zip(variables, parts, strict=True)
         }
-        if pairs.beside is not None and model.static is not None:
-            by_variable["static"] = beyond(pairs.beside, model.static).amax(1).numpy()
         return Reading(np.max(list(by_variable.values()), axis=0), by_variable)
 
     def describe(self) -> str:

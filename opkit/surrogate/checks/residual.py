@@ -30,14 +30,12 @@ class Residual(WithoutTensors):
         """
         check = cls(context)
         batch = next(iter(samples))
-        beside = None if batch.beside is None else batch.beside[:1]
-        check.score(Pairs(batch.inputs[:1], batch.outputs[:1], beside))
+        check.score(Pairs(batch.inputs.rows(slice(1)), batch.outputs[:1]))
         return check
 
     def score(self, pairs: Pairs) -> Reading:
         """Return r (batch,); see `Physics.residual`."""
-        physics = self.context.physics
-        return Reading(physics.residual(pairs.inputs, pairs.outputs, pairs.beside))
+        return Reading(self.context.physics.residual(pairs.inputs, pairs.outputs))
 
     def describe(self) -> str:
         """Name the solver."""

@@ -19,13 +19,14 @@ from torch import Tensor
 
 from opkit.errors import OpkitInputError
 from opkit.metrics import functional as losses
+from opkit.operators.inputs import Inputs
 from opkit.surrogate.bundle.record import CalibrationRecord
 from opkit.surrogate.checks import CHECKS, conformal
 from opkit.surrogate.checks.calibration import COVERAGE, POINTS, Calibration, scale
 from opkit.surrogate.checks.interface import Array, Check, Context, Pairs
 from opkit.surrogate.surrogate import Surrogate
 from opkit.train.fields.problem import Problem
-from opkit.train.loop.batches import Sample, Samples, beside
+from opkit.train.loop.batches import Sample, Samples
 
 MOST = 1000
 """Samples that a calibration uses at most, and training inputs it learns from."""
@@ -113,9 +114,9 @@ def _measure(
         true = _pairs(batch)
         target = true.outputs
         steps = target.shape[1] if surrogate.model.history else 1
-        outputs = surrogate.predict(true.inputs, steps, true.beside)
+        outputs = surrogate.predict(true.inputs, steps)
         for name, check in checks.items():
-            pairs = Pairs(true.inputs, outputs, true.beside)
+            pairs = Pairs(true.inputs, outputs)
             readings[name].append(check.score(pairs).values)
         if not surrogate.model.history:
             outputs, target = outputs[:, None], target[:, None]
@@ -130,7 +131,7 @@ def _measure(
 
 
 def _pairs(batch: Sample) -> Pairs:
-    return Pairs(batch["inputs"], batch["outputs"], beside(batch))
+    return Pairs(Inputs.of(batch), batch["outputs"])
 
 
 def _solver_error(context: Context, problem: Problem) -> float:
@@ -142,7 +143,7 @@ def _solver_error(context: Context, problem: Problem) -> float:
     try:
         if not context.physics.warm:
             return 0.0
-        answer = context.physics.solve(batch["inputs"], target)
+        answer = context.physics.solve(Inputs.of(batch), target)
     except OpkitInputError:  # no solver: nothing is solved in place of a prediction
         return 0.0
     return float(losses.relative_l2(answer.outputs, target.double()).max())

@@ -33,7 +33,8 @@ def write_bundle(
         inputs=problem.inputs,
         outputs=problem.outputs,
         boundary=problem.boundary,
-        static_channels=problem.static,
+        static=problem.static,
+        static_channels=sum(v.channels for v in problem.static),
         case=problem.case,
         recipe=problem.recipe,
         provenance=Provenance(

@@ -24,7 +24,7 @@ def build_model(problem: Problem, seed: int) -> PhysicalModel:
         Normaliser(sum(v.channels for v in problem.inputs)),
         Normaliser(problem.shape.out_channels),
         problem.history,
-        Normaliser(problem.static) if problem.static else None,
+        Normaliser(sum(v.channels for v in problem.static)) if problem.static else None,
         problem.shape.tensors() if isinstance(problem.shape, MeshShape) else None,
     )
 
@@ -58,9 +58,6 @@ def prepare_operator(model: PhysicalModel, problem: Problem) -> None:
     Raises:
         OpkitInputError: the operator cannot be built from these samples.
     """
-    hook = getattr(model.operator, "prepare", None)
-    if hook is None:
-        return
     fields = dict(Memory.of(problem.train).fields)
     for role in ("inputs", "outputs", "static"):
         normaliser = getattr(model, role)
@@ -72,7 +69,7 @@ def prepare_operator(model: PhysicalModel, problem: Problem) -> None:
             fields[role] = flat.view(field.shape)
         else:
             fields[role] = normaliser.encode(field)
-    hook(fields)
+    model.operator.prepare(fields)
 
 
 def check_normalisers(model: PhysicalModel, problem: Problem) -> list[str]:

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 
 from opkit.case.recipe import Recipe
-from opkit.datasets.field_dataset import FieldDataset
 from opkit.errors import BundleError, DataError, OpkitInputError
 from opkit.surrogate.bundle import files as bundle
 from opkit.surrogate.bundle.normalise import PhysicalModel
@@ -86,9 +85,7 @@ def add(problem: Problem, more: Sequence[Path]) -> Problem:
     recipe = problem.recipe
     parts, known = [problem.train], []
     for path in more:
-        extra = FieldDataset(
-            path, "train", recipe.subsample, recipe.mode, recipe.history
-        )
+        extra = recipe.samples(path, "train")
         name = extra.header.case.get("name")
         if name != problem.case.get("name"):
             raise DataError(f"{path}: of case {name}, not {problem.case.get('name')}")

@@ -43,7 +43,7 @@ class Problem:
         inputs: input variables, in channel order.
         outputs: output variables, in channel order.
         boundary: input variables on a boundary curve, in channel order.
-        static: channels of fields that do not change in time, autoregressive mode.
+        static: fields that stay as they are along a rollout, in channel order.
         train: training samples.
         validation: validation samples.
         selection: those of them that choose the best epoch.
@@ -62,7 +62,7 @@ class Problem:
     inputs: tuple[Channels, ...]
     outputs: tuple[Channels, ...]
     boundary: tuple[Channels, ...]
-    static: int
+    static: tuple[Channels, ...]
     train: Samples
     validation: Samples
     selection: Samples
@@ -83,26 +83,16 @@ class Problem:
     @property
     def physical(self) -> bool:
         """Whether the operator takes and gives physical units."""
-        return bool(getattr(operator_class(self.recipe.operator), "physical", False))
+        return operator_class(self.recipe.operator).physical
 
     @property
     def history(self) -> int:
         """Frames the operator sees; 0 where it is not autoregressive."""
-        return self.recipe.history if self.recipe.mode == "autoregressive" else 0
+        return self.recipe.arrangement.history
 
     def shape_record(self) -> Shape:
         """Return the data shape as it is stored in a bundle."""
-        shape = self.shape
-        if isinstance(shape, DataShape):
-            return Shape(**shape.__dict__)
-        return Shape(
-            in_channels=shape.in_channels,
-            out_channels=shape.out_channels,
-            shape=shape.shape,
-            periodic=shape.periodic,
-            extent=shape.extent,
-            inputs_on=shape.inputs_on,
-        )
+        return Shape.of(self.shape)
 
 
 def prepare(data: Path, recipe: Recipe, seed: int) -> Problem:
@@ -137,7 +127,7 @@ def prepare(data: Path, recipe: Recipe, seed: int) -> Problem:
         inputs=_channels(header, train_set.input_channels),
         outputs=_channels(header, train_set.output_channels),
         boundary=_channels(header, train_set.boundary_channels),
-        static=len(first["static"]) if "static" in (first := train[0]) else 0,
+        static=_channels(header, train_set.static_channels),
         train=train,
         validation=validation,
         selection=selection,
@@ -174,9 +164,7 @@ def hold_out(samples: Samples, part: float, seed: int) -> tuple[Samples, Samples
 def _open(
     data: Path, split: str, recipe: Recipe, trusted: bool = False
 ) -> FieldDataset:
-    return FieldDataset(
-        data, split, recipe.subsample, recipe.mode, recipe.history, trusted=trusted
-    )
+    return recipe.samples(data, split, trusted=trusted)
 
 
 def _channels(header: Header, names: Sequence[str]) -> tuple[Channels, ...]:

@@ -30,7 +30,7 @@ def data_shape(
         check_acceptance(recipe.operator, "mesh", 1)
         return mesh_shape(header, recipe), ("node",)
     timeless = [d for d in header.outputs[0].dims if d not in ("time", "layer")]
-    axes = (["time"] if recipe.mode == "space-time" else []) + timeless
+    axes = samples.mode.axes(timeless)
     case = parse_case(header.case) if header.case else None
     if case is not None:
         check_acceptance(recipe.operator, case.geometry.kind, len(axes))
@@ -44,7 +44,7 @@ def data_shape(
         span = float(values[-1] - values[0])
         closed = periodic.get(axis, False)
         lengths.append(span * len(values) / (len(values) - 1) if closed else span)
-    history = recipe.history if recipe.mode == "autoregressive" else 0
+    history = samples.mode.history
     lead = 2 if history else 1
     inputs, outputs = first["inputs"], first["outputs"]
     if inputs.shape[lead:] != outputs.shape[lead:]:
@@ -52,16 +52,16 @@ def data_shape(
             f"inputs have shape {tuple(inputs.shape[lead:])} and outputs "
             f"{tuple(outputs.shape[lead:])} in space: import them on one grid"
         )
-    static = len(first["static"]) if "static" in first else 0
     shape = DataShape(
-        in_channels=inputs.shape[lead - 1] * max(history, 1) + static,
+        in_channels=inputs.shape[lead - 1] * max(history, 1)
+        + len(samples.static_channels),
         out_channels=outputs.shape[lead - 1],
         shape=tuple(inputs.shape[lead:]),
         periodic=tuple(periodic.get(axis, False) for axis in axes),
         extent=tuple(lengths),
         boundary_channels=samples.boundary_channels,
     )
-    return shape, tuple(axes)
+    return shape, axes
 
 
 Place = Literal["node", "cell"]
@@ -77,7 +77,7 @@ def mesh_shape(header: Header, recipe: Recipe) -> MeshShape:
         DataError: inputs on nodes and on cells, or outputs that are not on the nodes.
         OpkitInputError: a mode or stride that a mesh does not have.
     """
-    if recipe.mode != "map" or recipe.subsample != 1:
+    if recipe.arrangement.needs_time or recipe.subsample != 1:
         raise OpkitInputError("on a mesh: leave mode at map and subsample at 1")
     if header.mesh is None:
         raise DataError("the file has no mesh")

@@ -14,12 +14,13 @@ from opkit.case.record import parse_case
 from opkit.errors import OpkitInputError
 from opkit.metrics import functional as losses
 from opkit.metrics import modules as metrics
+from opkit.operators.inputs import Inputs
 from opkit.solvers.interface import DifferentiableResidual, Solver
 from opkit.surrogate.bundle.normalise import PhysicalModel
 from opkit.surrogate.bundle.record import Channels
 from opkit.train.fields import symmetries
 from opkit.train.fields.problem import Problem
-from opkit.train.loop.batches import Sample, beside
+from opkit.train.loop.batches import Sample
 
 
 class FieldTask:
@@ -57,7 +58,7 @@ class FieldTask:
             fields = symmetries.apply(names, list(batch.values()), axes, random)
             batch = dict(zip(batch, fields, strict=True))
         if not self.problem.history:
-            prediction = model(batch["inputs"], beside(batch))
+            prediction = model(Inputs.of(batch))
             values = self.error(prediction, batch["outputs"], self.grid)
             if self.physics is not None:
                 residual = self.physics(batch["inputs"], prediction)
@@ -88,8 +89,8 @@ class FieldTask:
         """Return prediction and target of a batch, over all frames of the target."""
         target = batch["outputs"]
         if not self.problem.history:
-            return model(batch["inputs"], beside(batch)), target
-        prediction = model(batch["inputs"], beside(batch), target.shape[1], detach)
+            return model(Inputs.of(batch)), target
+        prediction = model(Inputs.of(batch), target.shape[1], detach)
         return prediction, target
 
     def _window(self, batch: Sample, random: torch.Generator) -> Sample:
@@ -123,7 +124,7 @@ class ResidualLoss:
 
     def __init__(self, problem: Problem) -> None:
         solver: Solver | None = None
-        if problem.case and problem.recipe.mode == "map":
+        if problem.case and not problem.recipe.arrangement.needs_time:
             solver = parse_case(problem.case).build_solver()
         if not isinstance(solver, DifferentiableResidual):
             name = problem.case.get("name", "data without a case")

@@ -17,11 +17,6 @@ from torch.utils.data import DataLoader, Dataset
 Sample = dict[str, Tensor]
 
 
-def beside(batch: Sample) -> Tensor | None:
-    """Return what a model is given beside its inputs: static fields, boundary data."""
-    return batch.get("static", batch.get("boundary"))
-
-
 class Samples(Protocol):
     """Anything indexable that gives dicts with "inputs" and "outputs"."""
 

@@ -203,5 +203,5 @@ def test_the_gpu_finds_the_same_pressure() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_no_gpu_is_said_in_one_line() -> None:
     solver = Darcy(resolution=(9, 9), device="cuda")
-    with pytest.raises(OpkitInputError, match="choose device cpu"):
+    with pytest.raises(OpkitInputError, match="choose cpu"):
         solver.solve({"permeability": np.ones((1, 9, 9))})

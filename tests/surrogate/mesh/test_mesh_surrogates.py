@@ -24,7 +24,6 @@ from opkit.surrogate.adapters import mesh_files as mesh_output
 from opkit.surrogate.other_mesh import (
     case_mesh,
     rebuild,
-    trained_mesh,
     transfer,
 )
 from opkit.surrogate.predict_file import predict
@@ -44,7 +43,7 @@ def test_the_bundle_gives_back_the_operator_exactly(run: Path, data: Path) -> No
     x = FieldDataset(data, "test")[0]["inputs"][None]
     u = surrogate.predict(x)
     assert u.shape == (1, 1, 65)
-    mesh = trained_mesh(surrogate)
+    mesh = surrogate.mesh
     assert (u[0, 0][torch.from_numpy(mesh.fixed)] == 0).all()
     assert torch.equal(opkit.load(run).predict(x), u)
 
@@ -56,7 +55,7 @@ def test_errors_on_meshes_are_those_of_the_elements(run: Path, data: Path) -> No
         for role in ("inputs", "outputs")
     )
     e, u = ((p[:, 0].double().numpy()) for p in (surrogate.predict(x) - u, u))
-    mesh = trained_mesh(surrogate)
+    mesh = surrogate.mesh
     mass = elements.mass(mesh.points, mesh.cells)
     slope = elements.stiffness(mesh.points, mesh.cells)
     row = evaluate(run).rows[0]
@@ -80,7 +79,7 @@ def test_predictions_are_read_back_by_meshio(
     samples = FieldDataset(data, "test")
     x = torch.stack([samples[i]["inputs"] for i in range(4)])
     u = opkit.load(run).predict(x)[:, 0].numpy()
-    mesh = trained_mesh(opkit.load(run))
+    mesh = opkit.load(run).mesh
     if suffix == ".vtu":
         read = meshio.read(target)
         found = [read.point_data[f"pressure_{i}"] for i in range(4)]
@@ -158,7 +157,7 @@ def test_rebuilding_keeps_weights_and_boundary_values(run: Path) -> None:
     own = surrogate.predict(x[..., :96].contiguous()).numpy()
     # what the corner and the interpolation of φ differ by, O(h) with h = 1/4
     assert np.linalg.norm(u[..., :65] - own) < 0.25 * np.linalg.norm(own)
-    same = rebuild(surrogate, trained_mesh(surrogate))
+    same = rebuild(surrogate, surrogate.mesh)
     assert torch.equal(same.predict(x[..., :96]), surrogate.predict(x[..., :96]))
 
 
@@ -206,7 +205,7 @@ def test_a_function_comes_back_as_a_function(run: Path) -> None:
     assert isinstance(pressure, fem.Function)
     assert pressure.name == "pressure"
     assert pressure.function_space.mesh is space.mesh
-    mesh = trained_mesh(surrogate)
+    mesh = surrogate.mesh
     x, y = mesh.points[mesh.cells].mean(axis=1).T
     own = surrogate((2 + np.sin(3 * x + y)).astype(np.float64))
     where = pressure.function_space.tabulate_dof_coordinates()[:, :2]

@@ -1,0 +1,285 @@
+"""Modes: how the variables of a file become inputs and outputs of an operator.
+
+==================  ==============================  ==============================
+mode                fields                          outputs
+==================  ==============================  ==============================
+map                 (channel, *space)               (channel, *space), last record
+autoregressive      (history, channel, *space)      (time, channel, *space)
+space-time          (channel, time, *space)         (channel, time, *space)
+==================  ==============================  ==============================
+
+In mode ``autoregressive`` the channels are those of the outputs: the first ``history``
+frames are given, the others asked for. Inputs that are not the initial state of an
+output (a forcing, a permeability) are static fields. In mode ``space-time`` inputs
+without time are repeated along it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opkit.datasets.header import Header, VariableSpec
+from opkit.errors import DataError, OpkitInputError, nearest
+
+Array = NDArray[Any]
+Frames = Mapping[str, Array]
+"""Variable name to (batch, time, channel, *space); one time where there is none."""
+
+
+@dataclass(frozen=True)
+class Mode:
+    """The mode ``map``: inputs to the last record of the outputs.
+
+    Other modes derive from it and change what they do otherwise.
+
+    Args:
+        history: frames that the operator sees; 0 where it makes no steps.
+    """
+
+    name: ClassVar[str] = "map"
+    needs_time: ClassVar[bool] = False
+    history: int = 0
+
+    def __str__(self) -> str:
+        """Return the name, with the history where there is one."""
+        return self.name
+
+    def axes(self, space: Sequence[str]) -> tuple[str, ...]:
+        """Return the axes that an operator works on."""
+        return tuple(space)
+
+    def refuse(self, header: Header, records: int) -> None:
+        """Refuse a file with too few records.
+
+        Raises:
+            DataError: it has.
+        """
+
+    def fields(self, header: Header) -> list[VariableSpec]:
+        """Return the variables whose channels are those of the fields."""
+        return inputs_on_fields(header)
+
+    def static(self, header: Header) -> list[VariableSpec]:
+        """Return the inputs that stay as they are along a rollout."""
+        return []
+
+    def arrange(self, frames: Frames, header: Header) -> dict[str, Array]:
+        """Arrange a batch by role: ``inputs``, ``outputs`` and what else there is."""
+        outputs = _join([frames[v.name] for v in header.outputs], 2)
+        arrays = {
+            "inputs": _join([frames[v.name][:, -1] for v in self.fields(header)], 1),
+            "outputs": outputs[:, -1],
+        }
+        curve = [v for v in header.inputs if "boundary" in v.dims]
+        if curve:
+            arrays["boundary"] = _join([frames[v.name][:, -1] for v in curve], 1)
+        return arrays
+
+    def times(self, times: Array, header: Header) -> Array:
+        """Return the times of the outputs, of those of all records."""
+        return times[-1:]
+
+    def scored(self, records: Any, header: Header) -> Any:
+        """Choose and flatten what is scored, of (batch, time, channel, *space) arrays.
+
+        Returns:
+            (sample, channel, *space).
+        """
+        return records[:, -1]
+
+    def to_records(self, values: Array, timed: bool, layered: bool) -> Array:
+        """Turn a tensor's (batch, channel, *space) into a variable as it is stored."""
+        values = values if layered else values[:, 0]
+        return values[:, None] if timed else values
+
+    def from_records(self, values: Array, timed: bool, layered: bool) -> Array:
+        """Turn a stored variable into (batch, channel, *space): `to_records` undone."""
+        values = values[:, -1] if timed else values
+        return values if layered else values[:, None]
+
+
+@dataclass(frozen=True)
+class Autoregressive(Mode):
+    """Each frame from the ``history`` frames before it.
+
+    Args:
+        history: frames that the operator sees.
+        initial: whether the initial state, where a file holds it as an input, is the
+            first frame.
+    """
+
+    name: ClassVar[str] = "autoregressive"
+    needs_time: ClassVar[bool] = True
+    history: int = 1
+    initial: bool = True
+
+    def __str__(self) -> str:
+        """Return the name and the history."""
+        return f"{self.name}, history {self.history}"
+
+    def refuse(self, header: Header, records: int) -> None:
+        """Refuse trajectories that leave no frame to predict."""
+        frames = records + starts_at_initial(header) * self.initial
+        if self.history >= frames:
+            raise DataError(f"{frames} frames leave none after history={self.history}")
+
+    def fields(self, header: Header) -> list[VariableSpec]:
+        """Return the outputs: states come in, states go out."""
+        return list(header.outputs)
+
+    def static(self, header: Header) -> list[VariableSpec]:
+        """Return the inputs that are no initial states."""
+        states = initial_states(header.inputs, header.outputs)
+        return [v for v in inputs_on_fields(header) if v.name not in states]
+
+    def arrange(self, frames: Frames, header: Header) -> dict[str, Array]:
+        """Cut trajectories into the frames that are given and those asked for."""
+        states = _join([frames[v.name] for v in header.outputs], 2)
+        if self._starts(header):
+            first = [frames[f"initial_{v.name}"][:, -1:] for v in header.outputs]
+            states = np.concatenate([_join(first, 2), states], 1)
+        arrays = {
+            "inputs": states[:, : self.history],
+            "outputs": states[:, self.history :],
+        }
+        static = [frames[v.name][:, 0] for v in self.static(header)]
+        if static:
+            arrays["static"] = _join(static, 1)
+        return arrays
+
+    def times(self, times: Array, header: Header) -> Array:
+        """Return the times of the frames asked for."""
+        return times[self._given(header) :]
+
+    def scored(self, records: Any, header: Header) -> Any:
+        """Take every frame asked for as a sample."""
+        asked = records[:, self._given(header) :]
+        return asked.reshape(-1, *asked.shape[2:])
+
+    def to_records(self, values: Array, timed: bool, layered: bool) -> Array:
+        """Turn a state into a variable without time."""
+        return values if layered else values[:, 0]
+
+    def from_records(self, values: Array, timed: bool, layered: bool) -> Array:
+        """Turn records into (batch, time, channel, *space)."""
+        return values if layered else values[:, :, None]
+
+    def _given(self, header: Header) -> int:
+        """Return how many records of a file are given."""
+        return self.history - self._starts(header)
+
+    def _starts(self, header: Header) -> bool:
+        return self.initial and starts_at_initial(header)
+
+
+@dataclass(frozen=True)
+class SpaceTime(Mode):
+    """All records at once, with time as the first axis of space."""
+
+    name: ClassVar[str] = "space-time"
+    needs_time: ClassVar[bool] = True
+
+    def axes(self, space: Sequence[str]) -> tuple[str, ...]:
+        """Return time and space."""
+        return ("time", *space)
+
+    def arrange(self, frames: Frames, header: Header) -> dict[str, Array]:
+        """Put channels before time; repeat inputs without time along it."""
+        outputs = _join([frames[v.name] for v in header.outputs], 2)
+        batch, times = outputs.shape[:2]
+        inputs = [frames[v.name] for v in self.fields(header)]
+        whole = [np.broadcast_to(f, (batch, times, *f.shape[2:])) for f in inputs]
+        return {
+            "inputs": _join(whole, 2).swapaxes(1, 2),
+            "outputs": outputs.swapaxes(1, 2),
+        }
+
+    def times(self, times: Array, header: Header) -> Array:
+        """Return all times."""
+        return times
+
+    def scored(self, records: Any, header: Header) -> Any:
+        """Put channels before time."""
+        return records.swapaxes(1, 2)
+
+    def to_records(self, values: Array, timed: bool, layered: bool) -> Array:
+        """Put time before layers; take the first of repeated inputs."""
+        values = values if layered else values[:, 0]
+        axis = 2 if layered else 1
+        first: Array = np.take(values, 0, axis=axis)
+        return np.moveaxis(values, axis, 1) if timed else first
+
+    def from_records(self, values: Array, timed: bool, layered: bool) -> Array:
+        """Put layers before time."""
+        return np.moveaxis(values, 2, 1) if layered else values[:, None]
+
+
+MODES: dict[str, type[Mode]] = {m.name: m for m in (Mode, Autoregressive, SpaceTime)}
+
+
+def mode_of(name: str, history: int = 1, initial: bool = True) -> Mode:
+    """Return a mode by name.
+
+    Args:
+        name: out of `MODES`.
+        history: frames given, for mode ``autoregressive``.
+        initial: see `Autoregressive`.
+
+    Raises:
+        DataError: the name is unknown.
+    """
+    if name not in MODES:
+        raise DataError(
+            f"unknown mode {name!r}.{nearest(name, MODES)} Known: {', '.join(MODES)}."
+        )
+    if MODES[name] is Autoregressive:
+        return Autoregressive(history, initial)
+    return MODES[name]()
+
+
+def need_steps(mode: Mode) -> None:
+    """Refuse a mode that makes no steps.
+
+    Raises:
+        OpkitInputError: it does not.
+    """
+    if not mode.history:
+        raise OpkitInputError(
+            "this surrogate maps inputs to outputs at once: train with "
+            "--set mode=autoregressive for rollouts"
+        )
+
+
+def inputs_on_fields(header: Header) -> list[VariableSpec]:
+    """Return the inputs that are not on a boundary curve."""
+    return [v for v in header.inputs if "boundary" not in v.dims]
+
+
+def initial_states(
+    inputs: Sequence[VariableSpec], outputs: Sequence[VariableSpec]
+) -> set[str]:
+    """Names of inputs that are an output's initial state: ``initial_`` + its name."""
+    states = {f"initial_{v.name}" for v in outputs if "time" in v.dims}
+    return {v.name for v in inputs} & states
+
+
+def starts_at_initial(header: Header) -> bool:
+    """Whether the initial states are the record before the first one.
+
+    Every output has one, and the first record lies one step of time after 0.
+    """
+    states = initial_states(header.inputs, header.outputs)
+    if len(states) < len(header.outputs) or "time" not in header.coordinates:
+        return False
+    times = header.coordinates["time"].values
+    step = times[1] - times[0] if len(times) > 1 else times[0]
+    return bool(step > 0 and abs(times[0] - step) <= 1e-6 * step)
+
+
+def _join(arrays: list[Array], axis: int) -> Array:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis)

@@ -1,0 +1,80 @@
+"""What a model is given for a batch of samples, from the file to the layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from opkit.errors import OpkitInputError
+
+
+class Inputs(NamedTuple):
+    """Everything that a model is given for a batch, by role; a tuple of tensors.
+
+    Args:
+        fields: (batch, [history,] channel, *space) input fields.
+        parameters: (batch, parameter) numbers of each sample.
+        static: (batch, channel, *space) fields that stay as they are along a rollout.
+        boundary: (batch, channel, face) data on the faces of a boundary curve.
+        points: (batch, point, d) places of the fields, where they differ from sample to
+            sample.
+    """
+
+    fields: Tensor
+    parameters: Tensor | None = None
+    static: Tensor | None = None
+    boundary: Tensor | None = None
+    points: Tensor | None = None
+
+    @classmethod
+    def of(cls, sample: Mapping[str, Tensor]) -> Inputs:
+        """Take the roles of a batch of samples, whose fields stand under ``inputs``."""
+        return cls(sample["inputs"], *(sample.get(role) for role in cls._fields[1:]))
+
+    @classmethod
+    def joined(cls, parts: list[Inputs]) -> Inputs:
+        """Join batches into one."""
+        roles = parts[0].given
+        return cls(**{role: torch.cat([p.need(role) for p in parts]) for role in roles})
+
+    @property
+    def batch(self) -> int:
+        """Number of samples."""
+        return len(self.fields)
+
+    @property
+    def given(self) -> dict[str, Tensor]:
+        """Role to tensor, of the roles that are there."""
+        pairs = zip(self._fields, self, strict=True)
+        return {role: tensor for role, tensor in pairs if tensor is not None}
+
+    def need(self, role: str) -> Tensor:
+        """Return the tensor of a role.
+
+        Raises:
+            OpkitInputError: it was not given.
+        """
+        if role not in (given := self.given):
+            raise OpkitInputError(f"the operator needs {role} data: give them as well")
+        return given[role]
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Inputs:
+        """Apply a function to every tensor."""
+        return Inputs(**{role: change(part) for role, part in self.given.items()})
+
+    def rows(self, rows: Tensor | slice) -> Inputs:
+        """Choose samples."""
+        return self.each(lambda part: part[rows])
+
+    def split(self, size: int) -> list[Inputs]:
+        """Cut into batches of at most ``size`` samples; an empty batch is one batch."""
+        starts = range(0, max(self.batch, 1), size)
+        return [self.rows(slice(start, start + size)) for start in starts]
+
+
+def as_inputs(inputs: Inputs | Tensor) -> Inputs:
+    """Take a tensor for the fields alone."""
+    return Inputs(inputs) if isinstance(inputs, Tensor) else inputs
