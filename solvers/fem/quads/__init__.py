@@ -1,0 +1,1 @@
+"""Quadratic elements on structured grids of quadrilaterals, for flow and solids."""

@@ -1,0 +1,1 @@
+"""Rubber with a void: plane stress, and incompressible plane strain."""

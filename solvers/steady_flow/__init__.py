@@ -1,0 +1,1 @@
+"""Steady incompressible flow through pipes and channels of varying shape."""
