@@ -68,7 +68,8 @@ class Expression:
             y: the same kind and shape.
             module: ``numpy`` or ``torch``, where sin, exp, ... are looked up.
         """
-        return _evaluate(self.node, x, y, module) + 0 * (x + y)
+        with np.errstate(all="ignore"):  # whoever uses the values checks them
+            return _evaluate(self.node, x, y, module) + 0 * (x + y)
 
 
 @dataclass(frozen=True)
@@ -109,19 +110,21 @@ def read_equation(text: str, source: str | None = None) -> LinearEquation:
     """
     sides = text.split("=")
     if len(sides) != 2 or not all(side.strip() for side in sides):
-        raise ExpressionError(f"{text!r} is not an equation: write one '=' sign")
+        raise ExpressionError(f"{short(text)} is not an equation: write one '=' sign")
     names = {"x", "y", "f", *TERMS}
     left, right = (_parse(side, names) for side in sides)
     terms, field = _linear(("-", left, right), text)
     if terms.get("u_xx", 0.0) == 0 and terms.get("u_yy", 0.0) == 0:
         raise ExpressionError(
-            f"{text!r} has no second-order term: add u_xx or u_yy (first-order "
+            f"{short(text)} has no second-order term: add u_xx or u_yy (first-order "
             "equations are not solved here)"
         )
     field = ("neg", field)
     if _uses_f(field):
         if source is None:
-            raise ExpressionError(f"{text!r} names f: give its formula as the source")
+            raise ExpressionError(
+                f"{short(text)} names f: give its formula as the source"
+            )
         field = _substitute(field, read_expression(source).node)
     elif source is not None:
         raise ExpressionError(f"a source is given, but {text!r} does not name f")
@@ -133,16 +136,22 @@ def read_equation(text: str, source: str | None = None) -> LinearEquation:
 def _parse(text: str, names: set[str]) -> Node:
     if len(text) > LONGEST:
         raise ExpressionError(f"a formula of {len(text)} characters: {LONGEST} at most")
+    python = text.strip().replace("^", "**")
     try:
-        tree = ast.parse(text.strip().replace("^", "**"), mode="eval")
+        tree = ast.parse(python, mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise ExpressionError(f"{text!r} is not a formula: check it") from None
-    return _convert(tree.body, names, text, 0)
+        raise ExpressionError(f"{short(text)} is not a formula: check it") from None
+    return _convert(tree.body, names, python, 0)
+
+
+def short(text: str) -> str:
+    """Quote a text in one line of at most 80 characters or so."""
+    return repr(text if len(text) <= 80 else text[:60] + " ...")
 
 
 def _convert(tree: ast.expr, names: set[str], text: str, depth: int) -> Node:
     if depth > DEEPEST:
-        raise ExpressionError(f"{text[:40]!r}... is nested too deeply: simplify it")
+        raise ExpressionError(f"{short(text)} is nested too deeply: simplify it")
 
     def inner(part: ast.expr) -> Node:
         return _convert(part, names, text, depth + 1)
@@ -167,31 +176,39 @@ def _convert(tree: ast.expr, names: set[str], text: str, depth: int) -> Node:
         case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]):
             if name not in FUNCTIONS:
                 raise ExpressionError(
-                    f"{text!r}: no function {name!r}.{nearest(name, FUNCTIONS)} "
+                    f"{short(text)}: no function {name!r}.{nearest(name, FUNCTIONS)} "
                     f"Known: {', '.join(FUNCTIONS)}."
                 )
             return ("call", name, inner(argument))
         case _:
             pass
     raise ExpressionError(
-        f"{text!r}: {ast.unparse(tree)!r} is not allowed: use numbers, "
+        f"{short(text)}: {short(_written(tree, text))} is not allowed: use numbers, "
         f"{', '.join(sorted(names))}, pi, + - * / ** and {', '.join(FUNCTIONS)}"
     )
+
+
+def _written(tree: ast.expr, text: str) -> str:
+    """The characters a tree was read from; unlike `ast.unparse`, without recursion."""
+    return ast.get_source_segment(text, tree) or text
 
 
 def _unknown(name: str, names: set[str], text: str) -> str:
     if "u" in names:
         letters = name.removeprefix("u_")
         if name in ("u_xy", "u_yx"):
-            return f"{text!r}: mixed derivatives such as {name} are not supported"
+            return f"{short(text)}: mixed derivatives such as {name} are not supported"
         if letters != name and "t" in letters:
-            return f"{text!r}: write y for time, so {name.replace('t', 'y')}"
+            return f"{short(text)}: write y for time, so {name.replace('t', 'y')}"
         if letters != name and set(letters) <= {"x", "y"}:
-            return f"{text!r}: {name} is above second order, which is not supported"
+            return (
+                f"{short(text)}: {name} is above second order, which is not supported"
+            )
     elif name.split("_")[0] == "u":
-        return f"{text!r}: u may not stand here, only x and y"
+        return f"{short(text)}: u may not stand here, only x and y"
     known = ", ".join(sorted(names))
-    return f"{text!r}: unknown name {name!r}.{nearest(name, names)} Known: {known}, pi."
+    close = nearest(name, names)
+    return f"{short(text)}: unknown name {short(name)}.{close} Known: {known}, pi."
 
 
 def _evaluate(node: Node, x: Any, y: Any, module: Any) -> Any:
@@ -257,7 +274,9 @@ def _linear(node: Node, text: str) -> tuple[dict[str, float], Node]:
                 return {}, node
             scale = _number(other, text, next(iter(first)))
             if scale == 0:
-                raise ExpressionError(f"{text!r} divides a term by zero: correct it")
+                raise ExpressionError(
+                    f"{short(text)} divides a term by zero: correct it"
+                )
             return {k: v / scale for k, v in first.items()}, ("/", field, other)
         case ("**", a, b):
             if _linear(a, text)[0] or _linear(b, text)[0]:
@@ -272,19 +291,19 @@ def _linear(node: Node, text: str) -> tuple[dict[str, float], Node]:
 
 def _nonlinear(text: str, what: str) -> ExpressionError:
     return ExpressionError(
-        f"{text!r} is nonlinear ({what}): only linear equations are solved here"
+        f"{short(text)} is nonlinear ({what}): only linear equations are solved here"
     )
 
 
 def _number(node: Node, text: str, term: str) -> float:
     if _uses(node, {"x", "y", "f"}):
         raise ExpressionError(
-            f"{text!r} has a variable coefficient of {term}: it must be a number"
+            f"{short(text)} has a variable coefficient of {term}: it must be a number"
         )
     with np.errstate(all="ignore"):
         value = float(_evaluate(node, np.float64(0), np.float64(0), np))
     if not math.isfinite(value):
-        raise ExpressionError(f"{text!r}: the coefficient of {term} is not finite")
+        raise ExpressionError(f"{short(text)}: the coefficient of {term} is not finite")
     return value
 
 

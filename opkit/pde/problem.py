@@ -23,6 +23,7 @@ from opkit.pde.expressions import (
     LinearEquation,
     read_equation,
     read_expression,
+    short,
 )
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class LinearProblem(_Shape):
             match = re.fullmatch(form, text, flags=re.DOTALL)
             if match is None:
                 raise OpkitInputError(
-                    f"boundary condition {text.strip()!r}: write 'u = FORMULA on "
+                    f"boundary condition {short(text.strip())}: write 'u = FORMULA on "
                     "PARTS' or 'u_n = FORMULA on PARTS'"
                 )
             quantity, formula, parts = match.groups()
@@ -163,7 +164,9 @@ class LinearProblem(_Shape):
                 parts.append(name)
             else:
                 known = ", ".join([*SIDES, *numbered, *groups])
-                raise OpkitInputError(f"no boundary part {name!r}: there are {known}")
+                raise OpkitInputError(
+                    f"no boundary part {short(name)}: there are {known}"
+                )
         return parts
 
     def geometry(self, like: Tensor) -> Geometry:
@@ -265,7 +268,7 @@ def read_hole(text: str) -> Disk | Polygon | Rectangle:
     """
     kind, *words = text.replace(",", " ").split() or [""]
     remedy = (
-        f"hole {text!r}: write 'disk X Y RADIUS', 'rectangle X0 Y0 X1 Y1' or "
+        f"hole {short(text)}: write 'disk X Y RADIUS', 'rectangle X0 Y0 X1 Y1' or "
         "'polygon X0 Y0 X1 Y1 X2 Y2 ...'"
     )
     try:
@@ -283,5 +286,5 @@ def read_hole(text: str) -> Disk | Polygon | Rectangle:
     except ValueError as error:
         first = str(error).splitlines()
         why = first[2].split("[type")[0].strip() if len(first) > 2 else first[0]
-        raise OpkitInputError(f"hole {text!r}: {why}") from None
+        raise OpkitInputError(f"hole {short(text)}: {why}") from None
     raise OpkitInputError(remedy)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,18 +130,52 @@ def factorise(matrix: sparse.csc_matrix) -> SuperLU:
     )
 
 
-def discretise(problem: LinearProblem, cells: float) -> Discrete:
+class Data(Protocol):
+    """What stands on the right of a problem, in place of its own formulas."""
+
+    def source(self, x: Array, y: Array) -> Array:
+        """F at points of any shape."""
+        ...
+
+    def given(self, part: str, x: Array, y: Array, n_x: Array, n_y: Array) -> Array:
+        """U or u_n on a part at points of any shape, n the outward normal.
+
+        Where u is given, at nodes, the normals are 0.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Formulas:
+    """The right-hand side as the problem states it."""
+
+    problem: LinearProblem
+
+    def source(self, x: Array, y: Array) -> Array:
+        """F at points."""
+        return np.asarray(self.problem.linear.source(x, y, np))
+
+    def given(self, part: str, x: Array, y: Array, n_x: Array, n_y: Array) -> Array:
+        """U or u_n at points of a part."""
+        return np.asarray(self.problem.conditions()[part][0][1](x, y, np))
+
+
+def discretise(
+    problem: LinearProblem, cells: float, data: Data | None = None
+) -> Discrete:
     """Assemble an elliptic problem.
 
     Args:
         problem: elliptic.
         cells: elements along a side of the square.
+        data: another right-hand side than the problem's.
 
     Raises:
         MeshError: the domain cannot be meshed.
         NonFiniteError: source or boundary data are not finite somewhere.
     """
     mesh = planar_mesh(problem, 2 / cells)
+    data = data or Formulas(problem)
     c = problem.linear.coefficients
     l, weights = _rule()
     values, slopes = shapes(l)
@@ -160,7 +195,7 @@ def discretise(problem: LinearProblem, cells: float) -> Discrete:
         along = c[1] * gradient[..., 0] + c[2] * gradient[..., 1]
         local += values.T @ (weight[..., None] * along)
     at = np.einsum("qa,cak->cqk", values, corners)
-    source = finite(problem.linear.source(at[..., 0], at[..., 1], np), "the source")
+    source = finite(data.source(at[..., 0], at[..., 1]), "the source")
     load = np.zeros(len(mesh.points))
     np.add.at(load, mesh.cells, (weight * source) @ values)
     rows = np.repeat(mesh.cells, 6, axis=1).ravel()
@@ -168,13 +203,13 @@ def discretise(problem: LinearProblem, cells: float) -> Discrete:
     shape = (len(load), len(load))
     entries = sparse.csr_matrix((local.ravel(), (rows, columns)), shape)
     whole = sparse.csr_matrix((mass.ravel(), (rows, columns)), shape)
-    boundary, fixed, given = _boundary(problem, mesh, load)
+    boundary, fixed, given = _boundary(problem, mesh, load, data)
     norm = float(np.sqrt((weight * source**2).sum() / weight.sum()))
     return Discrete(mesh, (entries + boundary).tocsr(), whole, load, fixed, given, norm)
 
 
 def _boundary(
-    problem: LinearProblem, mesh: PlanarMesh, load: Array
+    problem: LinearProblem, mesh: PlanarMesh, load: Array, data: Data
 ) -> tuple[sparse.csr_matrix, NDArray[np.bool_], Array]:
     """What the tangential flux adds to L; where u is given; what it is there.
 
@@ -190,12 +225,12 @@ def _boundary(
         here = left & on_part(problem, part, middle[:, 0], middle[:, 1])
         left &= ~here
         edges = mesh.rim[here]
-        kind, formula = given[0]
-        if kind == "u":
+        if given[0][0] == "u":
             nodes = np.unique(edges)
             x, y = mesh.points[nodes].T
             count[nodes] += 1
-            total[nodes] += finite(formula(x, y, np), f"u on {part}")
+            none = np.zeros_like(x)
+            total[nodes] += finite(data.given(part, x, y, none, none), f"u on {part}")
             continue
         s = _EDGE_POINTS
         values = np.stack([s * (s - 1) / 2, s * (s + 1) / 2, 1 - s * s], 1)
@@ -204,7 +239,8 @@ def _boundary(
         along = np.einsum("qa,eak->eqk", slopes, mesh.points[edges])
         length = np.hypot(along[..., 0], along[..., 1])
         nx, ny = along[..., 1] / length, -along[..., 0] / length
-        flux = finite(formula(at[..., 0], at[..., 1], np), f"u_n on {part}")
+        flux = data.given(part, at[..., 0], at[..., 1], nx, ny)
+        flux = finite(flux, f"u_n on {part}")
         flux = flux * (c[3] * nx**2 + c[4] * ny**2) * length * _EDGE_WEIGHTS
         np.subtract.at(load, edges, flux @ values)
         oblique = (c[4] - c[3]) * nx * ny * _EDGE_WEIGHTS

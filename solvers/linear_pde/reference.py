@@ -287,8 +287,7 @@ def _fine_source_norm(problem: LinearProblem) -> float:
     if problem.holes:
         inside = hole_depth(problem, np.stack([x, y], 1)) < 0
         x, y = x[inside], y[inside]
-    with np.errstate(all="ignore"):
-        values = problem.linear.source(x, y, np)
+    values = problem.linear.source(x, y, np)
     return float(np.sqrt(np.mean(values**2)))
 
 

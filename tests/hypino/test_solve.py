@@ -8,15 +8,13 @@ import pytest
 import torch
 
 import opkit.hypino
-from opkit.errors import BundleError, NonFiniteError, OpkitInputError
+from opkit.errors import NonFiniteError, OpkitInputError
 from opkit.hypino.ensemble import Ensemble
 from opkit.hypino.fine_tune import fine_tune
 from opkit.hypino.refine import refine, write
 from opkit.hypino.residuals import defect, modal_defect, nothing
 from opkit.operators.hypino.network import PRESETS, HyPINO
 from opkit.operators.hypino.target import TargetShape, random_target
-from opkit.solvers.manufactured.law import ManufacturedDistribution
-from opkit.solvers.manufactured.problems import draw_problems
 
 POISSON = {
     "source": "-2*pi**2*sin(pi*x)*sin(pi*y)",
@@ -40,7 +38,9 @@ def model():
 
 
 def test_solve_reaches_the_known_solution_of_poisson():
-    u = opkit.hypino.solve("u_xx + u_yy = f", steps=150, lbfgs_steps=120, **POISSON)
+    u = opkit.hypino.solve(
+        "u_xx + u_yy = f", method="network", steps=150, lbfgs_steps=120, **POISSON
+    )
     x, y = mesh()
     assert relative(u(x, y), np.sin(np.pi * x) * np.sin(np.pi * y)) < 0.05
     slopes = u.derivatives(x, y)
@@ -54,7 +54,7 @@ def test_solve_reaches_the_known_solution_of_poisson():
 
 
 def test_derivatives_are_those_of_the_values():
-    u = opkit.hypino.solve("u_xx + u_yy = f", steps=5, lbfgs_steps=0, **POISSON)
+    u = opkit.hypino.solve("u_xx + u_yy = f", method="network", steps=5, **POISSON)
     x, y = np.array([0.1, -0.4]), np.array([0.3, 0.7])
     h = 1e-2
     exact = u.derivatives(x, y)
@@ -69,9 +69,8 @@ def test_values_outside_the_domain_are_not_numbers(model):
         boundary="u = 1 on sides; u = 0 on holes",
         holes=[opkit.hypino.Disk(centre=(0.0, 0.0), radius=0.5)],
         model=model,
+        method="network",
         refinements=0,
-        steps=0,
-        lbfgs_steps=0,
     )
     assert np.isnan(u(0.0, 0.2))
     assert np.isnan(u(1.2, 0.0))
@@ -138,9 +137,8 @@ def test_scaling_the_problem_scales_the_solution(model):
             boundary=f"u = {s}*x on all",
             source=f"{s}*y",
             model=model,
+            method="network",
             refinements=2,
-            steps=0,
-            lbfgs_steps=0,
         )
         for s in (1, 1024)
     ]
@@ -151,7 +149,7 @@ def test_scaling_the_problem_scales_the_solution(model):
 def test_scaling_the_operator_changes_nothing(model):
     by_hand = [
         opkit.hypino.solve(
-            equation, boundary="u = x on all", model=model, steps=0, lbfgs_steps=0
+            equation, boundary="u = x on all", model=model, method="network"
         )
         for equation in ("u_xx + u_yy = y", "50*u_xx + 50*u_yy = 50*y")
     ]
@@ -171,10 +169,11 @@ def test_fine_tuning_lowers_the_residual_or_keeps_the_start(model):
     assert ruined is tuned
 
 
-def test_the_picture_is_drawn(model, tmp_path):
+@pytest.mark.parametrize("method", ["both", "elements", "network"])
+def test_the_picture_is_drawn(model, tmp_path, method):
     pytest.importorskip("matplotlib")
     u = opkit.hypino.solve(
-        "u_xx + u_yy = 1", "u = 0 on all", model=model, steps=0, lbfgs_steps=0
+        "u_xx + u_yy = 1", "u = 0 on all", model=model, method=method
     )
     u.plot(tmp_path / "u.png", resolution=17)
     assert (tmp_path / "u.png").read_bytes()[:4] == b"\x89PNG"
@@ -235,22 +234,6 @@ def test_no_boundary_with_an_equation_as_text():
         opkit.hypino.solve("u_xx + u_yy = 0")
 
 
-def test_models_are_saved_and_loaded(model, tmp_path):
-    path = tmp_path / "model.safetensors"
-    opkit.hypino.save(model, path, {"steps": 0})
-    again = opkit.hypino.load(path)
-    law = ManufacturedDistribution(frequency=2, min_steps=2, max_steps=3)
-    generator = torch.Generator().manual_seed(0)
-    p = draw_problems(4, law, (32, 32), (32, 16), generator)
-    model.eval()
-    torch.testing.assert_close(
-        model.solve(p).value(p.points), again.solve(p).value(p.points)
-    )
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(BundleError, match="not a HyPINO file"):
-        opkit.hypino.load(path)
-
-
 def test_holes_as_text():
     disk = opkit.hypino.read_hole("disk 0.1, 0.2, 0.3")
     assert disk == opkit.hypino.Disk(centre=(0.1, 0.2), radius=0.3)
@@ -280,42 +263,12 @@ def test_other_holes_are_refused_in_one_line(text):
     assert "\n" not in str(caught.value)
 
 
-def test_the_verb_solve(tmp_path, capsys):
-    import json
-
-    from opkit.cli.solve import solve as verb
-
-    verb(
-        "u_xx + u_yy = 1",
-        boundary="u = 0 on all",
-        hole=["disk 0 0 0.3"],
-        at=["0.5, 0.5", "0 0"],
-        out=tmp_path / "u.npz",
-        refinements=1,
-        steps=2,
-        lbfgs=0,
-        json=True,
-    )
-    printed = json.loads(capsys.readouterr().out)
-    assert printed["residual"] == printed["history"][-1]
-    assert math.isnan(printed["values"][1]["u"])  # in the hole
-    with np.load(tmp_path / "u.npz") as file:
-        assert file["u_xx"].shape == (224, 224)
-    for options, message in (
-        ({"at": ["1"]}, "two numbers"),
-        ({"out": tmp_path}, "npz"),
-    ):
-        with pytest.raises(OpkitInputError, match=message):
-            verb("u_xx + u_yy = 1", boundary="u = 0 on all", **options)
-
-
 def test_the_shipped_weights_know_the_heat_equation():
     u = opkit.hypino.solve(
         "u_y - 0.2*u_xx = 0",
         "u = 0 on left, right; u = sin(pi*(x + 1)/2) on bottom",
+        method="network",
         refinements=0,
-        steps=0,
-        lbfgs_steps=0,
     )
     x, y = mesh(65)
     exact = np.sin(np.pi * (x + 1) / 2) * np.exp(-0.05 * np.pi**2 * (y + 1))

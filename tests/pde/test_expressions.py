@@ -121,12 +121,23 @@ def test_a_source_without_f_is_refused():
         "(" * 500 + "x" + ")" * 500,
         "-" * 200 + "x",
         "x" * 3000,
+        "not " * 400 + "x",
+        "~" * 1900 + "x",
+        "x" + ".a" * 900,
+        "x" + "[0]" * 600,
+        "x" + "(x)" * 600,
+        "x" + "<x" * 900,
+        "x" + "+x" * 900,
+        "x" + "@x" * 900,
+        "lambda: " * 200 + "x",
+        "x if x else " * 150 + "x",
+        "1" * 1900,
     ],
 )
 def test_nothing_but_formulas_is_read(text):
     with pytest.raises(OpkitInputError) as caught:
         read_expression(text)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
 
 @settings(deadline=None)

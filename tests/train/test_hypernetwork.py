@@ -144,7 +144,7 @@ def test_a_run_is_resumed_bit_for_bit_listed_and_loaded(tmp_path):
         load(whole.run)
     u = opkit.hypino.solve(
         "u_xx + u_yy = f", boundary="u = 0 on all", source="1",
-        model=opkit.hypino.load(whole.run), steps=0, lbfgs_steps=0,
+        model=opkit.hypino.load(whole.run), method="network",
     )  # fmt: skip
     assert math.isfinite(u.residual)
 

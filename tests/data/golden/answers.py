@@ -19,7 +19,7 @@ VERDICT = ("error_bound", "residual", "novelty", "p_value", "scale")
 SOLVE = (
     *("solve", "u_xx + u_yy = f", "--source", "sin(pi*x)"),
     *("--boundary", "u = 0 on all", "--at", "0.5 -0.25", "--at", "-0.75 0.5"),
-    *("--steps", "0", "--lbfgs", "0", "--json"),
+    *("--method", "network", "--refinements", "0", "--json"),
 )
 """The hypernetwork that opkit ships, as it is: nothing is fitted."""
 
