@@ -57,6 +57,11 @@ class Geometry(_Record):
     extent: dict[Literal["z", "y", "x"], tuple[float, float]]
     units: str = "nondimensional"
 
+    @property
+    def nests(self) -> bool:
+        """Whether every second, third, ... grid point is a grid of the same domain."""
+        return self.kind == "grid"
+
     @model_validator(mode="after")
     def _increasing(self) -> Geometry:
         for axis, (low, high) in self.extent.items():

@@ -81,7 +81,7 @@ def coarser(case: Case, solver: Solver) -> Iterator[Coarse]:
     interpolated by the elements. What the solver refuses is left out; there is none of
     a solver that is not a dataclass.
     """
-    if case.geometry.kind == "grid":
+    if case.geometry.nests:
         yield from _grids(case, solver)
     elif isinstance(solver, OnMesh):
         yield from _meshes(case, solver)

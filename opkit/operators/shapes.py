@@ -87,9 +87,14 @@ class MeshShape:
         return (False,)
 
     @property
+    def on_cells(self) -> bool:
+        """Whether the inputs are on the cells, not on the nodes."""
+        return self.inputs_on == "cell"
+
+    @property
     def input_points(self) -> int:
         """Number of points that the inputs are on."""
-        return len({"node": self.points, "cell": self.cells}[self.inputs_on])
+        return len(self.cells if self.on_cells else self.points)
 
     def refuse(self, space: tuple[int, ...]) -> None:
         """Refuse inputs on another number of points.

@@ -122,7 +122,7 @@ def _check(trained: MeshShape, mesh: MeshShape) -> None:
 
 def _inputs(trained: MeshShape, mesh: MeshShape) -> Any:
     """Matrix from inputs on the other mesh to inputs on the trained one."""
-    if mesh.inputs_on == "node":
+    if not mesh.on_cells:
         return interpolation(mesh.points, mesh.cells, trained.points)
     dimension = mesh.points.shape[1]
     where, weight = quadrature(dimension)

@@ -61,7 +61,7 @@ class Hierarchy(nn.Module):
         self.restrict = nn.ModuleList(
             SparseMatrix(restriction(P)) for P in prolongations
         )
-        self.encode = Projection(data) if data.inputs_on == "cell" else nn.Identity()
+        self.encode = Projection(data) if data.on_cells else nn.Identity()
         phi = torsion(spaces[0], data.fixed)
         low, size = data.points.min(axis=0), np.ptp(data.points, axis=0).max()
         self._keep("static", [2 * (data.points - low) / size - 1, data.fixed, phi])
