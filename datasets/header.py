@@ -197,6 +197,11 @@ def check(header: Header, origin: str) -> Header:
             raise refuse(f"variable {v.name!r} appears twice")
         if len(v.dims) != len(v.shape) or len(set(v.dims)) != len(v.dims):
             raise refuse(f"{v.name}: dims {v.dims} do not fit shape {v.shape}")
+        if not v.dims:
+            raise refuse(
+                f"{v.name} is one number a sample: such parameters are not supported "
+                "yet (they are coming), leave it out or repeat it over the axes"
+            )
         for dim in v.dims:
             if dim not in DIMENSIONS:
                 raise refuse(f"{v.name}: unknown dimension {dim!r}; use {DIMENSIONS}")

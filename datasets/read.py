@@ -315,6 +315,9 @@ def _variable(data: dict[str, Any]) -> VariableSpec:
     return VariableSpec(**{**data, "dims": dims, "shape": shape})
 
 
+FOREIGN = (".npz", ".npy", ".mat", ".pt", ".pth", ".csv", ".parquet", ".zarr")
+"""Endings of files that hold arrays and are no data files."""
+
 _sound: set[tuple[str, int, int, int]] = set()
 """Files that a child process has read: path, inode, size, time of the last change."""
 
@@ -330,6 +333,11 @@ def open_guarded(path: Path) -> None:
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
     key = (str(path.resolve()), status.st_ino, status.st_size, status.st_mtime_ns)
+    if path.is_dir() or path.suffix in FOREIGN:
+        raise DataError(
+            f"{path}: not an opkit data file; make one of its arrays: opkit import "
+            f"OUT.h5 --train {path} --input NAME=ARRAY --output NAME=ARRAY"
+        )
     if key not in _sound:
         run_limited("opkit.datasets.read_child", [str(path)], str(path))
         _sound.add(key)

@@ -85,8 +85,9 @@ class NonFiniteError(SolverError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the closest known name, else an empty string."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    lower = {str(word).lower(): word for word in known}
+    close = difflib.get_close_matches(name.lower(), list(lower), n=1)
+    return f" Did you mean {lower[close[0]]!r}?" if close else ""
 
 
 def require(module: str, extra: str) -> ModuleType:
@@ -103,6 +104,41 @@ def require(module: str, extra: str) -> ModuleType:
         return importlib.import_module(module)
     except (ImportError, OSError, RuntimeError) as error:
         raise missing(module, extra, error) from error
+
+
+EXTRAS = {
+    "train": ("torchmetrics", "lightning_fabric", "lightning_utilities", "neuralop"),
+    "kernels": ("triton",),
+    "plots": ("matplotlib", "cmocean"),
+    "fast": ("pyfftw", "numba", "llvmlite", "ducc0"),
+    "cluster": ("distributed", "dask", "dask_jobqueue"),
+    "fem": (
+        "dolfinx",
+        "dolfinx_solver",
+        "ufl",
+        "basix",
+        "petsc4py",
+        "mpi4py",
+        "meshio",
+    ),
+    "zarr": ("zarr",),
+    "export": ("onnx", "onnxscript", "onnxruntime"),
+    "tune": ("optuna",),
+    "tensorboard": ("tensorboard",),
+    "mlflow": ("mlflow",),
+    "wandb": ("wandb",),
+}
+"""Extra of opkit to the modules that it installs."""
+
+
+def not_installed(error: BaseException) -> MissingExtraError | None:
+    """Return the one-line form of a failed import of a package of an extra."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        package = error.name.partition(".")[0]
+        for extra, modules in EXTRAS.items():
+            if package in modules:
+                return missing(package, extra, error)
+    return None
 
 
 def missing(module: str, extra: str, error: Exception) -> MissingExtraError:

@@ -38,6 +38,15 @@ def _nested(annotation: Any) -> list[Any]:
     return found
 
 
+def _elsewhere(key: str, model: Any, prefix: str = "") -> str:
+    """Return " Did you mean 'a.key'?" where a nested record has the key."""
+    for name, annotation in _fields(model).items():
+        for record in [annotation, *_nested(annotation)]:
+            if key in _fields(record):
+                return f" Did you mean '{prefix}{name}.{key}'?"
+    return ""
+
+
 def explain(error: ValidationError, model: Any) -> str:
     """Say the first fault in one line: where, what, and the nearest known key."""
     first = error.errors(include_url=False, include_context=False)[0]
@@ -47,7 +56,11 @@ def explain(error: ValidationError, model: Any) -> str:
     more = f" (and {others} more)" if others else ""
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         known = _known_keys(model, path[:-1])
-        hint = nearest(str(path[-1]), known) or f" Known keys: {', '.join(known)}."
+        hint = (
+            nearest(str(path[-1]), known)
+            or _elsewhere(str(path[-1]), model)
+            or f" Known keys: {', '.join(known)}."
+        )
         return f"unknown key {where!r}.{hint}{more}"
     message = first["msg"].removeprefix("Value error, ")
     given = first.get("input")

@@ -1,11 +1,20 @@
-"""The command line: one file a group of verbs; each verb imports what it needs."""
+"""The command line: one file a group of verbs; each verb imports what it needs.
+
+Errors go to stderr in one line: exit code 2 where the input is at fault, 1 where a
+solver or training refused to go on, 130 after Ctrl-C. With ``--json`` the line is a
+JSON object ``{"error": ..., "kind": ..., "code": ...}`` and warnings are
+``{"warning": ...}``; stdout then holds one JSON document, or nothing.
+"""
 
 from __future__ import annotations
 
+import json
 import sys
 import warnings
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from opkit.cli import (
     cases as registry,
@@ -14,6 +23,7 @@ from opkit.cli import (
     check_solver,
     doctor,
     export,
+    operators,
     report,
     solve,
     train,
@@ -28,17 +38,46 @@ from opkit.cli import (
     surrogates as learn,
 )
 
+USAGE: Any = typer.BadParameter.__bases__[0]
+"""Click's error about the words on the command line, of whichever click typer uses."""
+
+
+class _Stopped(Exception):
+    """Ctrl-C, which typer would turn into an exit code without a word."""
+
+
+class _Group(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        """Run a verb; let Ctrl-C through as an exception of our own."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise _Stopped(str(error)) from error
+
+
 app = typer.Typer(
     name="opkit",
+    cls=_Group,
     help="From a partial differential equation to a surrogate in a pipeline.",
-    epilog="--debug, anywhere, shows the traceback of an error.",
+    epilog="--debug, anywhere, shows the traceback of an error. "
+    "--json gives errors as JSON too.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
 )
 for module in (
-    registry, check_solver, data, files, train, learn, export, report, solve, doctor
-):  # fmt: skip
+    registry,
+    check_solver,
+    operators,
+    data,
+    files,
+    train,
+    learn,
+    export,
+    report,
+    solve,
+    doctor,
+):
     module.register(app)
 
 
@@ -57,25 +96,60 @@ def main() -> None:
     """Run the command line; bad input is one line on stderr and exit code 2."""
     debug = "--debug" in sys.argv
     arguments = [word for word in sys.argv[1:] if word != "--debug"]
-    from opkit.errors import OpkitError, OpkitInputError
+    json_ = "--json" in arguments
+    from opkit.errors import OpkitError, OpkitInputError, not_installed
 
-    warnings.showwarning = _show_warning
+    def ended(message: str, kind: str, code: int) -> None:
+        print(_line("error", message, json_, kind=kind, code=code), file=sys.stderr)
+        sys.exit(code)
+
+    def show_warning(message: Warning | str, *_: object, **__: object) -> None:
+        print(_line("warning", str(message), json_), file=sys.stderr)
+
+    warnings.showwarning = show_warning
     try:
-        app(args=arguments, prog_name="opkit")
-    except OpkitError as error:
-        if debug:
-            raise
-        print(f"Error: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, OpkitInputError) else 1)
-    except KeyboardInterrupt:
-        if debug:
-            raise
-        print("Interrupted.", file=sys.stderr)
-        sys.exit(130)
+        code = app(args=arguments, prog_name="opkit", standalone_mode=False)
+    except typer.Abort:
+        sys.exit(1)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except (_Stopped, KeyboardInterrupt) as error:
+        if debug:
+            raise
+        said = f"Interrupted: {error}" if str(error) else "Interrupted."
+        ended(said, "Interrupted", 130)
+    except Exception as error:
+        if isinstance(error, USAGE):
+            if not arguments:
+                error.show()  # the help
+                sys.exit(2)
+            ended(_usage(error), "UsageError", 2)
+        absent = not_installed(error)
+        if debug or not (isinstance(error, OpkitError) or absent):
+            raise
+        error = absent or error
+        code = 2 if isinstance(error, OpkitInputError) else 1
+        ended(str(error), type(error).__name__, code)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
-def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"Warning: {message}", file=sys.stderr)
+def _line(what: str, message: str, json_: bool, **more: Any) -> str:
+    if json_:
+        return json.dumps({what: message, **more}, ensure_ascii=False)
+    prefix = "" if message.startswith("Interrupted") else f"{what.capitalize()}: "
+    return prefix + message
+
+
+def _usage(error: Any) -> str:
+    """Say in one line what is wrong with the words, and where help is."""
+    said = " ".join(error.format_message().split()).rstrip(".")
+    option = str(getattr(error, "option_name", "")).lstrip("-").replace("-", "_")
+    if option:
+        from opkit.case.recipe import Training
+
+        if option in Training.model_fields:
+            said = f"No such option: write it as --set training.{option}=VALUE"
+    context = error.ctx
+    path = "opkit" if context is None else context.command_path
+    return f"{said}: `{path} --help` shows what it takes"

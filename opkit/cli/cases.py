@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-SET = typer.Option("--set", metavar="KEY=VALUE", help="Override a value: a.b=3.")
+from opkit.cli import complete
+
+if TYPE_CHECKING:
+    from opkit.case.record import Case
+
+SET = typer.Option(
+    "--set",
+    metavar="KEY=VALUE",
+    help="Override a value: a.b=3.",
+    autocompletion=complete.case_keys,
+)
 JSON = typer.Option("--json", help="Print JSON.")
 
 cases = typer.Typer(help="List the cases, or show one.", invoke_without_command=True)
@@ -23,28 +33,49 @@ def list_cases(context: typer.Context, json: Annotated[bool, JSON] = False) -> N
     if context.invoked_subcommand:
         return
     from opkit.case import list_cases, load_case
-    from opkit.cli.console import table
+    from opkit.cli.console import as_json, table
 
-    table([_row(load_case(name)) for name in list_cases()], json_=json)
-
-
-def _row(case: object) -> dict[str, object]:
-    from opkit.case.record import Case
-
-    assert isinstance(case, Case)
-    return {
-        "case": case.name,
-        "version": case.version,
-        "title": case.title,
-        "resolution": " x ".join(str(n) for n in case.shape),
-        "recipes": ", ".join(case.recipes),
-    }
+    rows: list[dict[str, Any]] = []
+    for name in list_cases():
+        case = load_case(name)
+        rows.append(
+            {
+                "name": case.name,
+                "version": case.version,
+                "title": case.title,
+                "resolution": list(case.shape),
+                "recipes": list(case.recipes),
+            }
+        )
+    if json:
+        as_json(rows)
+        return
+    for row in rows:
+        row["resolution"] = " x ".join(map(str, row["resolution"]))
+        row["recipes"] = ", ".join(row["recipes"])
+    table(rows)
 
 
 @cases.command()
 def show(
-    name: str,
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Name of a case, or a YAML path.", autocompletion=complete.cases
+        ),
+    ],
     set_: Annotated[list[str] | None, SET] = None,
+    recipe: Annotated[
+        bool, typer.Option("--recipe", help="List the keys that --set takes.")
+    ] = False,
+    operator: Annotated[
+        str | None,
+        typer.Option(
+            help="Recipe of the case, or operator, that --recipe is about; default "
+            "the case's first.",
+            autocompletion=complete.operators,
+        ),
+    ] = None,
     json: Annotated[bool, JSON] = False,
 ) -> None:
     """Show a case, resolved: equation, references, solver, fields, recipes."""
@@ -52,6 +83,9 @@ def show(
     from opkit.cli.console import as_json
 
     case = load_case(name, set_ or ())
+    if recipe or operator:
+        _keys(case, operator or next(iter(case.recipes), "fno"), json)
+        return
     if json:
         as_json(case.dump())
         return
@@ -66,3 +100,51 @@ def show(
     console.print(f"\n  {case.equation}\n", markup=False, highlight=False)
     text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=88)
     console.print(Syntax(text, "yaml", background_color="default", word_wrap=True))
+
+
+def _keys(case: Case, operator: str, json: bool) -> None:
+    """Print the keys that --set takes, with their values and what they mean."""
+    from opkit.case.recipe import Recipe, Training
+    from opkit.cli.console import as_json, shown, table
+    from opkit.cli.operators import described
+    from opkit.operators.interface import operator_class
+
+    chosen = case.recipes.get(operator) or Recipe(operator=operator)
+    rows: list[dict[str, Any]] = []
+
+    def add(prefix: str, record: Any, values: dict[str, Any], no: set[str]) -> None:
+        rows.extend(
+            {
+                "key": prefix + row["option"],
+                "value": values.get(row["option"], row["default"]),
+                "about": row["about"],
+            }
+            for row in described(record)
+            if row["option"] not in no
+        )
+
+    plain = chosen.model_dump(mode="json")
+    inner = {"model", "training", "stream", "expectation"}
+    add("", Recipe, plain, inner)
+    add("training.", Training, plain["training"], set())
+    if chosen.stream or chosen.operator == "hypino":
+        rows += [
+            {"key": f"stream.{key}", "value": value, "about": ""}
+            for key, value in chosen.stream.items()
+        ]
+        rows += [
+            {"key": f"model.{key}", "value": value, "about": ""}
+            for key, value in chosen.model.items()
+        ]
+    else:
+        add(
+            "model.", operator_class(chosen.operator).Options, dict(chosen.model), set()
+        )
+    if json:
+        as_json(rows)
+        return
+    table([{**row, "value": shown(row["value"])} for row in rows])
+    print(
+        f"Set them by `opkit train DATA --operator {operator} --set KEY=VALUE`.\n"
+        f"`opkit cases show {case.name}` shows the keys that `opkit generate` takes."
+    )

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from opkit.cli.cases import JSON, SET
-from opkit.cli.console import table
+from opkit.cli.console import as_json, table
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +38,7 @@ def check_solver(
     case = load_case(name, overrides)
     checks = check(case, samples, seed)
     rows = [{"check": c.name, "passed": c.passed, "detail": c.detail} for c in checks]
-    table(rows, json_=json)
+    as_json(checks) if json else table(rows)
     failed = [c for c in checks if c.passed is False]
     if failed:
         solver = case.solver.target

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from opkit.cli import complete
 from opkit.cli.cases import JSON, SET
 from opkit.cli.console import as_json, size, table
 
@@ -106,7 +107,7 @@ def validate(
 
     checks = check(file, samples=None if every else samples, seed=seed)
     rows = [{"check": c.name, "passed": c.passed, "detail": c.detail} for c in checks]
-    table(rows, json_=json)
+    as_json(checks) if json else table(rows)
     failed = [c for c in checks if c.passed is False]
     if failed:
         raise DataError(f"{file}: {failed[0].name}: {failed[0].detail}")
@@ -170,9 +171,14 @@ def import_(
     ] = None,
     double: Annotated[bool, typer.Option("--float64", help="Store float64.")] = False,
     case: Annotated[
-        str | None, typer.Option(help="Case the data belong to: name or YAML path.")
+        str | None,
+        typer.Option(
+            help="Case the data belong to: name or YAML path.",
+            autocompletion=complete.cases,
+        ),
     ] = None,
     set_: Annotated[list[str] | None, SET] = None,
+    json: Annotated[bool, JSON] = False,
 ) -> None:
     """Copy arrays out of other groups' files into one data file."""
     from opkit.datasets.importers.convert import import_data
@@ -200,27 +206,41 @@ def import_(
         fractions=_shares(split) if split else None,
         seed=seed,
     )
-    print(f"{out}: {size(out.stat().st_size)}. `opkit inspect {out}` shows it.")
+    nbytes = out.stat().st_size
     with DataFile(out, trusted=True) as made:
         turned = made.header.provenance.get("turned")
         drawn = made.header.provenance.get("split")
-        if turned:
-            print(f"Turned round with their data, to increase: {', '.join(turned)}.")
-        if drawn:
-            sizes = _pairs({s: len(r) for s, r in made.header.splits.items()})
-            print(f"Samples drawn with seed {seed}: {sizes}.")
+        sizes = {name: len(rows) for name, rows in made.header.splits.items()}
+    if json:
+        as_json({"file": out, "bytes": nbytes, "splits": sizes, "turned": turned})
+        return
+    print(f"{out}: {size(nbytes)}. `opkit inspect {out}` shows it.")
+    if turned:
+        print(f"Turned round with their data, to increase: {', '.join(turned)}.")
+    if drawn:
+        print(f"Samples drawn with seed {seed}: {_pairs(sizes)}.")
 
 
 def export_data(
     file: Annotated[Path, typer.Argument(help="Data file.")],
     out: Annotated[Path, typer.Argument(help="Folder or file to make.")],
-    to: Annotated[str, typer.Option("--to", help="well, pdebench or zarr.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to", help="well, pdebench or zarr.", autocompletion=complete.layouts
+        ),
+    ],
+    json: Annotated[bool, JSON] = False,
 ) -> None:
     """Write a data file in the layout of The Well, PDEBench or Zarr v3."""
     from opkit.datasets.exporters import convert as exporting
 
     kind: Any = to  # export_data refuses what it does not know
-    for path in exporting.export_data(file, out, kind):
+    made = list(exporting.export_data(file, out, kind))
+    if json:
+        as_json(made)
+        return
+    for path in made:
         print(path)
 
 

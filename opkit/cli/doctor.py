@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 def doctor(json: Annotated[bool, JSON] = False) -> None:
     """Say what is installed, what is missing, and which backends would run."""
-    from opkit.cli.console import table
+    from opkit.cli.console import as_json, table
 
     checks: dict[str, Callable[[], str]] = {
         "opkit": lambda: version("opkit"),
@@ -41,10 +41,8 @@ def doctor(json: Annotated[bool, JSON] = False) -> None:
         "distributed (cluster)": lambda: version("distributed"),
         "zarr (zarr)": lambda: version("zarr"),
     }
-    table(
-        [{"what": k, "found": _answer(check)} for k, check in checks.items()],
-        json_=json,
-    )
+    rows = [{"what": k, "found": _answer(check)} for k, check in checks.items()]
+    as_json(rows) if json else table(rows)
 
 
 def _answer(check: Callable[[], str]) -> str:

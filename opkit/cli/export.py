@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from opkit.cli import complete
 from opkit.cli.cases import JSON
-from opkit.cli.console import size, table
+from opkit.cli.console import as_json, size, table
 
 
 def register(app: typer.Typer) -> None:
@@ -18,7 +19,12 @@ def register(app: typer.Typer) -> None:
 
 def export(
     run: Annotated[Path, typer.Argument(help="Run directory or bundle.")],
-    to: Annotated[str, typer.Option("--to", help="pt2, aoti or onnx.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to", help="pt2, aoti or onnx.", autocompletion=complete.targets
+        ),
+    ],
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="File to make; default in the run directory."),
@@ -30,7 +36,9 @@ def export(
         Path | None,
         typer.Option("--data", help="Data file to compare on; default the run's own."),
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[
+        str, typer.Option(help="cpu or cuda.", autocompletion=complete.devices)
+    ] = "cpu",
     json: Annotated[bool, JSON] = False,
 ) -> None:
     """Export a surrogate, execute the file, and compare it with the surrogate."""
@@ -40,13 +48,12 @@ def export(
         raise OpkitInputError(
             f"--batch {batch!r}: give a positive number, or dynamic for any"
         )
-    from opkit.cli.console import as_json
     from opkit.export import export as run_it
 
     number = None if batch == "dynamic" else int(batch)
     made = run_it(run, to, out, number, data, device)
     if json:
-        as_json(made.model_dump(mode="json"))
+        as_json(made)
         return
     shapes = {
         field.name: " x ".join(map(str, field.shape))

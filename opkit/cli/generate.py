@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from opkit.cli import complete
 from opkit.cli.cases import JSON, SET
-from opkit.cli.console import progress, size, table
+from opkit.cli.console import as_json, progress, size, table
 
 if TYPE_CHECKING:
     from opkit.case import Case
 
 QUIET = typer.Option("--quiet", "-q", help="No progress.")
+SUFFIXES = (".h5", ".hdf5", ".nc", ".nc4")
 DRY = typer.Option("--dry-run", help="Say what it would take; make nothing.")
 
 
@@ -25,7 +27,11 @@ def register(app: typer.Typer) -> None:
 def generate(
     words: Annotated[
         list[str],
-        typer.Argument(metavar="[case] NAME", help="Name of a case, or a YAML path."),
+        typer.Argument(
+            metavar="[case] NAME",
+            help="Name of a case, or a YAML path.",
+            autocompletion=complete.cases,
+        ),
     ],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="File to make; default NAME.h5.")
@@ -42,7 +48,10 @@ def generate(
         str | None, typer.Option(help="Dask: 'local' or tcp://HOST:PORT.")
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="cuda for solvers that run on a GPU.")
+        str | None,
+        typer.Option(
+            help="cuda for solvers that run on a GPU.", autocompletion=complete.devices
+        ),
     ] = None,
     ranks: Annotated[
         int, typer.Option(min=1, help="MPI ranks that share a sample (darcy-mesh).")
@@ -69,7 +78,7 @@ def generate(
 ) -> None:
     """Solve a case for random inputs and write one HDF5 file."""
     from opkit.case import load_case
-    from opkit.errors import CaseError
+    from opkit.errors import CaseError, DataError
     from opkit.solvers.interface import OnDevice, Parallel
 
     name = words[-1]
@@ -90,8 +99,14 @@ def generate(
     if device or ranks > 1:
         case = load_case(name, overrides)
     dtype: Any = "float64" if double else "float32"
+    target = out or Path(f"{case.name}.h5")
+    if target.suffix not in SUFFIXES:
+        raise DataError(
+            f"{target}: a data file is HDF5 (netCDF-4), name it "
+            f"{target.with_suffix('.h5').name}"
+        )
     if dry_run:
-        table(_plan_rows(case, seed, samples, dtype), json_=json)
+        _show_plan(case, seed, samples, dtype, json)
         return
     picked, marks = None, None
     if where_uncertain is not None:
@@ -104,7 +119,6 @@ def generate(
     from opkit.generate import Progress
     from opkit.generate import generate as run
 
-    target = out or Path(f"{case.name}.h5")
     with progress(f"{case.name} -> {target.name}", "samples", quiet or json) as update:
 
         def show(event: Progress) -> None:
@@ -127,11 +141,11 @@ def generate(
             marks,
             ranks,
         )
-    row = {"file": str(target), "size": size(target.stat().st_size)}
+    nbytes = target.stat().st_size
     if json:
-        table([row], json_=True)
+        as_json({"file": target, "bytes": nbytes})
     elif not quiet:
-        print(f"{row['file']}: {row['size']}. `opkit inspect {target}` shows it.")
+        print(f"{target}: {size(nbytes)}. `opkit inspect {target}` shows it.")
 
 
 def _refuse_unless(case: Case, capability: type, option: str, instead: str) -> None:
@@ -145,15 +159,31 @@ def _refuse_unless(case: Case, capability: type, option: str, instead: str) -> N
         )
 
 
-def _plan_rows(
-    case: Any, seed: int, samples: int | None, dtype: Any
-) -> list[dict[str, Any]]:
+def _show_plan(
+    case: Any, seed: int, samples: int | None, dtype: Any, json: bool
+) -> None:
     from opkit.generate import plan
 
     planned = plan(case, seed, samples, dtype)
+    if json:
+        as_json(
+            {
+                "case": case.identity,
+                "samples": planned.samples,
+                "splits": {k: len(v) for k, v in planned.header.splits.items()},
+                "resolution": case.shape,
+                "file_bytes": planned.file_bytes,
+                "disk_bytes": planned.disk_bytes,
+                "memory_bytes": planned.memory_bytes,
+                "shard_samples": planned.shard_samples,
+                "batch_samples": planned.batch_samples,
+                "shards": planned.shards,
+            }
+        )
+        return
     splits = ", ".join(f"{k} {len(v)}" for k, v in planned.header.splits.items())
     grid = " x ".join(str(n) for n in case.shape)
-    return [
+    rows = [
         {"what": "case", "value": case.identity},
         {"what": "samples", "value": f"{planned.samples} ({splits})"},
         {"what": "resolution", "value": grid},
@@ -162,3 +192,4 @@ def _plan_rows(
         {"what": "memory a worker", "value": size(planned.memory_bytes)},
         {"what": "shards", "value": planned.shards},
     ]
+    table(rows)

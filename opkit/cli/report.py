@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from opkit.cli.cases import JSON
+from opkit.cli.console import as_json
+
 SOLVER = typer.Option("--solver/--no-solver", help="Time the case's solver.")
 
 
@@ -24,8 +27,13 @@ def report(
         Path | None, typer.Option("--data", help="Data file; default the run's own.")
     ] = None,
     solver: Annotated[bool, SOLVER] = True,
+    json: Annotated[bool, JSON] = False,
 ) -> None:
     """Write everything about a run into one HTML page that needs nothing else."""
     from opkit.report import report as write
 
-    print(write(run, out, data, solver))
+    made = write(run, out, data, solver)
+    if json:
+        as_json({"file": made})
+    else:
+        print(made)

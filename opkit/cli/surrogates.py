@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
-from opkit.cli.cases import JSON, SET
-from opkit.cli.console import progress, score_rows, table
+from opkit.cli import complete
+from opkit.cli.cases import JSON
+from opkit.cli.console import as_json, plain, progress, score_rows, table
 from opkit.cli.generate import QUIET
+from opkit.cli.train import RECIPE_SET
 
 
 def register(app: typer.Typer) -> None:
@@ -49,9 +51,10 @@ def evaluate(
     rows = list(result.rows)
     if solver:
         rows += solver_scores.table(read_config(run).recipe, result.data, rows[0].split)
-    table(score_rows(rows), json_=json)
     if json:
+        as_json({**plain(result), "rows": rows, "reproduced": result.reproduced})
         return
+    table(score_rows(rows))
     if result.reproduced is not None:
         word = "exactly" if result.reproduced else f"up to {result.difference:.1e}"
         print(f"The errors stored in the bundle are reproduced {word}.")
@@ -67,6 +70,9 @@ def _rollout(run: Path, data: Path | None, threshold: float, json: bool) -> None
     loaded = load(run)
     split = loaded.config.scores[0].split if loaded.config.scores else "test"
     found = rollouts(loaded, data_of(loaded, data), split, threshold)
+    if json:
+        as_json({**plain(found), "split": split, "horizon": found.horizon})
+        return
     columns = {
         "time": found.times.tolist(),
         "relative L2": found.relative_l2,
@@ -78,9 +84,7 @@ def _rollout(run: Path, data: Path | None, threshold: float, json: bool) -> None
     rows = [
         dict(zip(columns, r, strict=True)) for r in zip(*columns.values(), strict=True)
     ]
-    table(rows, json_=json)
-    if json:
-        return
+    table(rows)
     inside = int((found.horizons == float("inf")).sum())
     print(
         f"Relative L2 stays below {threshold:g} up to time {found.horizon:g} (median); "
@@ -97,13 +101,19 @@ def predict(
     split: Annotated[
         str | None, typer.Option(help="Of a data file; default all samples.")
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[
+        str, typer.Option(help="cpu or cuda.", autocompletion=complete.devices)
+    ] = "cpu",
+    json: Annotated[bool, JSON] = False,
 ) -> None:
     """Apply a surrogate to the inputs in a file, in physical units."""
     from opkit.surrogate.predict_file import predict as run_it
 
     shape = run_it(run, source, out, split, device)
-    print(f"{out}: {' x '.join(str(n) for n in shape)}")
+    if json:
+        as_json({"file": out, "shape": shape})
+    else:
+        print(f"{out}: {' x '.join(str(n) for n in shape)}")
 
 
 def plot(
@@ -111,11 +121,16 @@ def plot(
     data: Annotated[
         Path | None, typer.Option("--data", help="Data file; default the run's own.")
     ] = None,
+    json: Annotated[bool, JSON] = False,
 ) -> None:
     """Draw a run: loss curves, errors per resolution, samples, worst, spectra."""
     from opkit.figures.run import draw
 
-    for path in draw(run, data):
+    made = draw(run, data)
+    if json:
+        as_json(made)
+        return
+    for path in made:
         print(path)
 
 
@@ -129,6 +144,9 @@ def runs(
     from opkit.surrogate.bundle.run_list import list_runs
 
     found = list_runs(folder)
+    if json:
+        as_json(found)
+        return
     rows = [
         {
             "run": run.path.name,
@@ -137,21 +155,27 @@ def runs(
             "status": run.status,
             "epochs": run.epochs,
             "validation": run.best_validation,
-            "test": run.test_error,
+            "relative L2": run.error,
+            "on": run.split,
             "flags": "; ".join(run.flags) or None,
         }
         for run in found
     ]
-    if rows or json:
-        table(rows, json_=json)
+    if rows:
+        table(rows)
     else:
-        print(f"no runs in {folder}")
+        print(f"No runs in {folder}.")
 
 
 def tune(
     data: Annotated[Path, typer.Argument(help="Data file.")],
     operator: Annotated[
-        str, typer.Option("--operator", help="A recipe of the case, or an operator.")
+        str,
+        typer.Option(
+            "--operator",
+            help="A recipe of the case, or an operator.",
+            autocompletion=complete.operators,
+        ),
     ] = "fno",
     out: Annotated[Path, typer.Option("--out", "-o", help="New folder.")] = Path(
         "runs/tune"
@@ -159,7 +183,7 @@ def tune(
     trials: Annotated[int, typer.Option(min=1, help="Number of runs.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Of the search.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    set_: Annotated[list[str] | None, SET] = None,
+    set_: Annotated[list[str] | None, RECIPE_SET] = None,
     json: Annotated[bool, JSON] = False,
     quiet: Annotated[bool, QUIET] = False,
 ) -> None:
@@ -184,6 +208,9 @@ def tune(
             device=device,
             progress=show,
         )
+    if json:
+        as_json(found)
+        return
     rows = [
         {
             "trial": t.number,
@@ -193,4 +220,4 @@ def tune(
         }
         for t in found
     ]
-    table(rows, json_=json)
+    table(rows)

@@ -7,9 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
-from opkit.cli.cases import JSON, SET
-from opkit.cli.console import progress, score_rows, size, table
+from opkit.cli import complete
+from opkit.cli.cases import JSON
+from opkit.cli.console import as_json, progress, score_rows, size, table
 from opkit.cli.generate import DRY, QUIET
+
+RECIPE_SET = typer.Option(
+    "--set",
+    metavar="KEY=VALUE",
+    help="Override a setting: training.epochs=5. `opkit cases show CASE --recipe` "
+    "lists the keys.",
+    autocompletion=complete.recipe_keys,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -31,6 +40,7 @@ def train(
             "--operator",
             help="A recipe of the case, or an operator: fno if none is given; with "
             "--resume the run's own.",
+            autocompletion=complete.operators,
         ),
     ] = None,
     out: Annotated[
@@ -49,7 +59,7 @@ def train(
         list[Path] | None,
         typer.Option("--data", help="Further training samples; may be repeated."),
     ] = None,
-    set_: Annotated[list[str] | None, SET] = None,
+    set_: Annotated[list[str] | None, RECIPE_SET] = None,
     dry_run: Annotated[bool, DRY] = False,
     json: Annotated[bool, JSON] = False,
     quiet: Annotated[bool, QUIET] = False,
@@ -82,7 +92,10 @@ def train(
         if before:
             raise OpkitInputError("--dry-run plans a new run: name data and operator")
         planned = plan(data, operator=name, overrides=overrides, seed=seed)
-        table(_plan_rows(planned), json_=json)
+        if json:
+            as_json(planned)
+        else:
+            table(_plan_rows(planned))
         return
     if resume and out:
         raise OpkitInputError("--resume names the run directory: leave --out away")
@@ -126,11 +139,19 @@ def train(
             start=start,
             more=tuple(more or ()),
         )
-    table(score_rows(result.scores), json_=json)
+    if json:
+        as_json(result)
+        return
+    table(score_rows(result.scores))
     for flag in warned:
         typer.echo(f"Warning: {flag}", err=True)
-    if not (json or quiet):
+    if not quiet:
         print(f"{folder}: best of epoch {result.best_epoch}, bundle in {result.bundle}")
+        if resume and started[0].epoch >= started[0].epochs:
+            print(
+                f"All {started[0].epochs} epochs were finished before: "
+                "--set training.epochs=N with a larger N trains on."
+            )
 
 
 def _plan_rows(planned: Any) -> list[dict[str, Any]]:

@@ -69,9 +69,8 @@ def draw(run: Path, data: Path | None = None) -> list[Path]:
     middle = order[len(order) // 2 :][:SAMPLES].tolist()
     worst = order.flip(0)[:SAMPLES].tolist()
     for name, chosen in (("samples", middle), ("worst", worst)):
-        made.append(
-            _rows(folder / f"{name}.png", loaded, fields, predicted, errors, chosen)
-        )
+        path = folder / f"{name}.png"
+        made.append(_rows(path, loaded, fields, predicted, errors, chosen, split))
     if len(config.axes) > 1:
         energies = {
             "data": losses.energy_spectrum(fields["outputs"]),
@@ -96,6 +95,7 @@ def _rows(
     predicted: Tensor,
     errors: Tensor,
     chosen: list[int],
+    split: str,
 ) -> Path:
     config = loaded.config
     names = [v.name for v in config.inputs for _ in range(v.channels)]
@@ -111,7 +111,7 @@ def _rows(
     if len(config.axes) == 2:
         y, x = config.shape.extent
         extent = (0.0, x, 0.0, y)
-    labels = [f"test {i}: {errors[i]:.3g}" for i in chosen]
+    labels = [f"{split} {i}: {errors[i]:.3g}" for i in chosen]
     title = f"{config.operator}: relative L2 error of each sample at the left"
     mesh = _mesh(loaded)
     triangles = plots.Triangles(*mesh) if mesh is not None else None

@@ -187,7 +187,3 @@ def check_acceptance(name: str, geometry: GeometryKind, axes: int) -> None:
         f"{' or '.join(map(str, accepts.dimensions))} space axes, not {geometry} with "
         f"{axes}: {remedy}"
     )
-
-
-if __name__ == "__main__":
-    print(acceptance_table())

@@ -38,7 +38,7 @@ def test_nothing_heavy_is_loaded_before_it_is_needed(code: str) -> None:
 def test_cases_table_and_json() -> None:
     assert "darcy" in opkit("cases").stdout
     rows = json.loads(opkit("cases", "--json").stdout)
-    assert "darcy" in [row["case"] for row in rows]
+    assert "darcy" in [row["name"] for row in rows]
 
 
 def test_cases_show_is_the_resolved_case() -> None:

@@ -139,8 +139,9 @@ def one_line(end: dict[str, object]) -> str | None:
     assert "Traceback" not in said, end
     if end["code"] == 0:
         return None
-    errors = [line for line in said.splitlines() if not line.startswith("Warning: ")]
+    errors = [line for line in said.splitlines() if line.startswith("Error: ")]
     assert len(errors) == 1, end
+    assert said.splitlines()[-1] == errors[0], end
     found = re.search(r'python -m pip install "opkit\[(\w+)\]"$', errors[0])
     assert found, end
     return found[1]

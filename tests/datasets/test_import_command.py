@@ -61,7 +61,7 @@ def test_import_with_a_case(tmp_path: Path, capsys: Shown) -> None:
         for name, array in arrays.items():
             np.testing.assert_array_equal(file.read(name, slice(None)), array)
     found = json.loads(run(capsys, "validate", out, "--all", "--json"))
-    assert {row["check"]: row["passed"] for row in found}["residual"] is True
+    assert {row["name"]: row["passed"] for row in found}["residual"] is True
 
     wrong = tmp_path / "wrong.h5"
     words[1] = wrong

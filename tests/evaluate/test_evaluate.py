@@ -97,7 +97,7 @@ def test_upsampling_is_exact_for_linear_fields_and_periodic_across_the_edge():
 def test_list_and_figures_of_a_run(run, tmp_path):
     (summary,) = list_runs(tmp_path)
     assert (summary.operator, summary.case, summary.epochs) == ("fno", "helmholtz", 3)
-    assert summary.test_error == surrogate.load(run).config.scores[0].relative_l2
+    assert summary.error == surrogate.load(run).config.scores[0].relative_l2
     pytest.importorskip("matplotlib")
     made = figures.draw(run)
     assert {p.name for p in made} >= {"curves.png", "samples.png", "worst.png"}

@@ -83,7 +83,7 @@ def test_steps_of_a_run_on_the_command_line(tmp_path, make_trajectories):
     assert len(found.times) == len(found.relative_l2) == steps
     made = CliRunner().invoke(app, ["evaluate", str(run), "--rollout", "--json"])
     assert made.exit_code == 0, made.output
-    printed = [row["relative L2"] for row in json.loads(made.stdout)]
+    printed = json.loads(made.stdout)["relative_l2"]
     np.testing.assert_allclose(printed, found.relative_l2, rtol=1e-3)
     # the mean over steps is the figure that the bundle stores
     stored = opkit.load(run).config.scores[0].relative_l2

@@ -110,7 +110,7 @@ def test_the_verb(stranger: Callable[..., Case], tmp_path: Path) -> None:
     ran = CliRunner().invoke(app, ["check-solver", str(path), "--json"])
     assert ran.exit_code == 0, ran.output
     rows = json.loads(ran.output)
-    assert [row["check"] for row in rows] == NAMES
+    assert [row["name"] for row in rows] == NAMES
     assert {row["passed"] for row in rows} == {True}
     stranger(("gap / np.linalg.norm(end, axis=1)", "0 * gap"))
     ran = CliRunner().invoke(app, ["check-solver", str(path), "--json"])

@@ -68,7 +68,7 @@ def test_data_file(name, answers, capsys):
         found = json.loads(json.dumps(answers.describe(file)))
     assert found == json.loads(path.with_suffix(".json").read_text())
     checks = command(capsys, "validate", path, "--all", "--json")
-    passed = {check["check"]: check["passed"] for check in checks}
+    passed = {check["name"]: check["passed"] for check in checks}
     if found["case"] is None:
         assert passed.pop("case") is None  # imported: no solver is known
     else:

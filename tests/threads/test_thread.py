@@ -74,15 +74,14 @@ def test_generate_with_and_without_the_word_case(folder: Path, tmp_path: Path) -
 def test_dry_runs_make_nothing(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "big.h5"
     text = run("generate", "darcy", "--out", out, "--dry-run", "--json").stdout
-    rows = {row["what"]: row["value"] for row in json.loads(text)}
-    assert rows["resolution"] == "421 x 421"
-    assert (
-        rows["file"] == "1.84 GB"
-    )  # 1300 samples of two float32 fields, 1.843e9 bytes
+    planned = json.loads(text)
+    assert planned["resolution"] == [421, 421]
+    fields = 1300 * 2 * 421**2 * 4  # samples of two float32 fields
+    assert fields < planned["file_bytes"] < 1.01 * fields
     words = ["--out", tmp_path / "run", "--dry-run", "--json", *settings(*SETTINGS)]
     text = run("train", folder / "darcy.h5", *words).stdout
-    rows = {row["what"]: row["value"] for row in json.loads(text)}
-    assert rows["steps"] == 2 and rows["training samples"] == 20
+    planned = json.loads(text)
+    assert planned["steps"] == 2 and planned["train_samples"] == 20
     assert list(tmp_path.iterdir()) == []
 
 
@@ -122,7 +121,7 @@ def test_plot_runs_and_cases(folder: Path) -> None:
     for path in run("plot", folder / "run").stdout.split():
         assert Path(path).read_bytes()[:4] == b"\x89PNG"
     rows = json.loads(run("runs", folder, "--json").stdout)
-    assert [row["run"] for row in rows] == ["run"]
+    assert [Path(row["path"]).name for row in rows] == ["run"]
 
 
 BAD = {

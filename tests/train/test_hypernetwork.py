@@ -133,7 +133,7 @@ def test_a_run_is_resumed_bit_for_bit_listed_and_loaded(tmp_path):
         "hypino",
         2,
     )
-    assert listed.test_error == whole.scores[0].relative_l2
+    assert listed.error == whole.scores[0].relative_l2
     assert listed.best_validation == whole.best_validation
     # two epochs of three steps teach nothing, and the run says so
     assert whole.scores[0].relative_l2 > whole.scores[1].relative_l2

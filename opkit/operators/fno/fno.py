@@ -155,6 +155,7 @@ def _check_modes(n_modes: tuple[int, ...], shape: tuple[int, ...]) -> None:
         )
     if any(m > n for m, n in zip(n_modes, shape, strict=True)):
         raise OpkitInputError(
-            f"n_modes {list(n_modes)} exceeds the grid {list(shape)}: use a finer grid "
+            f"n_modes {list(n_modes)} exceeds the grid {list(shape)}: use a finer "
+            "grid (subsample=1 keeps all of its points) "
             f"or at most --set model.n_modes={list(shape)}"
         )

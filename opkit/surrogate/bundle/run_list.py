@@ -15,7 +15,20 @@ Status = Literal["finished", "flagged", "failed", "interrupted"]
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One run in a listing."""
+    """One run in a listing.
+
+    Args:
+        path: run directory.
+        operator: that it trains.
+        case: of its data.
+        status: how it ended.
+        epochs: that are finished.
+        best_validation: lowest of the recipe's metric on the validation samples.
+        error: relative L2 of the surrogate at the training resolution.
+        split: that the error was measured on: ``"test"``, or ``"validation"`` where the
+            data have no test split.
+        flags: what is wrong with it.
+    """
 
     path: Path
     operator: str
@@ -23,14 +36,24 @@ class RunSummary:
     status: Status
     epochs: int
     best_validation: float | None
-    test_error: float | None
+    error: float | None
+    split: str | None
     flags: tuple[str, ...]
 
 
 def list_runs(folder: Path) -> list[RunSummary]:
-    """Return all runs directly under a folder, by name; damaged ones say so."""
+    """Return all runs directly under a folder, by name; damaged ones say so.
+
+    Raises:
+        BundleError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise BundleError(
+            f"{folder}: no such folder; name one that holds run directories, or train: "
+            f"opkit train DATA --out {folder}/NAME"
+        )
     found = []
-    for path in sorted(folder.iterdir() if folder.is_dir() else []):
+    for path in sorted(folder.iterdir()):
         if (path / "config.yaml").is_file():
             found.append(summarise(path))
     return found
@@ -43,7 +66,7 @@ def summarise(path: Path) -> RunSummary:
         recipe = directory.config()["recipe"]
         operator = str(recipe.get("operator", "?"))
     except (BundleError, AttributeError) as error:
-        return RunSummary(path, "?", "?", "failed", 0, None, None, (str(error),))
+        return RunSummary(path, "?", "?", "failed", 0, None, None, None, (str(error),))
     rows = directory.metrics()
     best = min((row["validation"] for row in rows), default=None)
     try:
@@ -55,9 +78,11 @@ def summarise(path: Path) -> RunSummary:
         failures = [e for e in directory.events() if e.get("event") == "failed"]
         reason = tuple(str(e.get("reason", "")) for e in failures[-1:])
         status: Status = "failed" if failures else "interrupted"
-        return RunSummary(path, operator, "?", status, len(rows), best, None, reason)
+        return RunSummary(
+            path, operator, "?", status, len(rows), best, None, None, reason
+        )
     own = [
-        row.relative_l2
+        row
         for row in config.scores
         if row.predictor == "surrogate" and row.resolution == config.shape.shape
     ]
@@ -68,7 +93,8 @@ def summarise(path: Path) -> RunSummary:
         "flagged" if config.flags else "finished",
         len(rows),
         best,
-        own[0] if own else None,
+        own[0].relative_l2 if own else None,
+        own[0].split if own else None,
         config.flags,
     )
 
@@ -79,4 +105,4 @@ def _hypernetwork(
     flags = tuple(map(str, end.get("flags", ())))
     status: Status = "flagged" if flags else "finished"
     case, test = str(end.get("case", "?")), float(end["test"])
-    return RunSummary(path, operator, case, status, epochs, best, test, flags)
+    return RunSummary(path, operator, case, status, epochs, best, test, "test", flags)
