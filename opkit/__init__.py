@@ -39,6 +39,7 @@ __getattr__, __dir__ = late(
     {
         "Case": "opkit.case",
         "Surrogate": "opkit.surrogate",
+        "errors": "opkit.errors",
         "evaluate": "opkit.evaluate",
         "export": "opkit.export",
         "generate": "opkit.generate",

@@ -17,14 +17,18 @@ def late(
     Args:
         package: ``__name__`` of the package.
         modules: public name to the module that defines it, as ``"module"``, or as
-            ``"module:name"`` where it has another name there.
+            ``"module:name"`` where it has another name there. ``package.name`` itself
+            means that module, which is always the same object this way.
     """
 
     def get(name: str) -> Any:
         if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         module, _, own = modules[name].partition(":")
-        return getattr(import_module(module), own or name)
+        defining = import_module(module)
+        if module == f"{package}.{name}":
+            return defining
+        return getattr(defining, own or name)
 
     def names() -> list[str]:
         return sorted(modules)
