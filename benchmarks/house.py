@@ -281,9 +281,9 @@ def main() -> None:
         print(f"| {name} | " + " | ".join(column[row] for column in columns) + " |")
     if arguments.timings:
         load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-        cores = os.cpu_count()
         print(
-            f"\nmedians of {ROUNDS} (least to most), 1 thread, {cores} cores, load {load}"
+            f"\nmedians of {ROUNDS} (least to most), 1 thread of {os.cpu_count()}, "
+            f"load {load}"
         )
 
 

@@ -87,7 +87,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         "import opkit",
         "import opkit; dir(opkit); opkit.errors; opkit.__version__",
         "import opkit; opkit.list_cases(); opkit.load_case('darcy')",
-        "import opkit.train, opkit.evaluate, opkit.generate, opkit.report, opkit.export",
+        "from opkit import train, evaluate, generate, report, export, errors",
         "import sys; sys.argv = ['opkit', '--help']\nimport opkit.cli\n"
         "try: opkit.cli.main()\nexcept SystemExit: pass",
     ],
