@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from opkit.base.arrays import Array
 from opkit.base.device import present
 from opkit.errors import NotConvergedError, require
 from opkit.solvers.fourier.transforms import RealFFT
@@ -27,8 +27,6 @@ from opkit.solvers.interface import Coordinate, Fields, Solution, solver_datacla
 from opkit.solvers.laws.periodic_fields import GaussianField
 from opkit.solvers.records import re_advanced, relative_change
 from opkit.solvers.steppers import ETDRK4
-
-Real = NDArray[np.float64]
 
 # C = 625 (−Δ + 25 I)⁻² of the published data set
 PUBLISHED = GaussianField(alpha=2.0, tau=5.0, sigma=25.0)
@@ -111,7 +109,7 @@ class Burgers:
             {"steps": steps},
         )
 
-    def residual(self, inputs: Fields, outputs: Fields) -> Real:
+    def residual(self, inputs: Fields, outputs: Fields) -> Array:
         """Advance each record from the one before; largest relative L2 change."""
         initial = checked_field(inputs, "initial_velocity", self.resolution)
         shape = (self.records, *self.resolution)
@@ -124,7 +122,7 @@ class Burgers:
         """Largest wavenumber kept: squares alias into dropped modes only."""
         return (self.resolution[0] - 1) // 3
 
-    def _advance(self, u: Real) -> tuple[Real, Real, Real]:
+    def _advance(self, u: Array) -> tuple[Array, Array, Array]:
         """Advance by one record interval; return fields, errors, and steps made."""
         if self.device != "cpu":
             return self._converge(u)
@@ -135,7 +133,7 @@ class Burgers:
         )
         return result, error, steps
 
-    def _converge(self, u: Real) -> tuple[Real, Real, Real]:
+    def _converge(self, u: Array) -> tuple[Array, Array, Array]:
         result, error, steps = u.copy(), np.zeros(len(u)), np.zeros(len(u))
         allowed = self.rtol / self.records
         count = 4
@@ -159,7 +157,7 @@ class Burgers:
         self._refuse_steep(result)
         return result, error, steps
 
-    def _march(self, u: Real, count: int) -> Real:
+    def _march(self, u: Array, count: int) -> Array:
         """Advance by one record interval in ``count`` steps."""
         (n,) = self.resolution
         on_cpu = self.device == "cpu"
@@ -186,10 +184,10 @@ class Burgers:
             for _ in range(count):
                 u_hat = step(u_hat)
         field = fft.inverse(u_hat)
-        advanced: Real = field if on_cpu else field.cpu().numpy()
+        advanced: Array = field if on_cpu else field.cpu().numpy()
         return advanced
 
-    def _refuse_steep(self, u: Real) -> None:
+    def _refuse_steep(self, u: Array) -> None:
         size = np.abs(np.fft.rfft(u))
         edge = size[:, self._most - 1 : self._most + 1].max(1)
         tail = edge / np.maximum(size.max(1), 1e-300)

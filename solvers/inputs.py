@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from opkit.base.arrays import Array
 from opkit.errors import OpkitInputError
 from opkit.solvers.interface import Fields
-
-Array = NDArray[np.float64]
 
 
 def checked_field(

@@ -14,13 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from opkit.base.arrays import Array
 from opkit.datasets.header import VariableSpec
 from opkit.errors import CaseError, OpkitError, SolverError
 from opkit.solvers.interface import Coordinate, Fields, Solution
-
-Array = NDArray[np.float64]
 
 METHODS = {
     "coordinates": "coordinates() returns a Coordinate for each dimension",

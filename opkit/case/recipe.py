@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from opkit.base.records import Record
 from opkit.datasets.modes import Mode, mode_of
 
 if TYPE_CHECKING:
@@ -16,11 +17,7 @@ ErrorName = Literal["relative_l2", "relative_h1", "mse", "nrmse", "vrmse"]
 Symmetry = Literal["flip_x", "flip_y", "transpose", "shift"]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Training(_Record):
+class Training(Record):
     """Everything the training loop needs besides model and data."""
 
     epochs: int = Field(default=100, ge=1)
@@ -77,7 +74,7 @@ class Training(_Record):
     )
 
 
-class Expectation(_Record):
+class Expectation(Record):
     """The error a recipe should reach, and where that figure comes from."""
 
     metric: Literal["relative_l2", "relative_h1"] = "relative_l2"
@@ -86,7 +83,7 @@ class Expectation(_Record):
     source: str
 
 
-class Range(_Record):
+class Range(Record):
     """Values to try for one setting: a range between two numbers, or a list."""
 
     low: float | None = None
@@ -105,11 +102,11 @@ class Range(_Record):
         return self
 
 
-class Recipe(_Record):
+class Recipe(Record):
     """Operator, its options, its training, and what to expect of it."""
 
     operator: str
-    model: dict[str, Any] = {}
+    model: dict[str, Any] = Field(default={})
     subsample: int = Field(default=1, ge=1, description="stride in space")
     mode: Literal["map", "autoregressive", "space-time"] = "map"
     history: int = Field(default=1, ge=1, description="frames, autoregressive mode")

@@ -11,10 +11,11 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic.dataclasses import is_pydantic_dataclass
 
 from opkit.base.explain import explain
+from opkit.base.records import Record
 from opkit.case.recipe import Recipe
 from opkit.errors import CaseError
 from opkit.solvers import solver_class
@@ -28,15 +29,11 @@ Dimension = Literal["time", "layer", "z", "y", "x", "boundary", "node", "cell"]
 SPACE: tuple[Dimension, ...] = ("z", "y", "x")
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class SolverChoice(_Record):
+class SolverChoice(Record):
     """Which solver, with which parameters, in which units."""
 
     target: str
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = Field(default={})
     units: Literal["nondimensional"] | dict[str, str] = "nondimensional"
 
     @model_validator(mode="after")
@@ -50,7 +47,7 @@ class SolverChoice(_Record):
         return self
 
 
-class Geometry(_Record):
+class Geometry(Record):
     """The domain: kind and extent of each axis."""
 
     kind: Literal["grid", "grid-with-holes", "mesh", "boundary"] = "grid"
@@ -70,14 +67,14 @@ class Geometry(_Record):
         return self
 
 
-class Side(_Record):
+class Side(Record):
     """The boundary condition on one side of the domain."""
 
     kind: Literal["periodic", "dirichlet", "neumann", "mixed"]
     value: float | Literal["input"] = 0.0
 
 
-class Variable(_Record):
+class Variable(Record):
     """A physical field: name, dims, units."""
 
     name: Identifier
@@ -86,7 +83,7 @@ class Variable(_Record):
     long_name: str = ""
 
 
-class Samples(_Record):
+class Samples(Record):
     """How many samples each split has."""
 
     train: int = Field(ge=0)
@@ -94,7 +91,7 @@ class Samples(_Record):
     test: int = Field(default=0, ge=0)
 
 
-class Case(_Record):
+class Case(Record):
     """One named PDE problem: equation, geometry, inputs, discretisation, recipes."""
 
     name: Name
@@ -106,11 +103,11 @@ class Case(_Record):
     geometry: Geometry
     resolution: Annotated[int, Field(ge=2)] | tuple[Annotated[int, Field(ge=1)], ...]
     boundary: dict[str, Side]
-    distribution: dict[str, Any] = {}
+    distribution: dict[str, Any] = Field(default={})
     inputs: tuple[Variable, ...] = Field(min_length=1)
     outputs: tuple[Variable, ...] = Field(min_length=1)
     samples: Samples
-    recipes: dict[Name, Recipe] = {}
+    recipes: dict[Name, Recipe] = Field(default={})
 
     @property
     def identity(self) -> str:

@@ -6,9 +6,10 @@ import platform
 from importlib.metadata import version
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 from torch import Tensor
 
+from opkit.base.records import Record
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.bundle.record import BundleConfig, Channels
 
@@ -16,8 +17,8 @@ ROOM = 10.0
 FLOOR = 2.0**-23
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class _Record(Record):
+    model_config = ConfigDict(allow_inf_nan=True)  # figures of what went wrong
 
 
 class Field(_Record):

@@ -15,13 +15,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from opkit.base.arrays import Array
 from opkit.hypino.written import Written
 from opkit.pde.problem import LinearProblem
 from opkit.solvers.linear_pde.finite_elements import Formulas, discretise
 
-Array = NDArray[np.float64]
 CELLS = 16
 
 

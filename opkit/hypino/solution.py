@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from opkit.base.arrays import Array
 from opkit.base.explain import explain
 from opkit.errors import OpkitInputError, require
 from opkit.hypino.bound import error_bound
@@ -44,7 +44,6 @@ from opkit.solvers.linear_pde.spectrum import NEAR
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Array = NDArray[np.float64]
 Method = Literal["both", "elements", "network"]
 CELLS = 81
 """Along the square, that the reference does not exceed unless asked to."""

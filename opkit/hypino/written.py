@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from opkit.base.arrays import Array
 from opkit.errors import NonFiniteError
 from opkit.hypino.ensemble import Ensemble
 from opkit.hypino.fine_tune import fine_tune
@@ -17,8 +17,6 @@ from opkit.hypino.residuals import Stated, defect, nothing, state
 from opkit.operators.hypino.network import HyPINO
 from opkit.operators.hypino.target import TargetShape, random_target
 from opkit.pde.problem import LinearProblem
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,15 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from opkit.base.arrays import Array
 from opkit.metrics.functional import energy_spectrum
 from opkit.report.content import Row, Section, Table, number
 from opkit.report.pictures import chart
 from opkit.report.subject import Subject
 
 BINS = 4
-Array = NDArray[np.float64]
 
 
 def section(subject: Subject) -> Section:

@@ -13,10 +13,10 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import fft
 
-Array = NDArray[np.float64]
+from opkit.base.arrays import Array
+
 Faces = Literal["harmonic", "fno"]
 
 

@@ -11,9 +11,9 @@ from typing import Literal
 
 import numpy as np
 
+from opkit.base.arrays import Array
 from opkit.errors import require
 from opkit.solvers.darcy.five_point import (
-    Array,
     Faces,
     SineLaplacian,
     System,

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from opkit.base.arrays import Array
 from opkit.solvers.darcy import multigrid_kernels as kernels
-from opkit.solvers.darcy.five_point import Array, System
+from opkit.solvers.darcy.five_point import System
 
 Single = NDArray[np.float32]
 

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
+from opkit.base.arrays import Array
 from opkit.errors import NotConvergedError
-from opkit.solvers.darcy.five_point import Array, Faces
+from opkit.solvers.darcy.five_point import Faces
 from opkit.solvers.darcy.iteration import Preconditioner, relative_residual, solve_one
 from opkit.solvers.inputs import check_counts, checked_field
 from opkit.solvers.interface import Coordinate, Fields, Solution, solver_dataclass

@@ -10,14 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
+from opkit.base.arrays import Array, Indices, Mask
 from opkit.errors import OpkitInputError
-
-Array = NDArray[np.float64]
-Indices = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 # Sides of a cell in the order of travel: bottom, right, top, left, as (row, column).
 NORMALS = np.array([(-1, 0), (0, 1), (1, 0), (0, -1)])

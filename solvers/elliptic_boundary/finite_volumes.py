@@ -15,7 +15,8 @@ import numpy as np
 from scipy.sparse import csc_array, diags_array
 from scipy.sparse.linalg import SuperLU, splu
 
-from opkit.solvers.elliptic_boundary.curve import Array, Curve, Mask
+from opkit.base.arrays import Array, Mask
+from opkit.solvers.elliptic_boundary.curve import Curve
 
 
 class System:

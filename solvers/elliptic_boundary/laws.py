@@ -14,9 +14,10 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from opkit.solvers.elliptic_boundary.curve import Array, Mask
+from opkit.base.arrays import Array, Mask
+from opkit.base.records import Record
 from opkit.solvers.laws.cosine_fields import cosine_field_at
 
 Condition = Literal["dirichlet", "neumann", "mixed"]
@@ -24,11 +25,7 @@ Corners = Annotated[int, Field(ge=0, le=4)]
 _MODES = 24  # of f along an axis, and of g along the curve
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class SmoothField(_Record):
+class SmoothField(Record):
     """Law of a Gaussian field.
 
     Args:
@@ -65,7 +62,7 @@ class SmoothField(_Record):
         return field
 
 
-class CornerCuts(_Record):
+class CornerCuts(Record):
     """Law of domain, source and boundary data.
 
     Args:

@@ -17,14 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
+from opkit.base.arrays import Array, Mask
 from opkit.errors import NotConvergedError, OpkitInputError
 from opkit.pde.boundary_curve import CURVE
-from opkit.solvers.elliptic_boundary.curve import (
-    Array,
-    Mask,
-    curve_of,
-    trace,
-)
+from opkit.solvers.elliptic_boundary.curve import curve_of, trace
 from opkit.solvers.elliptic_boundary.finite_volumes import System
 from opkit.solvers.elliptic_boundary.laws import CornerCuts
 from opkit.solvers.inputs import check_counts, checked_field

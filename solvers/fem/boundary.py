@@ -6,21 +6,19 @@ from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
+from opkit.base.records import Record
 from opkit.errors import OpkitInputError
 from opkit.solvers.fem.simplex_mesh import MeshError, SimplexMesh, components
 
 
-class Condition(BaseModel):
+class Condition(Record):
     """What is given on one part of the boundary.
 
     Args:
         kind: ``dirichlet`` gives p, ``neumann`` gives a ∂p/∂n, n pointing outwards.
         value: constant along the part.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     kind: Literal["dirichlet", "neumann"]
     value: float = 0.0

@@ -15,25 +15,25 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from opkit.base.arrays import Array, Indices
+from opkit.base.records import Positive, Record
 from opkit.errors import NotConvergedError
 from opkit.solvers.fem.boundary import Condition, check_conditions
 from opkit.solvers.fem.domains import Domain, LShape
 from opkit.solvers.fem.lagrange import facet_nodes, lagrange_nodes
-from opkit.solvers.fem.simplex_mesh import Array, Indices, SimplexMesh
+from opkit.solvers.fem.simplex_mesh import SimplexMesh
 from opkit.solvers.inputs import check_counts, checked_field
 from opkit.solvers.interface import Coordinate, Fields, Solution, solver_dataclass
-from opkit.solvers.laws.permeability import LogNormal, Positive, TwoPhase
+from opkit.solvers.laws.permeability import LogNormal, TwoPhase
 
 if TYPE_CHECKING:
     from opkit.solvers.fem.poisson import LinearSolver, Poisson
 
 
-class Subdomains(BaseModel):
+class Subdomains(Record):
     """One permeability for each subdomain of the mesh, log-uniform in [low, high]."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     kind: Literal["subdomains"] = "subdomains"
     low: Positive = 1.0

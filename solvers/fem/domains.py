@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from scipy.spatial import Delaunay
 
+from opkit.base.records import Record
 from opkit.solvers.fem.read_mesh import read_mesh
 from opkit.solvers.fem.simplex_mesh import (
     SimplexMesh,
@@ -19,9 +20,7 @@ from opkit.solvers.fem.simplex_mesh import (
 )
 
 
-class _Domain(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class _Domain(Record):
     @abstractmethod
     def hierarchy(self, cells: int) -> list[SimplexMesh]:
         """Nested meshes, finest first: refined until extent / longest edge >= cells."""

@@ -20,11 +20,12 @@ from pydantic import Field
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
+from opkit.base.arrays import Array, Indices
 from opkit.elements import mass, stiffness_matrices
 from opkit.errors import NotConvergedError
 from opkit.solvers.fem.domains import Square
 from opkit.solvers.fem.lagrange import lagrange_nodes
-from opkit.solvers.fem.simplex_mesh import Array, Indices, SimplexMesh, build
+from opkit.solvers.fem.simplex_mesh import SimplexMesh, build
 from opkit.solvers.inputs import check_counts, checked_field
 from opkit.solvers.interface import Coordinate, Fields, Solution, solver_dataclass
 from opkit.solvers.laws.permeability import LogNormal, TwoPhase

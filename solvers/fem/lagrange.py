@@ -6,7 +6,8 @@ from itertools import combinations
 
 import numpy as np
 
-from opkit.solvers.fem.simplex_mesh import Array, Indices, SimplexMesh, edges
+from opkit.base.arrays import Array, Indices
+from opkit.solvers.fem.simplex_mesh import SimplexMesh, edges
 
 
 def lagrange_nodes(mesh: SimplexMesh, degree: int) -> tuple[Array, Indices]:

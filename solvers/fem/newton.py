@@ -21,8 +21,8 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from opkit.base.arrays import Array
 from opkit.errors import NotConvergedError
-from opkit.solvers.fem.simplex_mesh import Array
 
 CHORD = 0.25
 _SMALLEST_STEP = 1 / 64

@@ -12,9 +12,10 @@ from typing import Any, Literal
 import numpy as np
 from scipy.spatial import cKDTree
 
+from opkit.base.arrays import Array
 from opkit.solvers.fem.boundary import Conditions, check_conditions
 from opkit.solvers.fem.lagrange import lagrange_nodes
-from opkit.solvers.fem.simplex_mesh import Array, MeshError, SimplexMesh
+from opkit.solvers.fem.simplex_mesh import MeshError, SimplexMesh
 from opkit.solvers.fem.stack import MPI, PETSc, basix_ufl, fem, fem_petsc, ufl
 from opkit.solvers.fem.stack import mesh as dolfinx_mesh
 

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from opkit.base.arrays import Indices
 from opkit.base.sandbox import run_limited
 from opkit.errors import DataError, require
 from opkit.solvers.fem.read_mesh_child import LIMITS
-from opkit.solvers.fem.simplex_mesh import Indices, MeshError, SimplexMesh, build
+from opkit.solvers.fem.simplex_mesh import MeshError, SimplexMesh, build
 
 GMSH, VTK = (".msh",), (".vtk", ".vtu")
 OTHERS = (".bdf", ".fem", ".inp", ".mesh", ".nas", ".obj", ".off", ".ply", ".stl")

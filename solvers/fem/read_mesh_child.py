@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from opkit.base.arrays import Indices
 from opkit.base.sandbox import Limits, answer, limit_this_process
 from opkit.errors import DataError
-
-Indices = NDArray[np.int64]
 
 LIMITS = Limits(processor_seconds=60, wall_seconds=60)
 CORNERS = {"vertex": 1, "line": 2, "triangle": 3, "quad": 4, "tetra": 4}

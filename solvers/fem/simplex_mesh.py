@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
+from opkit.base.arrays import Array, Indices
 from opkit.errors import OpkitInputError
-
-Array = NDArray[np.float64]
-Indices = NDArray[np.int64]
 
 
 class MeshError(OpkitInputError):

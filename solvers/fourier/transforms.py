@@ -14,13 +14,11 @@ from importlib import import_module
 from typing import Any, Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from opkit.base.arrays import Array, Complex
 from opkit.errors import OpkitInputError, require
 
 Backend = Literal["auto", "pyfftw", "ducc0", "scipy", "torch"]
-Real = NDArray[np.float64]
-Complex = NDArray[np.complex128]
 
 
 class _Plan(Protocol):
@@ -157,10 +155,10 @@ class _FFTW:
             flags=(flag, "FFTW_DESTROY_INPUT"),
         )
 
-    def forward(self, u: Real, out: Complex) -> Any:
+    def forward(self, u: Array, out: Complex) -> Any:
         return self._run(self._forward, self._usable(u, self._u), self._u_hat, out)
 
-    def inverse(self, u_hat: Complex, out: Real) -> Any:
+    def inverse(self, u_hat: Complex, out: Array) -> Any:
         return self._run(self._inverse, self._usable(u_hat, self._u_hat), self._u, out)
 
     def _usable(self, array: Any, own: Any) -> Any:
@@ -191,13 +189,13 @@ class _Ducc:
         self._fft = require("ducc0", "fast").fft
         self._last, self._axes, self._threads = last, axes, threads
 
-    def forward(self, u: Real, out: Complex) -> Complex:
+    def forward(self, u: Array, out: Complex) -> Complex:
         self._fft.r2c(
             np.asarray(u, np.float64), axes=self._axes, out=out, nthreads=self._threads
         )
         return out
 
-    def inverse(self, u_hat: Complex, out: Real) -> Real:
+    def inverse(self, u_hat: Complex, out: Array) -> Array:
         self._fft.c2r(
             np.asarray(u_hat, np.complex128),
             axes=self._axes,
@@ -218,13 +216,13 @@ class _Scipy:
         self._fft = scipy.fft
         self._shape, self._axes, self._threads = shape, axes, threads
 
-    def forward(self, u: Real, out: Complex) -> Complex:
+    def forward(self, u: Array, out: Complex) -> Complex:
         out[...] = self._fft.rfftn(
             np.asarray(u, np.float64), axes=self._axes, workers=self._threads
         )
         return out
 
-    def inverse(self, u_hat: Complex, out: Real) -> Real:
+    def inverse(self, u_hat: Complex, out: Array) -> Array:
         # norm="forward" leaves the inverse unscaled
         out[...] = self._fft.irfftn(
             np.asarray(u_hat, np.complex128),

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from pydantic import Field
 
+from opkit.base.arrays import Array
 from opkit.errors import OpkitInputError, SolverError
 from opkit.solvers.fem import newton
 from opkit.solvers.fem.quads.fields import at_points, gauss, gradients, to_nodes
@@ -29,7 +30,6 @@ from opkit.solvers.fem.quads.solution import (
     guess_fields,
     parameter,
 )
-from opkit.solvers.fem.simplex_mesh import Array
 from opkit.solvers.hyperelastic.stress import (
     C1,
     C2,

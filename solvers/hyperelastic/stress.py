@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from opkit.solvers.fem.simplex_mesh import Array
+from opkit.base.arrays import Array
 
 C1, C2 = 1.863e5, 9.79e3
 COMPONENTS = ("stress_xx", "stress_yy", "stress_xy")

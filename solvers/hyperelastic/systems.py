@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from opkit.base.arrays import Array, Indices
 from opkit.solvers.fem.quads.grids import QuadGrid
 from opkit.solvers.fem.quads.space import Equations, GridSystem, QuadSpace
-from opkit.solvers.fem.simplex_mesh import Array, Indices
 from opkit.solvers.fem.stack import PETSc, fem, ufl
 from opkit.solvers.hyperelastic.stress import C1, C2
 

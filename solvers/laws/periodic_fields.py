@@ -13,14 +13,14 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from opkit.base.arrays import Array
+from opkit.base.records import Record
 from opkit.errors import OpkitInputError
 
-Real = NDArray[np.float64]
 
-
-class GaussianField(BaseModel):
+class GaussianField(Record):
     """Law of the fields.
 
     Args:
@@ -30,8 +30,6 @@ class GaussianField(BaseModel):
         length: side L of the periodic domain.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
     kind: Literal["gaussian"] = "gaussian"
     alpha: float = Field(gt=0)
     tau: float = Field(ge=0)
@@ -40,7 +38,7 @@ class GaussianField(BaseModel):
 
     def sample(
         self, rng: np.random.Generator, shape: tuple[int, ...], most: int | None = None
-    ) -> Real:
+    ) -> Array:
         """Draw one field on a grid of one or two equal axes.
 
         Args:
@@ -67,7 +65,7 @@ class GaussianField(BaseModel):
             zero = k[:, -1] == 0
             coefficients[-k[zero, 0] % n, 0] = values[zero].conj()
         axes = tuple(range(len(shape)))
-        field: Real = np.fft.irfftn(coefficients, shape, axes, norm="forward")
+        field: Array = np.fft.irfftn(coefficients, shape, axes, norm="forward")
         return field
 
 

@@ -7,16 +7,13 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from opkit.base.records import Positive, Record
 from opkit.solvers.laws.cosine_fields import cosine_field, cosine_field_at
 
-Positive = Annotated[float, Field(gt=0)]
 
-
-class _Law(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
+class _Law(Record):
     alpha: Annotated[float, Field(gt=1)] = 2.0
     tau: Positive = 3.0
 

@@ -11,11 +11,9 @@ Sources: void and pipe, Li et al., "Fourier neural operator with learned deforma
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from opkit.base.arrays import Array
 from opkit.errors import OpkitInputError
-
-Array = NDArray[np.float64]
 
 VOID_MODES = 5
 STATIONS = 5

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import Delaunay, cKDTree
 
+from opkit.base.arrays import Array
 from opkit.pde.problem import Disk, LinearProblem
 from opkit.solvers.fem.simplex_mesh import MeshError
 
-Array = NDArray[np.float64]
 INNERMOST = 1e-4
 
 

@@ -22,11 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, maximum_filter
 
+from opkit.base.arrays import Array
 from opkit.errors import SolverError
 from opkit.pde.classes import CLASSES, classify
 from opkit.pde.problem import SIDES, LinearProblem
 from opkit.solvers.fem.simplex_mesh import MeshError
-from opkit.solvers.linear_pde.curved_mesh import Array, hole_depth
+from opkit.solvers.linear_pde.curved_mesh import hole_depth
 from opkit.solvers.linear_pde.finite_elements import PlanarField, discretise
 from opkit.solvers.linear_pde.spectrum import EigenvalueError, Spectrum, spectrum
 from opkit.solvers.linear_pde.time_steps import march

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from opkit.base.arrays import Array
 from opkit.errors import OpkitInputError, SolverError
 from opkit.pde.expressions import read_expression
 from opkit.pde.problem import Hole, LinearProblem
 from opkit.solvers.interface import Coordinate, Fields, Solution, solver_dataclass
 
-Array = NDArray[np.float64]
 Nodes = Annotated[int, Field(ge=5)]
 
 

@@ -13,13 +13,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import ArpackError, LinearOperator, SuperLU, eigs, eigsh
 
+from opkit.base.arrays import Array
 from opkit.errors import OpkitInputError
 
-Array = NDArray[np.float64]
 NEAR = 0.05
 """Relative distance from an eigenvalue below which users are warned."""
 

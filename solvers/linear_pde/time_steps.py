@@ -19,14 +19,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import SuperLU, splu
 
+from opkit.base.arrays import Array
 from opkit.pde.problem import LinearProblem
 from opkit.solvers.linear_pde.finite_elements import finite
 
-Array = NDArray[np.float64]
 DEGREE = 4
 SHORTEST = 6
 """The first step of parabolic problems is cut into halves of halves, so often."""

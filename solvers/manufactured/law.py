@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from opkit.base.records import Record
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class ManufacturedDistribution(BaseModel):
+class ManufacturedDistribution(Record):
     """Law of the random problems.
 
     Args:
@@ -26,8 +28,6 @@ class ManufacturedDistribution(BaseModel):
         varied: probability that its source is not constant.
         normalised: bring every problem to unit size (`manufactured_scale`).
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     kind: Literal["manufactured"] = "manufactured"
     elliptic: float = Field(default=1.0, ge=0)

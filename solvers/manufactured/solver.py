@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
+from opkit.base.arrays import Array
 from opkit.errors import OpkitInputError
 from opkit.pde.batch import CHANNELS
 from opkit.solvers.interface import Coordinate, Fields, Solution, solver_dataclass
@@ -25,7 +25,6 @@ from opkit.solvers.manufactured.law import ManufacturedDistribution
 if TYPE_CHECKING:
     from opkit.pde.batch import Problems
 
-Array = NDArray[np.float64]
 Nodes = Annotated[int, Field(ge=8)]
 COEFFICIENTS = tuple(f"coefficient_{name}" for name in ("u", "x", "y", "xx", "yy"))
 

@@ -15,22 +15,18 @@ from typing import Any
 
 import numpy as np
 
+from opkit.base.arrays import Array
 from opkit.base.device import present
 from opkit.errors import require
 from opkit.solvers.fourier.transforms import Backend, RealFFT
 from opkit.solvers.navier_stokes import step_control as control
-from opkit.solvers.navier_stokes.model import (
-    Problem,
-    Real,
-    Status,
-    Trajectories,
-)
+from opkit.solvers.navier_stokes.model import Problem, Status, Trajectories
 from opkit.solvers.steppers import IFRK4
 from opkit.solvers.steppers.exponential import ExponentialStep
 
 
 def solve(
-    problem: Problem, vorticity: Real, begin: float, times: Real, device: str | None
+    problem: Problem, vorticity: Array, begin: float, times: Array, device: str | None
 ) -> Trajectories:
     """Solve from fields (sample, N, N) at time ``begin`` to records at ``times``.
 
@@ -52,7 +48,7 @@ def solve(
 
 class _Batch:
     def __init__(
-        self, problem: Problem, vorticity: Real, begin: float, device: str | None
+        self, problem: Problem, vorticity: Array, begin: float, device: str | None
     ) -> None:
         n, most, count = problem.points, problem.most, len(vorticity)
         self._problem = problem
@@ -97,7 +93,7 @@ class _Batch:
         self._previous = np.zeros(count)
         self._past, self._past_slope = 0 * self._state, 0 * self._state
 
-    def run(self, times: Real, into: Trajectories, group: slice) -> None:
+    def run(self, times: Array, into: Trajectories, group: slice) -> None:
         """Write the group's records and numbers."""
         for record, time in enumerate(times):
             status = self._advance(time, into, group)
@@ -115,13 +111,13 @@ class _Batch:
         products = self._two.forward(self._pair)
         return (self._products[:, None] * products).sum(0) + self._forcing
 
-    def _norm(self, state: Any) -> Real:
+    def _norm(self, state: Any) -> Array:
         """Root mean square of the fields, one a sample."""
         total = (abs(state) ** 2 * self._weight).sum((-2, -1))
-        norm: Real = np.sqrt(_host(total))
+        norm: Array = np.sqrt(_host(total))
         return norm
 
-    def _estimate(self, step: ExponentialStep, new: Any, dt: Real) -> Real:
+    def _estimate(self, step: ExponentialStep, new: Any, dt: Array) -> Array:
         """Size of the defect, or of the embedded difference at a first step."""
         first = self._previous == 0
         ratio = np.divide(self._previous, dt, out=np.ones_like(dt), where=dt > 0)
@@ -140,7 +136,7 @@ class _Batch:
         z = self._linear * dt
         return np.exp(z) if isinstance(z, np.ndarray) else z.exp()
 
-    def _accept(self, moved: Any, new: Any, slope: Any, dt: Real) -> None:
+    def _accept(self, moved: Any, new: Any, slope: Any, dt: Array) -> None:
         decay = self._decay(self._asarray(dt[:, None, None]))
         self._past = _where(moved, decay * self._state, self._past)
         self._past_slope = _where(moved, decay * self._slope, self._past_slope)

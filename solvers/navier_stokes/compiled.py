@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from opkit.base.arrays import Array, Complex
 from opkit.solvers.fourier.fftw import library
 from opkit.solvers.fourier.transforms import RealFFT
 from opkit.solvers.navier_stokes import step_control as control
@@ -28,12 +29,7 @@ from opkit.solvers.navier_stokes.compiled_step import (
     trial,
 )
 from opkit.solvers.navier_stokes.kernels import Passes, workspace
-from opkit.solvers.navier_stokes.model import (
-    Complex,
-    Problem,
-    Real,
-    Trajectories,
-)
+from opkit.solvers.navier_stokes.model import Problem, Trajectories
 
 _factor = njit(cache=True, nogil=True)(control.factor)
 _divide = njit(cache=True, nogil=True)(control.divide)
@@ -122,7 +118,7 @@ def _rotate(order: Any) -> None:
 
 
 def solve(
-    problem: Problem, vorticity: Real, begin: float, times: Real, threads: int
+    problem: Problem, vorticity: Array, begin: float, times: Array, threads: int
 ) -> Trajectories:
     """Solve from fields (sample, N, N) at time ``begin`` to records at ``times``."""
     library()  # plans and symbols, before threads start
@@ -162,7 +158,12 @@ class _Worker:
         self._half = np.zeros(self._fft.spectral_shape, np.complex128)
 
     def run(
-        self, initial: Real, begin: float, times: Real, into: Trajectories, sample: int
+        self,
+        initial: Array,
+        begin: float,
+        times: Array,
+        into: Trajectories,
+        sample: int,
     ) -> None:
         problem, states = self._problem, self._states
         spacing = problem.length / problem.points
@@ -193,7 +194,7 @@ class _Worker:
         into.cfl[sample] = clock[CFL]
         into.turnover[sample] = clock[TURNOVER]
 
-    def _load(self, field: Real) -> None:
+    def _load(self, field: Array) -> None:
         """Truncated coefficients of a grid field, into STATE."""
         most, points = self._problem.most, self._problem.points
         self._fft.forward(field, self._half)
@@ -203,7 +204,7 @@ class _Worker:
         kept[0, most] = 0  # a periodic velocity has no mean vorticity
         self._states[STATE, :, : 2 * most + 1] = kept
 
-    def _store(self, out: Real) -> None:
+    def _store(self, out: Array) -> None:
         most, points = self._problem.most, self._problem.points
         rows = np.arange(-most, most + 1) % points
         state: Complex = self._states[self._order[STATE], :, : 2 * most + 1]

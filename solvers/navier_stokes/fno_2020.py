@@ -11,18 +11,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from opkit.base.arrays import Array, Complex
 from opkit.solvers.fourier.transforms import RealFFT
-from opkit.solvers.navier_stokes.model import (
-    Complex,
-    Problem,
-    Real,
-    Status,
-    Trajectories,
-)
+from opkit.solvers.navier_stokes.model import Problem, Status, Trajectories
 from opkit.solvers.steppers import EULER_CN
 
 
-def solve(problem: Problem, vorticity: Real, begin: float, times: Real) -> Trajectories:
+def solve(
+    problem: Problem, vorticity: Array, begin: float, times: Array
+) -> Trajectories:
     """Solve from fields (sample, N, N) at time ``begin`` to records at ``times``.
 
     The error is the change of the last record when the step is doubled.
@@ -43,9 +40,9 @@ def solve(problem: Problem, vorticity: Real, begin: float, times: Real) -> Traje
 
 def _run(
     problem: Problem,
-    vorticity: Real,
+    vorticity: Array,
     begin: float,
-    times: Real,
+    times: Array,
     stride: int,
     into: Trajectories,
     sample: int,

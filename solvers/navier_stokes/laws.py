@@ -6,17 +6,14 @@ import math
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from opkit.base.arrays import Array
+from opkit.base.records import Record
 from opkit.solvers.laws.periodic_fields import GaussianField
-from opkit.solvers.navier_stokes.model import Real
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class PublishedField(_Record):
+class PublishedField(Record):
     """Initial vorticity of the published data sets, on the unit torus.
 
     σ = τ^{α−1}, which is 7^{3/2}; the text that went with it says σ² = 7^{3/2}.
@@ -42,7 +39,7 @@ class PublishedField(_Record):
         return GaussianField(alpha=self.alpha, tau=self.tau, sigma=sigma, length=length)
 
 
-class GaussianVorticity(_Record):
+class GaussianVorticity(Record):
     """Gaussian initial vorticity; see `laws.periodic_fields.GaussianField`."""
 
     kind: Literal["gaussian"] = "gaussian"
@@ -57,30 +54,30 @@ class GaussianVorticity(_Record):
         )
 
 
-class PublishedForcing(_Record):
+class PublishedForcing(Record):
     """f = A (sin 2π(x+y)/L + cos 2π(x+y)/L)."""
 
     kind: Literal["published"] = "published"
     amplitude: float = 0.1
 
-    def field(self, points: int, length: float) -> Real:
+    def field(self, points: int, length: float) -> Array:
         """Evaluate on the grid (N, N), which covers the domain whatever its side."""
         x = 2 * np.pi * np.arange(points) / points
         phase = x + x[:, None]
-        forcing: Real = self.amplitude * (np.sin(phase) + np.cos(phase))
+        forcing: Array = self.amplitude * (np.sin(phase) + np.cos(phase))
         return forcing
 
 
-class KolmogorovForcing(_Record):
+class KolmogorovForcing(Record):
     """A body force (A sin κy, 0), κ = 2πn/L: its curl is f = −A κ cos κy."""
 
     kind: Literal["kolmogorov"] = "kolmogorov"
     amplitude: float = 1.0
     wavenumber: int = Field(default=4, ge=1, description="n, waves across the domain")
 
-    def field(self, points: int, length: float) -> Real:
+    def field(self, points: int, length: float) -> Array:
         """Evaluate on the grid (N, N)."""
         kappa = 2 * np.pi * self.wavenumber / length
         y = length * np.arange(points)[:, None] / points
-        forcing: Real = -self.amplitude * kappa * np.cos(kappa * y)
+        forcing: Array = -self.amplitude * kappa * np.cos(kappa * y)
         return np.broadcast_to(forcing, (points, points)).copy()

@@ -14,8 +14,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-Real = NDArray[np.float64]
-Complex = NDArray[np.complex128]
+from opkit.base.arrays import Array
 
 
 class Status(IntEnum):
@@ -48,7 +47,7 @@ class Problem:
     length: float
     viscosity: float
     drag: float
-    forcing: Real
+    forcing: Array
     mean_flow: tuple[float, float]
     dt: float
     rtol: float
@@ -90,12 +89,12 @@ class Trajectories:
         status: how it ended.
     """
 
-    vorticity: Real
-    error: Real = field(init=False)
-    steps: Real = field(init=False)
-    rejected: Real = field(init=False)
-    cfl: Real = field(init=False)
-    turnover: Real = field(init=False)
+    vorticity: Array
+    error: Array = field(init=False)
+    steps: Array = field(init=False)
+    rejected: Array = field(init=False)
+    cfl: Array = field(init=False)
+    turnover: Array = field(init=False)
     status: NDArray[np.int64] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -18,6 +18,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from opkit.base.arrays import Array
 from opkit.errors import (
     CFLError,
     NonFiniteError,
@@ -35,12 +36,7 @@ from opkit.solvers.navier_stokes.laws import (
     PublishedField,
     PublishedForcing,
 )
-from opkit.solvers.navier_stokes.model import (
-    Problem,
-    Real,
-    Status,
-    Trajectories,
-)
+from opkit.solvers.navier_stokes.model import Problem, Status, Trajectories
 from opkit.solvers.records import re_advanced
 
 Forcing = Annotated[PublishedForcing | KolmogorovForcing, Field(discriminator="kind")]
@@ -167,7 +163,7 @@ class NavierStokes:
         }
         return Solution({"vorticity": result.vorticity}, result.error, measure, details)
 
-    def residual(self, inputs: Fields, outputs: Fields) -> Real:
+    def residual(self, inputs: Fields, outputs: Fields) -> Array:
         """Advance each record from the one before; largest relative L2 change."""
         initial = self._checked(inputs, "initial_vorticity")
         records = self._checked(outputs, "vorticity", (self.records,))
@@ -179,7 +175,7 @@ class NavierStokes:
             lambda vorticity: self._advance(vorticity, 0.0, interval).vorticity[:, 0],
         )
 
-    def _times(self) -> Real:
+    def _times(self) -> Array:
         return self.record_interval * np.arange(1.0, self.records + 1)
 
     def _problem(self) -> Problem:
@@ -201,7 +197,7 @@ class NavierStokes:
             duration=self.record_interval * self.records,
         )
 
-    def _checked(self, fields: Fields, name: str, lead: tuple[int, ...] = ()) -> Real:
+    def _checked(self, fields: Fields, name: str, lead: tuple[int, ...] = ()) -> Array:
         field = checked_field(fields, name, (*lead, *self.resolution))
         mean = np.abs(field.mean((-2, -1)))
         if (mean > 1e-5 * np.abs(field).max(initial=1e-300, axis=(-2, -1))).any():
@@ -211,7 +207,7 @@ class NavierStokes:
             )
         return field
 
-    def _advance(self, fields: Real, begin: float, times: Real) -> Trajectories:
+    def _advance(self, fields: Array, begin: float, times: Array) -> Trajectories:
         problem = self._problem()
         backend = self.backend
         if backend == "auto":

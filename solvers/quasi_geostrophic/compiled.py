@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from opkit.base.arrays import Array, Complex
 from opkit.solvers.fourier.fftw import plan
 from opkit.solvers.quasi_geostrophic.kernels import (
     STREAMS,
@@ -18,11 +19,9 @@ from opkit.solvers.quasi_geostrophic.kernels import (
     relative_defect,
     runge_kutta,
 )
-from opkit.solvers.quasi_geostrophic.model import LANES, Array, Model
+from opkit.solvers.quasi_geostrophic.model import LANES, Model
 from opkit.solvers.quasi_geostrophic.team import can_meet, counters
 from opkit.solvers.steppers import ETDRK4
-
-Complex = NDArray[np.complex128]
 
 _SPARE = 4  # columns; the first one stands for k = -0
 _LINES = 8  # grid lines transformed at a time

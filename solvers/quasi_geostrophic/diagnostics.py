@@ -11,12 +11,9 @@ samples) are averaged. Fields are (..., layer, y, x), SI units.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from opkit.base.arrays import Array, Complex
 from opkit.solvers.quasi_geostrophic.model import Model
-
-Array = NDArray[np.float64]
-Complex = NDArray[np.complex128]
 
 
 def streamfunction_hat(model: Model, q: Array) -> tuple[Complex, Complex]:

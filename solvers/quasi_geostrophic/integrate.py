@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from opkit.base.arrays import Array
 from opkit.errors import CFLError, NonFiniteError, NotConvergedError
 from opkit.solvers.quasi_geostrophic.arrays import ArrayRun, Tendency
 from opkit.solvers.quasi_geostrophic.model import Model
 
-Array = NDArray[np.float64]
 Scheme = Literal["etdrk4", "pyqg"]
 Backend = Literal["compiled", "numpy", "torch"]
 

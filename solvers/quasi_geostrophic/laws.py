@@ -6,13 +6,14 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Positive = Annotated[float, Field(gt=0)]
+from opkit.base.records import Positive, Record
+
 Wavenumber = Annotated[int, Field(ge=1, le=256)]
 
 
-class RandomWaves(BaseModel):
+class RandomWaves(Record):
     """Gaussian noise in a band of wavenumbers, independent in each layer.
 
     q̂ is white for low ≤ |n| ≤ high, n integer wavenumbers (periods a domain), and zero
@@ -22,8 +23,6 @@ class RandomWaves(BaseModel):
         low, high: band of wavenumbers.
         rms: of the potential vorticity of each layer, 1/s.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     kind: Literal["random-waves"] = "random-waves"
     low: Wavenumber = 3

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from opkit.base.arrays import Array
+
 LANES = 16
 """Rows of a grid that the compiled passes work on together."""
 

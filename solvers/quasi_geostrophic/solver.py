@@ -18,9 +18,10 @@ from importlib.util import find_spec
 from typing import Annotated, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from opkit.base.arrays import Array
+from opkit.base.records import NotNegative, Positive
 from opkit.errors import SolverError
 from opkit.solvers.fourier.predictability import warn_where_unpredictable
 from opkit.solvers.inputs import check_counts, checked_field
@@ -35,9 +36,6 @@ from opkit.solvers.quasi_geostrophic.laws import Distribution, Turbulence, resam
 from opkit.solvers.quasi_geostrophic.model import LANES, Model, Parameters, fits_lanes
 from opkit.solvers.records import re_advanced
 
-Array = NDArray[np.float64]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
 Points = Annotated[int, Field(ge=16, multiple_of=2)]
 
 INITIAL = "initial_potential_vorticity"

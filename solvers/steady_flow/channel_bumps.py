@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from pydantic import Field
 
+from opkit.base.arrays import Array
 from opkit.errors import OpkitInputError
 from opkit.solvers.fem.quads.fields import gradients
 from opkit.solvers.fem.quads.grids import QuadGrid, channel_grid
@@ -25,7 +26,6 @@ from opkit.solvers.fem.quads.solution import (
     grid_solution,
     parameter,
 )
-from opkit.solvers.fem.simplex_mesh import Array
 from opkit.solvers.interface import Fields, solver_dataclass
 from opkit.solvers.laws import shapes
 

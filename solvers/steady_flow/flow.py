@@ -14,11 +14,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from opkit.base.arrays import Array
 from opkit.solvers.fem import newton
 from opkit.solvers.fem.quads.grids import QuadGrid
 from opkit.solvers.fem.quads.solution import guess_fields
 from opkit.solvers.fem.quads.space import Equations, GridSystem, QuadSpace
-from opkit.solvers.fem.simplex_mesh import Array
 from opkit.solvers.fem.stack import PETSc, fem, ufl
 from opkit.solvers.interface import Fields
 

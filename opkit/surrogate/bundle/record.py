@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from torch import Tensor
 
 from opkit.base.environment import VERSION
+from opkit.base.records import Record
 from opkit.case.recipe import Recipe
 from opkit.operators.shapes import DataShape, MeshShape
 
 FORMAT = 3
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class _Record(Record):
+    model_config = ConfigDict(allow_inf_nan=True)  # figures of what went wrong
 
 
 class Channels(_Record):
@@ -107,7 +108,7 @@ class Provenance(_Record):
     command: str
 
 
-class CalibrationRecord(BaseModel):
+class CalibrationRecord(Record):
     """How a calibration was made.
 
     Args:
@@ -123,14 +124,12 @@ class CalibrationRecord(BaseModel):
             data, the largest of some samples; 0 where the data are of this grid.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
     samples: int = Field(ge=1)
     selection: Literal["apart", "shared"]
     source: Literal["validation", "train"]
     checks: dict[str, str]
     powers: dict[str, float]
-    unavailable: dict[str, str] = {}
+    unavailable: dict[str, str] = Field(default={})
     solver_error: float = Field(default=0.0, ge=0)
 
     @model_validator(mode="after")

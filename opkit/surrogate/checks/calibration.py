@@ -25,16 +25,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from opkit.base.arrays import Array
 from opkit.errors import BundleError
 from opkit.surrogate.bundle.record import CalibrationRecord
 from opkit.surrogate.checks import CHECKS, conformal
-from opkit.surrogate.checks.interface import (
-    Array,
-    Check,
-    Context,
-    refuse_names,
-    refuse_shape,
-)
+from opkit.surrogate.checks.interface import Check, Context, refuse_names, refuse_shape
 
 COVERAGE = 0.95
 POINTS = 0.95

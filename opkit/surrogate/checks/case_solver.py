@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from opkit.base.arrays import Array
 from opkit.case.record import Case, parse_case
 from opkit.errors import CaseError, OpkitInputError, SolverError
 from opkit.operators.inputs import Inputs
@@ -25,7 +26,6 @@ from opkit.solvers.interface import (
 from opkit.solvers.records import largest_change
 from opkit.surrogate.bundle.record import BundleConfig, Channels
 
-Array = NDArray[np.float64]
 TRANSITIONS = 3
 """Steps of a rollout whose residual is measured: the first, the last, some between."""
 BLOWN_UP = 1e3

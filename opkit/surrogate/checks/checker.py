@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from opkit.base.arrays import Array
 from opkit.errors import BundleError, CaseError, MissingExtraError, OpkitInputError
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.adapters import arrays
 from opkit.surrogate.checks.calibration import COVERAGE, Calibration, scale
-from opkit.surrogate.checks.interface import Array, Pairs, Reading
+from opkit.surrogate.checks.interface import Pairs, Reading
 from opkit.surrogate.checks.novelty import Novelty
 from opkit.surrogate.checks.range import Range
 from opkit.surrogate.checks.residual import Residual

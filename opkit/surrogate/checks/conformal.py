@@ -17,11 +17,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from opkit.base.arrays import Array
 from opkit.errors import OpkitInputError
-
-Array = NDArray[np.float64]
 
 
 def rank(samples: int, coverage: float) -> int:

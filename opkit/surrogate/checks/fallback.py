@@ -23,13 +23,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from opkit.base.arrays import Array
 from opkit.errors import CaseError, MissingExtraError, OpkitInputError
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.adapters import arrays
 from opkit.surrogate.checks.calibration import COVERAGE
 from opkit.surrogate.checks.case_solver import Physics
 from opkit.surrogate.checks.checker import Checker, Verdict
-from opkit.surrogate.checks.interface import Array
 
 PART = 1e-3
 """Relative residual to which solvers iterate, as a part of the tolerance: the residual

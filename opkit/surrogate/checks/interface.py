@@ -13,17 +13,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar, Protocol, Self
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
+from opkit.base.arrays import Array
 from opkit.errors import BundleError
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.bundle.normalise import PhysicalModel
 from opkit.surrogate.bundle.record import BundleConfig
 from opkit.surrogate.checks.case_solver import Physics
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

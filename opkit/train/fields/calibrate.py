@@ -17,13 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from opkit.base.arrays import Array
 from opkit.errors import OpkitInputError
 from opkit.metrics import functional as losses
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.bundle.record import CalibrationRecord
 from opkit.surrogate.checks import CHECKS, conformal
 from opkit.surrogate.checks.calibration import COVERAGE, POINTS, Calibration, scale
-from opkit.surrogate.checks.interface import Array, Check, Context, Pairs
+from opkit.surrogate.checks.interface import Check, Context, Pairs
 from opkit.surrogate.surrogate import Surrogate
 from opkit.train.fields.problem import Problem
 from opkit.train.loop.batches import Sample, Samples

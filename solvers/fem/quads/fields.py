@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from opkit.base.arrays import Array
 from opkit.solvers.fem.quads.grids import QuadGrid
-from opkit.solvers.fem.simplex_mesh import Array
 
 
 def gauss(order: int) -> tuple[Array, Array]:

@@ -13,8 +13,8 @@ from functools import cached_property
 
 import numpy as np
 
+from opkit.base.arrays import Array, Indices
 from opkit.errors import OpkitInputError
-from opkit.solvers.fem.simplex_mesh import Array, Indices
 
 # Position in the 3 x 3 lattice of a cell (3 a + b) of the nodes in other orders.
 _BASIX = (0, 6, 2, 8, 3, 1, 7, 5, 4)

@@ -9,9 +9,9 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from opkit.base.arrays import Array
 from opkit.errors import OpkitInputError
 from opkit.solvers.fem.newton import Start, State
-from opkit.solvers.fem.simplex_mesh import Array
 from opkit.solvers.interface import Fields
 
 Cells = Annotated[int, Field(ge=1, le=1024)]

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from opkit.base.arrays import Array, Indices
 from opkit.solvers.fem.quads.grids import QuadGrid
-from opkit.solvers.fem.simplex_mesh import Array, Indices
 from opkit.solvers.fem.stack import MPI, PETSc, basix_ufl, fem, fem_petsc, ufl
 from opkit.solvers.fem.stack import mesh as dolfinx_mesh
 
