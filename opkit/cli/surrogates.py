@@ -42,15 +42,17 @@ def evaluate(
     """Measure a surrogate's errors per resolution, beside trivial predictors."""
     from opkit.evaluate import solver as solver_scores
     from opkit.evaluate.run import evaluate as measure
-    from opkit.surrogate.bundle.files import read_config
+    from opkit.surrogate.surrogate import load
 
     if rollout:
         _rollout(run, data, threshold, json)
         return
-    result = measure(run, data)
+    loaded = load(run)
+    result = measure(loaded, data)
     rows = list(result.rows)
     if solver:
-        rows += solver_scores.table(read_config(run).recipe, result.data, rows[0].split)
+        recipe = loaded.config.recipe
+        rows += solver_scores.table(recipe, result.data, rows[0].split)
     if json:
         as_json({**plain(result), "rows": rows, "reproduced": result.reproduced})
         return
@@ -90,6 +92,14 @@ def _rollout(run: Path, data: Path | None, threshold: float, json: bool) -> None
         f"Relative L2 stays below {threshold:g} up to time {found.horizon:g} (median); "
         f"to the end in {inside} of {len(found.horizons)} trajectories."
     )
+    pairs = zip(found.relative_l2, found.persistence, strict=True)
+    worse = [k for k, (own, still) in enumerate(pairs, 1) if not own < still]
+    if worse:
+        typer.echo(
+            f"Warning: not better than persistence in {len(worse)} of "
+            f"{len(found.times)} steps, first in step {worse[0]}",
+            err=True,
+        )
 
 
 def predict(

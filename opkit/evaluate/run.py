@@ -8,7 +8,7 @@ from typing import Any
 
 from opkit.datasets.read import DataFile
 from opkit.errors import BundleError, CaseError
-from opkit.evaluate import scores
+from opkit.evaluate import baselines, scores
 from opkit.surrogate import surrogate
 from opkit.surrogate.bundle.record import Score
 from opkit.surrogate.bundle.run_directory import data_of_run
@@ -26,7 +26,8 @@ class Evaluation:
         same_data: whether the data are those the bundle's scores were measured on.
         difference: largest relative difference of an error from the stored one; None
             where they cannot be compared.
-        flags: what the bundle says is wrong with it.
+        flags: what is wrong with it: baselines that it is no better than, measured now,
+            and what else the bundle says.
     """
 
     rows: tuple[Score, ...]
@@ -62,13 +63,14 @@ def evaluate(run: str | Path | Surrogate, data: Path | None = None) -> Evaluatio
     split = config.scores[0].split if config.scores else "test"
     rows = tuple(scores.table(loaded, path, split))
     same = found == config.provenance.data_hash
+    stored = (flag for flag in config.flags if not flag.startswith("not better than "))
     return Evaluation(
         rows=rows,
         data=path,
         stored=config.scores,
         same_data=same,
         difference=_difference(rows, config.scores) if same else None,
-        flags=config.flags,
+        flags=(*baselines.flags(rows), *stored),
     )
 
 
@@ -111,10 +113,12 @@ def _difference(rows: tuple[Score, ...], stored: tuple[Score, ...]) -> float | N
     def errors(row: Score) -> list[float]:
         return [e for e in (row.relative_l2, row.relative_h1) if e is not None]
 
-    known = {key(row): errors(row) for row in stored}
-    if set(known) != {key(row) for row in rows}:
+    measured = {key(row): errors(row) for row in rows}
+    if not stored or not {key(row) for row in stored} <= measured.keys():
         return None
     pairs = (
-        pair for row in rows for pair in zip(errors(row), known[key(row)], strict=False)
-    )  # bundles of earlier versions have no errors in H1
-    return max(abs(new - old) / old for new, old in pairs)
+        pair
+        for row in stored
+        for pair in zip(measured[key(row)], errors(row), strict=False)
+    )  # bundles of earlier versions have no errors in H1 and fewer baselines
+    return max(abs(new - old) / (old or 1.0) for new, old in pairs)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch.nn import functional as F
 
 from opkit.datasets.field_dataset import FieldDataset
 from opkit.errors import DataError, OpkitInputError
+from opkit.evaluate import baselines
 from opkit.metrics import functional as losses
 from opkit.metrics.domains import Domain, Elements
 from opkit.operators.inputs import Inputs
@@ -39,11 +41,14 @@ class Batch:
 def table(surrogate: Surrogate, data: Path, split: str = "test") -> list[Score]:
     """Measure a surrogate and the trivial predictors at every resolution of a file.
 
-    Rows: ``surrogate``; ``mean``, the mean of the training outputs at every point; and,
-    on grids finer than the training grid, ``upsampled``, the surrogate's prediction at
-    the training resolution interpolated linearly. The first row is the surrogate at its
-    training resolution. Resolutions are the training grid, the finer grids of the file
-    that contain it, and every other point of it, where the operator accepts them.
+    Rows: ``surrogate``; ``mean``, the mean of the training outputs at every point; of
+    what evolves in time ``persistence`` and, at the training resolution, ``linear``
+    (`opkit.evaluate.baselines`); and, on grids finer than the training grid,
+    ``upsampled``, the surrogate's prediction at the training resolution interpolated
+    linearly. The first row is the surrogate at its training resolution.
+
+    Resolutions are the training grid, the finer grids of the file that contain it, and
+    every other point of it, where the operator accepts them.
 
     The file is taken as checked: whoever calls has opened it as a `DataFile`.
 
@@ -54,10 +59,14 @@ def table(surrogate: Surrogate, data: Path, split: str = "test") -> list[Score]:
     rows: list[Score] = []
     for stride in strides(surrogate, data):
         samples = surrogate.samples(data, split, stride, trusted=True)
+        train = None
+        if not rows:
+            train = surrogate.samples(data, "train", stride, trusted=True)
+        guesses = baselines.in_time(samples, train)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # rows say the resolution
             try:
-                rows += _rows(surrogate, samples, mean, stride, split)
+                rows += _rows(surrogate, samples, mean, guesses, stride, split)
             except OpkitInputError as error:
                 if isinstance(error, DataError) or not rows:
                     raise
@@ -106,7 +115,12 @@ def read(samples: FieldDataset, count: int) -> Iterator[Batch]:
 
 
 def _rows(
-    surrogate: Surrogate, samples: FieldDataset, mean: Tensor, stride: int, split: str
+    surrogate: Surrogate,
+    samples: FieldDataset,
+    mean: Tensor,
+    guesses: Mapping[str, baselines.Guess],
+    stride: int,
+    split: str,
 ) -> list[Score]:
     config = surrogate.config
     space, domain = len(config.axes), surrogate.domain
@@ -115,7 +129,8 @@ def _rows(
     count = min(len(samples), max(MAX_POINTS // int(np.prod(shape)), 1))
     coarse = _coarse_stride(config.recipe.subsample, stride)
     at_points = mean[_every(stride, config.axes)]
-    names = ["surrogate", "mean", *(["upsampled"] if coarse > 1 else [])]
+    more = ["upsampled"] if coarse > 1 else []
+    names = ["surrogate", "mean", *guesses, *more]
     errors: dict[str, list[Tensor]] = {name: [] for name in names}
     slopes: dict[str, list[Tensor]] = {name: [] for name in names}
 
@@ -131,6 +146,8 @@ def _rows(
         seconds += time.perf_counter() - begin
         note("surrogate", prediction, batch.outputs)
         note("mean", at_points.expand_as(batch.outputs), batch.outputs)
+        for name, guess in guesses.items():
+            note(name, guess(batch.inputs, batch.outputs), batch.outputs)
         if coarse > 1:
             thin = _every(coarse, config.axes)
             few_inputs = batch.inputs.each(partial(_pick, thin))
@@ -148,6 +165,7 @@ def _rows(
             seconds=seconds / count if name == "surrogate" else None,
         )
         for name in names
+        if name not in guesses or math.isfinite(_mean(errors[name]))
     ]
 
 

@@ -192,6 +192,23 @@ def cheapest(rungs: Sequence[Rung], wanted: float) -> Rung | None:
     return min(good, key=lambda rung: rung.seconds, default=None)
 
 
+def equal_error(rungs: Sequence[Rung], wanted: float) -> Rung | None:
+    """Return the solver's rung that is as wrong as ``wanted``, as far as that is known.
+
+    The fastest rung whose error is at most ``wanted``, and below which a rung is worse:
+    a ladder that ends above the wanted error says nothing of the time it needs there.
+
+    Args:
+        rungs: as `ladder` returns them, the cheapest last.
+        wanted: the surrogate's error.
+    """
+    best = cheapest(rungs, wanted)
+    if best is None:
+        return None
+    below = rungs[rungs.index(best) + 1 :]
+    return best if any(not rung.relative_l2 <= wanted for rung in below) else None
+
+
 def _steps(case: Case, wanted: float) -> Iterator[Coarse]:
     solver = case.build_solver()
     yield uncoarsened(case, solver)

@@ -14,7 +14,6 @@ from opkit.metrics import functional as losses
 from opkit.operators.inputs import Inputs
 from opkit.operators.shapes import MeshShape
 from opkit.surrogate import surrogate
-from opkit.surrogate.bundle import files as bundle
 from opkit.surrogate.bundle.record import BundleConfig
 from opkit.surrogate.bundle.run_directory import RunDirectory, data_of_run
 from opkit.surrogate.surrogate import Surrogate
@@ -41,7 +40,7 @@ def draw(run: Path, data: Path | None = None) -> list[Path]:
     directory = RunDirectory(Path(run))
     folder = directory.path / "figures"
     loaded = surrogate.load(run)
-    config = bundle.read_config(run)
+    config = loaded.config
     made = [plots.curves(folder / "curves.png", directory.metrics())]
     mesh = _mesh(loaded)
     if mesh is None:

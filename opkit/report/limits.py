@@ -41,7 +41,7 @@ def section(subject: Subject) -> Section:
         except OpkitError as error:
             text.append(f"The bounds were not tried: {error}")
     return Section(
-        "limits", "Limits of use", tuple(text), tuple(config.flags), tuple(tables)
+        "limits", "Limits of use", tuple(text), subject.evaluation.flags, tuple(tables)
     )
 
 

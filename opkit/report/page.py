@@ -76,21 +76,30 @@ def render(subject: Subject, sections: Sequence[Section]) -> str:
     )
     config = subject.config
     own, *others = subject.evaluation.rows
-    mean = [
-        r for r in others if r.predictor == "mean" and r.resolution == own.resolution
-    ]
+    trivial = {
+        r.predictor: r.relative_l2 for r in others if r.resolution == own.resolution
+    }
+    flags = subject.evaluation.flags
     where = f"{grid(own.resolution)}, {own.samples} {own.split} samples"
     figures = {
         f"relative L2 error, {where}": number(own.relative_l2),
-        "error of the mean predictor": number(mean[0].relative_l2 if mean else None),
+        "error of the mean predictor": number(trivial.get("mean")),
+        **{
+            f"error of {words}": number(trivial[name])
+            for name, words in (
+                ("persistence", "persistence"),
+                ("linear", "a linear model of one step"),
+            )
+            if name in trivial
+        },
         "worst sample": number(float(subject.errors.max())),
-        "flags": str(len(config.flags)),
+        "flags": str(len(flags)),
     }
     return environment.get_template("page.html").render(
         title=f"{config.operator} for {config.case.get('name', 'imported data')}",
         subtitle=str(config.case.get("title", "")),
         version=opkit.__version__,
         figures=figures,
-        flags=config.flags,
+        flags=flags,
         sections=sections,
     )

@@ -22,8 +22,7 @@ def section(subject: Subject) -> Section | None:
         return None
     target, made = subject.targets, subject.predicted
     axis = subject.header.coordinates["time"]
-    times = axis.values[subject.config.recipe.history :]
-    found = rollout_scores.compare(made, target, subject.inputs, times, USEFUL)
+    found = rollout_scores.compare(made, target, subject.inputs, subject.times, USEFUL)
     error, still = found.relative_l2, found.persistence
     steps = target.shape[1]
     number_of = list(range(1, steps + 1))

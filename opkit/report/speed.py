@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from opkit.case.record import parse_case
 from opkit.datasets.read import DataFile
+from opkit.evaluate import baselines
 from opkit.evaluate import solver as solver_ladder
 from opkit.evaluate import solver as solver_scores
 from opkit.evaluate.solver import Rung
@@ -43,7 +45,7 @@ def section(subject: Subject) -> Section:
         domain=subject.surrogate.domain,
     )
     rungs = solver_ladder.ladder(case, inputs, measure, own.relative_l2)
-    best = solver_ladder.cheapest(rungs, own.relative_l2)
+    best = solver_ladder.equal_error(rungs, own.relative_l2)
     rows = [
         (
             "surrogate",
@@ -71,14 +73,34 @@ def section(subject: Subject) -> Section:
         ("method", "grid", "relative L2", "time a sample"),
         tuple(rows),
     )
-    return Section(
-        "speed", "Speed at equal error", (_verdict(own.seconds, best),), tables=(table,)
-    )
+    title = "Speed at equal error" if best is not None else "Speed"
+    text = [verdict(own.relative_l2, own.seconds, rungs)]
+    if baselines.flags(subject.evaluation.rows):
+        text.insert(
+            0,
+            "The surrogate is no better than a trivial predictor (see its flags): how "
+            "fast it is does not matter.",
+        )
+    return Section("speed", title, tuple(text), tables=(table,))
 
 
-def _verdict(seconds: float, best: Rung | None) -> str:
-    if best is None:
+def verdict(error: float, seconds: float, rungs: Sequence[Rung]) -> str:
+    """Say how much faster or slower a surrogate is than the solver at its error.
+
+    No factor is named where the solver's error was nowhere as large: there the time
+    that the solver needs for the surrogate's error is not known.
+
+    Args:
+        error: of the surrogate.
+        seconds: a sample, of the surrogate.
+        rungs: of the solver, the cheapest last.
+    """
+    accurate = [rung for rung in rungs if rung.relative_l2 <= error]
+    if not accurate:
         return "No grid of the solver was as accurate as the surrogate."
+    best = solver_ladder.equal_error(rungs, error)
+    if best is None:
+        return _open_end(error, seconds, rungs, accurate)
     where = f"the solver on {grid(best.resolution)}, which is at least as accurate"
     ratio = best.seconds / seconds
     if ratio >= 1.05:
@@ -90,6 +112,30 @@ def _verdict(seconds: float, best: Rung | None) -> str:
             "fixed cost decide."
         )
     return f"The surrogate is as fast as {where}."
+
+
+def _open_end(
+    error: float, seconds: float, rungs: Sequence[Rung], accurate: Sequence[Rung]
+) -> str:
+    """Say that the solver was nowhere as wrong as the surrogate."""
+    last = min(accurate, key=lambda rung: rung.seconds)
+    if len({rung.resolution for rung in rungs}) == 1:
+        why = (
+            f"The solver was tried on {grid(last.resolution)} alone, for its ladder "
+            "has no coarser grid"
+        )
+    else:
+        why = f"The ladder of coarser grids ends at {grid(rungs[-1].resolution)}"
+    text = (
+        f"{why}; its error there, {number(last.relative_l2)}, is below the "
+        f"surrogate's, {number(error)}. What the solver needs for the surrogate's "
+        "error is not known, and no factor is claimed."
+    )
+    if last.seconds <= seconds:
+        text += (
+            " The solver is more accurate and not slower: here it is the better choice."
+        )
+    return text
 
 
 def _fields(subject: Subject) -> tuple[Fields, Fields]:

@@ -43,6 +43,7 @@ class Subject:
             autoregressive mode.
         targets: (sample, [time,] channel, *space).
         predicted: the same, by the surrogate.
+        times: of the frames in autoregressive mode; empty otherwise.
     """
 
     run: Path
@@ -55,6 +56,7 @@ class Subject:
     inputs: Tensor
     targets: Tensor
     predicted: Tensor
+    times: NDArray[np.float64]
 
     @property
     def config(self) -> Any:
@@ -140,4 +142,5 @@ def read(run: Path, data: Path | None = None) -> Subject:
         inputs=inputs,
         targets=targets,
         predicted=predictions,
+        times=samples.times if history else np.empty(0),
     )

@@ -84,8 +84,10 @@ def errors_section(subject: Subject) -> Section:
     else:
         word = f"Stored errors are reproduced up to {found.difference:.1e} (relative)."
     text = (
-        "“mean” predicts the mean of the training outputs at every point; “upsampled” "
-        "interpolates the surrogate's prediction at its training resolution.",
+        "“mean” predicts the mean of the training outputs at every point; "
+        "“persistence” keeps the last given frame, “linear” is one linear step on "
+        "the leading modes of the training frames, repeated; “upsampled” interpolates "
+        "the surrogate's prediction at its training resolution.",
         word,
     )
     return Section("errors", "Errors per resolution", text, tables=(table,))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from opkit.base.environment import command, environment
 from opkit.datasets.read import DataFile
-from opkit.evaluate import scores
+from opkit.evaluate import baselines, scores
 from opkit.surrogate.bundle import files as bundle
 from opkit.surrogate.bundle.normalise import PhysicalModel
 from opkit.surrogate.bundle.record import BundleConfig, Provenance, Score
@@ -78,14 +78,9 @@ def write_bundle(
 
 
 def _flags(rows: list[Score], problem: Problem) -> tuple[str, ...]:
-    flags = []
+    flags = list(baselines.flags(rows))
     trained = problem.shape.shape
     own = {r.predictor: r.relative_l2 for r in rows if r.resolution == trained}
-    if own and not own["surrogate"] < own["mean"]:
-        flags.append(
-            f"not better than the mean predictor: relative L2 {own['surrogate']:.3g} "
-            f"against {own['mean']:.3g}"
-        )
     expected = problem.recipe.expectation
     if (
         expected is not None
