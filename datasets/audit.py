@@ -12,7 +12,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5o, h5z
+from h5py import h5g, h5o, h5r, h5t, h5z
 
 from opkit.errors import DataError
 
@@ -27,7 +27,7 @@ MAX_ATTRIBUTES = 256
 MAX_ATTRIBUTE_BYTES = 4 << 20
 MAX_CHUNK_BYTES = 1 << 30
 MAX_RATIO = 1100  # deflate reaches at most 1032
-NETCDF_LINKS = {"DIMENSION_LIST", "REFERENCE_LIST"}
+SCALES, USERS, LABELS = "DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS"
 
 
 def audit(file: h5py.File, flat: bool = True) -> None:
@@ -54,6 +54,7 @@ def audit(file: h5py.File, flat: bool = True) -> None:
             raise DataError(f"{where}: groups are not part of the format")
         _check_attributes(item, where, flat)
     _check_attributes(file, file.filename, flat)
+    _check_scales(file, seen)
 
 
 def _walk(
@@ -120,7 +121,8 @@ def _check_attributes(item: Any, where: str, flat: bool) -> None:
     if len(item.attrs) > MAX_ATTRIBUTES:
         raise DataError(f"{where}: more than {MAX_ATTRIBUTES} attributes")
     for name in item.attrs:
-        if name in NETCDF_LINKS:
+        if name in (SCALES, USERS, LABELS):
+            _check_kind(item, name, where)
             continue
         identifier = item.attrs.get_id(name)
         size = int(np.prod(identifier.shape, dtype=object)) * identifier.dtype.itemsize
@@ -140,3 +142,67 @@ def _try_to_read(item: Any, name: str) -> None:
     """Read a foreign attribute: the child process does so before its parent."""
     with suppress(TypeError, ValueError, UnicodeDecodeError):
         item.attrs[name]
+
+
+def _check_kind(item: Any, name: str, where: str) -> None:
+    """Refuse a netCDF attribute that HDF5's dimension scales would misread."""
+    refusal = DataError(f"{where}: attribute {name!r} is not as netCDF has it: damaged")
+    if not isinstance(item, h5py.Dataset):
+        raise refusal
+    attribute = item.attrs.get_id(name)
+    kind, shape = attribute.get_type(), attribute.shape
+    if name == USERS:
+        if len(shape) != 1 or shape[0] > MAX_FOREIGN_OBJECTS:
+            raise refusal
+        if not isinstance(kind, h5t.TypeCompoundID) or kind.get_nmembers() != 2:
+            raise refusal
+        if not kind.get_member_type(0).equal(h5t.STD_REF_OBJ):
+            raise refusal
+        if not isinstance(kind.get_member_type(1), h5t.TypeIntegerID):
+            raise refusal
+        return
+    if shape != (item.ndim,):
+        raise refusal
+    if name == LABELS:
+        if not (isinstance(kind, h5t.TypeStringID) and kind.is_variable_str()):
+            raise refusal
+        return
+    if not isinstance(kind, h5t.TypeVlenID):
+        raise refusal
+    if not kind.get_super().equal(h5t.STD_REF_OBJ):
+        raise refusal
+
+
+def _check_scales(file: h5py.File, seen: set[int]) -> None:
+    """Refuse dimension scales that are not data sets of the file.
+
+    HDF5 follows these references without looking, and crashes over some.
+    """
+
+    def check(item: Any) -> None:
+        if not isinstance(item, h5py.Dataset) or SCALES not in item.attrs:
+            return
+        for axis, references in enumerate(item.attrs[SCALES]):
+            for reference in references:
+                if not _is_axis(file, reference, seen):
+                    raise DataError(
+                        f"{file.filename}: {item.name}: its axis {axis} refers to "
+                        "something that is no axis of the file: damaged or hostile"
+                    )
+
+    file.visititems(lambda _, item: check(item))
+
+
+def _is_axis(file: h5py.File, reference: Any, seen: set[int]) -> bool:
+    if not isinstance(reference, h5py.Reference) or not reference:
+        return False
+    if isinstance(reference, h5py.RegionReference):
+        return False
+    try:
+        if h5r.get_obj_type(reference, file.id) != h5g.DATASET:
+            return False
+        scale = h5py.Dataset(h5r.dereference(reference, file.id))
+        address = h5o.get_info(scale.id).addr
+    except (RuntimeError, ValueError, TypeError, OSError, KeyError):
+        return False
+    return address in seen and scale.ndim > 0

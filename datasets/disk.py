@@ -5,12 +5,45 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import h5py
 
-from opkit.base.files import start_writing
+from opkit.base.files import appearing, start_writing
 from opkit.datasets.layout import LIBVER
+
+
+@contextmanager
+def hdf5_appearing(path: Path, replace: bool = True) -> Iterator[h5py.File]:
+    """Yield an HDF5 file that appears at `path` whole or not at all.
+
+    Raises:
+        DataError: the disk is full, the folder cannot be written, or a file is there
+            and may not be replaced.
+    """
+    with appearing(path, replace=replace) as temporary, written(temporary) as file:
+        yield file
+
+
+@contextmanager
+def written(path: Path, **options: Any) -> Iterator[h5py.File]:
+    """Yield a new HDF5 file, to which the system's refusals are not told.
+
+    Args:
+        path: the file to make.
+        options: of `h5py.File`; ``libver`` is that of data files by default.
+
+    Raises:
+        OSError: the first refusal, when the file is closed.
+    """
+    wanted = {"libver": LIBVER, **options}
+    with (
+        Patient(path, "w+b") as raw,
+        raw.told(),
+        h5py.File(raw, "w", **wanted) as file,
+    ):
+        yield file
 
 
 class Patient(io.FileIO):

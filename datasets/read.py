@@ -26,6 +26,7 @@ from opkit.datasets.header import (
     VariableSpec,
     check,
 )
+from opkit.datasets.header_record import checked
 from opkit.datasets.inflate import check_chunks
 from opkit.errors import DataError
 
@@ -264,17 +265,20 @@ def _read_header(file: h5py.File, origin: str) -> Header:
     claimed = text(file.attrs["opkit_header_sha256"])
     if hashlib.sha256(described.encode()).hexdigest() != claimed:
         raise DataError(f"{origin}: the header is damaged")
-    data = json.loads(described)
-    version = data["schema_version"]
-    if version != SCHEMA_VERSION:
+    data = _parsed(described, origin)
+    version = data.get("schema_version")
+    if type(version) is not int or version != SCHEMA_VERSION:
         raise DataError(
             f"{origin}: schema version {version}, this opkit reads {SCHEMA_VERSION}: "
             "upgrade opkit"
         )
+    data = checked(data, origin)
     variables = tuple(_variable(v) for v in data["variables"])
     for name in set(file) - {v.name for v in variables}:
         check_chunks(file[name])
     for v in variables:
+        if v.name not in file:
+            raise DataError(f"{origin}: variable {v.name!r} of the header is not there")
         found = file[v.name]
         if found.shape[1:] != v.shape or found.dtype != np.dtype(v.dtype):
             raise DataError(f"{origin}: {v.name} is not what the header says")
@@ -306,13 +310,24 @@ def _read_mesh(file: h5py.File) -> Mesh:
     return Mesh(points, np.asarray(file["cell_nodes"][:], np.int64))
 
 
+def _parsed(described: str, origin: str) -> dict[str, Any]:
+    try:
+        data = json.loads(described, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise DataError(f"{origin}: the header is damaged (not JSON)") from None
+    if not isinstance(data, dict):
+        raise DataError(f"{origin}: the header is damaged (no mapping)")
+    return data
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
 def _variable(data: dict[str, Any]) -> VariableSpec:
-    if data["role"] not in ("input", "output"):
-        raise DataError("a variable's role is input or output")
-    if data["dtype"] not in ("float32", "float64"):
-        raise DataError("a variable's dtype is float32 or float64")
-    dims, shape = tuple(data["dims"]), tuple(int(n) for n in data["shape"])
-    return VariableSpec(**{**data, "dims": dims, "shape": shape})
+    return VariableSpec(
+        **{**data, "dims": tuple(data["dims"]), "shape": tuple(data["shape"])}
+    )
 
 
 FOREIGN = (".npz", ".npy", ".mat", ".pt", ".pth", ".csv", ".parquet", ".zarr")

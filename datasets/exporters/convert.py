@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import shutil
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from opkit.base.files import publish, temporary_beside, why
+from opkit.base.files import appearing_folder
 from opkit.datasets.header import SPLITS
 from opkit.datasets.read import DataFile
 from opkit.errors import DataError
@@ -37,21 +36,11 @@ def export_data(path: str | Path, out: str | Path, format: Format) -> list[Path]
     if target.exists():
         raise DataError(f"{target}: exists already: choose another name or delete it")
     writer: Any = importlib.import_module(f"opkit.datasets.exporters.{format}")
-    temporary = temporary_beside(target.absolute())
-    try:
-        with DataFile(path) as file:
-            if format == "zarr":
-                writer.write(file, temporary)
-                made = [target]
-            else:
-                temporary.mkdir()
-                splits = [s for s in SPLITS if s in file.header.splits]
-                for split in splits:
-                    writer.write(file, split, temporary / f"{split}.hdf5")
-                made = [target / f"{split}.hdf5" for split in splits]
-        publish(temporary, target.absolute())
-    except OSError as error:
-        raise DataError(f"{target}: {why(error)}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return made
+    with DataFile(path) as file, appearing_folder(target, replace=False) as folder:
+        if format == "zarr":
+            writer.write(file, folder)
+            return [target]
+        splits = [s for s in SPLITS if s in file.header.splits]
+        for split in splits:
+            writer.write(file, split, folder / f"{split}.hdf5")
+    return [target / f"{split}.hdf5" for split in splits]

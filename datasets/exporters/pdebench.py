@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from opkit.datasets.disk import written
 from opkit.datasets.header import VariableSpec
 from opkit.datasets.read import DataFile
 from opkit.errors import DataError
@@ -30,7 +31,7 @@ def write(file: DataFile, split: str, path: Path) -> None:
     rows = file.indices(split)
     axes = [a for a in SPACE if a in header.sizes]
     timed = [v for v in header.outputs if "time" in v.dims]
-    with h5py.File(path, "w") as out:
+    with written(path, libver="earliest") as out:
         for axis in axes:
             out[f"{axis}-coordinate"] = header.coordinates[axis].values
         if not timed:

@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from opkit.datasets.disk import written
 from opkit.datasets.header import VariableSpec
 from opkit.datasets.read import DataFile
 from opkit.errors import DataError
@@ -29,7 +30,7 @@ def write(file: DataFile, split: str, path: Path) -> None:
         raise DataError(f"{file.path}: The Well's layout has no meshes")
     rows = file.indices(split)
     axes = [a for a in SPACE if a in header.sizes]
-    with h5py.File(path, "w") as out:
+    with written(path, libver="earliest") as out:
         out.attrs["dataset_name"] = str(header.case.get("name", "imported"))
         out.attrs["grid_type"] = "cartesian"
         out.attrs["n_spatial_dims"] = len(axes)

@@ -13,8 +13,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from opkit.base.files import appearing
+from opkit.base.files import check_target
 from opkit.base.sandbox import run_limited
+from opkit.datasets.disk import hdf5_appearing
 from opkit.datasets.header import SPLITS, Header, check
 from opkit.datasets.importers import npy, pdebench
 from opkit.datasets.importers.agree import (
@@ -29,7 +30,7 @@ from opkit.datasets.importers.npy import in_order, is_folder_of_arrays
 from opkit.datasets.importers.of_case import fitted
 from opkit.datasets.importers.scrutiny import Scrutiny
 from opkit.datasets.importers.source import Source
-from opkit.datasets.write import LIBVER, Writer
+from opkit.datasets.write import Writer
 from opkit.errors import DataError, nearest
 
 __all__ = ["FORMATS", "FieldMap", "import_data", "list_arrays", "open_source"]
@@ -70,6 +71,7 @@ def import_data(
     periodic: Sequence[str] = (),
     fractions: Mapping[str, float] | None = None,
     seed: int = 0,
+    force: bool = False,
 ) -> Path:
     """Copy arrays out of foreign files into one data file.
 
@@ -93,11 +95,12 @@ def import_data(
         fractions: split name to the share of the training files' samples that go there,
             drawn at random; the rest stays in ``train``.
         seed: of that draw.
+        force: replace ``out`` if it exists; never one of the files.
 
     Raises:
-        DataError: not readable; files that disagree, or that the user contradicts;
-            dims that do not fit; values that are missing, not finite, beyond the stored
-            type or lost in it; equal inputs in two splits.
+        DataError: not readable; an output that exists; files that disagree, or that
+            the user contradicts; dims that do not fit; values that are missing, not
+            finite, beyond the stored type or lost in it; equal inputs in two splits.
     """
     target = Path(out)
     given = files if isinstance(files, Mapping) else {"train": files}
@@ -112,7 +115,7 @@ def import_data(
                 sources.setdefault(split, []).append(opened)
         said = Said(coordinates or {}, units or {}, frozenset(periodic))
         return convert(
-            sources, target, fields, said, held_out, like, dtype, fractions, seed
+            sources, target, fields, said, held_out, like, dtype, fractions, seed, force
         )
     finally:
         for some in sources.values():
@@ -130,10 +133,11 @@ def convert(
     dtype: Literal["float32", "float64"] = "float32",
     fractions: Mapping[str, float] | None = None,
     seed: int = 0,
+    force: bool = False,
 ) -> Path:
     """Copy arrays out of open sources by split; arguments as of `import_data`."""
-    if target.exists():
-        raise DataError(f"{target}: exists already: choose another name or delete it")
+    inputs = [path for some in sources.values() for path, _ in some]
+    check_target(target, inputs, force)
     parts = {
         split: [_part(path, source, fields) for path, source in some]
         for split, some in sources.items()
@@ -152,10 +156,7 @@ def convert(
     if like is not None:
         header = fitted(header, like, every, said)
     check(header, str(target))
-    with (
-        appearing(target) as temporary,
-        h5py.File(temporary, "w", libver=LIBVER) as file,
-    ):
+    with hdf5_appearing(target, replace=force) as file:
         writer, scrutiny, row = Writer(file, header), Scrutiny(header), 0
         for part in every:
             for rows, found in _blocks(header, part):

@@ -139,4 +139,6 @@ def check_expansion(path: Path, name: str, stored: int, expanded: int) -> None:
 def unreadable(path: Path, error: BaseException) -> DataError:
     """Return the one-line error for a file that its library cannot read."""
     reason = " ".join(str(error).split())[:160] or type(error).__name__
+    if "Python objects" in reason:
+        reason = "it holds pickled objects, which would mean to execute code"
     return DataError(f"{path}: cannot be read ({reason})")

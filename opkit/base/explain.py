@@ -64,7 +64,7 @@ def explain(error: ValidationError, model: Any) -> str:
         return f"unknown key {where!r}.{hint}{more}"
     message = first["msg"].removeprefix("Value error, ")
     given = first.get("input")
-    shown = f", not {given!r}" if isinstance(given, (str, int, float, bool)) else ""
+    shown = f", not {given!r:.80}" if isinstance(given, (str, int, float, bool)) else ""
     if first["type"] == "missing":
         return f"{where} is missing{more}"
     return f"{where}: {message[:1].lower()}{message[1:]}{shown}{more}"

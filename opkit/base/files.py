@@ -1,21 +1,170 @@
-"""Files that appear whole or not at all, and a lock between processes."""
+"""Files that appear whole or not at all, targets that are free, locks.
+
+New content lies beside the old under a hidden name, which says the process that writes
+it; one rename brings it in place. What a killed process left is removed by the next one
+that writes into the folder.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import errno
 import fcntl
+import hashlib
 import os
+import platform
+import re
+import shutil
+import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from opkit.errors import DataError
 
+_TEMPORARY = re.compile(r"\..*\.tmp-([0-9a-f]{8})-(\d+)-(\d+)-[0-9a-f]{8}\Z", re.DOTALL)
+_swept: set[str] = set()
+
 
 def temporary_beside(path: Path) -> Path:
-    """Return an unused name in the same folder, to be renamed into place."""
-    return path.with_name(f".{path.name}.tmp-{uuid.uuid4().hex}")
+    """Return an unused name in the same folder, to be renamed into place.
+
+    It ends with this machine, process, and the process's start; `sweep` reads them.
+    """
+    pid = os.getpid()
+    end = f".tmp-{_machine()}-{pid}-{_started(pid)}-{uuid.uuid4().hex[:8]}"
+    name = path.name.encode(errors="surrogateescape")[: 250 - len(end)]
+    return path.with_name("." + name.decode(errors="ignore") + end)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what processes of this machine that have ended left while they wrote."""
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(folder):
+            found = _TEMPORARY.match(entry.name)
+            if not found or found[1] != _machine() or _lives(*found.groups()[1:]):
+                continue
+            with contextlib.suppress(OSError):
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path)
+                else:
+                    os.unlink(entry.path)
+
+
+def _machine() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def _started(pid: int) -> str:
+    """Return when a process started, in ticks since boot; 0 where nobody knows."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        return stat.rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return "0"
+
+
+def _lives(pid: str, started: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        pass  # another user's
+    return _started(int(pid)) == started
+
+
+def check_target(
+    target: Path, inputs: Iterable[Path | None] = (), force: bool = False
+) -> None:
+    """Refuse to write where something is already.
+
+    Args:
+        target: the file to be made.
+        inputs: what is read; never a target, whichever name or link leads to it.
+        force: allow to replace another file.
+
+    Raises:
+        DataError: it is an input, or a folder, or exists; or its folder is none.
+    """
+    for source in inputs:
+        if source is not None and _same(target, source):
+            raise DataError(f"{target}: is read as input: choose another output")
+    try:
+        if target.is_dir():
+            raise DataError(f"{target}: is a folder: name a file")
+        if os.path.lexists(target) and not force:
+            raise DataError(
+                f"{target}: exists already: choose another name, delete it, or allow "
+                "to replace it (--force)"
+            )
+        if target.exists() and not target.is_file():
+            raise DataError(f"{target}: is not a regular file: choose another output")
+    except OSError as error:
+        raise DataError(f"{target}: {why(error)}") from None
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return os.path.abspath(one) == os.path.abspath(other)
+
+
+def read_regular(path: Path, most: int | None = None) -> bytes:
+    """Return the content of a regular file; pipes and devices are never opened.
+
+    Args:
+        path: the file, or a link to it.
+        most: refuse more bytes.
+
+    Raises:
+        OSError: no such file, no regular one, or larger.
+    """
+    with open_regular(path) as file:
+        if most is not None and os.fstat(file.fileno()).st_size > most:
+            raise OSError(errno.EFBIG, f"larger than {most >> 20} MiB", str(path))
+        content = file.read()
+    return content
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading without ever waiting for a pipe.
+
+    Raises:
+        OSError: no such file, or no regular one.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        kind = errno.EISDIR if stat.S_ISDIR(os.fstat(descriptor).st_mode) else 0
+        os.close(descriptor)
+        if kind:
+            raise IsADirectoryError(kind, os.strerror(kind), str(path))
+        raise OSError(errno.EINVAL, "is no regular file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, but none directly in the root.
+
+    Raises:
+        DataError: the system refuses, or the first folder to be made is in ``/``.
+    """
+    missing = path.absolute()
+    try:
+        while not os.path.lexists(missing.parent):
+            missing = missing.parent
+        if missing.parent == Path(missing.anchor) and not os.path.lexists(missing):
+            raise DataError(
+                f"{missing}: would be a new folder in the root of the file system: "
+                "make it first if that is meant"
+            )
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{path}: {why(error)}") from None
 
 
 def sync(path: Path) -> None:
@@ -32,38 +181,134 @@ def start_writing(descriptor: int, begin: int, end: int) -> None:
     os.posix_fadvise(descriptor, begin, end - begin, os.POSIX_FADV_DONTNEED)
 
 
-def publish(temporary: Path, path: Path) -> None:
-    """Give a finished temporary file its final name: sync, rename, sync the folder."""
+def publish(temporary: Path, path: Path, replace: bool = True) -> None:
+    """Give a finished temporary file its final name: sync, rename, sync the folder.
+
+    Args:
+        temporary: a file, or a folder.
+        path: its name from now on.
+        replace: whether a file of that name may be there.
+
+    Raises:
+        FileExistsError: one is, and may not.
+    """
     sync(temporary)
-    os.replace(temporary, path)
+    if replace:
+        os.replace(temporary, path)
+    else:
+        _rename(temporary, path, _NO_REPLACE)
     sync(path.parent)
 
 
+_NO_REPLACE, _EXCHANGE = 1, 2  # of Linux' renameat2(2)
+
+
+def _rename(one: Path, other: Path, flag: int) -> None:
+    """Call renameat2; where it is missing, check first and rename then."""
+    here = -100  # AT_FDCWD
+    try:
+        call = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):
+        code = errno.ENOSYS
+    else:
+        if call(here, os.fsencode(one), here, os.fsencode(other), flag) == 0:
+            return
+        code = ctypes.get_errno()
+    if code not in (errno.ENOSYS, errno.EINVAL):
+        raise OSError(code, os.strerror(code), str(other))
+    if flag == _EXCHANGE:
+        aside = temporary_beside(other)
+        os.rename(other, aside)
+        os.rename(one, other)
+        os.rename(aside, one)
+    elif os.path.lexists(other):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(other))
+    else:
+        os.rename(one, other)
+
+
 @contextmanager
-def appearing(path: Path, folder: Path | None = None) -> Iterator[Path]:
+def appearing(
+    path: Path, folder: Path | None = None, replace: bool = True
+) -> Iterator[Path]:
     """Yield a temporary path that becomes `path` when the block ends without error.
 
     Args:
         path: the final one.
         folder: where the temporary path is to be, on the same file system; beside
             `path` by default.
+        replace: whether a file of that name may be there at the end.
 
     Raises:
-        DataError: the disk is full, or the folder cannot be written.
+        DataError: the disk is full, the folder cannot be written, or a file has come
+            there meanwhile.
     """
     temporary = temporary_beside(folder / path.name if folder else path)
+    _sweep_once(temporary.parent)
     try:
         yield temporary
-        publish(temporary, path)
+        publish(temporary, path, replace)
     except (OSError, RuntimeError) as error:  # h5py raises either on a full disk
         raise DataError(f"{path}: {why(error)}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
-def write_bytes(path: Path, content: bytes | memoryview) -> None:
+@contextmanager
+def appearing_folder(path: Path, replace: bool = True) -> Iterator[Path]:
+    """Yield a new folder that takes the place of `path` when the block ends.
+
+    Files of the old folder that the new one lacks are moved over.
+
+    Args:
+        path: the final folder.
+        replace: whether one may be there at the end.
+
+    Raises:
+        DataError: the disk is full, the folder cannot be written, or one is there.
+    """
+    temporary = temporary_beside(path.absolute())
+    _sweep_once(temporary.parent)
+    try:
+        temporary.mkdir()
+        yield temporary
+        for made in temporary.iterdir():
+            sync(made)
+        if replace and path.is_dir():
+            sync(temporary)
+            _rename(temporary, path, _EXCHANGE)
+            for old in temporary.iterdir():
+                if not os.path.lexists(path / old.name):
+                    os.rename(old, path / old.name)
+            sync(path.parent)
+        else:
+            publish(temporary, path, replace=False)
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"{path}: {why(error)}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _sweep_once(folder: Path) -> None:
+    name = os.path.abspath(folder)
+    if name not in _swept:
+        _swept.add(name)
+        sweep(folder)
+
+
+@contextmanager
+def refusals(path: Path) -> Iterator[None]:
+    """Turn what the system refuses in the block into a `DataError` with the path."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{path}: {why(error)}") from error
+
+
+def write_bytes(path: Path, content: bytes | memoryview, replace: bool = True) -> None:
     """Write a file that appears whole or not at all."""
-    with appearing(path) as temporary, temporary.open("wb") as file:
+    with appearing(path, replace=replace) as temporary, temporary.open("wb") as file:
         file.write(content)
 
 
@@ -73,28 +318,38 @@ def why(error: Exception) -> str:
     code = getattr(error, "errno", None)
     if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return "the disk is full or a size limit is reached: free space, then --resume"
+    if code == errno.EEXIST:
+        return "exists already: choose another name or delete it"
     for inner in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):  # in HDF5's own messages
         if f"errno = {inner}," in text:
             return why(OSError(inner, ""))
-    return getattr(error, "strerror", None) or text.splitlines()[0]
+    words = getattr(error, "strerror", None) or (text.splitlines() or [""])[0]
+    return words or type(error).__name__
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, doing: str = "is generating into it") -> Iterator[None]:
     """Hold a lock file; a second process is refused, a dead one's lock is no hindrance.
+
+    Args:
+        path: the lock file, which stays.
+        doing: what its holder does with the folder, for the message.
 
     Raises:
         DataError: another process holds it, or the file system has no locks.
     """
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise DataError(f"{path}: {why(error)}") from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(descriptor)
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
                 raise DataError(
-                    f"{path.parent}: another process is generating into it: "
+                    f"{path.parent}: another process {doing}: "
                     "wait for it, or choose another output"
                 ) from None
             raise DataError(

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from opkit.base.files import open_regular
 from opkit.errors import CaseError
 
 MAX_BYTES = 1 << 20
@@ -106,6 +107,8 @@ def parse(text: str, origin: str = "YAML") -> Any:
     Raises:
         CaseError: not YAML, or something this reader does not accept.
     """
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise CaseError(f"{origin}: not UTF-8 text (a lone surrogate)")
     if len(text) > MAX_BYTES:
         raise CaseError(f"{origin}: larger than {MAX_BYTES >> 20} MiB")
     try:
@@ -130,7 +133,7 @@ def read(path: Path) -> Any:
         CaseError: unreadable, not UTF-8, or not accepted.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
             raise CaseError(f"{path}: larger than {MAX_BYTES >> 20} MiB")

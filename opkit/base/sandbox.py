@@ -6,13 +6,13 @@ The child reads the file under limits; the parent goes on only if that ended wel
 
 from __future__ import annotations
 
-import os
 import resource
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from opkit.base.children import environment, python
 from opkit.errors import DataError, OpkitError
 
 
@@ -37,7 +37,7 @@ LIMITS = Limits()
 def run_limited(
     module: str, arguments: list[str], origin: str, limits: Limits = LIMITS
 ) -> str:
-    """Run ``python -m module arguments`` with one thread and under limits.
+    """Run ``python -P -m module arguments`` with one thread and under limits.
 
     Args:
         module: with a ``main`` that calls `limit_this_process` first.
@@ -52,13 +52,11 @@ def run_limited(
         DataError: it ended with an error, a signal, or not in time. A child that ends
             with code 2 says why in the last line of its standard error.
     """
-    path = os.pathsep.join(p for p in sys.path if p)
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    environment |= {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     try:
         done = subprocess.run(
-            [sys.executable, "-m", module, *arguments],
-            env=environment,
+            python(module, *arguments),
+            env=environment(dict.fromkeys(threads, "1")),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

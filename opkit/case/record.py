@@ -27,6 +27,8 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Dimension = Literal["time", "layer", "z", "y", "x", "boundary", "node", "cell"]
 SPACE: tuple[Dimension, ...] = ("z", "y", "x")
+MOST = 10**9
+"""Samples of a split, and points along an axis."""
 
 
 class SolverChoice(Record):
@@ -86,9 +88,9 @@ class Variable(Record):
 class Samples(Record):
     """How many samples each split has."""
 
-    train: int = Field(ge=0)
-    validation: int = Field(default=0, ge=0)
-    test: int = Field(default=0, ge=0)
+    train: int = Field(ge=0, le=MOST)
+    validation: int = Field(default=0, ge=0, le=MOST)
+    test: int = Field(default=0, ge=0, le=MOST)
 
 
 class Case(Record):
@@ -101,7 +103,10 @@ class Case(Record):
     references: tuple[str, ...] = ()
     solver: SolverChoice
     geometry: Geometry
-    resolution: Annotated[int, Field(ge=2)] | tuple[Annotated[int, Field(ge=1)], ...]
+    resolution: (
+        Annotated[int, Field(ge=2, le=MOST)]
+        | tuple[Annotated[int, Field(ge=1, le=MOST)], ...]
+    )
     boundary: dict[str, Side]
     distribution: dict[str, Any] = Field(default={})
     inputs: tuple[Variable, ...] = Field(min_length=1)

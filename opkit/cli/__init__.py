@@ -9,6 +9,7 @@ JSON object ``{"error": ..., "kind": ..., "code": ...}`` and warnings are
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
 from typing import Any
@@ -16,6 +17,9 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from opkit.base.children import close_folder
+from opkit.base.files import why
+from opkit.base.visible import one_line
 from opkit.cli import (
     cases as registry,
 )
@@ -40,6 +44,8 @@ from opkit.cli import (
 
 USAGE: Any = typer.BadParameter.__bases__[0]
 """Click's error about the words on the command line, of whichever click typer uses."""
+REFUSED = (OSError, UnicodeError, MemoryError, RecursionError)
+"""What the system or Python refuses, wherever it happens."""
 
 
 class _Stopped(Exception):
@@ -106,6 +112,7 @@ def main() -> None:
     def show_warning(message: Warning | str, *_: object, **__: object) -> None:
         print(_line("warning", str(message), json_), file=sys.stderr)
 
+    close_folder()
     warnings.showwarning = show_warning
     try:
         code = app(args=arguments, prog_name="opkit", standalone_mode=False)
@@ -126,6 +133,8 @@ def main() -> None:
                 sys.exit(2)
             ended(_usage(error), "UsageError", 2)
         absent = not_installed(error)
+        if not debug and not absent and isinstance(error, REFUSED):
+            ended(_reason(error), type(error).__name__, 2)
         if debug or not (isinstance(error, OpkitError) or absent):
             raise
         error = absent or error
@@ -135,10 +144,23 @@ def main() -> None:
 
 
 def _line(what: str, message: str, json_: bool, **more: Any) -> str:
+    message = one_line(message)
     if json_:
         return json.dumps({what: message, **more}, ensure_ascii=False)
     prefix = "" if message.startswith("Interrupted") else f"{what.capitalize()}: "
     return prefix + message
+
+
+def _reason(error: Exception) -> str:
+    """Say what the system or Python refused; --debug shows where."""
+    if isinstance(error, OSError):
+        name = "a file" if error.filename is None else os.fsdecode(error.filename)
+        return f"{name}: {why(error)}"
+    if isinstance(error, MemoryError):
+        return "out of memory: smaller data, batches or resolution need less"
+    if isinstance(error, RecursionError):
+        return "the input is nested too deeply"
+    return "text that is not UTF-8"
 
 
 def _usage(error: Any) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from opkit.base.visible import visible
 from opkit.cli import complete
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ SET = typer.Option(
     help="Override a value: a.b=3.",
     autocompletion=complete.case_keys,
 )
+FORCE = typer.Option("--force", help="Replace the output if it exists.")
 JSON = typer.Option("--json", help="Print JSON.")
 
 cases = typer.Typer(help="List the cases, or show one.", invoke_without_command=True)
@@ -96,8 +98,10 @@ def show(
     case.build_solver()
     data = {k: v for k, v in case.dump().items() if k not in ("title", "equation")}
     console = Console()
-    console.print(f"{case.title}  ({case.identity})", style="bold", markup=False)
-    console.print(f"\n  {case.equation}\n", markup=False, highlight=False)
+    console.print(
+        f"{visible(case.title)}  ({case.identity})", style="bold", markup=False
+    )
+    console.print(f"\n  {visible(case.equation)}\n", markup=False, highlight=False)
     text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=88)
     console.print(Syntax(text, "yaml", background_color="default", word_wrap=True))
 

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rich.cells import cell_len
 from rich.text import Text
 
+from opkit.base.visible import visible, visible_json
+
 if TYPE_CHECKING:
     from opkit.surrogate.bundle.record import Score
 
@@ -27,7 +29,12 @@ def as_json(data: Any) -> None:
     Args:
         data: anything `plain` takes.
     """
-    print(json.dumps(plain(data), indent=2, ensure_ascii=False))
+    print(visible_json(json.dumps(plain(data), indent=2, ensure_ascii=False)))
+
+
+def say(text: object, error: bool = False) -> None:
+    """Print text of which a part may come from a file or be the name of one."""
+    print(visible(str(text)), file=sys.stderr if error else sys.stdout)
 
 
 def plain(value: Any) -> Any:
@@ -66,8 +73,9 @@ def table(rows: Sequence[Mapping[str, Any]], title: str | None = None) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    title = None if title is None else visible(title)
     width = shutil.get_terminal_size((120, 24)).columns
-    names = [str(key) for key in rows[0]] if rows else []
+    names = [visible(str(key)) for key in rows[0]] if rows else []
     cells = [[cell(value) for value in row.values()] for row in rows]
     boxed = True
     widths = _widths(names, cells, width - 3 * len(names) - 1)
@@ -82,7 +90,9 @@ def table(rows: Sequence[Mapping[str, Any]], title: str | None = None) -> None:
             _record(names, row, width)
         return
     style: dict[str, Any] = {} if boxed else {"box": None, "padding": (0, 2, 0, 0)}
-    drawn = Table(title=title, title_justify="left", pad_edge=boxed, **style)
+    drawn = Table(
+        title=title and Text(title), title_justify="left", pad_edge=boxed, **style
+    )
     columns = list(zip(*cells, strict=True))
     for name, chosen, column in zip(names, widths, columns, strict=True):
         right = all(NUMBER.fullmatch(text) for text in column) and any(column)
@@ -137,7 +147,7 @@ def cell(value: Any) -> str:
     """Format one table cell: four significant digits for floats, '-' for None."""
     if value is None:
         return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else visible(str(value))
 
 
 def shown(value: Any) -> str:
@@ -246,7 +256,8 @@ def _lines(label: str, unit: str, seconds: float = 10.0) -> Update:
         last = now
         rate = pace(done - resumed, total - done)
         parts = (f"{label}  {done}/{total} {unit}", rate, note)
-        print("  ".join(filter(None, parts)), file=sys.stderr, flush=True)
+        line = visible("  ".join(filter(None, parts)))
+        print(line, file=sys.stderr, flush=True)
 
     return update
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from opkit.cli import complete
-from opkit.cli.cases import JSON, SET
-from opkit.cli.console import as_json, size, table
+from opkit.cli.cases import FORCE, JSON, SET
+from opkit.cli.console import as_json, say, size, table
 
 if TYPE_CHECKING:
     from opkit.datasets.header import Header
@@ -35,13 +35,17 @@ def inspect(
         Path | None, typer.Option("--plot", help="Draw samples into this PNG.")
     ] = None,
     json: Annotated[bool, JSON] = False,
+    force: Annotated[bool, FORCE] = False,
 ) -> None:
     """Show a data file's card and check it against the specification."""
+    from opkit.base.files import check_target
     from opkit.datasets.card import card
     from opkit.datasets.conformity import faults
     from opkit.datasets.read import DataFile
     from opkit.errors import DataError
 
+    if plot:
+        check_target(plot, [file], force)
     found = card(file)
     with DataFile(file) as opened:
         wrong = list(faults(opened))
@@ -179,6 +183,7 @@ def import_(
     ] = None,
     set_: Annotated[list[str] | None, SET] = None,
     json: Annotated[bool, JSON] = False,
+    force: Annotated[bool, FORCE] = False,
 ) -> None:
     """Copy arrays out of other groups' files into one data file."""
     from opkit.datasets.importers.convert import import_data
@@ -205,6 +210,7 @@ def import_(
         periodic=periodic or (),
         fractions=_shares(split) if split else None,
         seed=seed,
+        force=force,
     )
     nbytes = out.stat().st_size
     with DataFile(out, trusted=True) as made:
@@ -214,11 +220,11 @@ def import_(
     if json:
         as_json({"file": out, "bytes": nbytes, "splits": sizes, "turned": turned})
         return
-    print(f"{out}: {size(nbytes)}. `opkit inspect {out}` shows it.")
+    say(f"{out}: {size(nbytes)}. `opkit inspect {out}` shows it.")
     if turned:
-        print(f"Turned round with their data, to increase: {', '.join(turned)}.")
+        say(f"Turned round with their data, to increase: {', '.join(turned)}.")
     if drawn:
-        print(f"Samples drawn with seed {seed}: {_pairs(sizes)}.")
+        say(f"Samples drawn with seed {seed}: {_pairs(sizes)}.")
 
 
 def export_data(
@@ -241,7 +247,7 @@ def export_data(
         as_json(made)
         return
     for path in made:
-        print(path)
+        say(path)
 
 
 def _header_of(

@@ -9,7 +9,7 @@ import typer
 
 from opkit.cli import complete
 from opkit.cli.cases import JSON, SET
-from opkit.cli.console import as_json, progress, size, table
+from opkit.cli.console import as_json, progress, say, size, table
 
 if TYPE_CHECKING:
     from opkit.case import Case
@@ -145,7 +145,7 @@ def generate(
     if json:
         as_json({"file": target, "bytes": nbytes})
     elif not quiet:
-        print(f"{target}: {size(nbytes)}. `opkit inspect {target}` shows it.")
+        say(f"{target}: {size(nbytes)}. `opkit inspect {target}` shows it.")
 
 
 def _refuse_unless(case: Case, capability: type, option: str, instead: str) -> None:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from opkit.cli.cases import JSON
-from opkit.cli.console import as_json
+from opkit.cli.cases import FORCE, JSON
+from opkit.cli.console import as_json, say
 
 SOLVER = typer.Option("--solver/--no-solver", help="Time the case's solver.")
 
@@ -28,12 +28,13 @@ def report(
     ] = None,
     solver: Annotated[bool, SOLVER] = True,
     json: Annotated[bool, JSON] = False,
+    force: Annotated[bool, FORCE] = False,
 ) -> None:
     """Write everything about a run into one HTML page that needs nothing else."""
     from opkit.report import report as write
 
-    made = write(run, out, data, solver)
+    made = write(run, out, data, solver, force)
     if json:
         as_json({"file": made})
     else:
-        print(made)
+        say(made)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from opkit.cli.cases import FORCE
 from opkit.cli.console import as_json, table
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def solve(
         int, typer.Option(min=0, help="Of fitting the network with L-BFGS.")
     ] = 0,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    force: Annotated[bool, FORCE] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Solve a linear second-order PDE on [-1, 1]² less holes, and say how well.
@@ -79,6 +81,7 @@ def solve(
     import numpy as np
 
     from opkit import hypino
+    from opkit.base.files import appearing, check_target
     from opkit.errors import OpkitInputError
     from opkit.pde.problem import read_hole
 
@@ -88,6 +91,9 @@ def solve(
     for path in (out, figure):
         if path is not None and not path.absolute().parent.is_dir():
             raise OpkitInputError(f"{path}: there is no such folder: create it first")
+    for target in (figure, out):
+        if target is not None:
+            check_target(target, [model], force)
     holes = [read_hole(text) for text in hole or ()]
     pde = hypino.PDE(equation, boundary, source, holes)
     trained = None if model is None else hypino.load(model)
@@ -103,13 +109,14 @@ def solve(
         seed=seed,
     )
     if figure is not None:
-        u.plot(figure)
+        u.plot(figure, force=force)
     if out is not None:
         axis = np.linspace(-1, 1, 224)
         x, y = np.meshgrid(axis, axis)
         fields = {"x": axis, "y": axis, **u.derivatives(x, y)}
         fields["error"] = u.error_at(x, y)
-        np.savez_compressed(out, allow_pickle=False, **fields)
+        with appearing(out, replace=force) as new, new.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **fields)
     values = [_values(u, x, y) for x, y in points]
     if json:
         as_json({**_figures(u), "values": values})

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from opkit.cli import complete
-from opkit.cli.cases import JSON
-from opkit.cli.console import as_json, plain, progress, score_rows, table
+from opkit.cli.cases import FORCE, JSON
+from opkit.cli.console import as_json, plain, progress, say, score_rows, table
 from opkit.cli.generate import QUIET
 from opkit.cli.train import RECIPE_SET
 
@@ -61,7 +61,7 @@ def evaluate(
         word = "exactly" if result.reproduced else f"up to {result.difference:.1e}"
         print(f"The errors stored in the bundle are reproduced {word}.")
     for flag in result.flags:
-        typer.echo(f"Warning: {flag}", err=True)
+        say(f"Warning: {flag}", error=True)
 
 
 def _rollout(run: Path, data: Path | None, threshold: float, json: bool) -> None:
@@ -115,15 +115,16 @@ def predict(
         str, typer.Option(help="cpu or cuda.", autocompletion=complete.devices)
     ] = "cpu",
     json: Annotated[bool, JSON] = False,
+    force: Annotated[bool, FORCE] = False,
 ) -> None:
     """Apply a surrogate to the inputs in a file, in physical units."""
     from opkit.surrogate.predict_file import predict as run_it
 
-    shape = run_it(run, source, out, split, device)
+    shape = run_it(run, source, out, split, device, force)
     if json:
         as_json({"file": out, "shape": shape})
     else:
-        print(f"{out}: {' x '.join(str(n) for n in shape)}")
+        say(f"{out}: {' x '.join(str(n) for n in shape)}")
 
 
 def plot(
@@ -141,7 +142,7 @@ def plot(
         as_json(made)
         return
     for path in made:
-        print(path)
+        say(path)
 
 
 def runs(
@@ -174,7 +175,7 @@ def runs(
     if rows:
         table(rows)
     else:
-        print(f"No runs in {folder}.")
+        say(f"No runs in {folder}.")
 
 
 def tune(

@@ -9,7 +9,7 @@ import typer
 
 from opkit.cli import complete
 from opkit.cli.cases import JSON
-from opkit.cli.console import as_json, progress, score_rows, size, table
+from opkit.cli.console import as_json, progress, say, score_rows, size, table
 from opkit.cli.generate import DRY, QUIET
 
 RECIPE_SET = typer.Option(
@@ -144,9 +144,9 @@ def train(
         return
     table(score_rows(result.scores))
     for flag in warned:
-        typer.echo(f"Warning: {flag}", err=True)
+        say(f"Warning: {flag}", error=True)
     if not quiet:
-        print(f"{folder}: best of epoch {result.best_epoch}, bundle in {result.bundle}")
+        say(f"{folder}: best of epoch {result.best_epoch}, bundle in {result.bundle}")
         if resume and started[0].epoch >= started[0].epochs:
             print(
                 f"All {started[0].epochs} epochs were finished before: "

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
+from opkit.base.children import closed_folder
 from opkit.errors import ExportError, OpkitInputError, nearest, require
 
 Run = Callable[[tuple[Tensor, ...]], Tensor]
@@ -78,7 +79,7 @@ def _write_aoti(
     import torch._inductor
 
     try:
-        with silent(), torch.no_grad():
+        with silent(), torch.no_grad(), closed_folder():
             torch._inductor.aoti_compile_and_package(
                 program,
                 package_path=str(path),

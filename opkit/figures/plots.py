@@ -10,7 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from opkit.errors import require
+from opkit.base.children import require_aside
+from opkit.base.files import appearing, make_folder
 
 Array = NDArray[Any]
 ACCENT, GREY = "#b5482a", "#8a8f98"
@@ -266,7 +267,7 @@ def _on_mesh(axis: Any, values: Array, mesh: Triangles, scale: dict[str, Any]) -
 
 def _colours(kind: str) -> Any:
     try:
-        maps = require("cmocean", "plots").cm
+        maps = require_aside("cmocean", "plots").cm
     except ImportError:
         return {"input": "Greys", "error": "magma"}.get(kind, "viridis")
     return {"input": maps.gray_r, "error": maps.amp}.get(kind, maps.deep)
@@ -277,14 +278,13 @@ def _relative(target: Array, predicted: Array) -> float:
 
 
 def _pyplot() -> Any:
-    require("matplotlib", "plots").use("Agg")
-    return require("matplotlib.pyplot", "plots")
+    require_aside("matplotlib", "plots").use("Agg")
+    return require_aside("matplotlib.pyplot", "plots")
 
 
 def _save(plt: Any, figure: Any, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.tmp")
-    figure.savefig(aside, dpi=150, format="png")
+    make_folder(path.parent)
+    with appearing(path) as temporary:
+        figure.savefig(temporary, dpi=150, format="png")
     plt.close(figure)
-    aside.replace(path)
     return path

@@ -69,7 +69,7 @@ class Assembler:
 
     def _write(self, first: Made, others: Iterator[Made]) -> None:
         with (
-            appearing(self._out, self._folder) as temporary,
+            appearing(self._out, self._folder, replace=False) as temporary,
             Patient(temporary, "w+b") as raw,
             raw.told(),
         ):

@@ -15,6 +15,7 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from opkit.base.children import environment, python
 from opkit.errors import OpkitError, OpkitInputError, require
 from opkit.generate.worker import run_task
 
@@ -32,7 +33,7 @@ ONE_THREAD = {
 
 
 class LocalWorkers:
-    """A pool of ``python -m opkit.generate.worker`` with the submit of an executor.
+    """A pool of ``python -P -m opkit.generate.worker`` with the submit of an executor.
 
     Each thread of a pool owns one worker process. Tasks and answers are JSON lines, so
     a user's script needs no ``__main__`` guard and nothing is unpickled.
@@ -46,7 +47,7 @@ class LocalWorkers:
     """
 
     def __init__(self, count: int, ranks: int = 1) -> None:
-        self._command = [sys.executable, "-m", "opkit.generate.worker"]
+        self._command = python("opkit.generate.worker")
         if ranks > 1:
             self._command = [_mpiexec(), "-n", str(ranks), *self._command, "--ranks"]
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="worker")
@@ -97,13 +98,12 @@ class LocalWorkers:
     def _process(self) -> subprocess.Popen[str]:
         process: subprocess.Popen[str] | None = getattr(self._mine, "process", None)
         if process is None or process.poll() is not None:
-            path = os.pathsep.join(p for p in sys.path if p)
             process = subprocess.Popen(
                 self._command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
-                env={**os.environ, **ONE_THREAD, "PYTHONPATH": path},
+                env=environment(ONE_THREAD),
             )
             self._mine.process = process
             with self._guard:
@@ -153,15 +153,16 @@ class DaskWorkers:
 
     def __init__(self, address: str, count: int) -> None:
         distributed = require("distributed", "cluster")
-        self._cluster = None
+        self._cluster: subprocess.Popen[str] | None = None
         if address == "local":
-            subprocesses = require("distributed.deploy.subprocess", "cluster")
-            self._cluster = subprocesses.SubprocessCluster(
-                n_workers=count,
-                worker_kwargs={"nthreads": 1, "dashboard": False},
-                scheduler_kwargs={"dashboard": False},
+            self._cluster = subprocess.Popen(
+                python("opkit.generate.dask_child", str(count)),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env=environment(ONE_THREAD),
             )
-            address = self._cluster.scheduler_address
+            address = self._address(self._cluster)
         try:
             self._client = distributed.Client(
                 address, timeout=TIMEOUT, set_as_default=False
@@ -183,4 +184,15 @@ class DaskWorkers:
         self._executor.shutdown(wait=False)
         self._client.close()
         if self._cluster is not None:
-            self._cluster.close()
+            self._cluster.communicate()  # it ends when its input closes
+
+    @staticmethod
+    def _address(cluster: subprocess.Popen[str]) -> str:
+        assert cluster.stdout is not None
+        answer = cluster.stdout.readline()
+        if not answer.startswith("{"):
+            cluster.communicate()
+            raise OpkitInputError(
+                "the local Dask cluster ended as it started: see its message above"
+            )
+        return str(json.loads(answer)["address"])

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from opkit.base.files import locked, why
+from opkit.base.files import locked, make_folder, why
 from opkit.case.data import DType
 from opkit.case.record import Case
 from opkit.datasets.read import DataFile
@@ -191,7 +191,7 @@ def _finished(
 
 def _make_folder(folder: Path, target: Path, resume: bool, planned: Plan) -> None:
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         if folder.exists() and not resume:
             with locked(folder / "lock"):
                 pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,6 +124,7 @@ def _physics(file: DataFile, rows: NDArray[np.int64]) -> Iterator[Check]:
         return
     try:
         case = parse_case(file.header.case, str(file.path))
+        _check_claims(file, case)
         solver = case.build_solver()
         yield _same_grid(file, case, solver)
     except OpkitError as error:
@@ -135,10 +137,30 @@ def _physics(file: DataFile, rows: NDArray[np.int64]) -> Iterator[Check]:
             yield Check(name, False, " ".join(str(error).split()))
 
 
+def _check_claims(file: DataFile, case: Case) -> None:
+    """Refuse a case that is far larger than the file, before its solver is built.
+
+    Raises:
+        DataError: naming what it claims and what the file holds.
+    """
+    sizes = file.header.sizes
+    points = max(math.prod(v.shape) for v in file.header.variables)
+    claimed = math.prod(case.shape)
+    records, frames = case.solver.parameters.get("records"), sizes.get("time", 1)
+    for name, claim, held in (
+        ("resolution", claimed, points),
+        ("records", records, frames),
+    ):
+        if isinstance(claim, int) and claim > 64 * held + 4096:
+            raise DataError(
+                f"{file.path}: its case claims {name} {claim}, the file holds {held}"
+            )
+
+
 def _same_grid(file: DataFile, case: Case, solver: Solver) -> Check:
     header = file.header
     dtype = header.variables[0].dtype
-    wanted = header_of(case, solver, header.seed or 0, None, dtype)
+    wanted = header_of(case, solver, header.seed or 0, len(file), dtype)
     wrong = []
     if wanted.variables != header.variables:
         wrong.append("variables are not those of the case")

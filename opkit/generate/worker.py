@@ -1,8 +1,8 @@
 """A worker process: reads tasks as JSON lines, answers each with a JSON line.
 
-Run as ``python -m opkit.generate.worker``. Results and errors travel as JSON types. The
-process ends when its input closes, so that none outlives the one that started it. Under
-``mpiexec``, with ``--ranks``, the first rank does so, and the others solve along.
+Run as ``python -P -m opkit.generate.worker``. Results and errors travel as JSON types.
+The process ends when its input closes, so that none outlives the one that started it.
+Under ``mpiexec``, with ``--ranks``, the first rank does so, and the others solve along.
 """
 
 from __future__ import annotations

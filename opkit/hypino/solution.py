@@ -27,8 +27,10 @@ import numpy as np
 from pydantic import ValidationError
 
 from opkit.base.arrays import Array
+from opkit.base.children import require_aside
 from opkit.base.explain import explain
-from opkit.errors import OpkitInputError, require
+from opkit.base.files import appearing
+from opkit.errors import OpkitInputError
 from opkit.hypino.bound import error_bound
 from opkit.hypino.ensemble import Ensemble
 from opkit.hypino.residuals import Stated
@@ -168,9 +170,24 @@ class Solution:
         source = np.asarray(linear.source(flat_x, flat_y, np)).reshape(shape)
         return np.asarray(source - np.tensordot(linear.coefficients, jet, 1))
 
-    def plot(self, path: str | Path | None = None, resolution: int = 129) -> Figure:
-        """Draw u, its estimated error, and how far the network is from it."""
-        figure_class = require("matplotlib.figure", "plots").Figure
+    def plot(
+        self,
+        path: str | Path | None = None,
+        resolution: int = 129,
+        force: bool = True,
+    ) -> Figure:
+        """Draw u, its estimated error, and how far the network is from it.
+
+        Args:
+            path: of a picture, whose suffix says its kind.
+            resolution: points of each axis.
+            force: replace a file of that name.
+
+        Raises:
+            DataError: the file exists, or cannot be written.
+            OpkitInputError: a suffix of no picture.
+        """
+        figure_class = require_aside("matplotlib.figure", "plots").Figure
         axis = np.linspace(-1, 1, resolution)
         x, y = np.meshgrid(axis, axis)
         u = self(x, y)
@@ -194,7 +211,11 @@ class Solution:
         told = f"estimated error {self.error_estimate:.1e}"
         figure.suptitle(f"{self.problem.equation}   {told}")
         if path is not None:
-            figure.savefig(path, dpi=150)
+            kind = Path(path).suffix.removeprefix(".") or "png"
+            if kind not in figure.canvas.get_supported_filetypes():
+                raise OpkitInputError(f"{path}: draw into .png, .pdf or .svg")
+            with appearing(Path(path), replace=force) as temporary:
+                figure.savefig(temporary, dpi=150, format=kind)
         return figure
 
     def _jet(self, x: Any, y: Any) -> Array:

@@ -8,7 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import opkit
-from opkit.base.files import write_bytes
+from opkit.base.files import check_target, make_folder, write_bytes
 from opkit.errors import OpkitInputError
 from opkit.report import (
     case_and_data as problem,
@@ -26,7 +26,13 @@ from opkit.report.content import Section, grid, number
 from opkit.report.subject import Subject, read
 
 
-def report(run: Path, out: Path, data: Path | None = None, solver: bool = True) -> Path:
+def report(
+    run: Path,
+    out: Path,
+    data: Path | None = None,
+    solver: bool = True,
+    force: bool = False,
+) -> Path:
     """Write a report about a run.
 
     Args:
@@ -34,6 +40,7 @@ def report(run: Path, out: Path, data: Path | None = None, solver: bool = True) 
         out: HTML file to write; appears whole or not at all.
         data: data file; the one it was trained on where not given.
         solver: time the case's solver at the surrogate's error.
+        force: replace ``out`` if it exists; never the data.
 
     Returns:
         The path written.
@@ -46,6 +53,7 @@ def report(run: Path, out: Path, data: Path | None = None, solver: bool = True) 
     """
     if out.suffix not in (".html", ".htm"):
         raise OpkitInputError(f"{out}: write the report to a .html file")
+    check_target(out, [data], force)
     subject = read(Path(run), data)
     found = [
         problem.case_section(subject),
@@ -60,8 +68,8 @@ def report(run: Path, out: Path, data: Path | None = None, solver: bool = True) 
         provenance.section(subject),
     ]
     sections = [section for section in found if section is not None]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(out, render(subject, sections).encode())
+    make_folder(out.parent)
+    write_bytes(out, render(subject, sections).encode(), replace=force)
     return out
 
 

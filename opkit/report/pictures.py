@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from opkit.errors import require
+from opkit.base.children import require_aside
 from opkit.figures.plots import ACCENT, GREY, Panel
 from opkit.report.content import Picture
 
@@ -74,7 +74,7 @@ def chart(
 
 def _logarithmic(axis: Any, direction: str) -> None:
     """Set a logarithmic scale with labels that are plain text."""
-    base: Any = require("matplotlib.ticker", "plots").LogFormatter
+    base: Any = require_aside("matplotlib.ticker", "plots").LogFormatter
 
     class Plain(base):  # type: ignore[misc]
         def __call__(self, x: float, pos: int | None = None) -> str:
@@ -155,7 +155,7 @@ def _field(
 
 def _colours(kind: str) -> Any:
     try:
-        maps = require("cmocean", "plots").cm
+        maps = require_aside("cmocean", "plots").cm
     except ImportError:
         return {"input": "Greys", "error": "magma"}.get(kind, "viridis")
     return {"input": maps.gray_r, "error": maps.amp}.get(kind, maps.deep)
@@ -163,8 +163,8 @@ def _colours(kind: str) -> Any:
 
 @contextmanager
 def _figure(size: tuple[float, float]) -> Iterator[tuple[Any, Any]]:
-    require("matplotlib", "plots").use("Agg")
-    plt = require("matplotlib.pyplot", "plots")
+    require_aside("matplotlib", "plots").use("Agg")
+    plt = require_aside("matplotlib.pyplot", "plots")
     settings = {
         "text.parse_math": False,
         "svg.fonttype": "none",

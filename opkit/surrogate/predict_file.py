@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from opkit.base.files import appearing
+from opkit.base.files import appearing, check_target
+from opkit.datasets.disk import Patient
+from opkit.datasets.importers.convert import open_source
+from opkit.datasets.importers.source import LazyArray
 from opkit.datasets.read import DataFile
 from opkit.errors import DataError, OpkitInputError
 from opkit.surrogate.adapters import mesh_files as mesh_output
@@ -25,6 +27,7 @@ def predict(
     target: Path,
     split: str | None = None,
     device: str = "cpu",
+    force: bool = False,
 ) -> tuple[int, ...]:
     """Apply a surrogate to the inputs in one file and write its outputs to another.
 
@@ -36,6 +39,7 @@ def predict(
             .vtu or .xdmf with inputs and outputs; appears whole or not at all.
         split: of a data file; all samples where not given.
         device: ``"cpu"`` or ``"cuda"``.
+        force: replace ``target`` if it exists; never the input.
 
     Returns:
         The shape of the first output.
@@ -47,6 +51,7 @@ def predict(
     """
     if target.suffix not in ARRAYS + NETCDF + mesh_output.SUFFIXES:
         raise DataError(f"{target}: write to .nc, .h5, .npz, .npy, .vtu or .xdmf")
+    check_target(target, [source], force)
     surrogate = load(run, device)
     mesh = None
     if target.suffix in mesh_output.SUFFIXES:
@@ -54,10 +59,10 @@ def predict(
     inputs = _read(surrogate, source, split)
     outputs = surrogate(inputs)
     if mesh is None:
-        return _write(target, outputs)
+        return _write(target, outputs, force)
     config = surrogate.config
     fields = _fields(inputs, config.inputs) | _fields(outputs, config.outputs)
-    mesh_output.write(target, mesh.points, mesh.cells, fields)
+    mesh_output.write(target, mesh.points, mesh.cells, fields, replace=force)
     return tuple(fields[config.outputs[0].name].shape)
 
 
@@ -89,16 +94,16 @@ def _read(surrogate: Surrogate, source: Path, split: str | None) -> Any:
         raise OpkitInputError(f"{source} has no splits: leave --split away")
     if source.suffix not in ARRAYS:
         raise DataError(f"{source}: give an opkit data file, .npz or .npy")
-    try:
-        loaded = np.load(source, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
-    except FileNotFoundError:
-        raise DataError(f"{source}: no such file") from None
-    except (OSError, ValueError, zipfile.BadZipFile, MemoryError) as error:
-        raise DataError(f"{source}: {str(error).splitlines()[0]}") from None
+    opened = open_source(source)
+    if source.suffix == ".npy":
+        return _whole(opened.arrays["array"])
+    config = surrogate.config
+    asked = {v.name for v in (*config.inputs, *config.boundary)}
+    return {n: _whole(array) for n, array in opened.arrays.items() if n in asked}
+
+
+def _whole(array: LazyArray) -> np.ndarray[Any, Any]:
+    return np.asarray(array.read((slice(None),) * len(array.shape)))
 
 
 def _read_data_file(surrogate: Surrogate, source: Path, split: str | None) -> Any:
@@ -118,7 +123,7 @@ def _read_data_file(surrogate: Surrogate, source: Path, split: str | None) -> An
     return xr.Dataset(arrays, {"sample": rows, **coordinates})
 
 
-def _write(target: Path, outputs: Any) -> tuple[int, ...]:
+def _write(target: Path, outputs: Any, replace: bool) -> tuple[int, ...]:
     import xarray as xr
 
     if isinstance(outputs, np.ndarray):
@@ -134,9 +139,10 @@ def _write(target: Path, outputs: Any) -> tuple[int, ...]:
             )
     else:
         first = next(iter(outputs.data_vars.values())).values
-    with appearing(target) as temporary:
+    with appearing(target, replace=replace) as temporary:
         if target.suffix in NETCDF:
-            outputs.to_netcdf(temporary, engine="h5netcdf")
+            with Patient(temporary, "w+b") as raw, raw.told():
+                outputs.to_netcdf(raw, engine="h5netcdf")
         elif target.suffix == ".npy":
             if len(outputs) != 1:
                 raise OpkitInputError(f"{target}: several outputs need .npz or .nc")

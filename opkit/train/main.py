@@ -109,19 +109,20 @@ def train(
                 "more": [str(Path(path).resolve()) for path in more],
             }
         )
-    with attempt(directory, recipe.training.epochs, not resume, main):
-        fabric.barrier()
-        task = FieldTask(model, problem)
-        state = fit(fabric, task, model, directory, recipe, seed, resume, progress)
+    with directory.held(main):
+        with attempt(directory, recipe.training.epochs, not resume, main):
+            fabric.barrier()
+            task = FieldTask(model, problem)
+            state = fit(fabric, task, model, directory, recipe, seed, resume, progress)
+            if main:
+                write_bundle(directory, problem, model, state, seed)
+            fabric.barrier()
+        config = bundle.read_config(directory.bundle)
         if main:
-            write_bundle(directory, problem, model, state, seed)
-        fabric.barrier()
-    config = bundle.read_config(directory.bundle)
-    if main:
-        directory.log("finished", flags=config.flags)
-    return finish(
-        directory, state, directory.bundle, config.scores, config.flags, progress
-    )
+            directory.log("finished", flags=config.flags)
+        return finish(
+            directory, state, directory.bundle, config.scores, config.flags, progress
+        )
 
 
 def plan(

@@ -15,19 +15,26 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from opkit.base.children import elsewhere
 from opkit.errors import require
 
-for _name in ("h5py", "torch", "dolfinx_solver"):
-    if find_spec(_name) is not None:
-        require(_name, "fem")
+SETTINGS = (".petscrc", "petscrc", "dolfinx_jit_options.json", "ffcx_options.json")
+"""What PETSc and FEniCSx obey in a folder: names of libraries, compiler flags."""
 
-dolfinx = require("dolfinx", "fem")
-basix_ufl = require("basix.ufl", "fem")
-fem = require("dolfinx.fem", "fem")
-fem_petsc = require("dolfinx.fem.petsc", "fem")
-mesh = require("dolfinx.mesh", "fem")
-ufl = require("ufl", "fem")
-MPI = require("mpi4py.MPI", "fem")
-PETSc = require("petsc4py.PETSc", "fem")
+with elsewhere(*SETTINGS):
+    for _name in ("h5py", "torch", "dolfinx_solver"):
+        if find_spec(_name) is not None:
+            require(_name, "fem")
+
+    dolfinx = require("dolfinx", "fem")
+    basix_ufl = require("basix.ufl", "fem")
+    fem = require("dolfinx.fem", "fem")
+    fem_petsc = require("dolfinx.fem.petsc", "fem")
+    mesh = require("dolfinx.mesh", "fem")
+    ufl = require("ufl", "fem")
+    MPI = require("mpi4py.MPI", "fem")
+    PETSc = require("petsc4py.PETSc", "fem")
+    for _module in ("dolfinx.jit", "ffcx.options"):  # each reads its files once
+        require(_module, "fem").get_options()
 
 __all__ = ["MPI", "PETSc", "basix_ufl", "dolfinx", "fem", "fem_petsc", "mesh", "ufl"]

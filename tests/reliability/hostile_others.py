@@ -190,6 +190,17 @@ def mesh_files() -> dict[str, tuple[str, str]]:
     }
 
 
+SQUARE = (
+    "$MeshFormat\n2.2 0 8\n$EndMeshFormat\n"
+    '$PhysicalNames\n1\n1 1 "outer"\n$EndPhysicalNames\n'
+    "$Nodes\n5\n1 0 0 0\n2 1 0 0\n3 1 1 0\n4 0 1 0\n5 .5 .5 0\n$EndNodes\n"
+    "$Elements\n8\n1 1 2 1 1 1 2\n2 1 2 1 1 2 3\n3 1 2 1 1 3 4\n4 1 2 1 1 4 1\n"
+    "5 2 2 2 2 1 2 5\n6 2 2 2 2 2 3 5\n7 2 2 2 2 3 4 5\n8 2 2 2 2 4 1 5\n"
+    "$EndElements\n"
+)
+"""A sound mesh of four triangles, its boundary named ``outer``."""
+
+
 def mesh_case(path: Path) -> str:
     """The mesh case with a mesh from a file."""
     return MESH_CASE.replace("{kind: l-shape}", f"{{kind: file, path: {path}}}")

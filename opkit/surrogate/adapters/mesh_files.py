@@ -22,6 +22,7 @@ def write(
     points: Array,
     cells: Array,
     fields: Mapping[str, Array],
+    replace: bool = True,
 ) -> None:
     """Write samples of fields on one mesh to one file, whole or not at all.
 
@@ -35,6 +36,7 @@ def write(
         cells: (cell, corner), edge middles in VTK's order.
         fields: name to (sample, node), (sample, cell) or (sample, component, node or
             cell).
+        replace: whether a file of that name may be there.
 
     Raises:
         DataError: another kind of file, or fields that are neither on nodes nor cells.
@@ -56,7 +58,7 @@ def write(
             )
     samples = len(next(iter(fields.values())))
     blocks = [(kind, np.asarray(cells))]
-    with appearing(target) as temporary:
+    with appearing(target, replace=replace) as temporary:
         if target.suffix == ".vtu":
             data = [
                 {

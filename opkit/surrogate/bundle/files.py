@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from opkit.base.explain import explain
-from opkit.base.files import write_bytes
+from opkit.base.files import appearing_folder, make_folder, read_regular, write_bytes
 from opkit.errors import BundleError
 from opkit.surrogate.bundle.record import FORMAT, BundleConfig
 
@@ -122,21 +122,22 @@ MIGRATIONS: dict[int, Migration] = {
 def write(
     folder: Path, config: BundleConfig, weights: Mapping[str, Tensor], card: str
 ) -> None:
-    """Write a bundle; ``config.json`` comes last and seals the rest.
+    """Write a bundle; an earlier one is there until the new one is whole.
 
     Raises:
         DataError: the disk is full, or the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     real, names = to_real(weights)
     data = safetensors.torch.save(real)
     digest = hashlib.sha256(data).hexdigest()
     config = config.model_copy(
         update={"weights_sha256": digest, "complex_tensors": names}
     )
-    write_bytes(folder / WEIGHTS, data)
-    write_bytes(folder / CARD, card.encode())
-    write_bytes(folder / CONFIG, _seal(config.model_dump(mode="json")))
+    with appearing_folder(folder) as new:
+        (new / WEIGHTS).write_bytes(data)
+        (new / CARD).write_bytes(card.encode())
+        (new / CONFIG).write_bytes(_seal(config.model_dump(mode="json")))
 
 
 def rewrite_config(folder: Path, config: BundleConfig) -> None:
@@ -157,7 +158,7 @@ def read(path: Path) -> tuple[BundleConfig, dict[str, Tensor]]:
     record = _read_record(folder / CONFIG)
     config = _present(folder / CONFIG, record)
     try:
-        data = (folder / WEIGHTS).read_bytes()
+        data = read_regular(folder / WEIGHTS)
     except OSError as error:
         raise BundleError(
             f"{folder / WEIGHTS}: cannot be read ({error.strerror})"
@@ -212,10 +213,10 @@ def read_config(path: Path) -> BundleConfig:
 
 def _read_record(file: Path) -> Record:
     """Read a record as it is stored, in its own format."""
-    if file.stat().st_size > MAX_CONFIG:
-        raise BundleError(f"{file}: larger than 64 MiB; this is not opkit's")
     try:
-        data = json.loads(file.read_bytes())
+        data = json.loads(read_regular(file, MAX_CONFIG))
+    except OSError as error:
+        raise BundleError(f"{file}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError):
         raise BundleError(
             f"{file}: damaged (not JSON); copy the bundle again"

@@ -8,6 +8,8 @@ import io
 import json
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import yaml
 
 from opkit.base import safe_yaml
 from opkit.base.environment import environment
-from opkit.base.files import why, write_bytes
+from opkit.base.files import locked, make_folder, refusals, why, write_bytes
 from opkit.errors import BundleError, OpkitInputError
 
 COLUMNS = (
@@ -26,9 +28,9 @@ COLUMNS = (
     "seconds",
     "samples_per_second",
 )
-
-
-RECORDS = ("config.yaml", "environment.json", "log.jsonl", "metrics.csv")
+LOCK = "lock"
+MAX_LOG = 256 << 20
+RECORDS = ("config.yaml", "environment.json", "log.jsonl", "metrics.csv", LOCK)
 FOLDERS = ("checkpoints", "tensorboard", "wandb")
 """What a run has written when its first epoch begins."""
 
@@ -67,7 +69,12 @@ class RunDirectory:
                 raise OpkitInputError(
                     f"{self.path} exists: choose another --out, or go on with --resume"
                 )
-            self.checkpoints.mkdir(parents=True)
+            make_folder(self.path)
+            self.checkpoints.mkdir()
+        except FileExistsError:
+            raise OpkitInputError(
+                f"{self.path}: another process starts a run there: choose another --out"
+            ) from None
         except OSError as error:
             raise OpkitInputError(f"{self.path}: {why(error)}") from None
         write_bytes(self.path / "config.yaml", yaml.safe_dump(config).encode())
@@ -88,6 +95,19 @@ class RunDirectory:
         failed = bool(events) and events[-1].get("event") == "failed"
         return failed and not self.metrics()
 
+    @contextmanager
+    def held(self, mine: bool = True) -> Iterator[None]:
+        """Let no second process train in the run for the time of the block.
+
+        Args:
+            mine: whether this process is the one of several that writes.
+
+        Raises:
+            DataError: another process does.
+        """
+        with locked(self.path / LOCK, "trains there") if mine else nullcontext():
+            yield
+
     def config(self) -> dict[str, Any]:
         """Read ``config.yaml``.
 
@@ -105,27 +125,26 @@ class RunDirectory:
     def log(self, event: str, **values: Any) -> None:
         """Append one event to ``log.jsonl``."""
         line = json.dumps({"time": round(time.time(), 3), "event": event, **values})
-        with (self.path / "log.jsonl").open("a") as file:
+        path = self.path / "log.jsonl"
+        with refusals(path), path.open("a") as file:
             file.write(line + "\n")
 
     def events(self) -> list[dict[str, Any]]:
         """Read ``log.jsonl``; a torn last line is left out."""
-        path = self.path / "log.jsonl"
         found = []
-        for line in path.read_text().splitlines() if path.is_file() else []:
+        for line in _text(self.path / "log.jsonl").splitlines():
             try:
-                found.append(json.loads(line))
-            except ValueError:
+                event = json.loads(line)
+            except (ValueError, RecursionError):
                 continue
+            if isinstance(event, dict):
+                found.append(event)
         return found
 
     def metrics(self) -> list[dict[str, float]]:
         """Read ``metrics.csv``; a torn last line is left out."""
-        path = self.path / "metrics.csv"
-        if not path.is_file():
-            return []
         rows = []
-        for row in csv.DictReader(io.StringIO(path.read_text())):
+        for row in csv.DictReader(io.StringIO(_text(self.path / "metrics.csv"))):
             try:
                 rows.append({name: float(row[name]) for name in COLUMNS})
             except (TypeError, ValueError, KeyError):
@@ -136,7 +155,7 @@ class RunDirectory:
         """Append one epoch to ``metrics.csv``; numbers are written exactly."""
         path = self.path / "metrics.csv"
         new = not path.is_file()
-        with path.open("a") as file:
+        with refusals(path), path.open("a") as file:
             if new:
                 file.write(",".join(COLUMNS) + "\n")
             file.write(_csv_line(row))
@@ -163,6 +182,14 @@ def data_of_run(run: Path) -> Path:
                 f"{path} is gone: say where the data are, give --data FILE"
             )
     raise BundleError(f"{run} does not say where its data are: give --data FILE")
+
+
+def _text(path: Path) -> str:
+    """Return a log's text; empty if there is none, and without what is not UTF-8."""
+    if not path.is_file():
+        return ""
+    with refusals(path), path.open("rb") as file:
+        return file.read(MAX_LOG).decode(errors="replace").replace("\0", "")
 
 
 def _csv_line(row: dict[str, float]) -> str:

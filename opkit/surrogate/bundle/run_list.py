@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from opkit.errors import BundleError
+from opkit.base.files import refusals, why
+from opkit.errors import BundleError, OpkitError
 from opkit.surrogate.bundle import files as bundle
 from opkit.surrogate.bundle.run_directory import RunDirectory
 
-Status = Literal["finished", "flagged", "failed", "interrupted"]
+Status = Literal["finished", "flagged", "failed", "interrupted", "damaged"]
 
 
 @dataclass(frozen=True)
@@ -52,26 +53,35 @@ def list_runs(folder: Path) -> list[RunSummary]:
             f"{folder}: no such folder; name one that holds run directories, or train: "
             f"opkit train DATA --out {folder}/NAME"
         )
-    found = []
-    for path in sorted(folder.iterdir()):
-        if (path / "config.yaml").is_file():
-            found.append(summarise(path))
-    return found
+    with refusals(folder):
+        inside = sorted(folder.iterdir())
+    return [summarise(path) for path in inside if (path / "config.yaml").is_file()]
 
 
 def summarise(path: Path) -> RunSummary:
-    """Return the figures of one run."""
-    directory = RunDirectory(path)
+    """Return the figures of one run; of a damaged one, what is wrong with it."""
     try:
-        recipe = directory.config()["recipe"]
-        operator = str(recipe.get("operator", "?"))
-    except (BundleError, AttributeError) as error:
-        return RunSummary(path, "?", "?", "failed", 0, None, None, None, (str(error),))
+        return _summary(path)
+    except OpkitError as error:
+        reason = str(error)
+    except OSError as error:
+        reason = why(error)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        reason = f"its records are not as opkit writes them ({type(error).__name__})"
+    reason = reason.removeprefix(f"{path}/")
+    return RunSummary(path, "?", "?", "damaged", 0, None, None, None, (reason,))
+
+
+def _summary(path: Path) -> RunSummary:
+    directory = RunDirectory(path)
+    operator = str(directory.config()["recipe"].get("operator", "?"))
     rows = directory.metrics()
     best = min((row["validation"] for row in rows), default=None)
     try:
         config = bundle.read_config(path)
     except BundleError:
+        if (directory.bundle / bundle.CONFIG).exists():
+            raise
         ends = [e for e in directory.events() if e.get("event") == "finished"]
         if ends and "test" in ends[-1]:  # a hypernetwork, which has no bundle
             return _hypernetwork(path, operator, ends[-1], len(rows), best)

@@ -107,24 +107,27 @@ def train(
                 "recipe": recipe.model_dump(mode="json"),
             }
         )
-    with attempt(directory, recipe.training.epochs, not resume, main):
+    with directory.held(main):
+        with attempt(directory, recipe.training.epochs, not resume, main):
+            fabric.barrier()
+            task = EquationTask(recipe.training, problem.stream)
+            state = fit(fabric, task, model, directory, recipe, seed, resume, progress)
+        path = directory.bundle / HYPERNETWORK
+        rows = scores(model.eval(), problem.stream)
+        flags: tuple[str, ...] = ()
+        if not rows[0].relative_l2 < rows[1].relative_l2:
+            flags = (
+                f"not better than the mean of u: relative L2 {rows[0].relative_l2:.3g} "
+                f"against {rows[1].relative_l2:.3g}",
+            )
+        if main:
+            path.parent.mkdir(exist_ok=True)
+            hypino.save(model, path, _card(problem, state, seed, rows, flags))
+            directory.log(
+                "finished", flags=flags, case=case_name, test=rows[0].relative_l2
+            )
         fabric.barrier()
-        task = EquationTask(recipe.training, problem.stream)
-        state = fit(fabric, task, model, directory, recipe, seed, resume, progress)
-    path = directory.bundle / HYPERNETWORK
-    rows = scores(model.eval(), problem.stream)
-    flags: tuple[str, ...] = ()
-    if not rows[0].relative_l2 < rows[1].relative_l2:
-        flags = (
-            f"not better than the mean of u: relative L2 {rows[0].relative_l2:.3g} "
-            f"against {rows[1].relative_l2:.3g}",
-        )
-    if main:
-        path.parent.mkdir(exist_ok=True)
-        hypino.save(model, path, _card(problem, state, seed, rows, flags))
-        directory.log("finished", flags=flags, case=case_name, test=rows[0].relative_l2)
-    fabric.barrier()
-    return finish(directory, state, path, rows, flags, progress)
+        return finish(directory, state, path, rows, flags, progress)
 
 
 def plan(case_name: str, operator: str, overrides: Sequence[str], seed: int) -> Plan:

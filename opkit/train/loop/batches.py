@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from opkit.base.children import closed_folder
+
 Sample = dict[str, Tensor]
 
 
@@ -146,5 +148,7 @@ def batches(
         multiprocessing_context="spawn" if workers else None,
         pin_memory=device.type == "cuda",
     )
-    for batch, part in zip(loader, parts, strict=True):
+    with closed_folder():  # the workers start here
+        loaded = iter(loader)
+    for batch, part in zip(loaded, parts, strict=True):
         yield {k: t.to(device, non_blocking=True) for k, t in batch.items()}, part

@@ -15,11 +15,12 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from opkit.base.files import write_bytes
+from opkit.base.files import read_regular, write_bytes
 from opkit.errors import BundleError
 from opkit.surrogate.bundle.files import from_real, to_real
 
-FORMAT = 1
+FORMAT = 2
+"""Since 2 the manifest has a SHA-256 of itself."""
 MANIFEST = "manifest.json"
 
 
@@ -46,6 +47,7 @@ def save(folder: Path, epoch: int, state: dict[str, Any]) -> None:
         "complex_tensors": names,
         "state": plain,
     }
+    manifest["manifest_sha256"] = _digest(manifest)
     write_bytes(folder / MANIFEST, json.dumps(manifest).encode())
     for old in folder.iterdir():
         if old.name not in (name, MANIFEST):
@@ -62,12 +64,15 @@ def load(folder: Path) -> tuple[int, dict[str, Any]] | None:
     if not path.is_file():
         return None
     try:
-        manifest = json.loads(path.read_bytes())
+        manifest = json.loads(read_regular(path))
         if manifest["format_version"] > FORMAT:
             raise BundleError(f"{path}: written by a newer opkit; upgrade to resume")
+        claimed = manifest.pop("manifest_sha256", None)
+        if manifest["format_version"] > 1 and claimed != _digest(manifest):
+            raise BundleError(f"{path}: damaged (SHA-256 differs); start a new run")
         if not (folder / manifest["file"]).resolve().parent.samefile(folder):
             raise BundleError(f"{path}: names a file outside its folder")
-        data = (folder / manifest["file"]).read_bytes()
+        data = read_regular(folder / manifest["file"])
         if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
             raise BundleError(
                 f"{folder / manifest['file']}: damaged (SHA-256 differs); "
@@ -76,12 +81,25 @@ def load(folder: Path) -> tuple[int, dict[str, Any]] | None:
         names = tuple(manifest["complex_tensors"])
         tensors = from_real(safetensors.torch.load(data), names)
         return int(manifest["epoch"]), _put_tensors(manifest["state"], tensors)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        SafetensorError,
+    ) as error:
         if isinstance(error, BundleError):
             raise
         raise BundleError(
             f"{path}: damaged ({type(error).__name__}: {error}); start a new run"
         ) from None
+
+
+def _digest(manifest: dict[str, Any]) -> str:
+    text = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def finished(folder: Path) -> int:

@@ -1,0 +1,158 @@
+"""Start Python so that nothing in the current folder becomes code.
+
+Python puts the current folder, or that of a script, first on the path of modules, and a
+module there named ``random`` or ``h5py`` runs instead of the real one. A child of opkit
+starts with ``-P``, which leaves that folder out, and with this path:
+
+- the absolute folder that holds the package `opkit` of this process;
+- what ``PYTHONPATH`` names, as absolute paths; an empty entry (``a::b``) is dropped;
+- the installation, its ``.pth`` files and editable installs, and absolute folders that
+  a program appended to ``sys.path``.
+
+Other variables ``PYTHON...`` that change what runs (startup, breakpoints, warning
+classes) are not handed on. Libraries that obey a settings file of the current folder,
+some of which name code, are imported under `elsewhere`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from opkit.errors import require
+
+PACKAGE = Path(__file__).absolute().parents[1]
+KEPT = {
+    "PYTHONDONTWRITEBYTECODE",
+    "PYTHONHASHSEED",
+    "PYTHONHOME",
+    "PYTHONIOENCODING",
+    "PYTHONNOUSERSITE",
+    "PYTHONPYCACHEPREFIX",
+    "PYTHONUNBUFFERED",
+    "PYTHONUSERBASE",
+    "PYTHONUTF8",
+}
+SETTINGS = {"NUMBA_CACHE_DIR": "", "NUMBA_CACHE_LOCATOR_CLASSES": ""}
+"""Set to their defaults, these win over a ``.numba_config.yaml`` in the folder, which
+could name a cache of pickled code."""
+OBEYED = {"matplotlib": ("matplotlibrc",), "cmocean": ("matplotlibrc",)}
+"""Package to the settings files that it reads from the current folder."""
+_START = os.path.abspath(os.curdir) if os.path.exists(os.curdir) else os.sep
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    """Return the command line of ``python -P -m module arguments``."""
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment of a child: this one, but for what would change its code.
+
+    Args:
+        extra: variables to set.
+    """
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("PYTHON") or name in KEPT
+    }
+    path = os.pathsep.join(module_path())
+    own = {"PYTHONSAFEPATH": "1", "PYTHONPATH": path}
+    return SETTINGS | kept | own | dict(extra or {})
+
+
+def module_path() -> list[str]:
+    """Return ``sys.path`` without the folder that Python put there unasked."""
+    asked = {
+        os.path.abspath(entry)
+        for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        if entry
+    }
+    home = str(PACKAGE.parent)
+    unasked = {_START, os.path.abspath(os.curdir)}
+    if sys.argv and not sys.flags.safe_path:
+        script = os.path.dirname(os.path.abspath(sys.argv[0]))
+        unasked |= {script, os.path.realpath(script)}
+    unasked -= {*asked, home}
+    path = [p for p in sys.path if os.path.isabs(p) and p not in unasked]
+    return path if home in path else [home, *path]
+
+
+def close_folder() -> None:
+    """Take the current folder off this process's path of modules, and its children's.
+
+    For processes that are opkit's own: the command line, and children.
+    """
+    sys.path[:] = module_path()
+    wanted = environment()
+    for name in ("PYTHONSAFEPATH", *SETTINGS):
+        os.environ[name] = wanted[name]
+    asked = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if asked != [""]:
+        entries = [os.path.abspath(entry) for entry in asked if entry]
+        os.environ["PYTHONPATH"] = os.pathsep.join(entries)
+
+
+@contextmanager
+def closed_folder() -> Iterator[None]:
+    """Let libraries start processes without the current folder on their path.
+
+    For the time of the block ``PYTHONSAFEPATH`` is set, and ``sys.path`` lacks the
+    empty entry that stands for the current folder.
+    """
+    path, before = list(sys.path), os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    sys.path[:] = [entry for entry in path if entry]
+    try:
+        yield
+    finally:
+        sys.path[:] = path
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
+
+
+@contextmanager
+def elsewhere(*names: str) -> Iterator[None]:
+    """Be in opkit's own folder for the block if the current one holds such a file.
+
+    Args:
+        names: of settings files that a library would obey on its first import.
+    """
+    if not any(os.path.lexists(name) for name in names):
+        yield
+        return
+    here = os.open(os.curdir, os.O_RDONLY)
+    os.chdir(PACKAGE)
+    try:
+        yield
+    finally:
+        os.fchdir(here)
+        os.close(here)
+
+
+def require_aside(module: str, extra: str) -> ModuleType:
+    """Import as `require` does a package that would obey a file of the folder."""
+    files = OBEYED[module.partition(".")[0]]
+    if any(os.path.lexists(name) for name in files):
+        with elsewhere(*files):
+            _default_drawing(extra)
+            return require(module, extra)
+    return require(module, extra)
+
+
+@cache
+def _default_drawing(extra: str) -> None:
+    """Undo what a file of the folder set if another package imported matplotlib."""
+    drawing: Any = require("matplotlib", extra)
+    settings = drawing.rc_params_from_file(drawing.matplotlib_fname())
+    del settings["backend"]
+    drawing.rcParams.update(settings)

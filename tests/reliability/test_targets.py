@@ -1,0 +1,271 @@
+"""Outputs replace nothing unasked, appear whole, and leave nothing behind."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from opkit.base import files
+from opkit.case.record import Case
+from opkit.datasets.exporters.convert import export_data
+from opkit.datasets.importers.convert import FieldMap, import_data
+from opkit.datasets.read import DataFile
+from opkit.errors import DataError
+from opkit.generate import generate
+from opkit.surrogate.bundle.run_directory import RunDirectory
+
+Heat = Callable[..., Case]
+
+
+def test_a_target_that_exists_is_refused(tmp_path: Path) -> None:
+    target = tmp_path / "a.npz"
+    target.write_text("mine")
+    with pytest.raises(DataError, match="--force"):
+        files.check_target(target)
+    files.check_target(target, force=True)
+    files.check_target(tmp_path / "new.npz")
+
+
+@pytest.mark.parametrize("link", ["same", "hard", "symbolic", "dots"])
+def test_a_target_that_is_an_input_is_always_refused(tmp_path: Path, link: str) -> None:
+    source, target = tmp_path / "a.h5", tmp_path / "b.h5"
+    source.write_text("data")
+    if link == "same":
+        target = source
+    elif link == "dots":
+        target = tmp_path / ".." / tmp_path.name / "a.h5"
+    elif link == "hard":
+        target.hardlink_to(source)
+    else:
+        target.symlink_to(source)
+    with pytest.raises(DataError, match="read as input"):
+        files.check_target(target, [None, source], force=True)
+
+
+def test_folders_pipes_and_dangling_links_are_no_targets(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("absent")
+    with pytest.raises(DataError, match="is a folder"):
+        files.check_target(tmp_path, force=True)
+    with pytest.raises(DataError, match="not a regular file"):
+        files.check_target(tmp_path / "pipe", force=True)
+    with pytest.raises(DataError, match="exists already"):
+        files.check_target(tmp_path / "link")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"[Nn]ot a directory"):
+        files.make_folder(tmp_path / "file" / "inside")
+
+
+def test_no_folder_is_made_in_the_root() -> None:
+    with pytest.raises(DataError, match="root of the file system"):
+        files.make_folder(Path("/opkit-no-such-folder/run"))
+    assert not Path("/opkit-no-such-folder").exists()
+
+
+def test_a_file_that_came_meanwhile_is_kept(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    with (
+        pytest.raises(DataError, match="exists already"),
+        files.appearing(target, replace=False) as temporary,
+    ):
+        temporary.write_text("late")
+        target.write_text("first")
+    assert target.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_generate_does_not_replace_a_file_that_came_meanwhile(
+    heat: Heat, tmp_path: Path
+) -> None:
+    out = tmp_path / "a.h5"
+
+    def come(_: object) -> None:
+        out.write_text("another one's")
+
+    with pytest.raises(DataError, match="exists already"):
+        generate(heat(), out, progress=come)
+    assert out.read_text() == "another one's"
+
+
+def test_without_renameat2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other systems: the same outcome, if not in one step."""
+    monkeypatch.setattr(files.ctypes, "CDLL", lambda *_, **__: object())
+    target = tmp_path / "a"
+    with files.appearing(target, replace=False) as temporary:
+        temporary.write_text("x")
+    with pytest.raises(DataError, match="exists"):
+        files.write_bytes(target, b"y", replace=False)
+    test_a_folder_takes_the_place_of_another(tmp_path / "folders")
+
+
+def test_a_folder_takes_the_place_of_another(tmp_path: Path) -> None:
+    """All new files at once; files that the new folder lacks stay."""
+    old = tmp_path / "bundle"
+    old.mkdir(parents=True)
+    (old / "config").write_text("1")
+    (old / "mine").write_text("stays")
+    with files.appearing_folder(old) as new:
+        (new / "config").write_text("2")
+        assert (old / "config").read_text() == "1"
+    assert (old / "config").read_text() == "2"
+    assert (old / "mine").read_text() == "stays"
+    assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
+    with pytest.raises(DataError, match="exists"), files.appearing_folder(old, False):
+        pass
+    with pytest.raises(ZeroDivisionError), files.appearing_folder(old) as new:
+        (new / "config").write_text("3")
+        raise ZeroDivisionError
+    assert (old / "config").read_text() == "2"
+
+
+def test_what_the_dead_left_is_removed_and_what_the_living_write_is_not(
+    tmp_path: Path,
+) -> None:
+    code = (
+        "import os, sys; from pathlib import Path\n"
+        "from opkit.base.files import temporary_beside\n"
+        "a = temporary_beside(Path(sys.argv[1]))\n"
+        "a.write_text('x'); b = temporary_beside(Path(sys.argv[1])); b.mkdir()\n"
+        "(b / 'part').write_text('y'); os.kill(os.getpid(), 9)"
+    )
+    name = "é" * 120  # 240 bytes: a temporary name is no longer than a name may be
+    subprocess.run([sys.executable, "-c", code, tmp_path / name], check=False)
+    assert len(list(tmp_path.iterdir())) == 2
+    mine = files.temporary_beside(tmp_path / "a")
+    mine.write_text("")
+    others = tmp_path / ".a.tmp-00000000-1-1-00000000"  # of another machine
+    others.write_text("")
+    files.sweep(tmp_path)
+    assert set(tmp_path.iterdir()) == {mine, others}
+
+
+KILLED = """
+import os, sys
+import numpy as np
+import opkit.datasets.write as write
+def kill(*_, **__): os.kill(os.getpid(), 9)
+{patch}
+{call}
+"""
+WRITERS = {
+    "import": (
+        "write.Writer.finish = kill",
+        "from opkit.datasets.importers.convert import import_data, FieldMap\n"
+        "maps = [FieldMap.parse('a=a:sample,x', 'input'),"
+        " FieldMap.parse('b=b:sample,x', 'output')]\n"
+        "import_data('a.npz', 'out.h5', maps)",
+    ),
+    "export-data": (
+        "import opkit.datasets.exporters.well as well; well._boundary = kill",
+        "from opkit.datasets.exporters.convert import export_data\n"
+        "export_data('data.h5', 'out', 'well')",
+    ),
+}
+
+
+@pytest.mark.parametrize("verb", WRITERS)
+def test_a_killed_writer_leaves_nothing_after_the_next_start(
+    heat: Heat, tmp_path: Path, verb: str
+) -> None:
+    values = np.random.default_rng(0).normal(size=(4, 8))
+    np.savez(tmp_path / "a.npz", a=values, b=values, allow_pickle=False)
+    generate(heat(), tmp_path / "data.h5")
+    patch, call = WRITERS[verb]
+    code = KILLED.format(patch=patch, call=call)
+    run = [sys.executable, "-c", code]
+    assert subprocess.run(run, cwd=tmp_path, check=False).returncode == -9
+    assert any(p.name.startswith(".") for p in tmp_path.iterdir())
+    files._swept.clear()
+    maps = [
+        FieldMap.parse("a=a:sample,x", "input"),
+        FieldMap.parse("b=b:sample,x", "output"),
+    ]
+    import_data(tmp_path / "a.npz", tmp_path / "next.h5", maps)
+    assert not any(p.name.startswith(".") for p in tmp_path.iterdir())
+
+
+def test_import_and_export_refuse_their_inputs(heat: Heat, tmp_path: Path) -> None:
+    path = generate(heat(), tmp_path / "data.h5")
+    content = path.read_bytes()
+    maps = [FieldMap("a", "a", "input"), FieldMap("b", "b", "output")]
+    with pytest.raises(DataError, match="read as input"):
+        import_data(path, path, maps, force=True)
+    with pytest.raises(DataError, match="exists"):
+        export_data(path, path, "well")
+    assert path.read_bytes() == content
+    with DataFile(path) as file:
+        assert all(True for _ in file.verify())
+
+
+def test_one_process_trains_in_a_run(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    run.create({"recipe": {}})
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from opkit.errors import DataError\n"
+        "from opkit.surrogate.bundle.run_directory import RunDirectory\n"
+        "try:\n"
+        "    with RunDirectory(Path(sys.argv[1])).held(): print('held')\n"
+        "except DataError as error: print(error)\n"
+    )
+
+    def other() -> str:
+        found = subprocess.run(
+            [sys.executable, "-c", code, run.path], capture_output=True, text=True
+        )
+        return found.stdout
+
+    with run.held():
+        assert "another process trains there" in other()
+        with run.held(mine=False):
+            pass
+    assert other() == "held\n"
+
+
+def test_a_bundle_killed_while_it_is_written_again_is_the_old_one(
+    darcy: object, tmp_path: Path
+) -> None:
+    """At each of the steps of writing: kill, then read."""
+    import shutil
+
+    from opkit.surrogate.bundle import files as bundle
+
+    run = tmp_path / "run"
+    shutil.copytree(darcy.run, run)  # type: ignore[attr-defined]
+    before = bundle.read(run)
+    code = (
+        "import os, sys; from pathlib import Path\n"
+        "from opkit.base import files\n"
+        "from opkit.surrogate.bundle import files as bundle\n"
+        "config, weights = bundle.read(Path(sys.argv[1]))\n"
+        "weights = {k: 2 * w for k, w in weights.items()}\n"
+        "calls = 0\n"
+        "def die(name):\n"
+        "    real = getattr(os, name)\n"
+        "    def call(*a, **k):\n"
+        "        global calls; calls += 1\n"
+        "        if calls == int(sys.argv[2]): os.kill(os.getpid(), 9)\n"
+        "        return real(*a, **k)\n"
+        "    setattr(os, name, call)\n"
+        "for name in ('mkdir', 'fsync', 'rename', 'scandir', 'listdir'): die(name)\n"
+        "bundle.write(Path(sys.argv[1]) / 'bundle', config, weights, 'card')\n"
+    )
+    found = []
+    for step in range(1, 40):
+        words = [sys.executable, "-c", code, run, str(step)]
+        ended = subprocess.run(words, check=False).returncode
+        weights = bundle.read(run)[1]
+        name = next(iter(weights))
+        old = torch.equal(weights[name], before[1][name])
+        found.append("old" if old else "new")
+        if not old:
+            shutil.rmtree(run)
+            shutil.copytree(darcy.run, run)  # type: ignore[attr-defined]
+        if ended == 0:
+            break
+    assert ended == 0 and found[-1] == "new" and "old" in found
