@@ -65,6 +65,10 @@ def content_digest(
     if header.mesh is not None:
         _absorb(total, "points", np.asarray(header.mesh.points, np.float64))
         _absorb(total, "cells", np.asarray(header.mesh.cells, np.int64))
+        groups = header.mesh.groups
+        if groups is not None:  # their names are in the description
+            for name in ("subdomains", "facets", "parts"):
+                _absorb(total, name, np.asarray(getattr(groups, name), np.int64))
     _absorb(total, "split", header.split_codes)
     _absorb(total, "sample", np.asarray(index, np.int64))
     _absorb(total, "sha256", digests)

@@ -11,12 +11,15 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from opkit.base.mesh_groups import MeshGroups
 from opkit.errors import DataError
 
 SCHEMA_VERSION = 1
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 DIMENSIONS = ("time", "layer", "z", "y", "x", "boundary", "node", "cell")
+GROUP_NAMES = {"cell_subdomain", "facet", "facet_corner", "facet_nodes", "facet_part"}
+"""Names of the data sets that hold the groups of a mesh."""
 RESERVED = {"sample", "split", "sha256", "byte", "corner", "mesh", *DIMENSIONS}
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 
@@ -78,17 +81,19 @@ class Axis:
         return said
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Mesh:
     """Nodes and cells of an unstructured mesh.
 
     Args:
         points: (node, 2 or 3) coordinates.
         cells: (cell, corner) indices into points, counted from 0.
+        groups: subdomains and boundary parts, of a mesh that came from a file.
     """
 
     points: NDArray[np.float64]
     cells: NDArray[np.int64]
+    groups: MeshGroups | None = None
 
 
 @dataclass(frozen=True)
@@ -162,7 +167,7 @@ class Header:
 
     def describe(self) -> dict[str, Any]:
         """Return the part stored as JSON (no arrays)."""
-        return {
+        described = {
             "schema_version": SCHEMA_VERSION,
             "case": dict(self.case),
             "variables": [_plain(v) for v in self.variables],
@@ -170,6 +175,9 @@ class Header:
             "seed": self.seed,
             "provenance": dict(self.provenance),
         }
+        if self.mesh is not None and self.mesh.groups is not None:
+            described["boundary_parts"] = list(self.mesh.groups.names)
+        return described
 
 
 def check(header: Header, origin: str) -> Header:
@@ -224,6 +232,10 @@ def check(header: Header, origin: str) -> Header:
         if found != length:
             raise refuse(f"coordinate {dim} does not have {length} values")
     _check_mesh(header.mesh, refuse)
+    if header.mesh is not None and header.mesh.groups is not None:
+        taken = sorted(GROUP_NAMES.intersection(names))
+        if taken:
+            raise refuse(f"{taken[0]!r} names a part of the mesh, not a variable")
     if not set(header.splits) <= set(SPLITS):
         raise refuse(f"splits must be among {', '.join(SPLITS)}")
     rows = [np.asarray(r) for r in header.splits.values()]
@@ -245,6 +257,11 @@ def _check_mesh(mesh: Mesh | None, refuse: Any) -> None:
         raise refuse("mesh cells must be (cell, corner), counted from 0")
     if cells.max(initial=0) >= len(mesh.points):
         raise refuse("mesh cells point beyond the last node")
+    if mesh.groups is not None:
+        nodes, dimension = mesh.points.shape
+        fault = mesh.groups.fault(nodes, dimension, len(cells))
+        if fault:
+            raise refuse(f"mesh: {fault}")
 
 
 def canonical(data: Any) -> str:

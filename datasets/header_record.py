@@ -87,6 +87,7 @@ class HeaderRecord(_Strict):
     coordinates: dict[str, AxisRecord]
     seed: Annotated[int, Field(ge=0)] | None
     provenance: dict[str, Any]
+    boundary_parts: list[Text] | None = None
 
 
 def checked(data: Any, origin: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from opkit.base.mesh_groups import MeshGroups
 from opkit.datasets.header import SPLITS, Axis, Header, canonical, check
 
 LIBVER = ("v110", "v110")  # checksummed metadata, read by HDF5 1.10 (2016) and newer
@@ -116,12 +117,35 @@ class _Layout:
         cells[:] = mesh.cells
         cells.attrs["start_index"] = np.int64(0)
         cells.attrs["cf_role"] = fixed("face_node_connectivity")
+        if mesh.groups is not None:
+            self._lay_groups(mesh.groups)
         topology = self._file.create_dataset("mesh", data=np.int32(0))
         topology.attrs["cf_role"] = fixed("mesh_topology")
         topology.attrs["topology_dimension"] = np.int32(dimension)
         topology.attrs["node_coordinates"] = fixed(" ".join(names))
         topology.attrs["face_node_connectivity"] = fixed("cell_nodes")
         topology.attrs["face_dimension"] = fixed("cell")
+        if mesh.groups is not None:
+            topology.attrs["boundary_node_connectivity"] = fixed("facet_nodes")
+
+    def _lay_groups(self, groups: MeshGroups) -> None:
+        facets, corners = groups.facets.shape
+        for name, length in {"facet": facets, "facet_corner": corners}.items():
+            self._scale(name, Axis(np.arange(length, dtype=float), "1", name), "i8")
+        arrays = {
+            "cell_subdomain": (("cell",), groups.subdomains, "subdomain of the cell"),
+            "facet_nodes": (("facet", "facet_corner"), groups.facets, "boundary facet"),
+            "facet_part": (("facet",), groups.parts, "part of the boundary"),
+        }
+        for name, (dims, values, long_name) in arrays.items():
+            dataset = self._lay(name, "i8", dims, values.shape)
+            dataset[:] = values
+            _label(dataset, "1", long_name)
+        self._file["facet_nodes"].attrs["start_index"] = np.int64(0)
+        part = self._file["facet_part"]
+        part.attrs["flag_values"] = np.arange(len(groups.names), dtype=np.int64)
+        meanings = ("_".join(name.split()) for name in groups.names)
+        part.attrs["flag_meanings"] = fixed(" ".join(meanings))
 
     def _scale(self, name: str, axis: Axis, dtype: str) -> None:
         made = self._create(name, dtype, (len(axis.values),), (len(axis.values),))

@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from opkit.base.mesh_groups import MeshGroups
 from opkit.base.sandbox import run_limited
 from opkit.datasets.audit import audit
 from opkit.datasets.chunks import ChunkReader
@@ -299,15 +300,23 @@ def _read_header(file: h5py.File, origin: str) -> Header:
         splits={name: rows for name, rows in splits.items() if len(rows)},
         seed=data["seed"],
         provenance=data["provenance"],
-        mesh=_read_mesh(file) if "mesh" in file else None,
+        mesh=_read_mesh(file, data.get("boundary_parts")) if "mesh" in file else None,
     )
     return check(header, origin)
 
 
-def _read_mesh(file: h5py.File) -> Mesh:
+def _read_mesh(file: h5py.File, parts: list[str] | None) -> Mesh:
     names = [n for n in ("node_x", "node_y", "node_z") if n in file]
     points = np.stack([file[n][:] for n in names], axis=1)
-    return Mesh(points, np.asarray(file["cell_nodes"][:], np.int64))
+    groups = None
+    if parts is not None:
+        groups = MeshGroups(
+            subdomains=np.asarray(file["cell_subdomain"][:], np.int64),
+            facets=np.asarray(file["facet_nodes"][:], np.int64),
+            parts=np.asarray(file["facet_part"][:], np.int64),
+            names=tuple(str(name) for name in parts),
+        )
+    return Mesh(points, np.asarray(file["cell_nodes"][:], np.int64), groups)
 
 
 def _parsed(described: str, origin: str) -> dict[str, Any]:

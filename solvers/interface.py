@@ -9,6 +9,8 @@ numerical and physical parameters, validated on construction, plus ``resolution`
 which a solver fulfils by having that method or field; nothing else is declared:
 
 - `OnMesh`, `KnowsDirichlet`, `Hierarchy`: unknowns on a mesh, and what is known of it;
+- `ReadsMesh`: the mesh comes from a file, so data files and bundles keep it whole;
+- `DescribesItself`: texts of a case that follow from the solver's parameters;
 - `TakesGuess`: starts from a first guess;
 - `Steps`, `Tolerance`: parameters ``records`` and ``rtol`` that others may change;
 - `OnDevice`, `Parallel`: parameters ``device`` and ``parallel``;
@@ -19,13 +21,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, is_dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol, dataclass_transform, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Protocol,
+    Self,
+    dataclass_transform,
+    runtime_checkable,
+)
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
+from opkit.base.mesh_groups import MeshGroups
 from opkit.errors import CaseError
 
 if TYPE_CHECKING:
@@ -126,6 +136,49 @@ class OnMesh(Solver, Protocol):
 
     def mesh(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Nodes (node, d), and the nodes of each cell (cell, corner)."""
+        ...
+
+
+@runtime_checkable
+class ReadsMesh(OnMesh, Protocol):
+    """A solver whose mesh may come from a file.
+
+    In a case the file is a parameter that holds ``{kind: file, path: ...}``.
+    """
+
+    def mesh_groups(self) -> MeshGroups | None:
+        """Subdomains and boundary parts of `OnMesh.mesh`; None unless from a file."""
+        ...
+
+    def on_mesh(
+        self,
+        points: NDArray[np.float64],
+        cells: NDArray[np.int64],
+        groups: MeshGroups,
+    ) -> Self:
+        """Return this solver on what `mesh` and `mesh_groups` returned, without file.
+
+        Raises:
+            OpkitInputError: the solver's mesh does not come from a file, or the arrays
+                are no mesh.
+        """
+        ...
+
+
+@runtime_checkable
+class DescribesItself(Solver, Protocol):
+    """A solver that can say which problem its parameters make it solve."""
+
+    def title(self) -> str:
+        """One line for a case's ``title``."""
+        ...
+
+    def equation(self) -> str:
+        """PDE, domain and boundary conditions for a case's ``equation``."""
+        ...
+
+    def sides(self) -> Mapping[str, Mapping[str, str | float]]:
+        """The condition on each part of the boundary for a case's ``boundary``."""
         ...
 
 

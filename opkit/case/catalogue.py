@@ -14,8 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from opkit.base import safe_yaml
+from opkit.case.mesh_file import absolute_paths
 from opkit.case.record import Case, parse_case
 from opkit.errors import CaseError, nearest
+from opkit.solvers import solver_class
+from opkit.solvers.interface import DescribesItself
+
+DESCRIBED = ("solver.parameters.domain", "solver.parameters.boundary")
+"""Settings that title, equation and boundary of a case tell."""
 
 
 def _folders() -> Iterator[Traversable]:
@@ -44,6 +50,9 @@ def list_cases() -> list[str]:
 def load_case(name: str, overrides: Sequence[str] = ()) -> Case:
     """Load a case by name, or from a path that ends in .yaml or .yml.
 
+    Mesh files are relative to the case's own file, those of overrides to the working
+    directory.
+
     Args:
         name: ``"darcy"`` or ``"./mine.yaml"``.
         overrides: texts of the form ``"solver.parameters.forcing=2"``.
@@ -52,6 +61,7 @@ def load_case(name: str, overrides: Sequence[str] = ()) -> Case:
         CaseError: unknown, malformed, or an override that does not fit.
     """
     if name.endswith((".yaml", ".yml")) or "/" in name:
+        source: Traversable = Path(name)
         data = safe_yaml.read(Path(name))
         origin = name
     else:
@@ -61,13 +71,38 @@ def load_case(name: str, overrides: Sequence[str] = ()) -> Case:
                 f"unknown case {name!r}.{nearest(name, sources)} "
                 "`opkit cases` lists them; a path to a YAML file works too."
             )
-        data = safe_yaml.parse(sources[name].read_text("utf-8"), name)
+        source = sources[name]
+        data = safe_yaml.parse(source.read_text("utf-8"), name)
         origin = f"case {name}"
     if not isinstance(data, dict):
         raise CaseError(f"{origin}: a case is a mapping of keys to values")
+    if isinstance(source, Path):
+        data = absolute_paths(data, source.parent)
     for override in overrides:
         apply_override(data, override)
-    return parse_case(data, origin)
+    case = parse_case(absolute_paths(data, Path.cwd()), origin)
+    return _described(case, overrides)
+
+
+def _described(case: Case, overrides: Sequence[str]) -> Case:
+    """Let title, equation and boundary follow the solver's new domain and conditions.
+
+    What an override sets itself stays.
+    """
+    paths = [override.partition("=")[0] for override in overrides]
+    if not any(path.startswith(DESCRIBED) for path in paths):
+        return case
+    if not issubclass(solver_class(case.solver.target), DescribesItself):
+        return case
+    solver: DescribesItself = case.build_solver()  # type: ignore[assignment]
+    texts = {
+        "title": solver.title(),
+        "equation": solver.equation(),
+        "boundary": {name: dict(side) for name, side in solver.sides().items()},
+    }
+    own = {path.partition(".")[0] for path in paths}
+    data = case.dump() | {key: text for key, text in texts.items() if key not in own}
+    return parse_case(data, f"case {case.name}")
 
 
 def apply_override(data: dict[str, Any], override: str) -> None:

@@ -10,10 +10,11 @@ from typing import Any, Literal
 import numpy as np
 
 from opkit.case.contract import blamed, check_coordinates, check_sample
+from opkit.case.mesh_file import portable
 from opkit.case.record import Case, Samples
 from opkit.datasets.header import Axis, Header, Mesh, VariableSpec, check
 from opkit.errors import CaseError
-from opkit.solvers.interface import Fields, OnMesh, Solver
+from opkit.solvers.interface import Fields, OnMesh, ReadsMesh, Solver
 
 DType = Literal["float32", "float64"]
 
@@ -50,7 +51,7 @@ def header_of(
     used = {d for v in variables for d in v.dims}
     return check(
         Header(
-            case=case.dump(),
+            case=portable(case, mesh),
             variables=tuple(variables),
             coordinates={name: axes[name] for name in axes if name in used},
             splits=share_out(case.samples, samples),
@@ -68,7 +69,8 @@ def mesh_of(solver: Solver) -> Mesh | None:
         return None
     with blamed(solver, "mesh"):
         points, cells = solver.mesh()
-    return Mesh(np.asarray(points, np.float64), np.asarray(cells, np.int64))
+        groups = solver.mesh_groups() if isinstance(solver, ReadsMesh) else None
+    return Mesh(np.asarray(points, np.float64), np.asarray(cells, np.int64), groups)
 
 
 def draw(

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
 from pydantic.dataclasses import is_pydantic_dataclass
 
 from opkit.base.explain import explain
@@ -21,6 +21,7 @@ from opkit.errors import CaseError
 from opkit.solvers import solver_class
 
 if TYPE_CHECKING:
+    from opkit.datasets.header import Mesh
     from opkit.solvers.interface import Solver
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
@@ -113,6 +114,7 @@ class Case(Record):
     outputs: tuple[Variable, ...] = Field(min_length=1)
     samples: Samples
     recipes: dict[Name, Recipe] = Field(default={})
+    _mesh: Mesh | None = PrivateAttr(None)
 
     @property
     def identity(self) -> str:
@@ -148,12 +150,24 @@ class Case(Record):
         data: dict[str, Any] = json.loads(self.model_dump_json())
         return data
 
+    def on_mesh(self, mesh: Mesh | None) -> Case:
+        """Return this case, which will build its solver on a stored mesh.
+
+        A mesh without groups, as of built-in domains and of old files, changes nothing.
+        """
+        if mesh is None or mesh.groups is None:
+            return self
+        case = self.model_copy()
+        case._mesh = mesh
+        return case
+
     def build_solver(self) -> Solver:
-        """Construct this case's solver.
+        """Construct this case's solver, on the mesh of `on_mesh` if there is one.
 
         Raises:
             CaseError: target not allowed or not importable, parameters it does not
                 take, or a solver without one of its four methods.
+            OpkitInputError: the stored mesh is none that the solver could have had.
             MissingExtraError: the solver needs an extra that is not installed.
         """
         from opkit.case.contract import check_methods  # numpy, which a record needs not
@@ -171,6 +185,12 @@ class Case(Record):
         except (ValueError, TypeError) as error:
             raise CaseError(f"case {self.name}: solver: {error}") from error
         check_methods(solver)
+        mesh = self._mesh
+        if mesh is not None and mesh.groups is not None:
+            from opkit.solvers.interface import ReadsMesh
+
+            if isinstance(solver, ReadsMesh):
+                return solver.on_mesh(mesh.points, mesh.cells, mesh.groups)
         return solver
 
 
@@ -182,8 +202,15 @@ def _requires(target: Any, parameter: str) -> bool:
     return field is not None and field.is_required()
 
 
-def parse_case(data: Mapping[str, Any], origin: str = "case") -> Case:
+def parse_case(
+    data: Mapping[str, Any], origin: str = "case", mesh: Mesh | None = None
+) -> Case:
     """Validate plain data into a `Case`.
+
+    Args:
+        data: of the case.
+        origin: where the data come from, for messages.
+        mesh: stored with the case; see `Case.on_mesh`.
 
     Raises:
         CaseError: one line that names the first fault, and the nearest known key.
@@ -191,6 +218,6 @@ def parse_case(data: Mapping[str, Any], origin: str = "case") -> Case:
     if not isinstance(data, Mapping):
         raise CaseError(f"{origin}: a case is a mapping of keys to values")
     try:
-        return Case.model_validate(data)
+        return Case.model_validate(data).on_mesh(mesh)
     except ValidationError as error:
         raise CaseError(f"{origin}: {explain(error, Case)}") from None

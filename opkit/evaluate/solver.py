@@ -62,7 +62,7 @@ def table(
         stored: dict[str, NDArray[Any]] = {
             v.name: file.read(v.name, rows).astype(np.float64) for v in header.variables
         }
-    case = parse_case(header.case, str(data))
+    case = parse_case(header.case, str(data), header.mesh)
     solver = case.build_solver()
     inputs = {v.name: stored[v.name] for v in header.inputs}
     truth = {v.name: stored[v.name] for v in header.outputs}

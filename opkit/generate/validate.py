@@ -123,7 +123,7 @@ def _physics(file: DataFile, rows: NDArray[np.int64]) -> Iterator[Check]:
         yield Check("case", None, "imported without a case")
         return
     try:
-        case = parse_case(file.header.case, str(file.path))
+        case = parse_case(file.header.case, str(file.path), file.header.mesh)
         _check_claims(file, case)
         solver = case.build_solver()
         yield _same_grid(file, case, solver)

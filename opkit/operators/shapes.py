@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from opkit.base.mesh_groups import MeshGroups
 from opkit.errors import OpkitInputError
 
 Points = NDArray[np.float64]
@@ -33,6 +35,8 @@ class MeshShape:
         fixed: (node,) whether the output is given there (Dirichlet).
         given: (out_channels, node) the values given; read where ``fixed``.
         coarse: nested coarser meshes of degree 1, (points, cells), finest first.
+        groups: subdomains and boundary parts that the case's solver needs, of a mesh
+            that came from a file; operators do not look at them.
     """
 
     in_channels: int
@@ -43,6 +47,7 @@ class MeshShape:
     fixed: NDArray[np.bool_]
     given: Points
     coarse: tuple[tuple[Points, Cells], ...] = ()
+    groups: MeshGroups | None = None
 
     def __post_init__(self) -> None:
         """Check that the arrays belong together.
@@ -65,6 +70,11 @@ class MeshShape:
                 f"fixed {self.fixed.shape} and given {self.given.shape} do not fit "
                 f"{nodes} nodes and {self.out_channels} output channels"
             )
+        if self.groups is not None:
+            dimension = self.points.shape[1]
+            fault = self.groups.fault(nodes, dimension, len(self.cells))
+            if fault:
+                raise OpkitInputError(f"the mesh's {fault}")
 
     @property
     def degree(self) -> int:
@@ -119,6 +129,14 @@ class MeshShape:
         }
         for level, (points, cells) in enumerate(self.coarse):
             arrays |= {f"coarse_{level}_points": points, f"coarse_{level}_cells": cells}
+        if self.groups is not None:
+            names = json.dumps(self.groups.names).encode()
+            arrays |= {
+                "subdomains": self.groups.subdomains,
+                "facets": self.groups.facets,
+                "parts": self.groups.parts,
+                "part_names": np.frombuffer(names, np.uint8),
+            }
         return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
 
     @classmethod
@@ -149,9 +167,28 @@ class MeshShape:
                     (arrays[f"coarse_{k}_points"], arrays[f"coarse_{k}_cells"])
                     for k in range(levels)
                 ),
+                _groups(arrays),
             )
         except KeyError as missing:
             raise OpkitInputError(f"the mesh lacks {missing}") from None
+
+
+def _groups(arrays: Mapping[str, NDArray[Any]]) -> MeshGroups | None:
+    """Groups out of the arrays of a bundle, None for a mesh without."""
+    if "part_names" not in arrays:
+        return None
+    try:
+        names = json.loads(arrays["part_names"].tobytes())
+    except ValueError:
+        raise OpkitInputError(
+            "the mesh's names of boundary parts are damaged"
+        ) from None
+    return MeshGroups(
+        subdomains=arrays["subdomains"],
+        facets=arrays["facets"],
+        parts=arrays["parts"],
+        names=tuple(str(name) for name in names),
+    )
 
 
 @dataclass(frozen=True)

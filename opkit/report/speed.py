@@ -28,7 +28,10 @@ POINTS = 2**21
 
 def section(subject: Subject) -> Section:
     """Time the solver on ever coarser grids until it is as wrong as the surrogate."""
-    case = parse_case(subject.header.case) if subject.header.case else None
+    case = None
+    if subject.header.case:
+        header = subject.header
+        case = parse_case(header.case, "data file", header.mesh)
     own = subject.evaluation.rows[0]
     if case is None:
         why = "imported data name no case, so no solver is known"

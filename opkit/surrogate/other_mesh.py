@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,15 @@ from scipy import sparse
 from torch import Tensor
 
 from opkit.case.catalogue import apply_override
-from opkit.case.mesh import mesh_shape
+from opkit.case.data import mesh_of
+from opkit.case.mesh import mesh_shape, stored_mesh
+from opkit.case.mesh_file import absolute_paths
 from opkit.case.record import parse_case
 from opkit.elements import SparseMatrix, interpolation
 from opkit.elements.basis import quadrature
 from opkit.elements.transfer import locate
 from opkit.errors import OpkitInputError
 from opkit.operators.shapes import MeshShape
-from opkit.solvers.interface import OnMesh
 from opkit.surrogate.bundle.normalise import PhysicalModel
 from opkit.surrogate.surrogate import Surrogate
 
@@ -104,11 +106,14 @@ def case_mesh(surrogate: Surrogate, overrides: Sequence[str] = ()) -> MeshShape:
         )
     for override in overrides:
         apply_override(plain, override)
-    solver = parse_case(plain).build_solver()
-    if not isinstance(solver, OnMesh):
+    case = parse_case(absolute_paths(plain, Path.cwd()))
+    moved = any(o.startswith("solver.parameters.domain") for o in overrides)
+    solver = (case if moved else case.on_mesh(stored_mesh(trained))).build_solver()
+    mesh = mesh_of(solver)
+    if mesh is None:
         raise OpkitInputError("the case's solver has no mesh")
     channels = (trained.in_channels, trained.out_channels)
-    return mesh_shape(solver, *solver.mesh(), channels, trained.inputs_on)
+    return mesh_shape(solver, mesh, channels, trained.inputs_on)
 
 
 def _check(trained: MeshShape, mesh: MeshShape) -> None:

@@ -18,14 +18,22 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from opkit.base.arrays import Array, Indices
+from opkit.base.mesh_groups import MeshGroups
 from opkit.base.records import Positive, Record
-from opkit.errors import NotConvergedError
+from opkit.errors import NotConvergedError, OpkitInputError
 from opkit.solvers.fem.boundary import Condition, check_conditions
-from opkit.solvers.fem.domains import Domain, LShape
+from opkit.solvers.fem.domains import Domain, LShape, MeshFile
 from opkit.solvers.fem.lagrange import facet_nodes, lagrange_nodes
 from opkit.solvers.fem.simplex_mesh import SimplexMesh
+from opkit.solvers.fem.stored_mesh import StoredMesh
 from opkit.solvers.inputs import check_counts, checked_field
-from opkit.solvers.interface import Coordinate, Fields, Solution, solver_dataclass
+from opkit.solvers.interface import (
+    Coordinate,
+    Fields,
+    Solution,
+    solver_dataclass,
+    with_parameters,
+)
 from opkit.solvers.laws.permeability import LogNormal, TwoPhase
 
 if TYPE_CHECKING:
@@ -92,6 +100,47 @@ class DarcyMesh:
     def mesh(self) -> tuple[Array, Indices]:
         """Nodes (node, d) and cells (cell, corner) of the pressure's elements."""
         return lagrange_nodes(self.simplex_mesh(), self.degree)
+
+    def mesh_groups(self) -> MeshGroups | None:
+        """Subdomains and boundary parts; None of a domain that is no file."""
+        if not isinstance(self.domain, MeshFile):
+            return None
+        mesh = self.simplex_mesh()
+        return MeshGroups(mesh.subdomains, mesh.facets, mesh.parts, mesh.names)
+
+    def on_mesh(self, points: Array, cells: Indices, groups: MeshGroups) -> DarcyMesh:
+        """Return the solver on a stored mesh, as `mesh` and `mesh_groups` gave it.
+
+        Raises:
+            OpkitInputError: the case's domain is not a mesh from a file.
+            MeshError: the arrays are no such mesh.
+        """
+        if not isinstance(self.domain, MeshFile):
+            raise OpkitInputError(f"a {self.domain.kind} takes no mesh from a file")
+        stored = StoredMesh.of(self.domain, points, cells, groups)
+        return with_parameters(self, domain=stored)
+
+    def title(self) -> str:
+        """Name the problem and its domain."""
+        return f"Darcy flow on {self.domain.words[0]}"
+
+    def equation(self) -> str:
+        """State the PDE, its domain and the conditions on each part of the boundary."""
+        names: dict[str, list[str]] = {}
+        for name, condition in self.boundary.items():
+            left = "p" if condition.kind == "dirichlet" else "a ∂p/∂n"
+            names.setdefault(f"{left} = {condition.value:g}", []).append(name)
+        conditions = [
+            f"{text} on {'the boundary' if len(names) == 1 else ' and '.join(parts)}"
+            for text, parts in names.items()
+        ]
+        return ", ".join([f"-∇·(a ∇p) = f in {self.domain.words[1]}", *conditions])
+
+    def sides(self) -> Mapping[str, Mapping[str, str | float]]:
+        """The condition on each named part of the boundary."""
+        return {
+            name: condition.model_dump() for name, condition in self.boundary.items()
+        }
 
     def dirichlet(self) -> tuple[NDArray[np.bool_], Array]:
         """Nodes whose pressure is given (node,), and the values there (1, node).

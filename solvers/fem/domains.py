@@ -13,6 +13,7 @@ from scipy.spatial import Delaunay
 from opkit.base.records import Record
 from opkit.solvers.fem.read_mesh import read_mesh
 from opkit.solvers.fem.simplex_mesh import (
+    MeshError,
     SimplexMesh,
     boundary_facets,
     build,
@@ -24,6 +25,11 @@ class _Domain(Record):
     @abstractmethod
     def hierarchy(self, cells: int) -> list[SimplexMesh]:
         """Nested meshes, finest first: refined until extent / longest edge >= cells."""
+
+    @property
+    @abstractmethod
+    def words(self) -> tuple[str, str]:
+        """What the domain is called in a title, and the set in an equation."""
 
     def mesh(self, cells: int) -> SimplexMesh:
         """The finest mesh of the `hierarchy`."""
@@ -49,6 +55,11 @@ class Square(_Domain):
     """The unit square in ``left``, ``right``, ``bottom``, ``top``."""
 
     kind: Literal["square"] = "square"
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """Name and set."""
+        return "the unit square", "(0,1)²"
 
     def hierarchy(self, cells: int) -> list[SimplexMesh]:
         """Squares of side 1 / cells, then of twice the side while that divides 1."""
@@ -92,6 +103,11 @@ class LShape(_Halved):
     kind: Literal["l-shape"] = "l-shape"
     divisions: Annotated[int, Field(ge=1, le=64)] = 1
 
+    @property
+    def words(self) -> tuple[str, str]:
+        """Name and set."""
+        return "an L-shaped domain", "(-1,1)² less [0,1)²"
+
     def coarsest(self) -> SimplexMesh:
         """Two triangles a small square, mirror symmetric about the line y = x."""
         n = self.divisions
@@ -127,6 +143,11 @@ class NotchedTriangle(_Halved):
     """
 
     kind: Literal["notched-triangle"] = "notched-triangle"
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """Name and set."""
+        return "a triangle with a notch", "the notched triangle"
 
     def coarsest(self) -> SimplexMesh:
         """A graded triangulation, mirror symmetric in its nodes."""
@@ -165,8 +186,18 @@ class MeshFile(_Domain):
     path: Path
     refinements: Annotated[int, Field(ge=0, le=8)] = 0
 
+    @property
+    def words(self) -> tuple[str, str]:
+        """Name and set."""
+        return f"the mesh {self.path.name}", f"the mesh {self.path.name}"
+
     def hierarchy(self, cells: int) -> list[SimplexMesh]:
         """The file's mesh, refined as often as asked; ``cells`` has no say."""
+        if not self.path.is_file():
+            raise MeshError(
+                f"{self.path}: no such file: put the mesh there or give its path (data "
+                "and runs of versions that did not store the mesh need it too)"
+            )
         meshes = [read_mesh(self.path)]
         for _ in range(self.refinements):
             meshes.insert(0, refine(meshes[0]))

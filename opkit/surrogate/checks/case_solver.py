@@ -12,6 +12,7 @@ from torch import Tensor
 
 from opkit.base.arrays import Array
 from opkit.case.record import Case, parse_case
+from opkit.datasets.header import Mesh
 from opkit.errors import CaseError, OpkitInputError, SolverError
 from opkit.operators.inputs import Inputs
 from opkit.solvers.interface import (
@@ -55,17 +56,18 @@ class Physics:
 
     Args:
         config: record of the surrogate.
+        mesh: that the surrogate was built for; None on a grid.
 
     Raises:
         CaseError: imported data name no solver, or the solver is not known here.
         MissingExtraError: the solver needs an extra that is not installed.
     """
 
-    def __init__(self, config: BundleConfig) -> None:
+    def __init__(self, config: BundleConfig, mesh: Mesh | None = None) -> None:
         if not config.case:
             raise CaseError("imported data name no case, so no solver is known")
         self.config = config
-        self.case = _on_grid(parse_case(config.case, "bundle"), config)
+        self.case = _on_grid(parse_case(config.case, "bundle", mesh), config)
         self.solver = self.case.build_solver()
         self.mode = config.recipe.arrangement
         timed = any("time" in v.dims for v in self.case.outputs)

@@ -16,6 +16,7 @@ from typing import ClassVar, Protocol, Self
 from torch import Tensor
 
 from opkit.base.arrays import Array
+from opkit.case.mesh import stored_mesh
 from opkit.errors import BundleError
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.bundle.normalise import PhysicalModel
@@ -43,7 +44,9 @@ class Context:
             CaseError: the case's solver is not known here.
             MissingExtraError: the solver is not installed.
         """
-        return Physics(self.config)
+        arrays = {name: t.cpu() for name, t in self.model.mesh.named_buffers()}
+        shape = self.config.shape.build(arrays)
+        return Physics(self.config, stored_mesh(shape))
 
 
 @dataclass(frozen=True)

@@ -87,13 +87,14 @@ def mesh_shape(header: Header, recipe: Recipe) -> MeshShape:
             "operators on meshes take inputs that are all on nodes or all on cells "
             "and give outputs on nodes: import the data so"
         )
-    solver = parse_case(header.case).build_solver() if header.case else None
+    case = parse_case(header.case, "data file", header.mesh) if header.case else None
+    solver = case.build_solver() if case is not None else None
     channels = (
         sum(len(channel_names(v)) for v in header.inputs),
         sum(len(channel_names(v)) for v in header.outputs),
     )
     mesh = header.mesh
-    return case_mesh_shape(solver, mesh.points, mesh.cells, channels, places.pop())
+    return case_mesh_shape(solver, mesh, channels, places.pop())
 
 
 def _place(variable: VariableSpec) -> Place:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from opkit.case.mesh import stored_mesh
 from opkit.case.record import parse_case
 from opkit.errors import OpkitInputError
 from opkit.metrics import functional as losses
@@ -125,7 +126,9 @@ class ResidualLoss:
     def __init__(self, problem: Problem) -> None:
         solver: Solver | None = None
         if problem.case and not problem.recipe.arrangement.needs_time:
-            solver = parse_case(problem.case).build_solver()
+            solver = parse_case(
+                problem.case, mesh=stored_mesh(problem.shape)
+            ).build_solver()
         if not isinstance(solver, DifferentiableResidual):
             name = problem.case.get("name", "data without a case")
             raise OpkitInputError(
