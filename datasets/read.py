@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from opkit.base.mesh_groups import MeshGroups
 from opkit.base.sandbox import run_limited
+from opkit.base.show import Shown, grid
 from opkit.datasets.audit import audit
 from opkit.datasets.chunks import ChunkReader
 from opkit.datasets.digest import content_digest, sample_digest
@@ -34,7 +35,7 @@ from opkit.errors import DataError
 VERIFY_BYTES = 4 << 20
 
 
-class DataFile:
+class DataFile(Shown):
     """An opkit data file, open for reading.
 
     The handles belong to the process that uses them: they are not pickled, and a forked
@@ -107,6 +108,18 @@ class DataFile:
 
     def __len__(self) -> int:
         return self.header.samples
+
+    def _facts(self) -> dict[str, Any]:
+        variables = {
+            v.name: f"{v.role} {grid(v.shape)} {v.dtype}" for v in self.header.variables
+        }
+        return {
+            "file": self.path,
+            "case": self.header.case.get("name", "imported data"),
+            "samples": len(self),
+            "splits": {k: len(rows) for k, rows in self.header.splits.items()},
+            **variables,
+        }
 
     def indices(self, split: str) -> NDArray[np.int64]:
         """Return the rows of a split, increasing.

@@ -16,6 +16,7 @@ from pydantic.dataclasses import is_pydantic_dataclass
 
 from opkit.base.explain import explain
 from opkit.base.records import Record
+from opkit.base.show import Shown, grid
 from opkit.case.recipe import Recipe
 from opkit.errors import CaseError
 from opkit.solvers import solver_class
@@ -94,7 +95,7 @@ class Samples(Record):
     test: int = Field(default=0, ge=0, le=MOST)
 
 
-class Case(Record):
+class Case(Shown, Record):
     """One named PDE problem: equation, geometry, inputs, discretisation, recipes."""
 
     name: Name
@@ -144,6 +145,21 @@ class Case(Record):
             )
             for axis in self.space
         }
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "case": self.identity,
+            "title": self.title,
+            "equation": self.equation,
+            "grid": grid(self.shape),
+            "inputs": ", ".join(v.name for v in self.inputs),
+            "outputs": ", ".join(v.name for v in self.outputs),
+            "recipes": ", ".join(self.recipes),
+        }
+
+    # pydantic defines both of its own
+    __repr__ = Shown.__repr__
+    __str__ = Shown.__repr__
 
     def dump(self) -> dict[str, Any]:
         """Return the resolved case as plain JSON types."""

@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,13 +20,43 @@ def register(app: typer.Typer) -> None:
     app.command()(doctor)
 
 
-def doctor(json: Annotated[bool, JSON] = False) -> None:
-    """Say what is installed, what is missing, and which backends would run."""
+PACKAGES = {
+    "lightning-fabric": ("train", "train, tune"),
+    "torchmetrics": ("train", "train, tune"),
+    "matplotlib": ("plots", "plot, report, inspect --plot, solve --figure"),
+    "cmocean": ("plots", ""),
+    "dolfinx-solver-real": ("fem", "generate and validate of mesh cases"),
+    "meshio": ("fem", "predict to .vtu and .xdmf, meshes from files"),
+    "numba": ("fast", ""),
+    "pyfftw": ("fast", ""),
+    "ducc0": ("fast", ""),
+    "triton": ("kernels", ""),
+    "optuna": ("tune", "tune"),
+    "onnx": ("export", "export --to onnx"),
+    "onnxruntime": ("export", "export --to onnx"),
+    "zarr": ("zarr", "export-data --to zarr"),
+    "distributed": ("cluster", "generate --scheduler"),
+    "tensorboard": ("tensorboard", "training.loggers=[tensorboard]"),
+    "mlflow-skinny": ("mlflow", "training.loggers=[mlflow]"),
+    "wandb": ("wandb", "training.loggers=[wandb]"),
+}
+"""Optional package to its extra and the verbs that do not work without it."""
+
+
+def doctor(
+    test: Annotated[
+        bool, typer.Option("--test/--no-test", help="Solve and train something small.")
+    ] = True,
+    json: Annotated[bool, JSON] = False,
+) -> None:
+    """Say what is installed, what is missing and what that blocks; test the rest."""
     from opkit.cli.console import as_json, table
 
     checks: dict[str, Callable[[], str]] = {
         "opkit": lambda: version("opkit"),
         "Python": lambda: f"{platform.python_version()} on {platform.platform()}",
+        "processor": _processor,
+        "memory": _memory,
         "cores": lambda: str(len(os.sched_getaffinity(0))),
         "torch": _torch,
         "GPU": _gpu,
@@ -35,14 +66,89 @@ def doctor(json: Annotated[bool, JSON] = False) -> None:
         "HDF5": _hdf5,
         "dolfinx": _dolfinx,
         "MPI": _mpi,
-        "lightning-fabric (train)": lambda: version("lightning-fabric"),
-        "neuraloperator (train)": lambda: version("neuraloperator"),
-        "matplotlib (plots)": lambda: version("matplotlib"),
-        "distributed (cluster)": lambda: version("distributed"),
-        "zarr (zarr)": lambda: version("zarr"),
     }
     rows = [{"what": k, "found": _answer(check)} for k, check in checks.items()]
-    as_json(rows) if json else table(rows)
+    if test:
+        rows.append({"what": "self-test", "found": _self_test()})
+    packages = [_package(name) for name in PACKAGES]
+    if json:
+        as_json({"machine": rows, "packages": packages})
+        return
+    table(rows)
+    absent = [row for row in packages if row["found"] is None]
+    if len(absent) < len(packages):
+        shown = ("package", "found", "extra")
+        table([{key: row[key] for key in shown} for row in packages if row["found"]])
+    for row in absent:
+        blocks = f"; needed by {row['blocks']}" if row["blocks"] else "; not required"
+        print(f"{row['package']} is not installed{blocks}: {row['install']}")
+    if not absent:
+        print("Every optional package is installed.")
+
+
+def _package(name: str) -> dict[str, str | None]:
+    extra, blocks = PACKAGES[name]
+    try:
+        found: str | None = version(name)
+    except PackageNotFoundError:
+        found = None
+    remedy = f'python -m pip install "opkit[{extra}]"'
+    return {
+        "package": name,
+        "found": found,
+        "extra": extra,
+        "blocks": blocks or None,
+        "install": None if found else remedy,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
+    return names[0] if names else platform.machine()
+
+
+def _memory() -> str:
+    from opkit.cli.console import size
+
+    names = ("SC_PAGE_SIZE", "SC_PHYS_PAGES", "SC_AVPHYS_PAGES")
+    page, pages, free = (os.sysconf(name) for name in names)
+    return f"{size(page * pages)}, {size(page * free)} unused"
+
+
+def _self_test() -> str:
+    """Solve a Darcy sample and step a small FNO once: seconds, or what went wrong."""
+    import time
+
+    import numpy as np
+    import torch
+
+    from opkit.case import load_case
+    from opkit.case.data import draw
+    from opkit.operators.interface import build_operator
+    from opkit.operators.shapes import DataShape
+
+    start = time.perf_counter()
+    try:
+        solver = load_case("darcy", ["resolution=32"]).build_solver()
+        inputs = {k: v[None] for k, v in draw(solver, 0, 0, "float64").items()}
+        solution = solver.solve(inputs)
+        worst = float(np.max(solution.error))
+        shape = DataShape(1, 1, (32, 32), (False, False), (1.0, 1.0))
+        model = build_operator("fno", shape, {"n_modes": [8, 8], "hidden_channels": 8})
+        x = torch.as_tensor(inputs["permeability"], dtype=torch.float32)[:, None]
+        loss = model(x).square().mean()
+        loss.backward()
+        if not (torch.isfinite(loss) and worst < 1e-6):
+            return f"failed: solver error {worst:.1e}, loss {loss.item():.3g}"
+    except Exception as error:
+        said = str(error).partition("\n")[0]
+        return f"failed: {type(error).__name__}: {said}"
+    seconds = time.perf_counter() - start
+    return f"passed in {seconds:.1f} s: Darcy solved to {worst:.0e}, an FNO stepped"
 
 
 def _answer(check: Callable[[], str]) -> str:

@@ -134,13 +134,32 @@ def prediction_row(
     ]
 
 
-def curves(path: Path, rows: Sequence[Mapping[str, float]]) -> Path:
+ERRORS = {
+    "relative_l2": "relative L2",
+    "relative_h1": "relative H1",
+    "mse": "mean square",
+    "nrmse": "NRMSE",
+    "vrmse": "VRMSE",
+}
+"""Names of errors as figures write them."""
+
+
+def curves(
+    path: Path,
+    rows: Sequence[Mapping[str, float]],
+    loss: str = "relative_l2",
+    metric: str = "relative_l2",
+) -> Path:
     """Draw training loss and validation error over epochs, and the learning rate.
 
     Args:
         path: PNG file to write.
         rows: lines of ``metrics.csv``.
+        loss: what the training loss is, such as ``"relative_h1"``.
+        metric: what the validation error is; named on the axis beside the loss where
+            the two are different errors.
     """
+    lost, measured = ERRORS.get(loss, loss), ERRORS.get(metric, metric)
     plt = _pyplot()
     figure, (axis, lower) = plt.subplots(
         2,
@@ -152,14 +171,20 @@ def curves(path: Path, rows: Sequence[Mapping[str, float]]) -> Path:
     )
     epochs = [row["epoch"] for row in rows]
     axis.semilogy(
-        epochs, [row["train_loss"] for row in rows], color=GREY, label="train"
+        epochs,
+        [row["train_loss"] for row in rows],
+        color=GREY,
+        label=f"training loss ({lost})",
     )
     validation = [row["validation"] for row in rows]
-    axis.semilogy(epochs, validation, color=ACCENT, label="validation")
+    label = f"validation ({measured})"
+    axis.semilogy(epochs, validation, color=ACCENT, label=label)
     best = int(np.argmin(validation))
     label = f"best {validation[best]:.3g}, epoch {epochs[best]:.0f}"
     axis.plot(epochs[best], validation[best], "o", color=ACCENT, label=label)
-    axis.set_ylabel("error")
+    same = f"{measured} error"
+    both = f"{lost} (training), {measured} (validation)"
+    axis.set_ylabel(same if lost == measured else both)
     axis.legend(frameon=False)
     lower.semilogy(epochs, [row["learning_rate"] for row in rows], color=GREY)
     lower.set(xlabel="epoch", ylabel="learning rate")

@@ -41,7 +41,9 @@ def draw(run: Path, data: Path | None = None) -> list[Path]:
     folder = directory.path / "figures"
     loaded = surrogate.load(run)
     config = loaded.config
-    made = [plots.curves(folder / "curves.png", directory.metrics())]
+    training = config.recipe.training
+    curves = folder / "curves.png"
+    made = [plots.curves(curves, directory.metrics(), training.loss, training.metric)]
     mesh = _mesh(loaded)
     if mesh is None:
         made.append(_resolutions(folder / "resolutions.png", config))

@@ -40,19 +40,27 @@ def training_section(subject: Subject) -> Section:
     epochs = [row["epoch"] for row in rows]
     picture = chart(
         {
-            "training loss": (epochs, [row["train_loss"] for row in rows]),
+            f"training loss ({recipe.training.loss})": (
+                epochs,
+                [row["train_loss"] for row in rows],
+            ),
             f"validation ({recipe.training.metric})": (
                 epochs,
                 [row["validation"] for row in rows],
             ),
         },
-        ("epoch", "error"),
+        ("epoch", _axis(recipe.training.loss, recipe.training.metric)),
         f"training curves over {len(rows)} epochs; validation error from "
         f"{rows[0]['validation']:.3g} to {rows[-1]['validation']:.3g}",
         "Training loss and validation error.",
         log="y",
     )
     return Section("training", "Training", tables=tables, rows=(Row("", (picture,)),))
+
+
+def _axis(loss: str, metric: str) -> str:
+    """Name what the curves show: one error, or two."""
+    return metric if loss == metric else f"{loss} (training), {metric} (validation)"
 
 
 def errors_section(subject: Subject) -> Section:

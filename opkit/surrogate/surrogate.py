@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from opkit.base.device import present
+from opkit.base.show import Shown, grid
 from opkit.datasets.modes import need_steps
 from opkit.errors import BundleError, OpkitInputError
 from opkit.metrics.domains import Domain, Elements, Grid
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from opkit.datasets.field_dataset import FieldDataset
 
 
-class Surrogate:
+class Surrogate(Shown):
     """A trained operator with its normalisers and its record.
 
     Callable on numpy arrays, torch tensors, xarray objects, and dicts of arrays by
@@ -62,19 +63,22 @@ class Surrogate:
         self.calibration = calibration
         self.source = source
 
-    def __repr__(self) -> str:
-        """Name the operator, the case, the grid and the test error."""
-        case = self.config.case.get("name", "imported data")
-        grid = "x".join(str(n) for n in self.config.shape.shape)
-        scores = [
-            f", relative L2 {row.relative_l2:.4f} on {row.split}"
-            for row in self.config.scores
-            if row.predictor == "surrogate"
-            and row.resolution == self.config.shape.shape
+    def _facts(self) -> dict[str, Any]:
+        config = self.config
+        own = [
+            row
+            for row in config.scores
+            if row.predictor == "surrogate" and row.resolution == config.shape.shape
         ]
-        return (
-            f"Surrogate({self.config.operator} for {case} at {grid}{''.join(scores)})"
-        )
+        return {
+            "operator": config.operator,
+            "case": config.case.get("name", "imported data"),
+            "grid": grid(config.shape.shape),
+            "inputs": ", ".join(v.name for v in config.inputs),
+            "outputs": ", ".join(v.name for v in config.outputs),
+            **{f"relative L2 on {row.split}": row.relative_l2 for row in own},
+            "flags": config.flags or None,
+        }
 
     @property
     def device(self) -> torch.device:

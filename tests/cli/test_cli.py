@@ -75,8 +75,14 @@ def test_debug_shows_the_traceback() -> None:
 
 
 def test_doctor_names_what_it_found() -> None:
-    rows = json.loads(opkit("doctor", "--json").stdout)
-    found = {row["what"]: row["found"] for row in rows}
+    told = json.loads(opkit("doctor", "--json").stdout)
+    found = {row["what"]: row["found"] for row in told["machine"]}
+    assert found["self-test"].startswith("passed in")
+    assert "GB" in found["memory"] and found["processor"]
+    packages = {row["package"]: row for row in told["packages"]}
+    assert packages["torchmetrics"]["blocks"] == "train, tune"
+    for row in packages.values():  # what is missing has a command, what is there none
+        assert (row["install"] is None) == (row["found"] is not None)
     assert found["Python"].startswith("3.")
     for what in (
         "torch",

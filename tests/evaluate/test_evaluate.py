@@ -9,6 +9,7 @@ from opkit.datasets.field_dataset import FieldDataset
 from opkit.errors import BundleError, CaseError
 from opkit.evaluate import scores
 from opkit.evaluate.run import evaluate
+from opkit.figures import plots
 from opkit.figures import run as figures
 from opkit.surrogate import surrogate
 from opkit.surrogate.bundle.run_list import list_runs
@@ -102,3 +103,25 @@ def test_list_and_figures_of_a_run(run, tmp_path):
     made = figures.draw(run)
     assert {p.name for p in made} >= {"curves.png", "samples.png", "worst.png"}
     assert all(p.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" for p in made)
+
+
+@pytest.mark.parametrize(
+    ("loss", "metric", "axis"),
+    [
+        ("relative_l2", "relative_l2", "relative L2 error"),
+        ("relative_h1", "relative_l2", "relative H1 (training), relative L2 (valid"),
+    ],
+)
+def test_curves_name_loss_and_validation(tmp_path, monkeypatch, loss, metric, axis):
+    drawn = []
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(plots, "_save", lambda plt, figure, path: drawn.append(figure))
+    row = {"epoch": 1, "train_loss": 0.1, "validation": 0.2, "learning_rate": 1e-3}
+    plots.curves(tmp_path / "a.png", [row, row | {"epoch": 2}], loss, metric)
+    upper = drawn[0].axes[0]
+    assert upper.get_ylabel().startswith(axis)
+    labels = [text.get_text() for text in upper.get_legend().get_texts()]
+    assert [label.partition(" (")[0] for label in labels[:2]] == [
+        "training loss",
+        "validation",
+    ]

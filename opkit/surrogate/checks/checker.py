@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from opkit.base.arrays import Array
+from opkit.base.show import Shown
 from opkit.errors import BundleError, CaseError, MissingExtraError, OpkitInputError
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.adapters import arrays
@@ -87,8 +88,8 @@ class Verdict:
         return {name: values <= 0 for name, values in beyond.items()}
 
 
-@dataclass(frozen=True)
-class Checked(Verdict):
+@dataclass(frozen=True, repr=False)
+class Checked(Shown, Verdict):
     """Predictions and what is known about them.
 
     Args:
@@ -101,6 +102,19 @@ class Checked(Verdict):
     prediction: Any
     lower: Any
     upper: Any
+
+    def _facts(self) -> dict[str, Any]:
+        usual = self.resembles_training()
+        return {
+            "samples": len(usual),
+            "coverage": self.coverage,
+            "largest error bound": float(np.max(self.error_bound, initial=0.0)),
+            "unlike the training inputs": f"{int((~usual).sum())} of {len(usual)}",
+            **{
+                f"largest {name}": float(np.max(values, initial=0.0))
+                for name, values in self.readings.items()
+            },
+        }
 
 
 class Checker:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from opkit.base.arrays import Array
+from opkit.base.show import Shown
 from opkit.errors import CaseError, MissingExtraError, OpkitInputError
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.adapters import arrays
@@ -36,8 +37,8 @@ PART = 1e-3
 bounds the error in the energy norm up to the square root of the contrast."""
 
 
-@dataclass(frozen=True)
-class Solved:
+@dataclass(frozen=True, repr=False)
+class Solved(Shown):
     """Solutions, what was done for each sample, and what it saved.
 
     Args:
@@ -59,6 +60,16 @@ class Solved:
     saved_iterations: Array
     seconds: dict[str, float]
     saved_seconds: float
+
+    def _facts(self) -> dict[str, Any]:
+        names, counts = np.unique(self.action, return_counts=True)
+        done = {str(n): int(c) for n, c in zip(names, counts, strict=True)}
+        return {
+            "samples": len(self.action),
+            **done,
+            "seconds": self.seconds,
+            "saved seconds": self.saved_seconds,
+        }
 
 
 def solve(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from opkit.base.environment import environment
+from opkit.base.show import Shown, grid
 from opkit.case.recipe import Recipe
 from opkit.surrogate.bundle.record import Score
 from opkit.surrogate.bundle.run_directory import RunDirectory
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
-@dataclass(frozen=True)
-class TrainingResult:
+@dataclass(frozen=True, repr=False)
+class TrainingResult(Shown):
     """What training left behind.
 
     Args:
@@ -48,6 +49,21 @@ class TrainingResult:
     best_validation: float
     scores: tuple[Score, ...]
     flags: tuple[str, ...]
+
+    def _facts(self) -> dict[str, Any]:
+        errors = {
+            f"relative L2 on {row.split}, {row.predictor}, {grid(row.resolution)}": (
+                row.relative_l2
+            )
+            for row in self.scores
+        }
+        return {
+            "run": self.run,
+            "best epoch": self.best_epoch,
+            "best validation": self.best_validation,
+            **errors,
+            "flags": self.flags,
+        }
 
 
 def fit(

@@ -8,15 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from opkit.base.show import Shown
 from opkit.case.recipe import Recipe
 
 
-@dataclass(frozen=True)
-class Plan:
+@dataclass(frozen=True, repr=False)
+class Plan(Shown):
     """What training would need, without doing it.
 
     Args:
@@ -38,6 +40,18 @@ class Plan:
     steps: int
     data_bytes: int
     step_bytes: int
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "operator": self.recipe.operator,
+            "parameters": f"{self.parameters:,}",
+            "training samples": self.train_samples,
+            "validation samples": self.validation_samples,
+            "epochs": self.recipe.training.epochs,
+            "steps": self.steps,
+            "data": f"{self.data_bytes / 1e6:.3g} MB",
+            "memory of a step": f"{self.step_bytes / 1e6:.3g} MB",
+        }
 
     @classmethod
     def of(cls, recipe: Recipe, *, train_samples: int, **numbers: int) -> Plan:

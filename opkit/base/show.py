@@ -1,0 +1,53 @@
+"""How public objects show themselves: one short line, and a table in a notebook."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from typing import Any
+
+
+class Shown:
+    """Base of objects with a short ``repr`` and a table as HTML.
+
+    Subclasses say what is worth knowing in `_facts`; dataclasses among them are made
+    with ``repr=False``.
+    """
+
+    def _facts(self) -> Mapping[str, Any]:
+        """Return what is worth knowing, by name; None where there is nothing to say."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        """Return the name of the class and its facts, in one line."""
+        known = ", ".join(f"{k}: {_text(v)}" for k, v in _known(self._facts()))
+        return f"{type(self).__name__}({known})"
+
+    def _repr_html_(self) -> str:
+        """Return the facts as a table, which notebooks show."""
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
+            f"<td style='text-align:left'>{html.escape(_text(value))}</td></tr>"
+            for name, value in _known(self._facts())
+        )
+        name = html.escape(type(self).__name__)
+        return f"<table><caption>{name}</caption>{rows}</table>"
+
+
+def grid(shape: tuple[int, ...]) -> str:
+    """Return a shape as ``"64 x 64"``."""
+    return " x ".join(str(n) for n in shape)
+
+
+def _known(facts: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return [(name, value) for name, value in facts.items() if value not in (None, "")]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_text(item)}" for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return "; ".join(map(_text, value)) or "none"
+    return str(value)
