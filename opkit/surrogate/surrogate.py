@@ -18,7 +18,7 @@ from opkit.metrics.domains import Domain, Elements, Grid
 from opkit.operators.inputs import Inputs, as_inputs
 from opkit.operators.shapes import DataShape, MeshShape
 from opkit.surrogate.adapters import arrays, dolfinx_functions
-from opkit.surrogate.adapters.refuse import check_inputs
+from opkit.surrogate.adapters.refuse import check_inputs, with_finite
 from opkit.surrogate.bundle import files as bundle
 from opkit.surrogate.bundle import forward
 from opkit.surrogate.bundle.build import build_model
@@ -126,14 +126,21 @@ class Surrogate(Shown):
 
         Raises:
             OpkitInputError: wrong variables, axes, extent, or not finite.
+            NonFiniteError: a prediction without a check is not finite.
             BundleError: a check of a bundle without calibration.
             MissingExtraError: a check needs a solver that is not installed.
         """
         if check:
             return self.checker.check(self.predict, inputs, None, coverage, static)
+        run = with_finite(self.predict)
         if dolfinx_functions.is_functions(inputs):
-            return dolfinx_functions.apply(self.predict, inputs, self.config, self.mesh)
-        return arrays.apply(self.predict, inputs, self.config, None, static)
+            return dolfinx_functions.apply(run, inputs, self.config, self.mesh)
+        return arrays.apply(run, inputs, self.config, None, static)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the model computes in."""
+        return self.model.inputs.mean.dtype
 
     @cached_property
     def shape(self) -> DataShape | MeshShape:
@@ -173,7 +180,7 @@ class Surrogate(Shown):
             (batch, [steps,] channel, *space) on the inputs' device, in their type.
         """
         inputs = as_inputs(inputs)
-        check_inputs(self.config, self.shape, inputs)
+        check_inputs(self.config, self.shape, inputs, self.dtype)
         return forward.predict(self.model, inputs, steps)
 
     def samples(
@@ -215,7 +222,7 @@ class Surrogate(Shown):
         roll = partial(self.predict, steps=steps)
         if check:
             return self.checker.check(roll, inputs, steps, coverage, static)
-        return arrays.apply(roll, inputs, self.config, steps, static)
+        return arrays.apply(with_finite(roll), inputs, self.config, steps, static)
 
     def frames(
         self, inputs: Any, steps: int | None = None, static: Any = None
@@ -236,7 +243,7 @@ class Surrogate(Shown):
         need_steps(self.config.recipe.arrangement)
         fixed = None if static is None else arrays.as_tensor(static)
         batch = Inputs(arrays.as_tensor(inputs), static=fixed)
-        check_inputs(self.config, self.shape, batch)
+        check_inputs(self.config, self.shape, batch, self.dtype)
         count = sys.maxsize if steps is None else steps
         frames = forward.frames(self.model, batch, count)
         return frames if isinstance(inputs, Tensor) else (f.numpy() for f in frames)

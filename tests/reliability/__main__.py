@@ -2,7 +2,7 @@
 
     python tests/reliability [NAME ...] [--scale S] [--seed N] [--save FILE]
 
-NAME: kills workers points signals full races corruption hostile (default: all).
+NAME: kills workers points signals full races corruption headers hostile (default: all).
 With --save the counts are added to those in FILE, so that long batteries can run in
 portions; the table printed is of the sum.
 """
@@ -20,6 +20,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "datasets" / "plugin")]
 
 import corruption  # noqa: E402
+import headers  # noqa: E402
 import hostile  # noqa: E402
 import kills  # noqa: E402
 import processes  # noqa: E402
@@ -48,6 +49,10 @@ def run(name: str, folder: Path, scale: float, seed: int) -> Iterator[tuple[str,
     elif name == "corruption":
         counts = {k: 2 * many(n // 2) for k, n in corruption.FULL.items()}
         yield from corruption.battery(folder, counts, seed)
+    elif name == "headers":
+        verbs = [lambda p: ["inspect", str(p)], lambda p: ["validate", str(p)]]
+        found = headers.battery(folder, many(300), verbs, seed)
+        yield "edited headers, inspect and validate", found
     elif name == "hostile":
         yield from _hostile(folder, round(1 / scale))
 
@@ -83,7 +88,7 @@ def add(total: Counts, name: str, row: dict[str, float]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     every = ["kills", "workers", "points", "signals", "full", "races"]
-    every += ["corruption", "hostile"]
+    every += ["corruption", "headers", "hostile"]
     parser.add_argument("names", nargs="*", choices=[*every, []], default=every)
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from opkit.errors import OpkitInputError
+from opkit.errors import NonFiniteError, OpkitInputError
 from opkit.operators.inputs import Inputs
 from opkit.operators.shapes import DataShape, MeshShape
 from opkit.surrogate.bundle.record import BundleConfig, Channels
 
 
 def check_inputs(
-    config: BundleConfig, shape: DataShape | MeshShape, inputs: Inputs
+    config: BundleConfig,
+    shape: DataShape | MeshShape,
+    inputs: Inputs,
+    dtype: torch.dtype = torch.float32,
 ) -> None:
     """Check axes, channels, frames, values and grid of what a surrogate is given.
 
@@ -22,6 +27,7 @@ def check_inputs(
         config: record of the surrogate.
         shape: what its operator was built for.
         inputs: a batch.
+        dtype: that the model computes in, and in which values must be finite.
 
     Raises:
         OpkitInputError: they do not fit, or are not finite.
@@ -41,9 +47,13 @@ def check_inputs(
     for role, variables in config.by_role.items():
         _check_role(role, variables, inputs, lead)
     for role, tensor in inputs.given.items():
-        if not _finite(tensor):
+        place = _not_finite(tensor.to(dtype))
+        if place is not None:
             what = "inputs" if role == "fields" else f"{role} data"
-            raise OpkitInputError(f"{what} hold NaN or infinity: remove those samples")
+            raise OpkitInputError(
+                f"{what} hold NaN or infinity, or a value beyond {_name(dtype)}, in "
+                f"sample {place[0]} at {list(place[1:])}: remove such samples"
+            )
     space = tuple(fields.shape[lead:])
     if isinstance(shape, MeshShape):
         shape.refuse(space)
@@ -80,11 +90,40 @@ def _check_role(
         )
 
 
-def _finite(values: Tensor) -> bool:
+def with_finite(predict: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Return the function, which then raises where its outputs are not finite.
+
+    Raises:
+        NonFiniteError: naming sample and place.
+    """
+
+    def run(*arguments: Any, **named: Any) -> Tensor:
+        outputs = predict(*arguments, **named)
+        place = _not_finite(outputs)
+        if place is not None:
+            raise NonFiniteError(
+                f"the prediction is not finite in sample {place[0]} at "
+                f"{list(place[1:])}: its inputs are far from the training inputs, or "
+                "the rollout is too long"
+            )
+        return outputs
+
+    return run
+
+
+def _not_finite(values: Tensor) -> tuple[int, ...] | None:
+    """Where the first value is that is not finite; None if there is none."""
+    finite = torch.isfinite(values)
     try:
-        return bool(torch.isfinite(values).all())
+        if finite.all():
+            return None
     except RuntimeError:  # under vmap nobody can look at the values
-        return True
+        return None
+    return tuple(int(k) for k in (~finite).nonzero()[0])
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _warn_resolution(config: BundleConfig, space: tuple[int, ...]) -> None:
