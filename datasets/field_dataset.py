@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from opkit.datasets.header import VariableSpec
+from opkit.datasets.header import SIDES, Header, VariableSpec, periodic_axes
 from opkit.datasets.modes import mode_of
 from opkit.datasets.read import DataFile
 from opkit.errors import DataError
@@ -27,35 +28,40 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
 
     Args:
         path: the data file.
-        split: ``"train"``, ``"validation"`` or ``"test"``.
+        split: ``"train"``, ``"validation"`` or ``"test"``; all samples where None.
         subsample: stride in space.
         mode: out of `opkit.datasets.modes.MODES`.
         history: frames given in mode ``autoregressive``.
         initial: whether there the initial state, if it is an input, is the first frame.
         subsample_time: stride in time.
         trusted: see `DataFile`.
+        whole: refuse a stride that misses the end of an axis. Surrogates trained so
+            before it was refused still read their samples.
 
     Raises:
-        DataError: no such split, or a mode that does not fit the file.
+        DataError: no such split, a mode that does not fit the file, or a stride that
+            leaves another domain.
     """
 
     def __init__(
         self,
         path: str | Path,
-        split: str,
+        split: str | None,
         subsample: int = 1,
         mode: str = "map",
         history: int = 1,
         initial: bool = True,
         subsample_time: int = 1,
         trusted: bool = False,
+        whole: bool = True,
     ) -> None:
         self.mode = mode_of(mode, history, initial and subsample_time == 1)
         if min(subsample, subsample_time, history) < 1:
             raise DataError("subsample, subsample_time and history start at 1")
         self.file = DataFile(path, trusted)
         self.header = header = self.file.header
-        self.rows = self.file.indices(split)
+        count = np.arange(len(self.file))
+        self.rows = count if split is None else self.file.indices(split)
         self._strides = {"time": subsample_time, "layer": 1}
         self._default_stride = subsample
         if self.mode.needs_time and any("time" not in v.dims for v in header.outputs):
@@ -67,12 +73,14 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
         self._curve = [v for v in header.inputs if "boundary" in v.dims]
-        whole = subsample == 1 and not self.mode.needs_time
-        if self._curve and not (whole and self.mode.fields(header)):
+        plain = subsample == 1 and not self.mode.needs_time
+        if self._curve and not (plain and self.mode.fields(header)):
             raise DataError(
                 f"{path}: data on a boundary curve belong to one grid of fields: "
                 "leave subsample at 1 and mode at map"
             )
+        if whole:
+            _refuse_stride(str(path), header, subsample)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -138,6 +146,31 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         if dim in ("boundary", "node", "cell"):
             return 1
         return self._strides.get(dim, self._default_stride)
+
+
+def _refuse_stride(path: str, header: Header, stride: int) -> None:
+    """Refuse a stride whose last point is not the end of every axis of space.
+
+    A stride divides n - 1 for an axis of n points with both ends, n for a periodic one:
+    what it leaves is otherwise a shorter domain, or a seam of another spacing.
+
+    Raises:
+        DataError: it leaves another domain; the message names strides that do not.
+    """
+    closed = periodic_axes(header)
+    sizes = {d: n for d, n in header.sizes.items() if d in SIDES}
+    steps = {d: n if d in closed else n - 1 for d, n in sizes.items()}
+    missed = [d for d, n in steps.items() if n % stride]
+    if not missed:
+        return
+    common = math.gcd(*steps.values())
+    good = [str(s) for s in range(1, common // 2 + 1) if common % s == 0] or ["1"]
+    axis = missed[0]
+    kind = "periodic axis" if axis in closed else "axis"
+    raise DataError(
+        f"{path}: subsample={stride} does not keep the domain: it misses the end of "
+        f"{kind} {axis} ({sizes[axis]} points). Take subsample={', '.join(good)}"
+    )
 
 
 def channel_names(variable: VariableSpec) -> list[str]:

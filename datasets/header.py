@@ -180,6 +180,25 @@ class Header:
         return described
 
 
+SIDES = {"x": ("left", "right"), "y": ("bottom", "top"), "z": ("back", "front")}
+"""Axes of space, and the sides of the domain that each of them joins."""
+
+
+def periodic_axes(header: Header) -> set[str]:
+    """Return the axes of space whose last value is followed by the first.
+
+    The case says so; of data without one, the axes themselves.
+    """
+    if not header.case:
+        return {d for d, axis in header.coordinates.items() if axis.periodic}
+    boundary = header.case.get("boundary", {})
+    return {
+        axis
+        for axis, sides in SIDES.items()
+        if all(boundary.get(s, {}).get("kind") == "periodic" for s in sides)
+    }
+
+
 def check(header: Header, origin: str) -> Header:
     """Return the header if it is consistent.
 

@@ -243,6 +243,14 @@ def open_hdf5(path: Path) -> h5py.File:
         return h5py.File(path, "r")
 
 
+def is_data_file(path: Path) -> bool:
+    """Whether a file says that it is opkit's; look into strangers' in a child first."""
+    if not h5py.is_hdf5(path):
+        return False
+    with explained(path), h5py.File(path, "r") as file:
+        return "opkit_header" in file.attrs
+
+
 def hdf5_version() -> str:
     """Version of the HDF5 library that h5py uses."""
     return str(h5py.version.hdf5_version)

@@ -131,24 +131,34 @@ class Recipe(Record):
     def samples(
         self,
         data: Path,
-        split: str,
+        split: str | None,
         subsample: int | None = None,
         trusted: bool = False,
+        whole: bool = True,
     ) -> FieldDataset:
         """Open the samples of a data file as this recipe arranges them.
 
         Args:
             data: path of the data file.
-            split: ``"train"``, ``"validation"`` or ``"test"``.
+            split: ``"train"``, ``"validation"`` or ``"test"``; all samples where None.
             subsample: stride in space; the recipe's own where not given.
             trusted: see `opkit.datasets.read.DataFile`.
+            whole: refuse a stride that misses the end of an axis.
 
         Raises:
-            DataError: no such split, or a mode that does not fit the file.
+            DataError: no such split, a mode that does not fit the file, or a stride
+                that leaves another domain.
         """
         from opkit.datasets.field_dataset import FieldDataset
 
         stride = self.subsample if subsample is None else subsample
         return FieldDataset(
-            data, split, stride, self.mode, self.history, self.initial, trusted=trusted
+            data,
+            split,
+            stride,
+            self.mode,
+            self.history,
+            self.initial,
+            trusted=trusted,
+            whole=whole,
         )

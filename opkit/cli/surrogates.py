@@ -105,7 +105,7 @@ def _rollout(run: Path, data: Path | None, threshold: float, json: bool) -> None
 def predict(
     run: Annotated[Path, typer.Argument(help="Run directory or bundle.")],
     source: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="Data file, .npz or .npy.")
+        Path, typer.Argument(metavar="INPUT", help="Data file, .nc, .npz or .npy.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help=".nc, .h5, .npz or .npy.")],
     split: Annotated[
@@ -114,13 +114,21 @@ def predict(
     device: Annotated[
         str, typer.Option(help="cpu or cuda.", autocompletion=complete.devices)
     ] = "cpu",
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Frames to roll out; default those of the file."),
+    ] = None,
+    subsample: Annotated[
+        int | None,
+        typer.Option(min=1, help="Stride in space of a data file; default as trained."),
+    ] = None,
     json: Annotated[bool, JSON] = False,
     force: Annotated[bool, FORCE] = False,
 ) -> None:
     """Apply a surrogate to the inputs in a file, in physical units."""
     from opkit.surrogate.predict_file import predict as run_it
 
-    shape = run_it(run, source, out, split, device, force)
+    shape = run_it(run, source, out, split, device, force, steps, subsample)
     if json:
         as_json({"file": out, "shape": shape})
     else:

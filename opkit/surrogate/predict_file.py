@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+import xarray as xr
 
 from opkit.base.files import appearing, check_target
 from opkit.datasets.disk import Patient
+from opkit.datasets.field_dataset import FieldDataset
+from opkit.datasets.header import Axis
 from opkit.datasets.importers.convert import open_source
-from opkit.datasets.importers.source import LazyArray
-from opkit.datasets.read import DataFile
+from opkit.datasets.importers.source import Coordinate, LazyArray
+from opkit.datasets.modes import need_steps
+from opkit.datasets.read import DataFile, is_data_file
 from opkit.errors import DataError, OpkitInputError
 from opkit.surrogate.adapters import mesh_files as mesh_output
-from opkit.surrogate.bundle.record import Channels
+from opkit.surrogate.bundle.record import BundleConfig, Channels
 from opkit.surrogate.surrogate import Surrogate, load
 
 ARRAYS = (".npz", ".npy")
@@ -28,18 +34,28 @@ def predict(
     split: str | None = None,
     device: str = "cpu",
     force: bool = False,
+    steps: int | None = None,
+    subsample: int | None = None,
 ) -> tuple[int, ...]:
     """Apply a surrogate to the inputs in one file and write its outputs to another.
 
+    Of a data file inputs are taken as in training: the frames that a rollout starts
+    from, at the recipe's stride where that gives the training grid. Other files hold
+    the inputs alone, by name: arrays ([sample,] [time,] *space) with as many frames as
+    the surrogate is given.
+
     Args:
         run: run directory or bundle.
-        source: an opkit data file; or .npz with one array a variable, or .npy, each
-            (batch, *space) or (*space).
+        source: an opkit data file; any netCDF or HDF5 file with the inputs by name;
+            .npz with one array a variable, or .npy.
         target: .nc or .h5 (netCDF-4), .npz, or .npy; for surrogates on a mesh also
             .vtu or .xdmf with inputs and outputs; appears whole or not at all.
         split: of a data file; all samples where not given.
         device: ``"cpu"`` or ``"cuda"``.
         force: replace ``target`` if it exists; never the input.
+        steps: frames to roll out; where not given those that the data file has after
+            the given ones, one for other files.
+        subsample: stride in space, of a data file.
 
     Returns:
         The shape of the first output.
@@ -47,7 +63,8 @@ def predict(
     Raises:
         BundleError: the bundle is missing or damaged.
         DataError: a file that cannot be read, or of an unknown kind.
-        OpkitInputError: variables, axes or extent that do not fit the surrogate.
+        OpkitInputError: variables, axes or extent that do not fit the surrogate; steps
+            of a surrogate that makes none.
     """
     if target.suffix not in ARRAYS + NETCDF + mesh_output.SUFFIXES:
         raise DataError(f"{target}: write to .nc, .h5, .npz, .npy, .vtu or .xdmf")
@@ -56,14 +73,36 @@ def predict(
     mesh = None
     if target.suffix in mesh_output.SUFFIXES:
         mesh = surrogate.mesh
-    inputs = _read(surrogate, source, split)
-    outputs = surrogate(inputs)
+    if steps is not None:
+        need_steps(surrogate.config.recipe.arrangement)
+        if steps < 1:
+            raise OpkitInputError(f"{steps} steps: roll out one at least")
+    if _is_data_file(source):
+        samples = _samples(surrogate, source, split, subsample)
+        inputs = _given(surrogate, samples)
+        count = steps or len(samples.times) if surrogate.config.history else None
+        outputs = _timed(_outputs(surrogate, inputs, count), samples, count)
+    else:
+        if split is not None or subsample is not None:
+            raise OpkitInputError(
+                f"{source} is no opkit data file: leave --split and --subsample away"
+            )
+        inputs = _read(surrogate, source)
+        if source.suffix in NETCDF and surrogate.config.history:
+            steps = steps or 1
+        outputs = _outputs(surrogate, inputs, steps)
     if mesh is None:
+        if not isinstance(outputs, xr.Dataset) and target.suffix != ".npy":
+            outputs = _named(outputs, surrogate.config, inputs, steps is not None)
         return _write(target, outputs, force)
     config = surrogate.config
     fields = _fields(inputs, config.inputs) | _fields(outputs, config.outputs)
     mesh_output.write(target, mesh.points, mesh.cells, fields, replace=force)
     return tuple(fields[config.outputs[0].name].shape)
+
+
+def _outputs(surrogate: Surrogate, inputs: Any, steps: int | None) -> Any:
+    return surrogate(inputs) if steps is None else surrogate.rollout(inputs, steps)
 
 
 def _fields(
@@ -87,18 +126,113 @@ def _fields(
     return fields
 
 
-def _read(surrogate: Surrogate, source: Path, split: str | None) -> Any:
+def _is_data_file(source: Path) -> bool:
+    """Whether a file is opkit's own, sound, and opened under limits before.
+
+    Raises:
+        DataError: missing, damaged or hostile.
+    """
+    if source.suffix not in NETCDF:
+        return False
+    try:
+        DataFile(source).close()
+    except DataError:
+        with closing(open_source(source)):  # says better what is wrong with others
+            if is_data_file(source):
+                raise
+        return False
+    return True
+
+
+def _samples(
+    surrogate: Surrogate, source: Path, split: str | None, subsample: int | None
+) -> FieldDataset:
+    """Open a data file at the stride asked for, or the one of the training grid."""
+    config = surrogate.config
+    if subsample is None:
+        whole = surrogate.samples(source, split, 1, trusted=True)
+        stride = config.recipe.subsample
+        sizes = [
+            len(whole.axis(axis)[:: 1 if axis == "time" else stride])
+            for axis in config.axes
+            if axis in whole.header.coordinates
+        ]
+        subsample = stride if tuple(sizes) == config.shape.shape else 1
+    return surrogate.samples(source, split, subsample, trusted=True)
+
+
+def _given(surrogate: Surrogate, samples: FieldDataset) -> xr.Dataset:
+    """Return what a surrogate is given for samples of a data file, by name."""
+    config, header = surrogate.config, samples.header
+    items = samples.__getitems__(list(range(len(samples))))
+    history = ["time"] if config.history else []
+    places = list(config.shape.input_axes(config.axes))
+    roles = {
+        "inputs": (samples.input_channels, [*history, "layer"], places),
+        "static": (samples.static_channels, ["layer"], list(config.axes)),
+        "boundary": (samples.boundary_channels, ["layer"], ["boundary"]),
+    }
+    arrays = {}
+    for role, (channels, lead, space) in roles.items():
+        if not channels:
+            continue
+        values = torch.stack([item[role] for item in items]).numpy()
+        names = list(dict.fromkeys(c.partition("[")[0] for c in channels))
+        for name in names:
+            rows = [k for k, c in enumerate(channels) if c.partition("[")[0] == name]
+            dims = ["sample", *lead, *space]
+            axis = dims.index("layer")
+            part = np.take(values, rows, axis)
+            if "layer" not in header.variable(name).dims:
+                dims.remove("layer")
+                part = part.squeeze(axis)
+            arrays[name] = xr.Variable(
+                dims, part, {"units": header.variable(name).units}
+            )
+    axes = {
+        axis: (axis, samples.axis(axis), _labels(header.coordinates[axis]))
+        for axis in config.axes
+        if axis in header.coordinates
+    }
+    return xr.Dataset(arrays, {"sample": samples.rows, **axes})
+
+
+def _timed(outputs: xr.Dataset, samples: FieldDataset, steps: int | None) -> xr.Dataset:
+    """Say at which times the predicted frames are."""
+    header = samples.header
+    if not any("time" in v.dims for v in header.outputs):
+        return outputs
+    labels, times = _labels(header.coordinates["time"]), samples.times
+    if steps is None:
+        if "time" not in outputs.dims:
+            return outputs.assign_coords(time=((), times[-1], labels))
+    elif steps > len(times):
+        every = samples.axis("time")
+        step = every[-1] - every[-2] if len(every) > 1 else every[0]
+        more = times[-1] + step * np.arange(1, steps - len(times) + 1)
+        times = np.concatenate([times, more])
+    outputs = outputs.assign_coords(time=("time", times[:steps], labels))
+    return outputs.transpose("sample", "time", ...)
+
+
+def _labels(axis: Axis | Coordinate) -> dict[str, str]:
+    said = {
+        "units": axis.units,
+        "long_name": axis.long_name,
+        "calendar": axis.calendar,
+    }
+    return {name: value for name, value in said.items() if value}
+
+
+def _read(surrogate: Surrogate, source: Path) -> Any:
     if source.suffix in NETCDF:
-        return _read_data_file(surrogate, source, split)
-    if split is not None:
-        raise OpkitInputError(f"{source} has no splits: leave --split away")
+        return _read_plain(surrogate, source)
     if source.suffix not in ARRAYS:
-        raise DataError(f"{source}: give an opkit data file, .npz or .npy")
+        raise DataError(f"{source}: give a data file, .nc, .h5, .npz or .npy")
     opened = open_source(source)
     if source.suffix == ".npy":
         return _whole(opened.arrays["array"])
-    config = surrogate.config
-    asked = {v.name for v in (*config.inputs, *config.boundary)}
+    asked = {v.name for v in surrogate.config.asked}
     return {n: _whole(array) for n, array in opened.arrays.items() if n in asked}
 
 
@@ -106,45 +240,46 @@ def _whole(array: LazyArray) -> np.ndarray[Any, Any]:
     return np.asarray(array.read((slice(None),) * len(array.shape)))
 
 
-def _read_data_file(surrogate: Surrogate, source: Path, split: str | None) -> Any:
-    import xarray as xr
-
-    with DataFile(source) as file:
-        rows = np.arange(len(file)) if split is None else file.indices(split)
-        config = surrogate.config
-        names = {v.name for v in config.asked}
-        found = [v for v in file.header.variables if v.name in names]
-        arrays = {v.name: (("sample", *v.dims), file.read(v.name, rows)) for v in found}
+def _read_plain(surrogate: Surrogate, source: Path) -> Any:
+    """Read the inputs of any netCDF or HDF5 file, decoded as for an import."""
+    names = [v.name for v in surrogate.config.asked]
+    with closing(open_source(source)) as file:
+        missing = [name for name in names if name not in file.arrays]
+        if missing:
+            raise OpkitInputError(
+                f"{source} lacks {', '.join(missing)}: give {', '.join(names)}"
+            )
+        arrays = {}
+        for name in names:
+            array = file.arrays[name]
+            values = _whole(array)
+            units = {"units": array.units} if array.units else {}
+            arrays[name] = (array.dims, values, units)
+        if any(dims is None for dims, _, _ in arrays.values()):
+            return {name: values for name, (_, values, _) in arrays.items()}
+        used = {d for dims, _, _ in arrays.values() for d in dims or ()}
+        axes = dict(file.coordinates)
+        for name in names:
+            axes.update(file.arrays[name].axes)
         coordinates = {
-            name: (name, axis.values, {"units": axis.units})
-            for name, axis in file.header.coordinates.items()
-            if any(name in v.dims for v in found)
+            name: (name, axis.values, _labels(axis))
+            for name, axis in axes.items()
+            if name in used and axis.values is not None
         }
-    return xr.Dataset(arrays, {"sample": rows, **coordinates})
+    return xr.Dataset(arrays, coordinates)
 
 
 def _write(target: Path, outputs: Any, replace: bool) -> tuple[int, ...]:
-    import xarray as xr
-
     if isinstance(outputs, np.ndarray):
-        outputs = {"prediction": outputs}
-    if not isinstance(outputs, xr.Dataset):
-        first: np.ndarray[Any, Any] = next(iter(outputs.values()))
-        if target.suffix in NETCDF:
-            outputs = xr.Dataset(
-                {
-                    name: ([f"{name}_{i}" for i in range(array.ndim)], array)
-                    for name, array in outputs.items()
-                }
-            )
+        first = outputs
     else:
-        first = next(iter(outputs.data_vars.values())).values
+        first = np.asarray(next(iter(outputs.values())))
     with appearing(target, replace=replace) as temporary:
         if target.suffix in NETCDF:
             with Patient(temporary, "w+b") as raw, raw.told():
                 outputs.to_netcdf(raw, engine="h5netcdf")
         elif target.suffix == ".npy":
-            if len(outputs) != 1:
+            if not isinstance(outputs, np.ndarray) and len(outputs) != 1:
                 raise OpkitInputError(f"{target}: several outputs need .npz or .nc")
             with temporary.open("wb") as file:
                 np.save(file, first)
@@ -153,3 +288,28 @@ def _write(target: Path, outputs: Any, replace: bool) -> tuple[int, ...]:
                 arrays: dict[str, Any] = {k: np.asarray(v) for k, v in outputs.items()}
                 np.savez(file, **arrays)
     return tuple(first.shape)
+
+
+def _named(outputs: Any, config: BundleConfig, inputs: Any, timed: bool) -> xr.Dataset:
+    """Give arrays the names, dims and units of the outputs."""
+    space = len(config.axes)
+    if isinstance(outputs, np.ndarray):
+        channels = sum(v.channels for v in config.inputs)
+        given = np.ndim(inputs) in (space, space + 1)
+        alone = sum(v.channels for v in config.outputs) == 1
+        if not config.history and channels == 1 and given and alone:
+            outputs = np.expand_dims(outputs, -space - 1)
+        ends = np.cumsum([v.channels for v in config.outputs])[:-1]
+        parts = np.split(outputs, ends, axis=-space - 1)
+        outputs = {
+            v.name: part if v.channels > 1 else part.squeeze(-space - 1)
+            for v, part in zip(config.outputs, parts, strict=True)
+        }
+    variables = {}
+    for v in config.outputs:
+        layer = ["layer"] if v.channels > 1 else []
+        dims = [*(["time"] if timed else []), *layer, *config.axes]
+        array = np.asarray(outputs[v.name])
+        lead = ["sample"] if array.ndim > len(dims) else []
+        variables[v.name] = xr.Variable([*lead, *dims], array, {"units": v.units})
+    return xr.Dataset(variables)

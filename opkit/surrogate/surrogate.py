@@ -186,12 +186,34 @@ class Surrogate(Shown):
     def samples(
         self,
         data: Path,
-        split: str,
+        split: str | None,
         subsample: int | None = None,
         trusted: bool = False,
     ) -> FieldDataset:
-        """Open samples as the surrogate was trained on; see `Recipe.samples`."""
-        return self.config.recipe.samples(data, split, subsample, trusted)
+        """Open samples as the surrogate was trained on; see `Recipe.samples`.
+
+        A stride that misses the end of an axis is refused, unless what it leaves is
+        the domain that the surrogate was trained on.
+        """
+        recipe = self.config.recipe
+        samples = recipe.samples(data, split, subsample, trusted, whole=False)
+        if not self._on_own_domain(samples):
+            return recipe.samples(data, split, subsample, trusted)
+        return samples
+
+    def _on_own_domain(self, samples: FieldDataset) -> bool:
+        shape = self.config.shape
+        for axis, length, closed in zip(
+            self.config.axes, shape.extent, shape.periodic, strict=True
+        ):
+            if axis == "time" or axis not in samples.header.coordinates:
+                continue
+            values = samples.axis(axis)
+            span = float(values[-1] - values[0])
+            span *= len(values) / max(len(values) - 1, 1) if closed else 1.0
+            if abs(span - length) > 1e-3 * length:
+                return False
+        return True
 
     def rollout(
         self,

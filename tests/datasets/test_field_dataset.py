@@ -36,7 +36,7 @@ def layered_file(path: Path) -> Path:
         VariableSpec("vorticity", "output", ("time", "layer", "y", "x"), (7, 2, 6, 8)),
     )
     axes = {
-        d: Axis(np.arange(float(n)))
+        d: Axis(np.arange(float(n)), periodic=d in "yx")
         for d, n in (("time", 7), ("layer", 2), ("y", 6), ("x", 8))
     }
     header = Header({}, variables, axes, {"train": np.arange(4), "test": np.array([4])})

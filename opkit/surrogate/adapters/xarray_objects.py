@@ -144,7 +144,8 @@ def _apply(
         outputs[out.name] = result
     predicted = xr.Dataset(outputs)
     if steps is not None and "time" in dataset.coords:
-        predicted = predicted.assign_coords(time=_times(dataset["time"], steps, config))
+        times = _times(dataset["time"], steps, config)
+        predicted = predicted if times is None else predicted.assign_coords(time=times)
     return predicted
 
 
@@ -199,14 +200,19 @@ def _dims(variable: Channels, places: tuple[str, ...], time: bool) -> list[str]:
 
 def _times(
     given: xr.DataArray, steps: int, config: BundleConfig
-) -> tuple[str, Array, Mapping[Any, Any]]:
-    """Continue the time axis of the inputs by the spacing of its last two frames."""
+) -> tuple[str, Array, Mapping[Any, Any]] | None:
+    """Continue the time axis of the inputs by the spacing of its last two frames.
+
+    Of one frame by the case's time between records; None where that is not known.
+    """
     values = np.asarray(given.values)
     if len(values) > 1:
         step = values[-1] - values[-2]
     else:
         parameters = config.case.get("solver", {}).get("parameters", {})
-        step = parameters.get("record_interval", 1.0)
+        if "record_interval" not in parameters:
+            return None
+        step = parameters["record_interval"]
     return "time", values[-1] + step * np.arange(1, steps + 1), given.attrs
 
 
