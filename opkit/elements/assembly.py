@@ -60,7 +60,7 @@ def stiffness_matrices(
     jacobian = _jacobians(points, cells)
     inverse, size = np.linalg.inv(jacobian), np.abs(np.linalg.det(jacobian))
     size = size if weight is None else size * weight
-    made = []
+    rows = []
     for a in range(points.shape[1]):
         row = []
         for b in range(points.shape[1]):
@@ -69,8 +69,8 @@ def stiffness_matrices(
             )
             block = np.tensordot(metric, local, axes=2)
             row.append(_scatter(block, cells, cells, len(points)))
-        made.append(row)
-    return made
+        rows.append(row)
+    return rows
 
 
 def gradient_matrices(points: Array, cells: Cells) -> list[Matrix]:
@@ -134,6 +134,6 @@ def _scatter(blocks: Array, rows: Cells, columns: Cells, nodes: int) -> Matrix:
     column = np.broadcast_to(columns[:, None, :], shape).ravel()
     width = nodes if columns.shape == rows.shape else len(columns)
     matrix = sparse.coo_array((blocks.ravel(), (row, column)), shape=(nodes, width))
-    made = matrix.tocsr()
-    made.sort_indices()
-    return made
+    compressed = matrix.tocsr()
+    compressed.sort_indices()
+    return compressed

@@ -43,8 +43,8 @@ class SparseMatrix(nn.Module):
     def __init__(self, matrix: Any, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.shape: tuple[int, int] = tuple(matrix.shape)
-        for name, kept in (("own", matrix), ("turned", matrix.T)):
-            for part, array in zip(PARTS, _arrays(kept, dtype), strict=True):
+        for name, factor in (("own", matrix), ("turned", matrix.T)):
+            for part, array in zip(PARTS, _arrays(factor, dtype), strict=True):
                 self.register_buffer(f"{name}_{part}", array, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:

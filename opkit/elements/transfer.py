@@ -89,10 +89,10 @@ def locate(points: Array, cells: Cells, where: Array) -> tuple[Cells, Array]:
     candidates = coordinates(near, where[:, None])
     best = candidates.min(axis=2).argmax(axis=1)
     rows = np.arange(len(where))
-    cell, found = near[rows, best].astype(np.int64), candidates[rows, best]
+    cell, weights = near[rows, best].astype(np.int64), candidates[rows, best]
     low, high = corner.min(axis=1), corner.max(axis=1)
     slack = TOLERANCE * (high - low).max()
-    for row in np.flatnonzero(found.min(axis=1) < -TOLERANCE):
+    for row in np.flatnonzero(weights.min(axis=1) < -TOLERANCE):
         # graded meshes: the cell around a point may have a centroid far away
         x = where[row]
         boxes = ((low <= x + slack) & (high >= x - slack)).all(axis=1)
@@ -101,13 +101,13 @@ def locate(points: Array, cells: Cells, where: Array) -> tuple[Cells, Array]:
             options = coordinates(inside, x[None])
             pick = options.min(axis=1).argmax()
             if options[pick].min() >= -TOLERANCE:
-                cell[row], found[row] = inside[pick], options[pick]
-    outside = np.flatnonzero(found.min(axis=1) < -TOLERANCE)
+                cell[row], weights[row] = inside[pick], options[pick]
+    outside = np.flatnonzero(weights.min(axis=1) < -TOLERANCE)
     if len(outside):
-        cell[outside], found[outside] = _nearest(
+        cell[outside], weights[outside] = _nearest(
             corner, near[outside], candidates[outside], where[outside], outside
         )
-    return cell, found
+    return cell, weights
 
 
 def _nearest(

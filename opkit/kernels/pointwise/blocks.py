@@ -226,11 +226,13 @@ def _again(
     """Gradients of ``function`` at ``tensors`` with a graph of their own."""
     with torch.enable_grad():
         aliases = [tensor.view_as(tensor) for tensor in tensors]
-        wanted = [tensor for tensor in aliases if tensor.requires_grad]
+        differentiable = [tensor for tensor in aliases if tensor.requires_grad]
         value = function(*aliases)
     graph = torch.is_grad_enabled()
-    found = iter(torch.autograd.grad(value, wanted, grad, create_graph=graph))
-    return tuple(next(found) if alias.requires_grad else None for alias in aliases)
+    gradients = iter(
+        torch.autograd.grad(value, differentiable, grad, create_graph=graph)
+    )
+    return tuple(next(gradients) if alias.requires_grad else None for alias in aliases)
 
 
 def _layer_again(

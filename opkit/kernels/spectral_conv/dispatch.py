@@ -62,28 +62,28 @@ def choose_backend(
     Raises:
         OpkitInputError: the backend asked for does not exist or cannot do this.
     """
-    asked = backend or os.environ.get(VARIABLE) or None
+    requested = backend or os.environ.get(VARIABLE) or None
     origin = "the argument backend" if backend else VARIABLE
-    if asked is not None and asked not in BACKENDS:
+    if requested is not None and requested not in BACKENDS:
         raise OpkitInputError(
-            f"{origin}: backend {asked!r} is unknown.{nearest(asked, BACKENDS)} "
-            f"Use one of {', '.join(BACKENDS)}"
+            f"{origin}: backend {requested!r} is unknown."
+            f"{nearest(requested, BACKENDS)} Use one of {', '.join(BACKENDS)}"
         )
     choice = _fastest(device, dtype, modes, in_shape, out_shape, compat)
-    if asked is None or asked == choice.name:
+    if requested is None or requested == choice.name:
         return choice
     obstacle = None
-    if asked != "reference":
+    if requested != "reference":
         obstacle = _displaced(in_shape, out_shape, compat)
-    if asked == "cpu" and device.type != "cpu":
+    if requested == "cpu" and device.type != "cpu":
         obstacle = f"the field is on {device}"
-    if asked == "triton":
+    if requested == "triton":
         obstacle = obstacle or _no_triton(device, dtype)
     if obstacle:
         raise OpkitInputError(
-            f"{origin} asks for {asked}, but {obstacle}: use reference, or none"
+            f"{origin} asks for {requested}, but {obstacle}: use reference, or none"
         )
-    return Choice(asked, f"asked for by {origin}")
+    return Choice(requested, f"asked for by {origin}")
 
 
 def _fastest(
@@ -148,9 +148,9 @@ def describe() -> list[DeviceChoice]:
 
     Loads neither triton nor a CUDA context.
     """
-    usual = (torch.float32, [24, 13], [64, 64], [64, 64])
-    rows = [DeviceChoice("cpu", *choose_backend(torch.device("cpu"), *usual))]
+    example = (torch.float32, [24, 13], [64, 64], [64, 64])
+    rows = [DeviceChoice("cpu", *choose_backend(torch.device("cpu"), *example))]
     for index in range(torch.cuda.device_count()):
         device = torch.device("cuda", index)
-        rows.append(DeviceChoice(str(device), *choose_backend(device, *usual)))
+        rows.append(DeviceChoice(str(device), *choose_backend(device, *example)))
     return rows

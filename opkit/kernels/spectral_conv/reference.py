@@ -37,12 +37,16 @@ def spectral_conv(
         for count, num_points in zip(modes[:-1], grid[:-1], strict=True)
     ]
     rows.append(torch.arange(modes[-1], device=x.device))
-    kept = torch.fft.rfftn(x, dim=dims, norm=norm)[..., *_mesh(rows)]
-    kept = kept.permute(*range(2, x.ndim), 0, 1)  # (*modes, batch, in_channel)
+    coefficients = torch.fft.rfftn(x, dim=dims, norm=norm)[..., *_mesh(rows)]
+    coefficients = coefficients.permute(
+        *range(2, x.ndim), 0, 1
+    )  # (*modes, batch, in_channel)
     if weight.ndim == len(grid) + 3:
-        mixed = kept @ torch.complex(weight[..., 0, :], weight[..., 1, :])
+        mixed = coefficients @ torch.complex(weight[..., 0, :], weight[..., 1, :])
     else:
-        mixed = kept * torch.complex(weight[..., 0], weight[..., 1]).unsqueeze(-2)
+        mixed = coefficients * torch.complex(weight[..., 0], weight[..., 1]).unsqueeze(
+            -2
+        )
 
     columns = out_shape[-1] // 2 + 1
     if compat is None:
