@@ -40,8 +40,8 @@ def check(
     with torch.no_grad(), silent():
         for size in sizes:
             part = repeated.rows(slice(start, start + size))
-            given = part.each(lambda tensor: tensor.to(surrogate.device)).given
-            outputs.append(run(tuple(given.values())).cpu())
+            tensors = part.each(lambda tensor: tensor.to(surrogate.device)).by_role
+            outputs.append(run(tuple(tensors.values())).cpu())
             start += size
     double = Surrogate(copy.deepcopy(surrogate.model).double(), surrogate.config)
     return compare(

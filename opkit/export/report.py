@@ -102,7 +102,7 @@ def fields(
             axes=axes[role],
             variables=config.by_role[role],
         )
-        for role, tensor in samples.given.items()
+        for role, tensor in samples.by_role.items()
     )
     on_points = config.shape.shape if not config.shape.spectral else space
     out = Field(

@@ -45,7 +45,7 @@ def trace(surrogate: Surrogate, samples: Inputs, batch: int | None) -> ExportedP
     examples = cycled(samples, batch or EXAMPLE)
     examples = examples.each(lambda part: part.to(surrogate.device))
     module = lower(surrogate.model, examples)
-    example = tuple(examples.given.values())
+    example = tuple(examples.by_role.values())
     size = {0: Dim("batch", min=1)} if batch is None else None
     try:
         with silent(), torch.no_grad():
@@ -101,7 +101,7 @@ def lower(model: PhysicalModel, samples: Inputs) -> OneStep:
         OpkitInputError: a spectral layer that has no such form.
     """
     # state of a training run, such as gradients, is not part of the copy
-    roles, example = tuple(samples.given), tuple(samples.given.values())
+    roles, example = tuple(samples.by_role), tuple(samples.by_role.values())
     module = OneStep(copy.deepcopy(model), roles).eval().requires_grad_(False)
     grids = _grids(module, example)
     for name, (grid, target) in grids.items():

@@ -37,7 +37,7 @@ class Inputs(NamedTuple):
     @classmethod
     def joined(cls, parts: list[Inputs]) -> Inputs:
         """Join batches into one."""
-        roles = parts[0].given
+        roles = parts[0].by_role
         return cls(**{role: torch.cat([p.need(role) for p in parts]) for role in roles})
 
     @property
@@ -46,7 +46,7 @@ class Inputs(NamedTuple):
         return len(self.fields)
 
     @property
-    def given(self) -> dict[str, Tensor]:
+    def by_role(self) -> dict[str, Tensor]:
         """Role to tensor, of the roles that are there."""
         pairs = zip(self._fields, self, strict=True)
         return {role: tensor for role, tensor in pairs if tensor is not None}
@@ -57,13 +57,14 @@ class Inputs(NamedTuple):
         Raises:
             OpkitInputError: it was not given.
         """
-        if role not in (given := self.given):
+        tensors = self.by_role
+        if role not in tensors:
             raise OpkitInputError(f"the operator needs {role} data: give them as well")
-        return given[role]
+        return tensors[role]
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Inputs:
         """Apply a function to every tensor."""
-        return Inputs(**{role: change(part) for role, part in self.given.items()})
+        return Inputs(**{role: change(part) for role, part in self.by_role.items()})
 
     def rows(self, rows: Tensor | slice) -> Inputs:
         """Choose samples."""

@@ -103,17 +103,17 @@ def operator_class(name: str) -> type[Operator]:
         )
     module, _, attribute = known[name].partition(":")
     try:
-        found = getattr(importlib.import_module(module), attribute, None)
+        operator = getattr(importlib.import_module(module), attribute, None)
     except ImportError as error:
         if name in OPERATORS:
             raise
         raise OpkitInputError(f"operator {name}: {module}: {error}") from None
-    if not (isinstance(found, type) and issubclass(found, Operator)):
+    if not (isinstance(operator, type) and issubclass(operator, Operator)):
         raise OpkitInputError(
             f"operator {name}: {known[name]} is no class derived from "
             "opkit.operators.interface.Operator"
         )
-    return found
+    return operator
 
 
 def build_operator(

@@ -123,7 +123,7 @@ def test_autoregressive_surrogates_give_one_step(bundles, write, tmp_path, stati
     assert made.inputs[0].shape == ("batch", 2, 1, 18, 18)
     assert [field.name for field in made.inputs] == ["inputs", "static"][: 1 + static]
     surrogate = opkit.load(run)
-    samples = tuple(real_inputs(run, surrogate.config, data).given.values())
+    samples = tuple(real_inputs(run, surrogate.config, data).by_role.values())
     step = TARGETS["pt2"].open(run / "model.pt2")
     first = step(samples)
     window = torch.stack([samples[0][:, 1], first], 1)

@@ -66,14 +66,14 @@ def build_levels(inside: Tensor, curve: Curve, levels: int) -> list[Level]:
     """
     row, column = face_cells(curve, inside.shape[1])
     share = inside.float()
-    made: list[Level] = []
+    hierarchy: list[Level] = []
     batch = torch.arange(len(inside), device=inside.device)[:, None]
     for depth in range(levels):
         number = _number(share > 0)
         last = depth == levels - 1 or share.shape[1] <= 2
         coarse = share if last else _halve(share)
         parent, quadrant = _parents(number, _number(coarse > 0), last)
-        made.append(
+        hierarchy.append(
             Level(
                 share.shape[1],
                 number,
@@ -87,7 +87,7 @@ def build_levels(inside: Tensor, curve: Curve, levels: int) -> list[Level]:
         if last:
             break
         share = coarse
-    return made
+    return hierarchy
 
 
 def _number(used: Tensor) -> Tensor:

@@ -182,17 +182,17 @@ class Cycle(nn.Module):
         self, z: Tensor, b: list[Tensor], h: list[Tensor], levels: list[Level]
     ) -> Tensor:
         """Data on level 0 to the same; b and h for every level."""
-        kept = []
+        skips = []
         last = len(levels) - 1
         transfers = cast("list[Transfer]", list(self.between))
         for depth, level in enumerate(levels):
             z = self.before[depth](z, b[depth], h[depth], level)
             if depth < last:
-                kept.append(z)
+                skips.append(z)
                 z = transfers[depth].coarse(z, level, levels[depth + 1])
         for depth in reversed(range(len(levels))):
             if depth < last:
-                z = kept[depth] + transfers[depth].fine(z, levels[depth])
+                z = skips[depth] + transfers[depth].fine(z, levels[depth])
             z = self.after[depth](z, b[depth], h[depth], levels[depth])
         return z
 

@@ -40,8 +40,8 @@ def translate(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
             continue
         branch = "data" if "_inbd" in name else "source"
         stem = name
-        for pattern, made in _RENAMED:
-            stem = re.sub(pattern, made, stem)
+        for pattern, replacement in _RENAMED:
+            stem = re.sub(pattern, replacement, stem)
         weights[f"{branch}.{stem}"] = tensor
     return weights
 

@@ -80,11 +80,11 @@ def target_loss(
     return {"loss": total, **terms}
 
 
-def _excess(wanted: Tensor, weights: Tensor) -> Tensor:
+def _excess(target: Tensor, weights: Tensor) -> Tensor:
     """Root mean square over the points (..., point) in units of `UNIT`, at least 1."""
-    square = (wanted.square() * weights).sum(-1, keepdim=True)
+    square = (target.square() * weights).sum(-1, keepdim=True)
     return (square.sqrt() / UNIT).clamp_min(1.0)
 
 
-def _huber(found: Tensor, wanted: Tensor) -> Tensor:
-    return functional.huber_loss(found, wanted, reduction="none")
+def _huber(value: Tensor, target: Tensor) -> Tensor:
+    return functional.huber_loss(value, target, reduction="none")

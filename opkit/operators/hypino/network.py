@@ -188,13 +188,13 @@ class HyPINO(nn.Module):
         tokens = torch.cat(
             [pool(scale) for pool, scale in zip(self.pools, scales, strict=True)], -1
         )
-        made = []
+        parameters = []
         for k, head in enumerate(self.heads):
             tensor = head(tokens[:, k])
             if k < len(self.shape.weights):
                 tensor = tensor.unflatten(1, self.shape.weights[k])
-            made.append(tensor + self.base[k] if len(self.base) else tensor)
-        return made
+            parameters.append(tensor + self.base[k] if len(self.base) else tensor)
+        return parameters
 
     def solve(self, problems: Problems) -> Target:
         """Write the networks of a batch of problems."""

@@ -198,10 +198,10 @@ class SpectralConv(nn.Module):
         limits = available(grid)
         if self.compat is None:
             limits = [*map(min, limits, available(out_shape))]
-        kept = [*map(min, self._n_modes, limits)]
+        n_kept = [*map(min, self._n_modes, limits)]
         weight: Tensor = self.weight
         for axis, (count, most) in enumerate(
-            zip(kept[:-1], self.max_n_modes[:-1], strict=True)
+            zip(n_kept[:-1], self.max_n_modes[:-1], strict=True)
         ):
             if count == most:
                 continue
@@ -215,7 +215,7 @@ class SpectralConv(nn.Module):
             # storage order: 0 … P-1, then -1 … -Q
             rows = [k if k < start else start + most - 1 - k for k in rows]
             weight = weight.index_select(axis, torch.tensor(rows, device=weight.device))
-        return weight.narrow(self.order - 1, 0, kept[-1])
+        return weight.narrow(self.order - 1, 0, n_kept[-1])
 
     def forward(self, x: Tensor, output_shape: Sequence[int] | None = None) -> Tensor:
         """Convolve a field.

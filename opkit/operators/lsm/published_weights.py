@@ -74,27 +74,31 @@ def load_reference(
     Raises:
         BundleError: a weight is unknown, missing, or of another size.
     """
-    wanted = model.state_dict()
-    found = {_rename(name, _RULES): value for name, value in _fuse(state).items()}
+    own_state = model.state_dict()
+    renamed_state = {
+        _rename(name, _RULES): value for name, value in _fuse(state).items()
+    }
     for name, value in (coordinate_map or {}).items():
         renamed = _rename(name, _MAP_RULES)
-        if renamed in wanted or not renamed.startswith(("map.code.", "map.no_code.")):
-            found[renamed] = value
-    for name in sorted(wanted.keys() ^ found.keys()):
-        state_of = "missing" if name in wanted else "not part of this model"
+        if renamed in own_state or not renamed.startswith(
+            ("map.code.", "map.no_code.")
+        ):
+            renamed_state[renamed] = value
+    for name in sorted(own_state.keys() ^ renamed_state.keys()):
+        state_of = "missing" if name in own_state else "not part of this model"
         raise BundleError(
             f"weight {name} is {state_of}: build the model with the options it was "
             "trained with"
         )
-    for name, value in found.items():
-        if value.numel() != wanted[name].numel():
+    for name, value in renamed_state.items():
+        if value.numel() != own_state[name].numel():
             raise BundleError(
                 f"weight {name} has {value.numel()} numbers, not "
-                f"{wanted[name].numel()}: build the model with the options it was "
+                f"{own_state[name].numel()}: build the model with the options it was "
                 "trained with"
             )
-        found[name] = value.reshape(wanted[name].shape)
-    model.load_state_dict(found)
+        renamed_state[name] = value.reshape(own_state[name].shape)
+    model.load_state_dict(renamed_state)
 
 
 def _fuse(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -74,8 +74,8 @@ class Hierarchy(nn.Module):
         """Register what can be made again from the mesh: not stored with weights."""
         array = np.column_stack(arrays) if isinstance(arrays, list) else arrays
         tensor = torch.as_tensor(array)
-        kept = tensor if tensor.dtype == torch.bool else tensor.float()
-        self.register_buffer(name, kept, persistent=False)
+        stored = tensor if tensor.dtype == torch.bool else tensor.float()
+        self.register_buffer(name, stored, persistent=False)
 
 
 TOLERANCE = 1e-7
@@ -125,5 +125,5 @@ def element_bounds(data: MeshShape) -> tuple[float, float]:
     nodes = data.cells[0]
     one = mass(data.points[nodes], np.arange(len(nodes))[None]).toarray()
     scale = np.diag(one.diagonal() ** -0.5)
-    found = np.linalg.eigvalsh(scale @ one @ scale)
-    return float(found[0]), float(found[-1])
+    eigenvalues = np.linalg.eigvalsh(scale @ one @ scale)
+    return float(eigenvalues[0]), float(eigenvalues[-1])

@@ -162,16 +162,16 @@ def independent_set(space: Space) -> tuple[NDArray[np.int64], Matrix]:
     graph = space.mass.tocsr()
     size = graph.shape[0]
     neighbours = np.split(graph.indices, graph.indptr[1:-1])
-    free, kept = np.ones(size, dtype=bool), np.zeros(size, dtype=bool)
+    free, chosen = np.ones(size, dtype=bool), np.zeros(size, dtype=bool)
     for node in range(size):
         if free[node]:
-            kept[node] = True
+            chosen[node] = True
             free[neighbours[node]] = False
     pattern = graph.tocoo()
-    near = kept[pattern.col] & ~kept[pattern.row]
+    near = chosen[pattern.col] & ~chosen[pattern.row]
     row, column = pattern.row[near], pattern.col[near]
     distance = np.linalg.norm(space.points[row] - space.points[column], axis=1)
-    own = np.flatnonzero(kept)
+    own = np.flatnonzero(chosen)
     weights = np.concatenate([np.ones(len(own)), 1 / distance])
     entries = (np.concatenate([own, row]), np.concatenate([own, column]))
     matrix = sparse.coo_array((weights, entries), shape=(size, size)).tocsr()[:, own]

@@ -175,17 +175,17 @@ class SPON(Operator):
         return nn.ModuleDict(parts)
 
     def _cycle(self, h: Tensor, cycle: Any) -> Tensor:
-        mesh, kept = self.hierarchy, []
+        mesh, skips = self.hierarchy, []
         for level, weights in enumerate(self.weights_of):
             h = self._smooth(h, cycle["down"], weights, level)
-            kept.append(h)
+            skips.append(h)
             h = mesh.restrict[level](h)
         for block in cycle["last"]:
             h = block(h, mesh.levels[-1])
         for level, weights in reversed(list(enumerate(self.weights_of))):
             # features of a level without weights stay below: P R h is all there is
             below = mesh.prolong[level](h)
-            h = kept[level] + below if weights >= 0 else below
+            h = skips[level] + below if weights >= 0 else below
             h = self._smooth(h, cycle["up"], weights, level)
         return h
 

@@ -46,7 +46,7 @@ def check_inputs(
         )
     for role, variables in config.by_role.items():
         _check_role(role, variables, inputs, lead)
-    for role, tensor in inputs.given.items():
+    for role, tensor in inputs.by_role.items():
         place = _not_finite(tensor.to(dtype))
         if place is not None:
             what = "inputs" if role == "fields" else f"{role} data"
@@ -66,7 +66,7 @@ def _check_role(
 ) -> None:
     names = ", ".join(v.name for v in variables)
     expected = sum(v.channels for v in variables)
-    tensor = inputs.given.get(role)
+    tensor = inputs.by_role.get(role)
     if tensor is None:
         if expected:
             raise OpkitInputError(f"inputs lack {names}: give {role}={{...}} as well")
