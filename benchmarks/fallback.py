@@ -76,7 +76,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     surrogate = opkit.load(options.run)
-    solver = surrogate.checker.context.physics.solver
+    solver = surrogate.checker.context.case_solver.solver
     inputs = mixed_inputs(solver, options.samples)
     fields = {"permeability": inputs.astype(np.float64)}
     truth = replace(solver, rtol=1e-10).solve(fields).outputs["pressure"]

@@ -40,7 +40,7 @@ from opkit.operators.shapes import DataShape
 from opkit.surrogate.bundle.normalise import Moments, PhysicalModel
 from opkit.surrogate.bundle.run_directory import RunDirectory
 from opkit.train import Event
-from opkit.train.fields.model import build_model
+from opkit.train.fields.model import build_physical_model
 from opkit.train.fields.problem import Problem
 from opkit.train.fields.task import FieldTask
 from opkit.train.loop.batches import Memory
@@ -108,7 +108,7 @@ def make_model(problem: Problem) -> PhysicalModel:
 
     one = (Channels(name="a", units="1", channels=1),)
     described = Problem(**{**problem.__dict__, "inputs": one, "outputs": one})
-    model = build_model(described, 0)
+    model = build_physical_model(described, 0)
     samples = problem.train
     assert isinstance(samples, Memory)
     for normaliser, role in ((model.inputs, "inputs"), (model.outputs, "outputs")):

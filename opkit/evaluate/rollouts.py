@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from opkit.datasets.modes import need_steps
-from opkit.metrics import functional as losses
+from opkit.metrics import functional
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.surrogate import Surrogate
 
@@ -94,10 +94,10 @@ def compare(
     shape = target.shape[:2]
     p, t = prediction.flatten(0, 1), target.flatten(0, 1)
     still = last[:, None].expand_as(target).flatten(0, 1)
-    error = losses.relative_l2(p, t).view(shape)
+    error = functional.relative_l2(p, t).view(shape)
     # channels may have different units: ratios first, then their mean
     found, wanted = p.flatten(2), t.flatten(2)
-    square = wanted.square().mean(2).clamp_min(losses.EPS**2)
+    square = wanted.square().mean(2).clamp_min(functional.EPS**2)
     energy = (found.square().mean(2) / square - 1).mean(1)
     drift = ((found.mean(2) - wanted.mean(2)).abs() / square.sqrt()).mean(1)
 
@@ -111,8 +111,8 @@ def compare(
     return Rollouts(
         times=times,
         relative_l2=per_step(error),
-        persistence=per_step(losses.relative_l2(still, t)),
-        spectral_error=per_step(losses.spectral_error(p, t)),
+        persistence=per_step(functional.relative_l2(still, t)),
+        spectral_error=per_step(functional.spectral_error(p, t)),
         mean_drift=per_step(drift),
         energy_drift=per_step(energy),
         threshold=threshold,

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from opkit.datasets.field_dataset import FieldDataset
 from opkit.errors import DataError, OpkitInputError
 from opkit.evaluate import baselines
-from opkit.metrics import functional as losses
+from opkit.metrics import functional
 from opkit.metrics.domains import Domain, Elements
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.bundle.record import Score
@@ -137,7 +137,7 @@ def _rows(
     def note(name: str, prediction: Tensor, target: Tensor) -> None:
         errors[name].append(_error(prediction, target, space, domain))
         if on_mesh:
-            slopes[name].append(losses.relative_h1(prediction, target, domain))
+            slopes[name].append(functional.relative_h1(prediction, target, domain))
 
     seconds = 0.0
     for batch in read(samples, count):
@@ -180,9 +180,9 @@ def _predict(surrogate: Surrogate, batch: Batch) -> Tensor:
 
 def _error(prediction: Tensor, target: Tensor, space: int, domain: Domain) -> Tensor:
     if target.ndim > space + 2:  # rollouts: the mean over frames
-        values = losses.relative_l2(prediction.flatten(0, 1), target.flatten(0, 1))
+        values = functional.relative_l2(prediction.flatten(0, 1), target.flatten(0, 1))
         return values.view(len(target), -1).mean(1)
-    return losses.relative_l2(prediction, target, domain)
+    return functional.relative_l2(prediction, target, domain)
 
 
 def _pick(index: Any, tensor: Tensor) -> Tensor:

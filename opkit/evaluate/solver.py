@@ -26,7 +26,7 @@ from opkit.evaluate.coarse import (
     coarser,
     uncoarsened,
 )
-from opkit.metrics import functional as losses
+from opkit.metrics import functional
 from opkit.metrics.domains import Domain, Elements
 from opkit.solvers.interface import Fields, OnMesh, Tolerance
 from opkit.surrogate.bundle.record import Score
@@ -68,9 +68,9 @@ def table(
     truth = {v.name: stored[v.name] for v in header.outputs}
     whole = uncoarsened(case, solver)
     mesh = Elements(*solver.mesh()) if isinstance(solver, OnMesh) else None
-    norms: dict[str, Norm] = {"relative_l2": losses.relative_l2}
+    norms: dict[str, Norm] = {"relative_l2": functional.relative_l2}
     if mesh is not None:
-        norms["relative_h1"] = losses.relative_h1
+        norms["relative_h1"] = functional.relative_h1
     everywhere = recipe.model_copy(update={"subsample": 1})
     found = []
     for method in (whole, *coarser(case, solver)):
@@ -103,7 +103,7 @@ def error(
     header: Header,
     recipe: Recipe,
     domain: Domain | None = None,
-    norm: Norm = losses.relative_l2,
+    norm: Norm = functional.relative_l2,
 ) -> float:
     """Measure outputs as a surrogate's: its frames, points, channels and norm.
 

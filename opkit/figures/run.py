@@ -10,7 +10,7 @@ from torch import Tensor
 
 from opkit.errors import BundleError
 from opkit.figures import plots
-from opkit.metrics import functional as losses
+from opkit.metrics import functional
 from opkit.operators.inputs import Inputs
 from opkit.operators.shapes import MeshShape
 from opkit.surrogate import surrogate
@@ -43,10 +43,12 @@ def draw(run: Path, data: Path | None = None) -> list[Path]:
     config = loaded.config
     training = config.recipe.training
     curves = folder / "curves.png"
-    made = [plots.curves(curves, directory.metrics(), training.loss, training.metric)]
+    figures = [
+        plots.curves(curves, directory.metrics(), training.loss, training.metric)
+    ]
     mesh = _mesh(loaded)
     if mesh is None:
-        made.append(_resolutions(folder / "resolutions.png", config))
+        figures.append(_resolutions(folder / "resolutions.png", config))
     path = data if data is not None else data_of_run(directory.path)
     if not path.is_file():
         raise BundleError(f"{path}: no such file; give --data FILE")
@@ -59,27 +61,27 @@ def draw(run: Path, data: Path | None = None) -> list[Path]:
     predicted = loaded.predict(Inputs.of(fields), steps)
     if loaded.model.history:
         pairs = zip(predicted.unbind(1), fields["outputs"].unbind(1), strict=True)
-        means = [float(losses.relative_l2(p, t).mean()) for p, t in pairs]
-        made.append(plots.rollout(folder / "rollout.png", means))
+        means = [float(functional.relative_l2(p, t).mean()) for p, t in pairs]
+        figures.append(plots.rollout(folder / "rollout.png", means))
         fields["inputs"] = fields["inputs"][:, -1]
         fields["outputs"], predicted = fields["outputs"][:, -1], predicted[:, -1]
-    errors = losses.relative_l2(predicted, fields["outputs"], loaded.domain)
+    errors = functional.relative_l2(predicted, fields["outputs"], loaded.domain)
     if mesh is not None and mesh[0].shape[1] == 3:
-        return made  # tetrahedra: write predictions to .vtu and cut them open
+        return figures  # tetrahedra: write predictions to .vtu and cut them open
     order = errors.argsort()
     middle = order[len(order) // 2 :][:SAMPLES].tolist()
     worst = order.flip(0)[:SAMPLES].tolist()
     for name, chosen in (("samples", middle), ("worst", worst)):
         path = folder / f"{name}.png"
-        made.append(_rows(path, loaded, fields, predicted, errors, chosen, split))
+        figures.append(_rows(path, loaded, fields, predicted, errors, chosen, split))
     if len(config.axes) > 1:
         energies = {
-            "data": losses.energy_spectrum(fields["outputs"]),
-            "surrogate": losses.energy_spectrum(predicted),
+            "data": functional.energy_spectrum(fields["outputs"]),
+            "surrogate": functional.energy_spectrum(predicted),
         }
         flat = {k: e.mean((0, 1)).numpy() for k, e in energies.items()}
-        made.append(plots.spectra(folder / "spectra.png", flat))
-    return made
+        figures.append(plots.spectra(folder / "spectra.png", flat))
+    return figures
 
 
 def _resolutions(path: Path, config: BundleConfig) -> Path:
@@ -106,8 +108,15 @@ def _rows(
             name: _plane(fields["inputs"][i, channel])
             for channel, name in enumerate(names)
         }
-        target, made = _plane(fields["outputs"][i, 0]), _plane(predicted[i, 0])
-        rows.append(plots.prediction_row(inputs, target, made, config.outputs[0].name))
+        target, predicted_plane = (
+            _plane(fields["outputs"][i, 0]),
+            _plane(predicted[i, 0]),
+        )
+        rows.append(
+            plots.prediction_row(
+                inputs, target, predicted_plane, config.outputs[0].name
+            )
+        )
     extent = None
     if len(config.axes) == 2:
         y, x = config.shape.extent

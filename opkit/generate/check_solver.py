@@ -21,7 +21,7 @@ from opkit.datasets.read import DataFile
 from opkit.errors import OpkitError, OpkitInputError
 from opkit.generate.pools import LocalWorkers
 from opkit.generate.shard import Task
-from opkit.generate.validate import Check
+from opkit.generate.validate import Finding
 from opkit.generate.worker import raise_failure
 from opkit.solvers.interface import Fields, Solution, Solver
 
@@ -37,7 +37,7 @@ def check_solver(
     samples: int = 3,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
-) -> list[Check]:
+) -> list[Finding]:
     """Try the solver of a case on everything that opkit relies on.
 
     Names, shapes and types of what its methods return; the same samples for the same
@@ -64,11 +64,11 @@ def check_solver(
         raise OpkitInputError(f"samples {samples}: give 2 or more, to compare batches")
     solver = case.build_solver()
     trial = _Trial(case, solver, header_of(case, solver, seed, samples, "float64"))
-    checks: list[Check] = []
+    findings: list[Finding] = []
     blocked = ""
     for name, ask in trial.questions():
         if blocked:
-            checks.append(Check(name, None, f"not asked: {blocked} failed"))
+            findings.append(Finding(name, None, f"not asked: {blocked} failed"))
             continue
         if progress is not None:
             progress(name)
@@ -78,10 +78,10 @@ def check_solver(
             passed, detail = False, "out of memory: choose a smaller resolution"
         except OpkitError as error:
             passed, detail = False, str(error)
-        checks.append(Check(name, passed, detail))
+        findings.append(Finding(name, passed, detail))
         if passed is False and name in ("sample", "solve"):
             blocked = name
-    return checks
+    return findings
 
 
 @dataclass

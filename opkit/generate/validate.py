@@ -23,7 +23,7 @@ INPUT_TOLERANCE = 1e-3  # relative L2; other library versions round differently
 
 
 @dataclass(frozen=True)
-class Check:
+class Finding:
     """One question about a file and its answer.
 
     Args:
@@ -42,8 +42,8 @@ def validate(
     samples: int | None = 8,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
-) -> list[Check]:
-    """Check a data file against its spec, its checksums, its case and its solver.
+) -> list[Finding]:
+    """Finding a data file against its spec, its checksums, its case and its solver.
 
     The solver of the case stored in the file redraws inputs from their seeds, and
     computes the residual of the stored outputs. A residual passes if it is at most
@@ -54,10 +54,10 @@ def validate(
         path: the file.
         samples: how many random samples the solver looks at; None for all.
         seed: of that choice.
-        progress: called with the name of each check before it is made.
+        progress: called with the name of each question before it is asked.
 
     Returns:
-        The checks; the file is right if none has ``passed`` False.
+        The findings; the file is right if none has ``passed`` False.
 
     Raises:
         DataError: the file cannot be opened at all.
@@ -66,35 +66,35 @@ def validate(
         count = len(file) if samples is None else min(samples, len(file))
         chosen = np.random.default_rng(seed).choice(len(file), count, replace=False)
         rows = np.sort(chosen)
-        asked: list[tuple[str, Callable[[], Iterator[Check]]]] = [
+        questions: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
             ("layout", lambda: _layout(file)),
             ("checksums", lambda: _checksums(file)),
             ("duplicates", lambda: _duplicates(file)),
-            ("case", lambda: _physics(file, rows)),
+            ("case", lambda: _by_solver(file, rows)),
         ]
-        checks: list[Check] = []
-        for name, ask in asked:
+        findings: list[Finding] = []
+        for name, ask in questions:
             if progress is not None:
                 progress(name)
-            checks += ask()
-    return checks
+            findings += ask()
+    return findings
 
 
-def _layout(file: DataFile) -> Iterator[Check]:
-    found = list(faults(file))
+def _layout(file: DataFile) -> Iterator[Finding]:
+    wrong = list(faults(file))
     count = len(file.header.variables)
-    yield Check(
-        "layout", not found, "; ".join(found) or f"{count} variables as in spec"
+    yield Finding(
+        "layout", not wrong, "; ".join(wrong) or f"{count} variables as in spec"
     )
 
 
-def _checksums(file: DataFile) -> Iterator[Check]:
+def _checksums(file: DataFile) -> Iterator[Finding]:
     try:
         intact = sum(1 for _ in file.verify())
     except DataError as error:
-        yield Check("checksums", False, str(error))
+        yield Finding("checksums", False, str(error))
     else:
-        yield Check("checksums", True, f"{intact} samples, {file.stored_hash()[:16]}")
+        yield Finding("checksums", True, f"{intact} samples, {file.stored_hash()[:16]}")
     finite = True
     for v in file.header.variables:
         for row in range(len(file)):
@@ -102,25 +102,25 @@ def _checksums(file: DataFile) -> Iterator[Check]:
                 finite &= bool(np.isfinite(file.read(v.name, row)).all())
             except DataError:
                 continue  # said above
-    yield Check("finite values", finite, "no NaN, no infinity" if finite else "NaN")
+    yield Finding("finite values", finite, "no NaN, no infinity" if finite else "NaN")
 
 
-def _duplicates(file: DataFile) -> Iterator[Check]:
+def _duplicates(file: DataFile) -> Iterator[Finding]:
     try:
         found = duplicates(file)
     except DataError as error:
-        yield Check("duplicates", None, str(error))
+        yield Finding("duplicates", None, str(error))
         return
     across = [pair for pair in found if pair[0] == "across splits"]
     detail = f"{len(across)} across splits, {len(found) - len(across)} within"
     if across:
         detail += f"; samples {across[0][1]} and {across[0][2]}"
-    yield Check("duplicates", not across, detail)
+    yield Finding("duplicates", not across, detail)
 
 
-def _physics(file: DataFile, rows: NDArray[np.int64]) -> Iterator[Check]:
+def _by_solver(file: DataFile, rows: NDArray[np.int64]) -> Iterator[Finding]:
     if not file.header.case:
-        yield Check("case", None, "imported without a case")
+        yield Finding("case", None, "imported without a case")
         return
     try:
         case = parse_case(file.header.case, str(file.path), file.header.mesh)
@@ -128,13 +128,13 @@ def _physics(file: DataFile, rows: NDArray[np.int64]) -> Iterator[Check]:
         solver = case.build_solver()
         yield _same_grid(file, case, solver)
     except OpkitError as error:
-        yield Check("case", False, str(error))
+        yield Finding("case", False, str(error))
         return
     for name, ask in (("inputs", _inputs), ("residual", _residual)):
         try:
             yield ask(file, solver, rows)
         except OpkitError as error:
-            yield Check(name, False, " ".join(str(error).split()))
+            yield Finding(name, False, " ".join(str(error).split()))
 
 
 def _check_claims(file: DataFile, case: Case) -> None:
@@ -157,7 +157,7 @@ def _check_claims(file: DataFile, case: Case) -> None:
             )
 
 
-def _same_grid(file: DataFile, case: Case, solver: Solver) -> Check:
+def _same_grid(file: DataFile, case: Case, solver: Solver) -> Finding:
     header = file.header
     dtype = header.variables[0].dtype
     wanted = header_of(case, solver, header.seed or 0, len(file), dtype)
@@ -169,12 +169,12 @@ def _same_grid(file: DataFile, case: Case, solver: Solver) -> Check:
         same = found is not None and found.values.shape == axis.values.shape
         if found is None or not (same and np.allclose(found.values, axis.values)):
             wrong.append(f"coordinate {name} is not the solver's")
-    return Check("case", not wrong, "; ".join(wrong) or case.identity)
+    return Finding("case", not wrong, "; ".join(wrong) or case.identity)
 
 
-def _inputs(file: DataFile, solver: Solver, rows: NDArray[np.int64]) -> Check:
+def _inputs(file: DataFile, solver: Solver, rows: NDArray[np.int64]) -> Finding:
     if file.header.seed is None:
-        return Check("inputs", None, "no seed: not drawn by opkit")
+        return Finding("inputs", None, "no seed: not drawn by opkit")
     index, dtype = file.index, file.header.variables[0].dtype
     distances = np.zeros(len(rows))
     for k, row in enumerate(rows):
@@ -188,10 +188,10 @@ def _inputs(file: DataFile, solver: Solver, rows: NDArray[np.int64]) -> Check:
     worst, where = _worst(distances, rows)
     detail = f"{len(rows)} samples redrawn, worst difference {worst:.1e}"
     passed = worst <= INPUT_TOLERANCE
-    return Check("inputs", passed, detail if passed else f"{detail} (sample {where})")
+    return Finding("inputs", passed, detail if passed else f"{detail} (sample {where})")
 
 
-def _residual(file: DataFile, solver: Solver, rows: NDArray[np.int64]) -> Check:
+def _residual(file: DataFile, solver: Solver, rows: NDArray[np.int64]) -> Finding:
     reference = 0.0
     for row in rows[:2]:
         inputs = _read(file, row, "input")
@@ -211,7 +211,7 @@ def _residual(file: DataFile, solver: Solver, rows: NDArray[np.int64]) -> Check:
         f"{len(rows)} samples, worst {worst:.1e} (sample {where}), "
         f"allowed {limit:.1e} = {MARGIN:g} x that of a fresh solve"
     )
-    return Check("residual", bool(worst <= limit), detail)
+    return Finding("residual", bool(worst <= limit), detail)
 
 
 def _solved(file: DataFile, solver: Solver, inputs: Fields) -> Fields:

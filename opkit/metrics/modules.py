@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from opkit.errors import OpkitInputError, missing, nearest
-from opkit.metrics import functional as losses
+from opkit.metrics import functional
 from opkit.metrics.domains import Domain
 
 try:
@@ -46,7 +46,7 @@ class MeanError(Metric):
         self, prediction: Tensor, target: Tensor, weight: Tensor | None = None
     ) -> None:
         """Add a batch (batch, channel, *space), each sample with its weight or 1."""
-        values = losses.error(self.name)(prediction, target, self.grid).double()
+        values = functional.error(self.name)(prediction, target, self.grid).double()
         if weight is None:
             weight = torch.ones_like(values)
         self.total += (values * weight).sum()
@@ -116,7 +116,7 @@ class RolloutError(Metric):
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Add rollouts of shape (batch, step, channel, *space)."""
         steps = prediction.shape[1]
-        folded = losses.relative_l2(prediction.flatten(0, 1), target.flatten(0, 1))
+        folded = functional.relative_l2(prediction.flatten(0, 1), target.flatten(0, 1))
         self.total += folded.double().view(-1, steps).sum(0)
         self.count += len(prediction)
 

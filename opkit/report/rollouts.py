@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from opkit.evaluate import rollouts as rollout_scores
-from opkit.metrics import functional as losses
+from opkit.metrics import functional
 from opkit.report.content import Picture, Row, Section, Table, number
 from opkit.report.pictures import chart
 from opkit.report.subject import Subject
@@ -78,9 +78,11 @@ def section(subject: Subject) -> Section | None:
 def _spectrum(subject: Subject) -> Picture:
     lines = {}
     for name, field in (("data", subject.targets), ("surrogate", subject.predicted)):
-        energy = losses.energy_spectrum(field[:, -1, :1]).mean((0, 1))
+        energy = functional.energy_spectrum(field[:, -1, :1]).mean((0, 1))
         lines[name] = (list(range(1, len(energy) + 1)), energy.tolist())
-    distance = losses.spectral_error(subject.predicted[:, -1], subject.targets[:, -1])
+    distance = functional.spectral_error(
+        subject.predicted[:, -1], subject.targets[:, -1]
+    )
     return chart(
         lines,
         ("wavenumber k", "E(k)"),

@@ -18,7 +18,7 @@ from opkit.datasets.header import Header
 from opkit.datasets.read import DataFile
 from opkit.evaluate import scores
 from opkit.evaluate.run import Evaluation, evaluate
-from opkit.metrics import functional as losses
+from opkit.metrics import functional
 from opkit.operators.shapes import MeshShape
 from opkit.surrogate import surrogate
 from opkit.surrogate.surrogate import Surrogate
@@ -85,7 +85,7 @@ class Subject:
         prediction, target = self.predicted, self.targets
         if self.rollout:
             prediction, target = prediction.flatten(0, 1), target.flatten(0, 1)
-        errors = losses.relative_l2(prediction, target, self.surrogate.domain)
+        errors = functional.relative_l2(prediction, target, self.surrogate.domain)
         return errors.double().view(len(self.targets), -1).mean(1).numpy()
 
     def training_inputs(self, most: int = 1000) -> Tensor:

@@ -21,7 +21,7 @@ from opkit.surrogate.adapters import arrays, dolfinx_functions
 from opkit.surrogate.adapters.refuse import check_inputs, with_finite
 from opkit.surrogate.bundle import files as bundle
 from opkit.surrogate.bundle import forward
-from opkit.surrogate.bundle.build import build_model
+from opkit.surrogate.bundle.build import model_of_record
 from opkit.surrogate.bundle.normalise import PhysicalModel
 from opkit.surrogate.bundle.record import BundleConfig
 from opkit.surrogate.checks import fallback
@@ -352,7 +352,7 @@ def build(
         BundleError: names or shapes of the weights do not fit the operator.
     """
     own = {k: v for k, v in weights.items() if not k.startswith(PREFIX)}
-    model = build_model(config, own)
+    model = model_of_record(config, own)
     expected = model.state_dict()
     wrong = sorted(
         name

@@ -11,9 +11,13 @@ from opkit.operators.inputs import Inputs
 from opkit.surrogate.bundle import files as bundle
 from opkit.surrogate.bundle.run_directory import RunDirectory
 from opkit.train.equations import run as hypernetwork
-from opkit.train.fields import more_data as onward
+from opkit.train.fields import more_data
 from opkit.train.fields.finish import write_bundle
-from opkit.train.fields.model import build_model, fit_normalisers, prepare_operator
+from opkit.train.fields.model import (
+    build_physical_model,
+    fit_normalisers,
+    prepare_operator,
+)
 from opkit.train.fields.problem import prepare
 from opkit.train.fields.task import FieldTask, ResidualLoss
 from opkit.train.loop import loggers
@@ -78,24 +82,24 @@ def train(
     if resume:
         _same_data(directory, Path(data))
         start, more = _started_from(directory)
-        asked = resolve_recipe(case, operator, ()).operator
-        recipe, seed = continued(directory, asked, overrides)
+        operator_name = resolve_recipe(case, operator, ()).operator
+        recipe, seed = continued(directory, operator_name, overrides)
     elif start is None:
         recipe = resolve_recipe(case, operator, overrides)
     else:
-        recipe = onward.resolve(start, overrides)
+        recipe = more_data.resolve(start, overrides)
     fabric = make_fabric(recipe, device)
     loggers.check(recipe.training.loggers)
     if not fabric.is_global_zero:
         progress = None
-    problem = onward.add(prepare(Path(data), recipe, seed), more)
-    model = build_model(problem, seed)
+    problem = more_data.add(prepare(Path(data), recipe, seed), more)
+    model = build_physical_model(problem, seed)
     if recipe.training.physics:
         ResidualLoss(problem)  # refuses before anything is written
     fit_normalisers(model, problem)
     prepare_operator(model, problem)
     if start is not None:
-        onward.load_weights(model, start)
+        more_data.load_weights(model, start)
     main = fabric.is_global_zero
     if not resume and main:
         directory.create(
@@ -143,7 +147,7 @@ def plan(
         return hypernetwork.plan(str(data), operator, overrides, seed)
     recipe = resolve_recipe(_case(Path(data)), operator, overrides)
     problem = prepare(Path(data), recipe, seed)
-    model = build_model(problem, seed)
+    model = build_physical_model(problem, seed)
     prepare_operator(model, problem)
     sample = {k: v[None] for k, v in problem.train[0].items()}
     steps = sample["outputs"].shape[1] if problem.history else 1

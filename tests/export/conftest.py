@@ -16,7 +16,7 @@ from opkit.case.recipe import Recipe
 from opkit.datasets.header import Axis, Header, VariableSpec
 from opkit.datasets.write import LIBVER, Writer
 from opkit.surrogate.bundle import files as bundle
-from opkit.surrogate.bundle.build import build_model
+from opkit.surrogate.bundle.build import model_of_record
 from opkit.surrogate.bundle.record import BundleConfig, Channels, Provenance, Shape
 
 SIZE, COUNT, FRAMES = 18, 4, 4
@@ -106,7 +106,7 @@ def write_bundle(
         provenance=provenance,
     )
     torch.manual_seed(0)
-    model = build_model(config)
+    model = model_of_record(config)
     if hasattr(model.operator, "prepare"):
         model.operator.prepare({"outputs": torch.randn(40, 1, SIZE, SIZE)})
     for normaliser in (model.inputs, model.outputs, model.static):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opkit.errors import OpkitInputError
-from opkit.metrics import functional as losses
+from opkit.metrics import functional
 from opkit.metrics.domains import Grid
 
 TORUS = Grid(extent=(2 * math.pi,), periodic=(True,))
@@ -33,7 +33,7 @@ def test_relative_l2_is_the_ratio_of_norms_of_each_sample_then_the_mean():
         )
         for b in range(5)
     ]
-    found = losses.relative_l2(torch.tensor(p), torch.tensor(t))
+    found = functional.relative_l2(torch.tensor(p), torch.tensor(t))
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
@@ -50,7 +50,7 @@ def test_relative_errors_do_not_depend_on_units(name, scale, seed):
         generator=torch.Generator().manual_seed(seed),
         dtype=torch.float64,
     )
-    error = losses.error(name)
+    error = functional.error(name)
     torch.testing.assert_close(
         error(scale * p, scale * t, SQUARE), error(p, t, SQUARE), rtol=1e-10, atol=0
     )
@@ -61,23 +61,23 @@ def test_vrmse_of_the_own_mean_is_one_and_of_a_constant_target_is_set_by_eps():
     mean = t.mean(-1, keepdim=True).expand_as(t)
     # 1 up to eps / var
     torch.testing.assert_close(
-        losses.vrmse(mean, t), torch.ones(3).double(), rtol=1e-6, atol=0
+        functional.vrmse(mean, t), torch.ones(3).double(), rtol=1e-6, atol=0
     )
     constant = torch.full((1, 1, 16), 2.0, dtype=torch.float64)
-    found = losses.vrmse(constant + 1, constant, eps=4.0)
+    found = functional.vrmse(constant + 1, constant, eps=4.0)
     torch.testing.assert_close(found, torch.tensor([0.5], dtype=torch.float64))
 
 
 def test_zero_target_counts_as_eps():
     zero, one = torch.zeros(1, 1, 4), torch.ones(1, 1, 4)
-    assert losses.relative_l2(one, zero, eps=0.5).item() == pytest.approx(4.0)
+    assert functional.relative_l2(one, zero, eps=0.5).item() == pytest.approx(4.0)
 
 
 def test_h1_of_a_sine_sees_the_derivative():
     # e = sin 4x / 10, t = sin x: sqrt((1 + 16) / (1 + 1)) / 10 up to O(h²) differences
     n = 512
     p = wave(1, n) + 0.1 * wave(4, n)
-    found = losses.relative_h1(p, wave(1, n), TORUS).item()
+    found = functional.relative_h1(p, wave(1, n), TORUS).item()
     assert found == pytest.approx(math.sqrt(17 / 2) / 10, rel=2e-3)
 
 
@@ -90,7 +90,7 @@ def test_h1_differences_are_second_order_on_both_kinds_of_axes():
             u = torch.sin(2 * math.pi * x)[None, None]
             exact = 0.5 + 0.5 * (2 * math.pi) ** 2
             weight = 1.0 if closed else (u.square().mean().item() / 0.5)
-            errors.append(abs(losses._h1_squared(u, grid).item() / weight - exact))
+            errors.append(abs(functional._h1_squared(u, grid).item() / weight - exact))
         order = math.log2(errors[0] / errors[1])
         # the mean over points with both ends is itself first order: 1 at least
         assert order > (1.9 if closed else 0.9)
@@ -98,7 +98,7 @@ def test_h1_differences_are_second_order_on_both_kinds_of_axes():
 
 def test_spectrum_holds_all_energy_and_knows_its_wavenumber():
     u = wave(5)
-    energy = losses.energy_spectrum(u)[0, 0]
+    energy = functional.energy_spectrum(u)[0, 0]
     assert energy.argmax().item() == 4  # k = 5
     assert energy.sum().item() == pytest.approx(u.square().mean().item(), rel=1e-12)
 
@@ -106,11 +106,11 @@ def test_spectrum_holds_all_energy_and_knows_its_wavenumber():
 def test_spectral_error_sees_smoothing_that_l2_hides():
     t = wave(1) + 0.01 * wave(20)
     smoothed = wave(1) + 0.001 * wave(20)
-    assert losses.relative_l2(smoothed, t).item() < 0.01
+    assert functional.relative_l2(smoothed, t).item() < 0.01
     # shell 20 of 2 lost a factor of 100 in energy: 2 decades over 2 shells
-    assert losses.spectral_error(smoothed, t).item() == pytest.approx(1.0, rel=1e-6)
+    assert functional.spectral_error(smoothed, t).item() == pytest.approx(1.0, rel=1e-6)
 
 
 def test_unknown_name_suggests_the_nearest():
     with pytest.raises(OpkitInputError, match="relative_l2"):
-        losses.error("relativ_l2")
+        functional.error("relativ_l2")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from opkit.errors import OpkitInputError
-from opkit.metrics import functional as losses
+from opkit.metrics import functional
 from opkit.metrics import modules as metrics
 from opkit.metrics.domains import Grid
 
@@ -19,7 +19,7 @@ def test_value_does_not_depend_on_the_cut_into_batches(name):
     pieces = metrics.build(name, GRID)
     for a, b in ((0, 3), (3, 4), (4, 11)):
         pieces.update(p[a:b], t[a:b])
-    expected = losses.error(name)(p, t, GRID).mean()
+    expected = functional.error(name)(p, t, GRID).mean()
     # float64 sums in another order
     torch.testing.assert_close(whole.compute(), expected, rtol=1e-12, atol=0)
     torch.testing.assert_close(pieces.compute(), expected, rtol=1e-12, atol=0)
@@ -29,7 +29,7 @@ def test_a_sample_of_weight_zero_does_not_count():
     p, t = torch.randn(2, 4, 1, 8, 8)
     metric = metrics.RelativeL2(GRID)
     metric.update(p, t, torch.tensor([1.0, 1.0, 0.0, 0.0]))
-    expected = losses.relative_l2(p[:2], t[:2]).double().mean()
+    expected = functional.relative_l2(p[:2], t[:2]).double().mean()
     torch.testing.assert_close(metric.compute(), expected)
 
 

@@ -19,7 +19,7 @@ DATA = Path(__file__).parents[1] / "data"
 
 def test_a_tolerance_holds_for_mixed_inputs(darcy, error):
     s = darcy.load()
-    solver = s.checker.context.physics.solver
+    solver = s.checker.context.case_solver.solver
     law = dataclasses.replace(solver, distribution={"kind": "log-normal"})
     rng = np.random.default_rng(3)
     strange = np.stack([law.sample(rng)["permeability"] for _ in range(40)])
@@ -44,7 +44,7 @@ def test_a_prediction_saves_iterations_and_the_estimate_is_right(darcy):
     a = darcy.permeability[:40]
     result = s.solve(a, tolerance=1e-4)
     assert (result.action == "refined").all()
-    solver = dataclasses.replace(s.checker.context.physics.solver, rtol=1e-7)
+    solver = dataclasses.replace(s.checker.context.case_solver.solver, rtol=1e-7)
     cold = solver.solve({"permeability": a}).details["iterations"]
     assert (result.iterations <= cold).all()
     estimate, true = result.saved_iterations.mean(), (cold - result.iterations).mean()

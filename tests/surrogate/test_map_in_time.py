@@ -34,12 +34,12 @@ def test_predicted_vorticity_may_have_a_mean(tmp_path, mode, records, modes):
     surrogate = opkit.load(run)
     checked = surrogate(x, check=True)
     assert checked.residual is not None and np.isfinite(checked.residual).all()
-    physics = surrogate.checker.context.physics
-    assert physics is not None
+    case_solver = surrogate.checker.context.case_solver
+    assert case_solver is not None
     # the data solve the equation, to the solver's tolerance and float32
-    exact = physics.residual(Inputs(x), u)
+    exact = case_solver.residual(Inputs(x), u)
     assert exact.max() < 1e-4
     # a mean is an error of its relative size
     rms = u.square().mean((-1, -2), keepdim=True).sqrt()
-    shifted = physics.residual(Inputs(x), u + 0.3 * rms)
+    shifted = case_solver.residual(Inputs(x), u + 0.3 * rms)
     np.testing.assert_allclose(shifted, 0.3 / np.sqrt(1 + 0.09), rtol=1e-3)

@@ -12,7 +12,7 @@ from opkit.evaluate.run import evaluate
 from opkit.figures import run as figures
 from opkit.surrogate.bundle.run_directory import RunDirectory
 from opkit.train import train
-from opkit.train.fields.model import build_model, fit_normalisers
+from opkit.train.fields.model import build_physical_model, fit_normalisers
 from opkit.train.fields.problem import prepare
 from opkit.train.fields.task import FieldTask
 from opkit.train.loop.batches import generator
@@ -97,7 +97,7 @@ def test_windows_are_pieces_of_the_trajectory(make_trajectories):
     data = make_trajectories()
     overrides = [*AUTOREGRESSIVE, "history=2", "training.unroll=2"]
     problem = prepare(data, resolve_recipe({}, "fno", overrides), 0)
-    model = build_model(problem, 0)
+    model = build_physical_model(problem, 0)
     fit_normalisers(model, problem)
     task = FieldTask(model, problem)
     batch = {k: t[:3] for k, t in problem.train.fields.items()}

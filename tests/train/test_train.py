@@ -8,7 +8,7 @@ import torch
 
 from opkit.case.recipe import Training
 from opkit.errors import OpkitInputError
-from opkit.metrics import functional as losses
+from opkit.metrics import functional
 from opkit.surrogate import surrogate
 from opkit.surrogate.bundle import files as bundle
 from opkit.surrogate.bundle.run_directory import RunDirectory
@@ -78,7 +78,7 @@ def test_the_kept_weights_are_the_best_on_validation(tmp_path, make_data):
         torch.stack([held[i][k] for i in range(len(held))])
         for k in ("inputs", "outputs")
     )
-    found = losses.relative_l2(s.predict(x), t).mean().item()
+    found = functional.relative_l2(s.predict(x), t).mean().item()
     assert found == pytest.approx(result.best_validation, rel=1e-5)
 
 
@@ -139,12 +139,12 @@ def test_ema_keeps_the_average_of_the_weights(tmp_path, make_data):
     )
     saved = checkpoint.load(tmp_path / "ema" / "checkpoints")[1]
     from opkit.datasets.read import DataFile
-    from opkit.train.fields.model import build_model
+    from opkit.train.fields.model import build_physical_model
     from opkit.train.fields.problem import prepare
     from opkit.train.loop.recipes import resolve_recipe
 
     recipe = resolve_recipe(dict(DataFile(data).header.case), "fno", common)
-    start = dict(build_model(prepare(data, recipe, 0), 0).named_parameters())
+    start = dict(build_physical_model(prepare(data, recipe, 0), 0).named_parameters())
     for name, w0 in start.items():
         expected = 0.25 * w0.detach() + 0.25 * steps[0][name] + 0.5 * steps[1][name]
         torch.testing.assert_close(

@@ -13,7 +13,7 @@ from opkit.surrogate.bundle.normalise import Normaliser, PhysicalModel
 from opkit.surrogate.bundle.record import BundleConfig
 
 
-def build_model(
+def model_of_record(
     config: BundleConfig, weights: Mapping[str, Tensor] | None = None
 ) -> PhysicalModel:
     """Construct the untrained model that a bundle's record describes.

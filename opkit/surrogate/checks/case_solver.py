@@ -48,7 +48,7 @@ class Answer:
     error: Array
 
 
-class Physics:
+class CaseSolver:
     """A case's solver between (batch, channel, *space) tensors.
 
     The solver works on the grid of the surrogate, also where that is a sub-sampling of

@@ -29,7 +29,7 @@ from opkit.errors import CaseError, MissingExtraError, OpkitInputError
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.adapters import arrays
 from opkit.surrogate.checks.calibration import COVERAGE
-from opkit.surrogate.checks.case_solver import Physics
+from opkit.surrogate.checks.case_solver import CaseSolver
 from opkit.surrogate.checks.checker import Checker, Verdict
 
 PART = 1e-3
@@ -117,9 +117,11 @@ def solve(
         outputs = prediction.detach().clone()
         counts, reached = np.zeros(len(action)), np.full(len(action), np.nan)
         if not accepted.all():
-            physics = _solver(checker, accepted, tolerance)
-            action[~accepted] = _start(verdict, physics)[~accepted]
-            counts, reached = _solve(physics, batch, outputs, action, PART * tolerance)
+            case_solver = _solver(checker, accepted, tolerance)
+            action[~accepted] = _start(verdict, case_solver)[~accepted]
+            counts, reached = _solve(
+                case_solver, batch, outputs, action, PART * tolerance
+            )
         seconds = {
             "predict": predicted - start,
             "check": judged - predicted,
@@ -152,7 +154,9 @@ def _accepted(
     return accepted
 
 
-def _solver(checker: Checker, accepted: NDArray[np.bool_], tolerance: float) -> Physics:
+def _solver(
+    checker: Checker, accepted: NDArray[np.bool_], tolerance: float
+) -> CaseSolver:
     """Return the case's solver, or say how many samples need one in vain."""
     count = int((~accepted).sum())
     need = f"{count} of {len(accepted)} predictions may be off by over {tolerance:g}"
@@ -163,21 +167,21 @@ def _solver(checker: Checker, accepted: NDArray[np.bool_], tolerance: float) -> 
             "this surrogate: train one on the whole grid (subsample=1)"
         )
     try:
-        return checker.context.physics
+        return checker.context.case_solver
     except (CaseError, MissingExtraError) as error:
         raise type(error)(f"{need}, and there is no solver: {error}") from error
 
 
-def _start(verdict: Verdict, physics: Physics) -> NDArray[np.str_]:
+def _start(verdict: Verdict, case_solver: CaseSolver) -> NDArray[np.str_]:
     """Say for each sample where the solver begins: at the prediction, or at nothing."""
     action = np.full(len(verdict.scale), "solved", dtype="<U8")
-    if physics.warm and verdict.residual is not None:
+    if case_solver.warm and verdict.residual is not None:
         action[verdict.residual < 1] = "refined"  # the residual of p = 0 is 1
     return action
 
 
 def _solve(
-    physics: Physics,
+    case_solver: CaseSolver,
     inputs: Inputs,
     outputs: Tensor,
     action: NDArray[np.str_],
@@ -190,13 +194,13 @@ def _solve(
         solver reached (batch,), NaN there.
     """
     iterations, reached = np.zeros(len(outputs)), np.full(len(outputs), np.nan)
-    steps = outputs.shape[1] if physics.mode.history else 1
+    steps = outputs.shape[1] if case_solver.mode.history else 1
     for what in ("refined", "solved"):
         chosen = np.flatnonzero(action == what)
         if not len(chosen):
             continue
         rows = torch.from_numpy(chosen)
-        solution = physics.solve(
+        solution = case_solver.solve(
             inputs.rows(rows),
             outputs[rows] if what == "refined" else None,
             steps,

@@ -21,7 +21,7 @@ from opkit.errors import BundleError
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.bundle.normalise import PhysicalModel
 from opkit.surrogate.bundle.record import BundleConfig
-from opkit.surrogate.checks.case_solver import Physics
+from opkit.surrogate.checks.case_solver import CaseSolver
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Context:
     model: PhysicalModel
 
     @cached_property
-    def physics(self) -> Physics:
+    def case_solver(self) -> CaseSolver:
         """The case's solver; built when first needed, so that a bundle loads without.
 
         Raises:
@@ -46,7 +46,7 @@ class Context:
         """
         arrays = {name: t.cpu() for name, t in self.model.mesh.named_buffers()}
         shape = self.config.shape.build(arrays)
-        return Physics(self.config, stored_mesh(shape))
+        return CaseSolver(self.config, stored_mesh(shape))
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,9 @@ class Residual(WithoutTensors):
         return check
 
     def score(self, pairs: Pairs) -> Reading:
-        """Return r (batch,); see `Physics.residual`."""
-        return Reading(self.context.physics.residual(pairs.inputs, pairs.outputs))
+        """Return r (batch,); see `CaseSolver.residual`."""
+        return Reading(self.context.case_solver.residual(pairs.inputs, pairs.outputs))
 
     def describe(self) -> str:
         """Name the solver."""
-        return f"residual of the PDE, by {self.context.physics.case.solver.target}"
+        return f"residual of the PDE, by {self.context.case_solver.case.solver.target}"

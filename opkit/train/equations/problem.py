@@ -100,7 +100,7 @@ def model_options(model: dict[str, Any]) -> HyPINOOptions:
         ) from None
 
 
-def build_model(problem: EquationProblem, seed: int) -> HyPINO:
+def build_hypernetwork(problem: EquationProblem, seed: int) -> HyPINO:
     """Construct the hypernetwork with the weights of a seed."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -13,7 +13,7 @@ from opkit import hypino
 from opkit.base.environment import command, environment
 from opkit.case import list_cases, load_case
 from opkit.errors import OpkitInputError
-from opkit.metrics import functional as losses
+from opkit.metrics import functional
 from opkit.operators.hypino.network import HyPINO
 from opkit.surrogate.bundle.files import HYPERNETWORK
 from opkit.surrogate.bundle.record import Score
@@ -21,7 +21,7 @@ from opkit.surrogate.bundle.run_directory import RunDirectory
 from opkit.train.equations.problem import (
     OPERATOR,
     EquationProblem,
-    build_model,
+    build_hypernetwork,
     prepare,
 )
 from opkit.train.equations.stream import ProblemStream, as_problems
@@ -44,7 +44,7 @@ def scores(model: HyPINO, stream: ProblemStream) -> tuple[Score, ...]:
     problems = as_problems(sample.fields)
     inside = problems.weights
     exact = problems.solution[0]
-    found = torch.cat(
+    values = torch.cat(
         [
             model.solve(part).value(part.points)
             for part in (
@@ -55,8 +55,8 @@ def scores(model: HyPINO, stream: ProblemStream) -> tuple[Score, ...]:
     mean = (exact * inside).sum(1, keepdim=True) / inside.sum(1, keepdim=True)
 
     def row(predictor: str, u: Tensor) -> Score:
-        found, wanted = ((f * inside)[:, None] for f in (u, exact))
-        value = losses.error("relative_l2")(found, wanted, POINTS).mean()
+        prediction, target = ((f * inside)[:, None] for f in (u, exact))
+        value = functional.error("relative_l2")(prediction, target, POINTS).mean()
         return Score(
             predictor=predictor,
             split="test",
@@ -65,7 +65,7 @@ def scores(model: HyPINO, stream: ProblemStream) -> tuple[Score, ...]:
             relative_l2=float(value),
         )
 
-    return row("surrogate", found), row("mean", mean.expand_as(exact))
+    return row("surrogate", values), row("mean", mean.expand_as(exact))
 
 
 def train(
@@ -87,8 +87,8 @@ def train(
     directory = RunDirectory(run)
     case = load_case(case_name)
     if resume:
-        asked = merge_recipe(case.dump(), operator, ()).operator
-        recipe, seed = continued(directory, asked, overrides)
+        operator_name = merge_recipe(case.dump(), operator, ()).operator
+        recipe, seed = continued(directory, operator_name, overrides)
     else:
         recipe = merge_recipe(case.dump(), operator, overrides)
     fabric = make_fabric(recipe, device)
@@ -96,7 +96,7 @@ def train(
     if not fabric.is_global_zero:
         progress = None
     problem = prepare(case, recipe, seed)
-    model = build_model(problem, seed)
+    model = build_hypernetwork(problem, seed)
     main = fabric.is_global_zero
     if not resume and main:
         directory.create(
@@ -139,7 +139,7 @@ def plan(case_name: str, operator: str, overrides: Sequence[str], seed: int) -> 
     case = load_case(case_name)
     recipe = merge_recipe(case.dump(), operator, overrides)
     problem = prepare(case, recipe, seed)
-    model = build_model(problem, seed)
+    model = build_hypernetwork(problem, seed)
     task = EquationTask(recipe.training, problem.stream)
     part = Slice(torch.arange(8), torch.ones(8), 8)
     batch, _ = next(problem.stream.draw(1, [part], torch.device("cpu")))

@@ -62,5 +62,5 @@ class EquationTask:
         problems = as_problems(batch)
         target = Target.from_tensors(model(problems.coefficients, problems.grids))
         inside = problems.weights[:, None]
-        found = target.value(problems.points)[:, None]
-        return found * inside, problems.solution[0][:, None] * inside, weight
+        values = target.value(problems.points)[:, None]
+        return values * inside, problems.solution[0][:, None] * inside, weight

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from opkit.base.arrays import Array
 from opkit.errors import OpkitInputError
-from opkit.metrics import functional as losses
+from opkit.metrics import functional
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.bundle.record import CalibrationRecord
 from opkit.surrogate.checks import CHECKS, conformal
@@ -121,7 +121,7 @@ def _measure(
             readings[name].append(check.score(pairs).values)
         if not surrogate.model.history:
             outputs, target = outputs[:, None], target[:, None]
-        error = losses.relative_l2(outputs.flatten(0, 1), target.flatten(0, 1))
+        error = functional.relative_l2(outputs.flatten(0, 1), target.flatten(0, 1))
         errors.append(error.view(outputs.shape[:2]).double())
         differences.append((outputs - target).abs())
     return Measured(
@@ -142,12 +142,12 @@ def _solver_error(context: Context, problem: Problem) -> float:
     batch = next(_chunks(problem.selection, SOLVED))
     target = batch["outputs"]
     try:
-        if not context.physics.warm:
+        if not context.case_solver.warm:
             return 0.0
-        answer = context.physics.solve(Inputs.of(batch), target)
+        answer = context.case_solver.solve(Inputs.of(batch), target)
     except OpkitInputError:  # no solver: nothing is solved in place of a prediction
         return 0.0
-    return float(losses.relative_l2(answer.outputs, target.double()).max())
+    return float(functional.relative_l2(answer.outputs, target.double()).max())
 
 
 def _powers(chosen: Measured, checks: dict[str, Check]) -> dict[str, float]:

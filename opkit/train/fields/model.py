@@ -12,7 +12,7 @@ from opkit.train.loop import guards
 from opkit.train.loop.batches import Memory
 
 
-def build_model(problem: Problem, seed: int) -> PhysicalModel:
+def build_physical_model(problem: Problem, seed: int) -> PhysicalModel:
     """Construct the model with the weights of a seed, normalisers not yet fitted."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -74,7 +74,7 @@ def prepare_operator(model: PhysicalModel, problem: Problem) -> None:
 
 def check_normalisers(model: PhysicalModel, problem: Problem) -> list[str]:
     """Fit normalisers again on the training samples; say which differ."""
-    found = []
+    faults = []
     for role in ("inputs", "outputs", "static"):
         stored = getattr(model, role)
         if stored is None:
@@ -86,5 +86,5 @@ def check_normalisers(model: PhysicalModel, problem: Problem) -> list[str]:
             moments.add(field if framed else field[None])
         fitted = Normaliser(len(stored.mean)).fit(moments, problem.physical)
         fault = guards.normaliser_of(stored.cpu(), fitted, role)
-        found += [fault] if fault else []
-    return found
+        faults += [fault] if fault else []
+    return faults

@@ -47,10 +47,10 @@ def resolve(start: Path, overrides: Sequence[str]) -> Recipe:
     Raises:
         OpkitInputError: a setting that does not exist, or that changes the operator.
     """
-    given = bundle.read_config(start).recipe
-    recipe = overridden(given.model_dump(mode="json"), overrides, f"of {start}")
+    start_recipe = bundle.read_config(start).recipe
+    recipe = overridden(start_recipe.model_dump(mode="json"), overrides, f"of {start}")
     for name in ("operator", "model", "mode", "history"):
-        if getattr(recipe, name) != getattr(given, name):
+        if getattr(recipe, name) != getattr(start_recipe, name):
             raise OpkitInputError(
                 f"{start}: {name} cannot change when training goes on"
             )

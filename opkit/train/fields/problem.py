@@ -152,13 +152,13 @@ def hold_out(samples: Samples, part: float, seed: int) -> tuple[Samples, Samples
             "validation: give the file a validation split"
         )
     order = torch.randperm(len(samples), generator=generator(seed, 0, 0))
-    kept, held = order[count:].sort().values, order[:count].sort().values
+    training, validation = order[count:].sort().values, order[:count].sort().values
     if isinstance(samples, Memory):
         return (
-            Memory({k: t[kept] for k, t in samples.fields.items()}),
-            Memory({k: t[held] for k, t in samples.fields.items()}),
+            Memory({k: t[training] for k, t in samples.fields.items()}),
+            Memory({k: t[validation] for k, t in samples.fields.items()}),
         )
-    return Part(samples, kept.tolist()), Part(samples, held.tolist())
+    return Part(samples, training.tolist()), Part(samples, validation.tolist())
 
 
 def _open(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from opkit.case.mesh import stored_mesh
 from opkit.case.record import parse_case
 from opkit.errors import OpkitInputError
-from opkit.metrics import functional as losses
+from opkit.metrics import functional
 from opkit.metrics import modules as metrics
 from opkit.operators.inputs import Inputs
 from opkit.solvers.interface import DifferentiableResidual, Solver
@@ -36,8 +36,8 @@ class FieldTask:
         self.bare, self.problem, self.grid = bare, problem, problem.grid
         self.training = problem.recipe.training
         self.train, self.selection = problem.train, problem.selection
-        self.error = losses.error(self.training.loss)
-        self.physics = ResidualLoss(problem) if self.training.physics else None
+        self.error = functional.error(self.training.loss)
+        self.residual_loss = ResidualLoss(problem) if self.training.physics else None
 
     def compile(self) -> None:
         """Compile the operator; normalisers and losses stay as they are."""
@@ -61,8 +61,8 @@ class FieldTask:
         if not self.problem.history:
             prediction = model(Inputs.of(batch))
             values = self.error(prediction, batch["outputs"], self.grid)
-            if self.physics is not None:
-                residual = self.physics(batch["inputs"], prediction)
+            if self.residual_loss is not None:
+                residual = self.residual_loss(batch["inputs"], prediction)
                 values = values + self.training.physics * residual
             return values
         batch = self._window(batch, random)

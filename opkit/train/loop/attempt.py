@@ -34,19 +34,19 @@ def attempt(
     except TrainingError:
         raise
     except BaseException as error:
-        kept = checkpoint.finished(directory.checkpoints)
-        if main and new and not kept:
+        epochs_kept = checkpoint.finished(directory.checkpoints)
+        if main and new and not epochs_kept:
             directory.discard()
         if isinstance(error, KeyboardInterrupt):
-            raise Interrupted(_said(directory, epochs, kept, new)) from None
+            raise Interrupted(_said(directory, epochs, epochs_kept, new)) from None
         raise
 
 
-def _said(directory: RunDirectory, epochs: int, kept: int, new: bool) -> str:
+def _said(directory: RunDirectory, epochs: int, epochs_kept: int, new: bool) -> str:
     path = directory.path
-    if kept:
-        count = "epoch 1" if kept == 1 else f"epochs 1 to {kept}"
-        verb = "is" if kept == 1 else "are"
+    if epochs_kept:
+        count = "epoch 1" if epochs_kept == 1 else f"epochs 1 to {epochs_kept}"
+        verb = "is" if epochs_kept == 1 else "are"
         return (
             f"{count} of {epochs} {verb} kept in {path}, go on with: "
             f"opkit train --resume {path}"

@@ -109,14 +109,14 @@ def slices(
     """Cut an epoch into batches of all processes and take one process's slices."""
     if order is None:
         order = torch.arange(count)
-    made = []
+    slices = []
     for chunk in torch.split(order, batch_size * world):
         own = torch.tensor_split(chunk, world)[rank]
         weight = torch.ones(max(len(own), 1))
         if not len(own):
             own, weight = chunk[:1], torch.zeros(1)
-        made.append(Slice(own, weight, len(chunk)))
-    return made
+        slices.append(Slice(own, weight, len(chunk)))
+    return slices
 
 
 class _Indexed(Dataset[Sample]):

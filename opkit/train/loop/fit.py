@@ -87,7 +87,7 @@ def fit(
         names = recipe.training.loggers
         opened = loggers.open_loggers(names, directory.path, recipe)
 
-    def told(event: Event) -> None:
+    def report(event: Event) -> None:
         if isinstance(event, Epoch):
             for logger in opened:
                 logger.epoch(event)
@@ -95,7 +95,7 @@ def fit(
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        loop = Loop(fabric, task, model, directory, seed, told)
+        loop = Loop(fabric, task, model, directory, seed, report)
         if resume:
             loop.resume()
         if main:

@@ -109,11 +109,11 @@ class Loop:
         Raises:
             BundleError: the checkpoint is damaged.
         """
-        found = checkpoint.load(self.run.checkpoints)
-        if found is None:
+        newest = checkpoint.load(self.run.checkpoints)
+        if newest is None:
             self.run.cut_metrics(0)
             return
-        _, saved = found
+        _, saved = newest
         sharding.load_weights(self.bare, saved["model"])
         parameters = [p for p in self.bare.parameters() if p.requires_grad]
         state = sharding.optimiser_state(saved["optimiser"], parameters)

@@ -76,17 +76,17 @@ def saved_bytes(forward: Callable[[], object], known: Iterable[Tensor]) -> int:
         known: tensors that live on anyway, such as weights; they do not count.
     """
     own = {tensor.untyped_storage().data_ptr() for tensor in known}
-    kept: dict[int, int] = {}
+    bytes_by_storage: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
+            bytes_by_storage[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
         result = forward()
-    total = sum(kept.values())
+    total = sum(bytes_by_storage.values())
     del result  # what it holds must live until here, or its storage is counted twice
     return total
 
