@@ -1,4 +1,4 @@
-"""Errors of fields, one number a sample; losses and metrics are means of these.
+"""Errors of fields, one number per sample; losses and metrics are means of these.
 
 Every function takes ``prediction`` and ``target`` of shape (batch, channel, *space) in
 physical units and returns (batch,), the mean over channels. Points of a grid are

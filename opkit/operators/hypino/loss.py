@@ -41,7 +41,7 @@ def target_loss(
     over all boundary points; label terms are means over labelled problems.
 
     Args:
-        target: networks, one a problem.
+        target: networks, one per problem.
         problems: what they should solve.
         relative: divide errors of sources and derivatives by their root mean square
             over the domain, in units of `UNIT`, where that is above 1. Otherwise one

@@ -48,7 +48,7 @@ class TargetShape:
 
 @dataclass(frozen=True)
 class Target:
-    """A batch of target networks, one a problem.
+    """A batch of target networks, one per problem.
 
     Args:
         weights: matrices (batch, in, out) in the order of `TargetShape.weights`.

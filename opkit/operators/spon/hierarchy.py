@@ -88,7 +88,7 @@ class Projection(nn.Module):
     Chebyshev's iteration on D⁻¹ M c = D⁻¹ b, D = diag(M), made of sparse products only.
     The eigenvalues of D⁻¹ M lie between those of a single element on every mesh
     (Wathen, IMA J. Numer. Anal. 7, 1987): in [1/2, 2] for linear triangles, where the
-    error falls by 3 a step. Constants are kept.
+    error falls by 3 per step. Constants stay exact.
 
     Args:
         data: the mesh.

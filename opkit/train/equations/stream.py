@@ -31,7 +31,7 @@ class StreamOptions(Options):
     Args:
         problems: drawn in an epoch.
         validation: drawn once, to choose the best epoch, and as many for testing.
-        points: interior points a problem.
+        points: interior points per problem.
         boundary_points: and on its boundary.
         unlabelled: share of problems without a known solution, evenly spread.
         unlabelled_from: fraction of the epochs that has labelled problems only.
