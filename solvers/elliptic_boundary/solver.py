@@ -11,6 +11,7 @@ is not). Method and accuracy: docs/geometry-beno.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
@@ -24,7 +25,13 @@ from opkit.solvers.elliptic_boundary.curve import curve_of, trace
 from opkit.solvers.elliptic_boundary.finite_volumes import System
 from opkit.solvers.elliptic_boundary.laws import CornerCuts
 from opkit.solvers.inputs import check_counts, checked_field
-from opkit.solvers.interface import Coordinate, Fields, Solution, solver_dataclass
+from opkit.solvers.interface import (
+    Coordinate,
+    Fields,
+    Solution,
+    solver_dataclass,
+    with_parameters,
+)
 
 Cells = Annotated[int, Field(ge=4)]
 
@@ -48,12 +55,16 @@ class EllipticBoundary:
         rtol: largest relative residual in the H⁻¹ norm.
         compatibility: largest |∮ q ds - ∫ f dx| / (∮ |q| ds + ∫ |f| dx) of pure Neumann
             data; what is left is taken out of f evenly.
+        refinement: solve on cells so many times smaller, f constant in a cell and data
+            linear between the middles of faces, and give the solution at the middles
+            of the cells asked for.
     """
 
     resolution: tuple[Cells, Cells]
     distribution: CornerCuts = CornerCuts()
     rtol: Annotated[float, Field(ge=1e-14, lt=1)] = 1e-10
     compatibility: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    refinement: Annotated[int, Field(ge=1, le=16)] = 1
 
     @field_validator("resolution")
     @classmethod
@@ -110,6 +121,8 @@ class EllipticBoundary:
                 are not the closed boundary curve; incompatible Neumann data.
             NotConvergedError: rtol was not reached.
         """
+        if self.refinement > 1:
+            return self._solve_finer(inputs)
         fields = self._checked(inputs)
         batch = len(fields["source"])
         potential = np.zeros_like(fields["source"])
@@ -135,7 +148,8 @@ class EllipticBoundary:
         """Relative residual |b - K u| / |b| in the H⁻¹ norm, per sample.
 
         It is the error's energy norm relative to the solution's. Values outside Ω, and
-        for pure Neumann data the mean, do not count.
+        for pure Neumann data the mean, do not count. With ``refinement`` it is the
+        energy norm of the distance from the restricted solution, relative to it.
         """
         fields = self._checked(inputs)
         potential = checked_field(outputs, "potential", self.resolution)
@@ -143,8 +157,51 @@ class EllipticBoundary:
         error = np.empty(len(potential))
         for i, u in enumerate(potential):
             system, b, _ = self._system(fields, i)
+            if self.refinement > 1:
+                one = {name: field[i : i + 1] for name, field in fields.items()}
+                v = self._solve_finer(one).outputs["potential"][0][system.inside]
+                b = system.matrix @ v
             error[i] = system.residual(u[system.inside], b)
         return error
+
+    def _solve_finer(self, inputs: Fields) -> Solution:
+        fields, r = self._checked(inputs), self.refinement
+        n = self.resolution[0] * r
+        blocks = {k: fields[k].repeat(r, 1).repeat(r, 2) for k in ("source", "inside")}
+        value = fields["boundary_value"]
+        s = np.arange(value.shape[1] * r)
+        middles = np.arange(value.shape[1]) * r + (r - 1) / 2
+        finer = []
+        for i, inside in enumerate(blocks["inside"]):
+            start = curve_of(_inside(fields["inside"][i]), *self._places(fields, i))
+            first = trace(_inside(fields["inside"][i]))
+            same = (start.row == first.row[0]) & (start.column == first.column[0])
+            shift = int(np.flatnonzero(same & (start.side == first.side[0]))[0])
+            g = np.roll(value[i], -shift)
+            kind = np.roll(fields["boundary_kind"][i], -shift)
+            fine = np.zeros(len(s))
+            for own in np.unique(kind):  # g and q are interpolated apart
+                there, here = kind == own, kind.repeat(r) == own
+                fine[here] = np.interp(s[here], middles[there], g[there], period=len(s))
+            finer.append(
+                {
+                    **trace(_inside(inside)).places(n),
+                    "boundary_value": fine,
+                    "boundary_kind": kind.repeat(r),
+                }
+            )
+        solver = with_parameters(self, resolution=(n, n), refinement=1)
+        whole = {k: np.stack([one[k] for one in finer]) for k in finer[0]}
+        solution = solver.solve({**blocks, **whole})
+        coarse = solution.outputs["potential"].reshape(-1, n // r, r, n // r, r)
+        middle = slice((r - 1) // 2, r // 2 + 1)
+        potential = coarse[:, :, middle, :, middle].mean((2, 4))
+        return replace(solution, outputs={"potential": potential})
+
+    @staticmethod
+    def _places(fields: Mapping[str, Array], i: int) -> list[Array]:
+        names = ("boundary_x", "boundary_y", "normal_x", "normal_y")
+        return [np.asarray(fields[name][i], float) for name in names]
 
     def _system(self, fields: Fields, i: int) -> tuple[System, Array, float]:
         sample = {name: np.asarray(field[i], float) for name, field in fields.items()}
