@@ -10,7 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from opkit.datasets.header import SIDES, Header, VariableSpec, periodic_axes
+from opkit.datasets.header import (
+    SIDES,
+    Header,
+    VariableSpec,
+    periodic_axes,
+    refuse_numbers,
+)
 from opkit.datasets.modes import mode_of
 from opkit.datasets.read import DataFile
 from opkit.errors import DataError
@@ -60,6 +66,7 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             raise DataError("subsample, subsample_time and history start at 1")
         self.file = DataFile(path, trusted)
         self.header = header = self.file.header
+        refuse_numbers(self.header, str(path))
         count = np.arange(len(self.file))
         self.rows = count if split is None else self.file.indices(split)
         self._strides = {"time": subsample_time, "layer": 1}

@@ -224,11 +224,6 @@ def check(header: Header, origin: str) -> Header:
             raise refuse(f"variable {v.name!r} appears twice")
         if len(v.dims) != len(v.shape) or len(set(v.dims)) != len(v.dims):
             raise refuse(f"{v.name}: dims {v.dims} do not fit shape {v.shape}")
-        if not v.dims:
-            raise refuse(
-                f"{v.name} is one number a sample: such parameters are not supported "
-                "yet (they are coming), leave it out or repeat it over the axes"
-            )
         for dim in v.dims:
             if dim not in DIMENSIONS:
                 raise refuse(f"{v.name}: unknown dimension {dim!r}; use {DIMENSIONS}")
@@ -298,3 +293,18 @@ def _plain(variable: VariableSpec) -> dict[str, Any]:
         "units": variable.units,
         "long_name": variable.long_name,
     }
+
+
+def refuse_numbers(header: Header, origin: str) -> None:
+    """Refuse variables that are one number per sample, where fields are needed.
+
+    Raises:
+        DataError: there is one.
+    """
+    for v in header.variables:
+        if not v.dims:
+            raise DataError(
+                f"{origin}: {v.name} is one number per sample: such parameters are not "
+                "supported yet (they are coming), leave it out or repeat it over the "
+                "axes"
+            )

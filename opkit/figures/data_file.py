@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from opkit.datasets.header import VariableSpec
+from opkit.datasets.header import VariableSpec, refuse_numbers
 from opkit.datasets.read import DataFile
 from opkit.errors import DataError
 from opkit.figures import plots
@@ -32,6 +32,7 @@ def draw(data: Path, picture: Path, samples: int = 3) -> Path:
     """
     with DataFile(data) as file:
         header = file.header
+        refuse_numbers(header, str(data))
         mesh = None
         if header.mesh is not None and header.mesh.points.shape[1] == 2:
             mesh = plots.Triangles(header.mesh.points, header.mesh.cells)

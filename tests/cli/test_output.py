@@ -195,5 +195,5 @@ def test_one_number_a_sample_is_refused_at_once(run, tmp_path):
     words = ("--input", "v=v:sample", "--output", "u=u:sample,x")
     files = (tmp_path / "o.h5", "--train", tmp_path / "a.npz")
     code, _, err = run("import", *files, *words)
-    assert code == 2 and "v is one number a sample" in err
+    assert code == 2 and "v is one number per sample" in err
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]

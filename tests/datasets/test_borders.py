@@ -485,8 +485,7 @@ def test_tables(tmp_path: Path) -> None:
     path.write_text("a,a,u\n1,2,3\n")
     refused(path, tmp_path, "column a twice")
     pd.DataFrame({"a": AXIS, "u": AXIS**2}).to_csv(path, index=False)
-    file = imported(path, tmp_path)
-    np.testing.assert_array_equal(file.read("p", slice(None)), (AXIS**2).astype("f4"))
+    refused(path, tmp_path, "one number per sample")  # until operators take them
 
 
 def test_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,6 +119,11 @@ def test_damaged_checkpoint_is_said(tmp_path, make_data):
     manifest = json.loads((run / "checkpoints" / "manifest.json").read_text())
     manifest["file"] = "../config.yaml"
     (run / "checkpoints" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=r"manifest\.json: damaged"):
+        train(data, run, operator="fno", resume=True)
+    del manifest["manifest_sha256"]  # as of format 1, which has no checksum
+    manifest["format_version"] = 1
+    (run / "checkpoints" / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(BundleError, match="outside"):
         train(data, run, operator="fno", resume=True)
 
