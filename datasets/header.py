@@ -108,6 +108,7 @@ class Header:
         seed: sample i was drawn from ``SeedSequence([seed, i])``; None if imported.
         provenance: versions, command, source; not part of the content hash.
         mesh: for variables on ``node`` or ``cell``.
+        files: name to SHA-256 of each file that the case names.
     """
 
     case: Mapping[str, Any]
@@ -117,6 +118,7 @@ class Header:
     seed: int | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     mesh: Mesh | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def inputs(self) -> tuple[VariableSpec, ...]:
@@ -177,6 +179,8 @@ class Header:
         }
         if self.mesh is not None and self.mesh.groups is not None:
             described["boundary_parts"] = list(self.mesh.groups.names)
+        if self.files:
+            described["files"] = dict(self.files)
         return described
 
 

@@ -322,6 +322,7 @@ def _read_header(file: h5py.File, origin: str) -> Header:
         seed=data["seed"],
         provenance=data["provenance"],
         mesh=_read_mesh(file, data.get("boundary_parts")) if "mesh" in file else None,
+        files=data.get("files", {}),
     )
     return check(header, origin)
 

@@ -192,6 +192,15 @@ class KnowsDirichlet(Solver, Protocol):
 
 
 @runtime_checkable
+class NamedParts(Solver, Protocol):
+    """A solver on a mesh whose boundary has named parts."""
+
+    def part_sizes(self) -> Mapping[str, float]:
+        """Length, or area in space, of each part."""
+        ...
+
+
+@runtime_checkable
 class Hierarchy(Solver, Protocol):
     """A solver on a mesh that has coarser meshes nested in it."""
 

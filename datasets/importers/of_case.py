@@ -42,6 +42,7 @@ def fitted(header: Header, like: Header, parts: Sequence[Part], said: Said) -> H
         variables=like.variables,
         coordinates=like.coordinates,
         mesh=like.mesh,
+        files=like.files,
     )
 
 

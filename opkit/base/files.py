@@ -367,3 +367,9 @@ def locked(path: Path, doing: str = "is generating into it") -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

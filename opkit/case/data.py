@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from opkit.base.files import file_digest
 from opkit.case.contract import blamed, check_coordinates, check_sample
 from opkit.case.mesh_file import portable
 from opkit.case.record import Case, Samples
@@ -58,9 +61,36 @@ def header_of(
             seed=seed,
             provenance=provenance(),
             mesh=mesh,
+            files=named_files(case),
         ),
         f"case {case.name}",
     )
+
+
+def named_files(case: Case) -> dict[str, str]:
+    """SHA-256 of each file that a case names, such as a mesh or a table, by its name.
+
+    They decide what is made as the case's own text does. Files are texts in the
+    solver's parameters or in the distribution that name a file with a suffix.
+    """
+    found: dict[str, str] = {}
+
+    def look(value: Any) -> None:
+        if isinstance(value, Mapping):
+            for part in value.values():
+                look(part)
+        elif isinstance(value, list | tuple):
+            for part in value:
+                look(part)
+        elif isinstance(value, str) and Path(value).suffix and len(value) < 4096:
+            with suppress(OSError):
+                if Path(value).is_file():
+                    found[Path(value).name] = file_digest(Path(value))
+
+    described = case.dump()
+    look(described["solver"].get("parameters", {}))
+    look(described.get("distribution", {}))
+    return dict(sorted(found.items()))
 
 
 def mesh_of(solver: Solver) -> Mesh | None:

@@ -37,7 +37,7 @@ def inspect(
     json: Annotated[bool, JSON] = False,
     force: Annotated[bool, FORCE] = False,
 ) -> None:
-    """Show a data file's card and check it against the specification."""
+    """Show a data file's card and check it; of a mesh file its parts."""
     from opkit.base.files import check_target
     from opkit.datasets.card import card
     from opkit.datasets.conformity import faults
@@ -46,9 +46,13 @@ def inspect(
 
     if plot:
         check_target(plot, [file], force)
+    if _is_mesh(file):
+        _inspect_mesh(file, json)
+        return
     found = card(file)
     with DataFile(file) as opened:
         wrong = list(faults(opened))
+        found["boundary"] = _parts_of(opened.header)
     if plot:
         from opkit.figures.data_file import draw
 
@@ -62,6 +66,70 @@ def inspect(
         raise DataError(f"{file}: {wrong[0]}{more}")
     if not json:
         print("The file follows the specification.")
+
+
+def _is_mesh(file: Path) -> bool:
+    from opkit.solvers.fem.read_mesh import SUFFIXES
+
+    return file.suffix.lower() in SUFFIXES
+
+
+def _inspect_mesh(file: Path, json: bool) -> None:
+    import numpy as np
+
+    from opkit.solvers.fem.read_mesh import read_mesh
+
+    mesh = read_mesh(file)
+    volumes, sizes = mesh.volumes(), mesh.part_sizes()
+    size_name, cell_name = (
+        ("length", "area") if mesh.dimension == 2 else ("area", "volume")
+    )
+    facets = np.bincount(mesh.parts, minlength=len(mesh.names))
+    parts: list[dict[str, Any]] = [
+        {"part": name, "facets": int(n), size_name: sizes[name]}
+        for name, n in zip(mesh.names, facets, strict=True)
+    ]
+    regions: list[dict[str, Any]] = [
+        {
+            "subdomain": int(number),
+            "cells": int((mesh.subdomains == number).sum()),
+            cell_name: float(volumes[mesh.subdomains == number].sum()),
+        }
+        for number in np.unique(mesh.subdomains)
+    ]
+    if json:
+        as_json({"nodes": len(mesh.points), "parts": parts, "subdomains": regions})
+        return
+    table(parts, title=f"{file}: {len(mesh.points)} nodes, {len(mesh.cells)} cells")
+    table(regions)
+
+
+def _parts_of(header: Header) -> list[dict[str, Any]]:
+    """Named parts of the boundary of the case's mesh, if its solver can be built."""
+    from opkit.case.record import parse_case
+    from opkit.errors import OpkitError
+    from opkit.solvers.interface import NamedParts
+
+    if header.mesh is None or not header.case:
+        return []
+    try:
+        case = parse_case(header.case, "case")
+        solver = case.build_solver()
+        if not isinstance(solver, NamedParts):
+            return []
+        sizes = solver.part_sizes()
+    except OpkitError:
+        return []  # the mesh's own file is elsewhere
+    given = case.solver.parameters.get("boundary", {})
+    size_name = "length" if header.mesh.points.shape[1] == 2 else "area"
+    return [
+        {
+            "part": name,
+            size_name: length,
+            "condition": _pairs(dict(given.get(name, {}))),
+        }
+        for name, length in sizes.items()
+    ]
 
 
 def _print_card(file: Path, found: dict[str, Any]) -> None:
@@ -88,6 +156,8 @@ def _print_card(file: Path, found: dict[str, Any]) -> None:
     table(found["variables"])
     if found["dimensions"]:
         table(found["dimensions"])
+    if found["boundary"]:
+        table(found["boundary"])
 
 
 def _pairs(values: dict[str, Any]) -> str:

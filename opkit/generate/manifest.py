@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from opkit.base.files import write_bytes
+from opkit.base.files import file_digest, write_bytes
 from opkit.datasets.header import canonical
 from opkit.datasets.read import DataFile
 from opkit.errors import DataError
@@ -23,7 +23,10 @@ NAME = "manifest.jsonl"
 def fingerprint(
     plan: Plan, gzip: int, picked: Sequence[int] | None = None, ranks: int = 1
 ) -> str:
-    """Digest everything that decides the content and the partition into shards."""
+    """Digest everything that decides the content and the partition into shards.
+
+    The header has the content of files that the case names.
+    """
     description = plan.header.describe()
     del description["provenance"]
     description["shards"] = [plan.samples, plan.shard_samples, gzip]
@@ -74,7 +77,8 @@ class Manifest:
             if number == 0 and data not in (first, self._sealed(first)):
                 raise DataError(
                     f"{self._path.parent}: made for another case, seed or number of "
-                    "samples: resume with the same ones, or delete it"
+                    "samples, or a file that the case names has changed since: resume "
+                    "with the same ones, or delete it"
                 )
             if number and (listed_one := self._read(data)) is not None:
                 listed[listed_one.name] = listed_one
@@ -134,9 +138,3 @@ class Manifest:
             return None
         plain = {key: value for key, value in data.items() if key != "line"}
         return Made(**plain) if cls._sealed(plain) == data else None
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

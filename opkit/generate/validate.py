@@ -14,6 +14,7 @@ from opkit.case.contract import blamed, check_solution, residual_of
 from opkit.case.data import draw, header_of
 from opkit.case.record import Case, parse_case
 from opkit.datasets.conformity import duplicates, faults
+from opkit.datasets.header import Mesh
 from opkit.datasets.read import DataFile
 from opkit.errors import DataError, OpkitError
 from opkit.solvers.interface import Fields, Solver
@@ -169,7 +170,19 @@ def _same_grid(file: DataFile, case: Case, solver: Solver) -> Finding:
         same = found is not None and found.values.shape == axis.values.shape
         if found is None or not (same and np.allclose(found.values, axis.values)):
             wrong.append(f"coordinate {name} is not the solver's")
+    if not _same_mesh(wanted.mesh, header.mesh):
+        wrong.append("the mesh is not the solver's")
     return Finding("case", not wrong, "; ".join(wrong) or case.identity)
+
+
+def _same_mesh(one: Mesh | None, other: Mesh | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return (
+        np.array_equal(one.cells, other.cells)
+        and one.points.shape == other.points.shape
+        and np.allclose(one.points, other.points, rtol=1e-9, atol=0.0)
+    )
 
 
 def _inputs(file: DataFile, solver: Solver, rows: NDArray[np.int64]) -> Finding:

@@ -95,7 +95,7 @@ class DarcyMesh:
 
     def simplex_mesh(self) -> SimplexMesh:
         """The mesh with its subdomains and named boundary parts."""
-        return _mesh(self.domain, self.resolution[0])
+        return _mesh(self.domain, self.resolution[0], self.domain.content())
 
     def mesh(self) -> tuple[Array, Indices]:
         """Nodes (node, d) and cells (cell, corner) of the pressure's elements."""
@@ -142,21 +142,25 @@ class DarcyMesh:
             name: condition.model_dump() for name, condition in self.boundary.items()
         }
 
+    def part_sizes(self) -> Mapping[str, float]:
+        """Length, or area in space, of each named part of the boundary."""
+        return self.simplex_mesh().part_sizes()
+
     def dirichlet(self) -> tuple[NDArray[np.bool_], Array]:
         """Nodes whose pressure is given (node,), and the values there (1, node).
 
-        Where two parts with different values meet, the later name in the alphabet of
-        `SimplexMesh.names` decides, as it does in `solve`.
+        Where parts with different values meet it is the mean of these, as in `solve`.
         """
         mesh = self.simplex_mesh()
         check_conditions(mesh, self.boundary)
         nodes = len(self.mesh()[0])
-        fixed, given = np.zeros(nodes, dtype=bool), np.zeros((1, nodes))
+        counts, given = np.zeros(nodes), np.zeros((1, nodes))
         for part, name in enumerate(mesh.names):
             if self.boundary[name].kind == "dirichlet":
                 on = facet_nodes(mesh, mesh.facets[mesh.parts == part], self.degree)
-                fixed[on], given[0, on] = True, self.boundary[name].value
-        return fixed, given
+                counts[on] += 1
+                given[0, on] += self.boundary[name].value
+        return counts > 0, given / np.maximum(counts, 1)
 
     def hierarchy(self) -> tuple[tuple[Array, Indices], ...]:
         """Coarser meshes of degree 1 that nest in `mesh`, finest first.
@@ -231,7 +235,7 @@ class DarcyMesh:
         conditions = tuple(sorted(self.boundary.items()))
         key = (self.domain, self.resolution[0], conditions, self.degree, self.forcing)
         numerics = (self.linear_solver, self.rtol, self.max_iterations, self.parallel)
-        return _poisson(*key, *numerics)
+        return _poisson(self.domain.content(), *key, *numerics)
 
     def _permeability(self, inputs: Fields) -> Array:
         mesh = self.simplex_mesh()
@@ -241,12 +245,13 @@ class DarcyMesh:
 
 
 @lru_cache(maxsize=4)
-def _mesh(domain: Domain, cells: int) -> SimplexMesh:
+def _mesh(domain: Domain, cells: int, content: str) -> SimplexMesh:
     return domain.mesh(cells)
 
 
 @lru_cache(maxsize=2)
 def _poisson(
+    content: str,
     domain: Domain,
     cells: int,
     conditions: tuple[tuple[str, Condition], ...],
@@ -261,6 +266,6 @@ def _poisson(
     from opkit.solvers.fem.stack import MPI
 
     communicator = MPI.COMM_WORLD if parallel else MPI.COMM_SELF
-    mesh, given = _mesh(domain, cells), dict(conditions)
+    mesh, given = _mesh(domain, cells, content), dict(conditions)
     numerics = (linear_solver, rtol, max_iterations, communicator)
     return Poisson(mesh, degree, given, forcing, *numerics)

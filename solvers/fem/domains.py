@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field
 from scipy.spatial import Delaunay
 
+from opkit.base.files import file_digest
 from opkit.base.records import Record
 from opkit.solvers.fem.read_mesh import read_mesh
 from opkit.solvers.fem.simplex_mesh import (
@@ -34,6 +35,10 @@ class _Domain(Record):
     def mesh(self, cells: int) -> SimplexMesh:
         """The finest mesh of the `hierarchy`."""
         return self.hierarchy(cells)[0]
+
+    def content(self) -> str:
+        """What the mesh depends on beside the fields: a digest of files."""
+        return ""
 
 
 class _Halved(_Domain):
@@ -190,6 +195,10 @@ class MeshFile(_Domain):
     def words(self) -> tuple[str, str]:
         """Name and set."""
         return f"the mesh {self.path.name}", f"the mesh {self.path.name}"
+
+    def content(self) -> str:
+        """SHA-256 of the file; a file that changes is another domain."""
+        return file_digest(self.path) if self.path.is_file() else ""
 
     def hierarchy(self, cells: int) -> list[SimplexMesh]:
         """The file's mesh, refined as often as asked; ``cells`` has no say."""

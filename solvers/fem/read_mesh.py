@@ -16,8 +16,14 @@ import numpy as np
 from opkit.base.arrays import Indices
 from opkit.base.sandbox import run_limited
 from opkit.errors import DataError, require
+from opkit.solvers.fem.embedding import check_embedding
 from opkit.solvers.fem.read_mesh_child import LIMITS
-from opkit.solvers.fem.simplex_mesh import MeshError, SimplexMesh, build
+from opkit.solvers.fem.simplex_mesh import (
+    MeshError,
+    SimplexMesh,
+    boundary_facets,
+    build,
+)
 
 GMSH, VTK = (".msh",), (".vtk", ".vtu")
 OTHERS = (".bdf", ".fem", ".inp", ".mesh", ".nas", ".obj", ".off", ".ply", ".stl")
@@ -29,13 +35,14 @@ CHILD = "opkit.solvers.fem.read_mesh_child"
 def read_mesh(path: Path) -> SimplexMesh:
     """Read triangles or tetrahedra with their physical groups.
 
-    Quadrilaterals become two triangles. Quadratic cells keep their corners; curved
-    ones are refused. Group numbers of cells become subdomains, named groups of facets
-    the parts of the boundary.
+    Quadrilaterals become two triangles. Cells of higher order keep their corners;
+    curved ones are refused. Group numbers of cells become subdomains, groups of facets
+    the parts of the boundary, called ``group-7`` by their number without a name.
+    Groups of numbers alone may lie inside the domain, where they have no part in it.
 
     Raises:
         MeshError: no such file, a format that is not read, a file that cannot be read
-            within the limits, or a mesh that `simplex_mesh.check` refuses.
+            within the limits, or a mesh that `build` or `check_embedding` refuses.
         MissingExtraError: meshio is not installed.
     """
     if path.suffix.lower() not in SUFFIXES:
@@ -58,7 +65,21 @@ def read_mesh(path: Path) -> SimplexMesh:
                 str(name): arrays[f"facets_{i}"]
                 for i, name in enumerate(arrays["names"])
             }
+            numbered = [str(n) for n in arrays["names"][~arrays["named"]]]
+    for name in numbered:
+        on_boundary = _on_boundary(tagged.pop(name), cells)
+        if len(on_boundary):
+            tagged[name] = on_boundary
     try:
-        return build(points, cells, groups, tagged)
+        mesh = build(points, cells, groups, tagged)
+        check_embedding(mesh)
+        return mesh
     except MeshError as error:
         raise MeshError(f"{path}: {error}") from None
+
+
+def _on_boundary(some: Indices, cells: Indices) -> Indices:
+    known = {tuple(facet) for facet in boundary_facets(cells).tolist()}
+    keep = [tuple(facet) in known for facet in np.sort(some, axis=1).tolist()]
+    on: Indices = some[np.array(keep, dtype=bool)]
+    return on

@@ -7,7 +7,9 @@ Ends with 0 and a written OUT.npz, or with 2 and the reason on standard error.
 
 from __future__ import annotations
 
+import re
 import sys
+from math import comb
 from typing import Any
 
 import numpy as np
@@ -19,18 +21,31 @@ from opkit.errors import DataError
 
 LIMITS = Limits(processor_seconds=60, wall_seconds=60)
 CORNERS = {"vertex": 1, "line": 2, "triangle": 3, "quad": 4, "tetra": 4}
+GROUPS = ("gmsh:physical", "medit:ref", "su2:tag")
+FLAT = 1e-9  # of the extent: what OpenCASCADE's rounding leaves in z
+NAMES = re.compile(rb'(\d)\s+(\d+)\s+"([^"\n]*)"')
 
 
-def convert(mesh: Any) -> dict[str, NDArray[Any]]:
+def convert(
+    mesh: Any, names: dict[tuple[int, int], str] | None = None
+) -> dict[str, NDArray[Any]]:
     """Arrays of a meshio mesh: points, cells, subdomains, names, facets_0, ...
 
+    Args:
+        mesh: meshio's.
+        names: of groups by dimension and number, where they are not in the mesh.
+            Groups of facets without a name are called ``group-7`` by their number;
+            several groups of one name are one part.
+
     Raises:
-        DataError: the mesh is of another kind, or an index is out of range.
+        DataError: the mesh is of another kind, an index is out of range, cells are
+            curved, or a named group of facets has one that is no side of a cell.
     """
     points = np.asarray(mesh.points, dtype=np.float64)
-    tags = mesh.cell_data.get("gmsh:physical", [np.zeros(len(b)) for b in mesh.cells])
+    zeros = [np.zeros(len(b)) for b in mesh.cells]
+    found = next((mesh.cell_data[g] for g in GROUPS if g in mesh.cell_data), zeros)
     blocks = []
-    for block, tag in zip(mesh.cells, tags, strict=True):
+    for block, tag in zip(mesh.cells, found, strict=True):
         nodes = np.asarray(block.data, dtype=np.int64)
         kind = block.type.rstrip("0123456789")
         if kind not in CORNERS:
@@ -43,11 +58,12 @@ def convert(mesh: Any) -> dict[str, NDArray[Any]]:
             raise DataError(
                 f"{kind} {bad[0]} names node {node}; there are {len(points)}"
             )
-        _straight(points, nodes, kind)
+        check_straight(points, nodes, kind)
         blocks.append((kind, nodes, np.asarray(tag, dtype=np.int64)))
     solid = any(kind == "tetra" for kind, _, _ in blocks)
     if not solid and points.shape[1] == 3:
-        if len(points) and np.ptp(points[:, 2]) > 0:
+        size = float(np.ptp(points, axis=0).max()) if len(points) else 0.0
+        if len(points) and np.ptp(points[:, 2]) > FLAT * size:
             raise DataError(
                 "a surface in space: only flat meshes and tetrahedra are read"
             )
@@ -60,27 +76,84 @@ def convert(mesh: Any) -> dict[str, NDArray[Any]]:
     # Middle nodes, and nodes that only points or lines use, have no part in it; a
     # node that nothing uses stays, to be refused.
     listed = np.concatenate([nodes.ravel() for _, nodes, _ in blocks])
-    keep = ~np.isin(np.arange(len(points)), listed)
-    keep[cells] = True
+    in_cells = np.isin(np.arange(len(points)), cells)
+    keep = ~np.isin(np.arange(len(points)), listed) | in_cells
     number = np.cumsum(keep) - 1
     dimension = points.shape[1]
     outer = "triangle" if solid else "line"
-    names = [n for n, (_, d) in mesh.field_data.items() if d == dimension - 1]
-    arrays: dict[str, NDArray[Any]] = {}
-    for i, name in enumerate(names):
-        facets = [
-            nodes[tag == mesh.field_data[name][0], :dimension]
-            for kind, nodes, tag in blocks
-            if kind == outer
-        ]
-        empty = np.zeros((0, dimension), dtype=np.int64)
-        arrays[f"facets_{i}"] = number[np.concatenate([empty, *facets])]
-    return arrays | {
+    words = {(d, n): name for name, (n, d) in mesh.field_data.items()} | (names or {})
+    parts: dict[str, list[Indices]] = {}
+    named = [name for (d, _), name in words.items() if d == dimension - 1]
+    for kind, nodes, tag in blocks:
+        if kind != outer:
+            continue
+        for group in np.unique(tag[tag > 0]):
+            name = words.get((dimension - 1, int(group)), f"group-{group}")
+            facets = nodes[tag == group, :dimension]
+            loose = ~in_cells[facets].all(axis=1)
+            if loose.any():
+                raise DataError(
+                    f"part {name!r}: {int(loose.sum())} of {len(facets)} {kind}s are "
+                    "not on the mesh, whose cells do not use their nodes: remove them"
+                )
+            parts.setdefault(name, []).append(number[facets])
+    for name in named:
+        parts.setdefault(name, [np.zeros((0, dimension), dtype=np.int64)])
+    return {f"facets_{i}": np.concatenate(f) for i, f in enumerate(parts.values())} | {
         "points": points[keep],
         "cells": number[cells],
         "subdomains": np.concatenate([tag for _, tag in simplices]),
-        "names": np.array(names, dtype="U64"),
+        "names": np.array(list(parts), dtype="U64"),
+        "named": np.isin(list(parts), named),
     }
+
+
+def names_in(path: str) -> dict[tuple[int, int], str]:
+    """Names of a .msh file's groups by dimension and number.
+
+    Of one name for groups of two dimensions meshio keeps one only.
+    """
+    if not path.lower().endswith(".msh"):
+        return {}
+    with open(path, "rb") as file:
+        text = file.read()
+    start = text.find(b"$PhysicalNames")
+    section = text[start : text.find(b"$EndPhysicalNames")] if start >= 0 else b""
+    return {
+        (int(dimension), int(number)): name.decode("utf-8", "replace")
+        for dimension, number, name in NAMES.findall(section)
+    }
+
+
+def let_groups_be_absent() -> None:
+    """Have meshio read MSH 4.1 files in which some curves are in no group.
+
+    It lists the groups of the others only, and then refuses the file.
+
+    Raises:
+        DataError: on reading, a curve, surface or volume in two groups.
+    """
+    from meshio.gmsh import _gmsh41
+
+    original = _gmsh41._read_entities
+
+    def read(*arguments: Any) -> Any:
+        groups, bounds = original(*arguments)
+        filled: list[dict[int, list[int]]] = []
+        for dimension, entities in enumerate(groups):
+            filled.append({})
+            for tag, numbers in entities.items():
+                some = [int(n) for n in np.ravel(numbers)]
+                if dimension > 0 and len(some) > 1:
+                    kind = ("point", "curve", "surface", "volume")[dimension]
+                    raise DataError(
+                        f"{kind} {tag} is in the groups {some[0]} and {some[1]}: "
+                        "put it into one"
+                    )
+                filled[-1][tag] = some or [0]
+        return filled, bounds
+
+    _gmsh41._read_entities = read
 
 
 def _simplices(
@@ -98,20 +171,48 @@ def _simplices(
     return np.concatenate([first, second]), np.concatenate([tag, tag])
 
 
-def _straight(points: NDArray[np.float64], nodes: Indices, kind: str) -> None:
-    """Refuse a middle node that is not in the middle of its edge."""
+def check_straight(points: NDArray[np.float64], nodes: Indices, kind: str) -> None:
+    """Refuse a cell that is not straight, whose further nodes show how it bends.
+
+    In a straight cell of order p they lie where barycentric coordinates are multiples
+    of 1/p, in any order; of quadrilaterals, which have order 2, in the middle of the
+    sides and of the whole.
+
+    Raises:
+        DataError: a cell is curved, or a quadrilateral of higher order.
+    """
     corners = CORNERS[kind]
-    pairs = {"line": [(0, 1)], "triangle": [(0, 1), (1, 2), (2, 0)]}.get(kind, [])
-    for k, (i, j) in enumerate(pairs):
-        if nodes.shape[1] > corners:
-            a, b = points[nodes[:, i]], points[nodes[:, j]]
-            gap = np.linalg.norm(points[nodes[:, corners + k]] - (a + b) / 2, axis=1)
-            curved = gap > 1e-6 * np.linalg.norm(b - a, axis=1)
-            if curved.any():
-                cell = int(np.argmax(curved))
-                raise DataError(
-                    f"{kind} {cell} is curved: write the mesh with linear cells"
-                )
+    more = nodes.shape[1] - corners
+    if more <= 0 or not len(nodes):
+        return
+    corner, extra = points[nodes[:, :corners]], points[nodes[:, corners:]]
+    size = np.ptp(corner, axis=1).max(axis=1)
+    if kind == "quad":
+        if more > 5:
+            raise DataError("quads of higher order than 2: write linear cells")
+        middles = [(corner + np.roll(corner, -1, axis=1)) / 2]
+        middles.append(corner.mean(axis=1, keepdims=True))
+        places = np.concatenate(middles, axis=1)
+        gap = np.linalg.norm(extra[:, :, None] - places[:, None], axis=3).min(axis=2)
+    else:
+        edges = corner[:, 1:] - corner[:, :1]
+        offset = extra - corner[:, :1]
+        inverse = np.linalg.pinv(edges)  # rows are edges
+        weights = np.einsum("cki,cij->ckj", offset, inverse)
+        order = {n: p for p, n in enumerate(_counts(corners), 1)}.get(nodes.shape[1], 0)
+        nearest = np.round(weights * order) / max(order, 1)
+        gap = np.linalg.norm(offset - np.einsum("ckj,cji->cki", nearest, edges), axis=2)
+    curved = gap.max(axis=1) > 1e-6 * size
+    if curved.any():
+        raise DataError(
+            f"{kind} {int(np.argmax(curved))} is curved: write the mesh with linear "
+            "cells"
+        )
+
+
+def _counts(corners: int) -> list[int]:
+    """Nodes of a simplex of order 1, 2, 3, ..."""
+    return [comb(p + corners - 1, corners - 1) for p in range(1, 11)]
 
 
 def main(path: str, out: str) -> int:
@@ -119,9 +220,11 @@ def main(path: str, out: str) -> int:
     limit_this_process(LIMITS)
     import meshio
 
+    let_groups_be_absent()
+
     def read() -> None:
         try:
-            arrays: dict[str, Any] = convert(meshio.read(path))
+            arrays: dict[str, Any] = convert(meshio.read(path), names_in(path))
         except (Exception, SystemExit) as error:  # readers end in many ways
             lines = str(error).strip().splitlines() or [type(error).__name__]
             reason = lines[-1][:200]

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
@@ -60,6 +59,15 @@ class SimplexMesh:
         """Areas or volumes of the cells (cell,)."""
         return signed_volumes(self.points, self.cells)
 
+    def part_sizes(self) -> dict[str, float]:
+        """Length, or area in space, of each named part of the boundary."""
+        corner = self.points[self.facets]
+        sides = corner[:, 1:] - corner[:, :1]
+        gram = np.einsum("fik,fjk->fij", sides, sides)
+        sizes = np.sqrt(np.maximum(np.linalg.det(gram), 0.0)) / (self.dimension - 1)
+        sums = np.bincount(self.parts, sizes, len(self.names))
+        return dict(zip(self.names, sums.tolist(), strict=True))
+
 
 def signed_volumes(points: Array, cells: Indices) -> Array:
     """Area or volume of each cell, negative where its nodes run the wrong way."""
@@ -83,12 +91,11 @@ def build(
         points: (node, d).
         cells: (cell, d + 1).
         subdomains: (cell,); zeros where left out.
-        tagged: name to facets (facet, d) on that part of the boundary; facets inside
-            the domain are left out.
+        tagged: name to facets (facet, d) on that part of the boundary.
         rest: name of what remains of the boundary.
 
     Raises:
-        MeshError: see `check`.
+        MeshError: see `check` and `_parts`.
     """
     points = np.ascontiguousarray(points, dtype=np.float64)
     cells = np.array(cells, dtype=np.int64)
@@ -96,16 +103,53 @@ def build(
     clockwise = signed_volumes(points, cells) < 0
     cells[clockwise, :2] = cells[clockwise, 1::-1]
     facets = boundary_facets(cells)
-    parts = np.full(len(facets), -1)
-    names = sorted(tagged or {})
-    for number, name in enumerate(names):
-        parts[_contained(facets, (tagged or {})[name])] = number
-    if (parts < 0).any():
-        parts[parts < 0] = len(names)
-        names.append(rest)
+    parts, names = _parts(cells, facets, tagged or {}, rest)
     if subdomains is None:
         subdomains = np.zeros(len(cells), dtype=np.int64)
-    return SimplexMesh(points, cells, subdomains, facets, parts, tuple(names))
+    return SimplexMesh(points, cells, subdomains, facets, parts, names)
+
+
+def _parts(
+    cells: Indices, facets: Indices, tagged: dict[str, Indices], rest: str
+) -> tuple[Indices, tuple[str, ...]]:
+    """Number of the part of each boundary facet, and the parts' names in order.
+
+    Raises:
+        MeshError: a part without a facet, with one that is not on the boundary, or
+            with one that is in another part as well.
+    """
+    place = {tuple(facet): k for k, facet in enumerate(facets.tolist())}
+    parts = np.full(len(facets), -1)
+    names = sorted(tagged)
+    for number, name in enumerate(names):
+        wanted = [tuple(facet) for facet in np.sort(tagged[name], axis=1).tolist()]
+        if not wanted:
+            raise MeshError(f"part {name!r} has no facet: remove its name")
+        found = [place[facet] for facet in wanted if facet in place]
+        if len(found) < len(wanted):
+            sides = {tuple(facet) for facet in _all_facets(cells).tolist()}
+            inside = sum(facet in sides and facet not in place for facet in wanted)
+            off = len(wanted) - len(found) - inside
+            raise MeshError(
+                f"part {name!r}: of {len(wanted)} facets {inside} lie inside the "
+                f"domain and {off} are no sides of cells; conditions act on the "
+                "boundary only: take them out of the part, or cut the mesh there"
+            )
+        taken = parts[found] >= 0
+        if taken.any():
+            k = found[int(np.argmax(taken))]
+            raise MeshError(
+                f"the facet of nodes {', '.join(map(str, facets[k]))} is in the parts "
+                f"{names[parts[k]]!r} and {name!r}: put it into one"
+            )
+        parts[found] = number
+    if (parts < 0).any():
+        if rest in names:
+            parts[parts < 0] = names.index(rest)
+        else:
+            parts[parts < 0] = len(names)
+            names.append(rest)
+    return parts, tuple(names)
 
 
 def check(points: Array, cells: Indices) -> None:
@@ -232,8 +276,3 @@ def _all_facets(cells: Indices) -> Indices:
     corners = range(cells.shape[1])
     facets = [np.delete(cells, corner, axis=1) for corner in corners]
     return np.sort(np.concatenate(facets), axis=1)
-
-
-def _contained(facets: Indices, some: Indices) -> NDArray[np.bool_]:
-    known = {tuple(facet) for facet in np.sort(some, axis=1).tolist()}
-    return np.array([tuple(facet) in known for facet in facets.tolist()], dtype=bool)

@@ -56,6 +56,10 @@ class StoredMesh(MeshFile):
         stored._digest = digest.hexdigest()
         return stored
 
+    def content(self) -> str:
+        """Digest of the mesh, whatever became of the file."""
+        return self._digest
+
     def __eq__(self, other: object) -> bool:
         """Whether the other is the same mesh."""
         return isinstance(other, StoredMesh) and self._key == other._key

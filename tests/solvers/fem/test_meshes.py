@@ -254,3 +254,122 @@ def test_meshio_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "meshio", None)
     with pytest.raises(MissingExtraError, match="fem"):
         read_mesh(path)
+
+
+def msh(path: Path, points: np.ndarray, elements: list, names: list = []) -> Path:  # noqa: B006
+    """Write MSH 2.2: elements are (type, group, nodes from 0), names (dim, number)."""
+    lines = ["$MeshFormat", "2.2 0 8", "$EndMeshFormat"]
+    if names:
+        lines += ["$PhysicalNames", str(len(names))]
+        lines += [f'{d} {n} "{name}"' for d, n, name in names] + ["$EndPhysicalNames"]
+    lines += ["$Nodes", str(len(points))]
+    for k, p in enumerate(points, 1):
+        lines.append(" ".join(map(repr, (k, *map(float, p), *[0.0] * (3 - len(p))))))
+    lines += ["$EndNodes", "$Elements", str(len(elements))]
+    for k, (kind, group, nodes) in enumerate(elements, 1):
+        lines.append(
+            f"{k} {kind} 2 {group} {group} " + " ".join(str(n + 1) for n in nodes)
+        )
+    path.write_text("\n".join([*lines, "$EndElements", ""]))
+    return path
+
+
+SIDES = [(0, 1), (1, 2), (2, 3), (3, 0)]
+FAN = [(2, 9, tuple(cell)) for cell in CELLS]
+WALLS = [(1, k + 1, side) for k, side in enumerate(SIDES)]
+NAMED = [(1, k + 1, name) for k, name in enumerate("abcd")]
+
+
+@pytest.mark.parametrize(
+    ("elements", "names", "message"),
+    [
+        (WALLS[1:] + FAN, NAMED, "part 'a' has no facet"),
+        ([*WALLS, (1, 2, (0, 1)), *FAN], NAMED, "parts 'a' and 'b'"),
+        ([*WALLS, (1, 5, (0, 4)), *FAN], [*NAMED, (1, 5, "e")], "of 1 facets 1 lie in"),
+        ([*WALLS, (1, 2, (0, 2)), *FAN], NAMED, "and 1 are no sides of cells"),
+        ([*WALLS, (1, 4, (0, 5)), *FAN], NAMED, "part 'd': 1 of 2 lines are not on"),
+    ],
+    ids=["empty", "two parts", "inside", "no side", "orphan"],
+)
+def test_parts_that_are_no_parts(
+    tmp_path: Path, elements: list, names: list, message: str
+) -> None:
+    apart = np.vstack([POINTS, (2.0, 2.0)])
+    points = apart if "lines" in message else POINTS
+    path = msh(tmp_path / "m.msh", points, elements, names)
+    with pytest.raises(MeshError, match=message):
+        read_mesh(path)
+
+
+def test_numbers_without_names_and_one_name_twice(tmp_path: Path) -> None:
+    """Numbers name parts; a name of a line and of a surface is both."""
+    inside = [(1, 7, (0, 4))]
+    mesh = read_mesh(msh(tmp_path / "m.msh", POINTS, WALLS + inside + FAN))
+    assert mesh.part_sizes() == {f"group-{k}": 1.0 for k in (1, 2, 3, 4)}
+    names = [(1, 1, "p"), (1, 2, "b"), (1, 3, "b"), (1, 4, "d"), (2, 9, "p")]
+    mesh = read_mesh(msh(tmp_path / "m.msh", POINTS, WALLS + FAN, names))
+    assert mesh.part_sizes() == {"b": 2.0, "d": 1.0, "p": 1.0}
+
+
+def test_gaps_and_overlaps(tmp_path: Path) -> None:
+    """Hanging nodes, near-twins, overlaps: all have a boundary inside the domain."""
+
+    def refused(points: np.ndarray, cells: list, message: str) -> None:
+        elements = [(2, 9, tuple(c)) for c in cells]
+        with pytest.raises(MeshError, match=message):
+            read_mesh(msh(tmp_path / "m.msh", points, elements))
+
+    beside = POINTS[:4] + np.array([1, 0])
+    halves = np.vstack([POINTS, beside, (1.0, 0.5)])
+    right = [(5, 6, 7), (5, 7, 9), (9, 7, 8)]
+    hanging = np.delete(halves, [5, 8], axis=0)
+    move = {5: 1, 8: 2, 6: 5, 7: 6, 9: 7}
+    joined = [tuple(move[n] for n in cell) for cell in right]
+    refused(hanging, [*CELLS, *joined], "node 7 hangs on the facet of nodes 1, 2")
+    twins = np.vstack([POINTS, POINTS + np.array([1 + 1e-9, 0])])
+    refused(twins, [*CELLS, *(CELLS + 5)], "are 1.0e-09 apart")
+    upon = np.vstack([POINTS, POINTS / 2 + np.array([0.26, 0.27])])
+    refused(upon, [*CELLS, *(CELLS + 5)], "lies in cell .* overlap")
+    bars = np.array([(0, 1), (3, 1.1), (3, 1.2), (1, 0), (1.1, 3), (1.2, 3)])
+    refused(bars, [(0, 1, 2), (3, 4, 5)], "overlap")
+
+
+@pytest.mark.parametrize("order", [2, 3])
+@pytest.mark.parametrize("bend", [0.0, 0.02])
+def test_curved_cells(tmp_path: Path, order: int, bend: float) -> None:
+    """One triangle of order 2 or 3, one of whose further nodes is moved, or none."""
+    corner = np.array([(0, 0), (1, 0), (0, 1)], float)
+    steps = np.arange(1, order) / order
+    sides = [(0, 1), (1, 2), (2, 0)]
+    more = [corner[i] + t * (corner[j] - corner[i]) for i, j in sides for t in steps]
+    points = np.vstack([corner, *more, *([[1 / 3, 1 / 3]] if order == 3 else [])])
+    points[4] += bend
+    kind = {2: 9, 3: 21}[order]
+    path = msh(tmp_path / "m.msh", points, [(kind, 9, tuple(range(len(points))))])
+    if bend:
+        with pytest.raises(MeshError, match="triangle 0 is curved"):
+            read_mesh(path)
+    else:
+        assert read_mesh(path).volumes().sum() == pytest.approx(0.5)
+
+
+def test_roundings_in_z_are_flat(tmp_path: Path) -> None:
+    points = np.column_stack([POINTS, 1e-17 * np.arange(5)])
+    mesh = read_mesh(msh(tmp_path / "m.msh", points, FAN))
+    assert mesh.dimension == 2
+
+
+def test_inspect_states_lengths(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    import json
+
+    import opkit.cli
+
+    path = msh(tmp_path / "m.msh", POINTS * (2, 1), WALLS + FAN, NAMED)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["opkit", "inspect", str(path), "--json"])
+        with pytest.raises(SystemExit) as end:
+            opkit.cli.main()
+    assert not end.value.code
+    said = json.loads(capsys.readouterr().out)
+    assert {p["part"]: p["length"] for p in said["parts"]} == dict(a=2, b=1, c=2, d=1)
+    assert said["subdomains"] == [{"subdomain": 9, "cells": 4, "area": 2.0}]
