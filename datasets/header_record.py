@@ -88,6 +88,7 @@ class HeaderRecord(_Strict):
     seed: Annotated[int, Field(ge=0)] | None
     provenance: dict[str, Any]
     boundary_parts: list[Text] | None = None
+    files: dict[Text, Text] = Field(default_factory=dict)
 
 
 def checked(data: Any, origin: str) -> dict[str, Any]:

@@ -113,13 +113,13 @@ def _parts_of(header: Header) -> list[dict[str, Any]]:
     if header.mesh is None or not header.case:
         return []
     try:
-        case = parse_case(header.case, "case")
+        case = parse_case(header.case, "case").on_mesh(header.mesh)
         solver = case.build_solver()
         if not isinstance(solver, NamedParts):
             return []
         sizes = solver.part_sizes()
     except OpkitError:
-        return []  # the mesh's own file is elsewhere
+        return []  # stored without its parts, and the mesh's own file is elsewhere
     given = case.solver.parameters.get("boundary", {})
     size_name = "length" if header.mesh.points.shape[1] == 2 else "area"
     return [

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from opkit.solvers.fem.boundary import Condition
@@ -45,7 +45,7 @@ def write(
 
 
 @settings(
-    max_examples=5, deadline=None,
+    max_examples=5, deadline=None, phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 @given(
