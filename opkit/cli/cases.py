@@ -110,7 +110,7 @@ def _keys(case: Case, operator: str, json: bool) -> None:
     """Print the keys that --set takes, with their values and what they mean."""
     from opkit.case.recipe import Recipe, Training
     from opkit.cli.console import as_json, shown, table
-    from opkit.cli.operators import described
+    from opkit.cli.option_list import described
     from opkit.operators.interface import operator_class
 
     chosen = case.recipes.get(operator) or Recipe(operator=operator)

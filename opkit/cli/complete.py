@@ -61,7 +61,7 @@ def recipe_keys(ctx: typer.Context, incomplete: str) -> list[str]:
     name = ctx.params.get("operator") or "fno"
     keys = [key for key, _ in settable(Recipe(operator=name).model_dump(mode="json"))]
     if incomplete.startswith("model."):
-        from opkit.cli.operators import options
+        from opkit.cli.option_list import options
         from opkit.errors import OpkitError
 
         try:

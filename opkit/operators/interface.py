@@ -20,13 +20,14 @@ import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from types import ModuleType
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
 from opkit.base.explain import explain
-from opkit.errors import OpkitInputError, nearest
+from opkit.errors import OpkitError, OpkitInputError, nearest
 from opkit.operators import OPERATORS
 from opkit.operators.inputs import Inputs, as_inputs
 from opkit.operators.shapes import DataShape, MeshShape
@@ -102,18 +103,52 @@ def operator_class(name: str) -> type[Operator]:
             f"Known: {', '.join(sorted(known))}."
         )
     module, _, attribute = known[name].partition(":")
-    try:
-        operator = getattr(importlib.import_module(module), attribute, None)
-    except ImportError as error:
-        if name in OPERATORS:
-            raise
-        raise OpkitInputError(f"operator {name}: {module}: {error}") from None
-    if not (isinstance(operator, type) and issubclass(operator, Operator)):
+    if name in OPERATORS:
+        own: type[Operator] = getattr(importlib.import_module(module), attribute)
+        return own
+    imported = _import_installed(name, module)
+    if attribute not in vars(imported):
+        raise OpkitInputError(
+            f"operator {name}: module {module} has no class {attribute!r}."
+            f"{nearest(attribute, vars(imported))} Correct its entry point"
+        )
+    value = vars(imported)[attribute]
+    if not (isinstance(value, type) and issubclass(value, Operator)):
         raise OpkitInputError(
             f"operator {name}: {known[name]} is no class derived from "
             "opkit.operators.interface.Operator"
         )
-    return operator
+    members = {member for cls in value.__mro__[:-1] for member in _own(cls)}
+    lacking = [m for m in ("accepts", "Options", "forward") if m not in members]
+    if lacking:
+        raise OpkitInputError(
+            f"operator {name}: {attribute} lacks {', '.join(lacking)}: see "
+            "opkit.operators.interface.Operator"
+        )
+    return value
+
+
+def _own(cls: type) -> set[str]:
+    """Members of a class that count as an operator's: torch's own do not."""
+    return set() if cls.__module__.startswith("torch.") else set(vars(cls))
+
+
+def _import_installed(name: str, module: str) -> ModuleType:
+    """Import another package's module; whatever stops it becomes one line."""
+    try:
+        return importlib.import_module(module)
+    except OpkitError:
+        raise
+    except ModuleNotFoundError as error:
+        raise OpkitInputError(
+            f"operator {name}: no module named {error.name!r}: install it, or correct "
+            "the entry point"
+        ) from error
+    except Exception as error:
+        raise OpkitInputError(
+            f"operator {name}: importing {module} raised {type(error).__name__}: "
+            f"{' '.join(str(error).split())}"
+        ) from error
 
 
 def build_operator(
@@ -149,8 +184,18 @@ def _listed(numbers: tuple[int, ...]) -> str:
 
 
 def acceptance() -> dict[str, Accepts]:
-    """Return what every operator accepts, by name."""
-    return {name: operator_class(name).accepts for name in operator_names()}
+    """Return what every operator accepts, by name.
+
+    Those of installed packages that cannot be used are left out.
+    """
+    offers = {}
+    for name in operator_names():
+        try:
+            offers[name] = operator_class(name).accepts
+        except OpkitInputError:
+            if name in OPERATORS:
+                raise
+    return offers
 
 
 def acceptance_table() -> str:

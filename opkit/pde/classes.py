@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 from opkit.errors import OpkitInputError
+from opkit.pde import SIDES
 from opkit.pde.geometry import Geometry
-from opkit.pde.problem import SIDES
 
 CLASSES = ("elliptic", "parabolic", "hyperbolic")
 ELLIPTIC, PARABOLIC, HYPERBOLIC = range(3)

@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from opkit.errors import OpkitInputError
+from opkit.pde import SIDES
 from opkit.pde.expressions import (
     Expression,
     LinearEquation,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from opkit.pde.geometry import Geometry
     from opkit.pde.raster import Functions
 
-SIDES = ("left", "right", "bottom", "top")
 Point = tuple[float, float]
 Condition = tuple[str, Expression]
 

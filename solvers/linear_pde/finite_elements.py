@@ -22,7 +22,8 @@ from scipy.sparse.linalg import SuperLU, splu
 
 from opkit.base.arrays import Array
 from opkit.errors import NonFiniteError
-from opkit.pde.problem import SIDES, Disk, LinearProblem
+from opkit.pde import SIDES
+from opkit.pde.problem import Disk, LinearProblem
 from opkit.solvers.linear_pde.curved_mesh import PlanarMesh, planar_mesh
 
 # Dunavant, Int. J. Numer. Meth. Engng 21 (1985): twelve points, exact to degree six.

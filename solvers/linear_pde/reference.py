@@ -24,8 +24,9 @@ from scipy.ndimage import binary_erosion, maximum_filter
 
 from opkit.base.arrays import Array
 from opkit.errors import SolverError
+from opkit.pde import SIDES
 from opkit.pde.classes import CLASSES, classify
-from opkit.pde.problem import SIDES, LinearProblem
+from opkit.pde.problem import LinearProblem
 from opkit.solvers.fem.simplex_mesh import MeshError
 from opkit.solvers.linear_pde.curved_mesh import hole_depth
 from opkit.solvers.linear_pde.finite_elements import PlanarField, discretise
