@@ -153,6 +153,6 @@ def require_aside(module: str, extra: str) -> ModuleType:
 def _default_drawing(extra: str) -> None:
     """Undo what a file of the folder set if another package imported matplotlib."""
     drawing: Any = require("matplotlib", extra)
-    settings = drawing.rc_params_from_file(drawing.matplotlib_fname())
-    del settings["backend"]
+    settings = dict(drawing.rc_params_from_file(drawing.matplotlib_fname()))
+    settings.pop("backend", None)
     drawing.rcParams.update(settings)

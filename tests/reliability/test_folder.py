@@ -75,7 +75,7 @@ VERBS = {
     "export": "export run --to pt2",
     "export onnx": "export run --to onnx",
     "export aoti": "export run --to aoti",
-    "solve": "solve u_xx+u_yy=f -b u=0 --source 1 --steps 3 --lbfgs 0 "
+    "solve": "solve u_xx+u_yy=f -b 'u = 0 on all' --source 1 --steps 3 --lbfgs 0 "
     "--figure s.png -o s.npz",
     "generate mesh": "generate case darcy-mesh -o e.h5 --samples 3 --resolution 4 -q",
     "generate ranks": "generate case darcy-mesh -o e2.h5 --samples 3 --resolution 4 "
