@@ -11,12 +11,15 @@ from opkit.errors import CaseError
 from opkit.solvers import interface
 from opkit.solvers.darcy import Darcy
 from opkit.solvers.interface import (
+    DescribesItself,
     DifferentiableResidual,
     Hierarchy,
     KnowsDirichlet,
+    NamedParts,
     OnDevice,
     OnMesh,
     Parallel,
+    ReadsMesh,
     Solver,
     Steps,
     TakesGuess,
@@ -26,12 +29,12 @@ from opkit.solvers.interface import (
 
 CAPABILITIES = (
     OnMesh, KnowsDirichlet, Hierarchy, TakesGuess, Steps, Tolerance, OnDevice, Parallel,
-    DifferentiableResidual,
+    DifferentiableResidual, ReadsMesh, DescribesItself, NamedParts,
 )  # fmt: skip
 MESH = {OnMesh, KnowsDirichlet, Hierarchy, Tolerance}
 OFFERS: dict[str, set[type]] = {
     "darcy": {TakesGuess, Tolerance, OnDevice, DifferentiableResidual},
-    "darcy-mesh": {*MESH, Parallel},
+    "darcy-mesh": {*MESH, Parallel, ReadsMesh, DescribesItself, NamedParts},
     "elastic-cantilever": MESH,
     "elliptic-boundary": {Tolerance},
     "burgers": {Steps, Tolerance, OnDevice},
