@@ -1,4 +1,4 @@
-"""Curved quadratic triangles on [-1, 1]² less disjoint holes.
+"""Curved quadratic triangles on [-1, 1]² less holes, which may overlap.
 
 Points lie on the boundary at distance h, on rings around disks, on a polar net graded
 towards re-entrant corners, and on a triangular lattice elsewhere; Delaunay connects
@@ -8,6 +8,7 @@ them. Edges along disks are parabolas through the circle.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ from opkit.pde.problem import Disk, LinearProblem
 from opkit.solvers.fem.simplex_mesh import MeshError
 
 INNERMOST = 1e-4
+RECOVERIES = 10
+"""How often points are added on the boundary where triangles cut through it."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def planar_mesh(problem: LinearProblem, h: float) -> PlanarMesh:
     """Mesh the domain of a problem.
 
     Args:
-        problem: its holes must not overlap; they may share corners with the square.
+        problem: its holes may overlap, and reach beyond the sides.
         h: length of edges away from small disks and corners.
 
     Raises:
@@ -104,6 +107,21 @@ def planar_mesh(problem: LinearProblem, h: float) -> PlanarMesh:
     lattice = lattice[~near & (hole_depth(problem, lattice) < 0)]
     points = np.concatenate([fixed, lattice])
     points = points[_distinct(points)]
+    for _ in range(RECOVERIES):
+        mesh, off = _triangulate(problem, points)
+        if not len(off):
+            return mesh
+        points = np.concatenate([points, _exposed(problem, _feet(problem, off))])
+        points = points[_distinct(points)]
+    far = _boundary_distance(problem, off).max()
+    raise MeshError(
+        f"the mesh leaves the boundary by {far:.1e}: use holes that leave more room "
+        "between them"
+    )
+
+
+def _triangulate(problem: LinearProblem, points: Array) -> tuple[PlanarMesh, Array]:
+    """Connect points; also return middles of boundary edges that are off it."""
     triangulation = Delaunay(points)
     corners = triangulation.simplices.astype(np.int64)
     p = points[corners]
@@ -115,7 +133,9 @@ def planar_mesh(problem: LinearProblem, h: float) -> PlanarMesh:
     number = np.where(kept, np.cumsum(kept) - 1, -1)
     used, corners = np.unique(corners, return_inverse=True)
     shape = _quadratic(problem, points[used], corners.reshape(-1, 3))
-    return PlanarMesh(*shape, triangulation, number)
+    middles = shape[0][shape[2][:, 2]]
+    off = middles[_boundary_distance(problem, middles) > 1e-7]
+    return PlanarMesh(*shape, triangulation, number), off
 
 
 _EDGES = ((1, 2), (2, 0), (0, 1))
@@ -132,36 +152,47 @@ def _layers(
     parts = [np.stack(row, 1) for row in rows]
     edges: list[Array] = []
     reach: list[tuple[Array, float]] = []
-    for hole in problem.holes:
+    cuts = [_cuts(problem, number) for number in range(len(problem.holes))]
+    for number, hole in enumerate(problem.holes):
         if isinstance(hole, Disk):
             count = max(int(np.ceil(2 * np.pi * hole.radius / h)), 32)
             step = 2 * np.pi * hole.radius / count
-            angle = 2 * np.pi * np.arange(count) / count
+            angle = _angles(hole, count, cuts[number])
             for ring in range(3):
-                turned = angle + ring * np.pi / count
+                turned = angle if ring != 1 else (angle + np.roll(angle, -1)) / 2
+                turned[-1] += np.pi if ring == 1 else 0.0  # from the last to the first
                 r = hole.radius + 0.87 * ring * step
                 unit = np.stack([np.cos(turned), np.sin(turned)], 1)
-                parts.append(np.array(hole.centre) + r * unit)
+                circle = np.array(hole.centre) + r * unit
+                if ring:  # next to another boundary there is no room
+                    circle = circle[_boundary_distance(problem, circle) > 0.6 * step]
+                parts.append(circle)
             reach.append((np.array(hole.centre), hole.radius + 2.3 * step))
+            on_sides = cuts[number][np.abs(cuts[number]).max(1) > 1 - 1e-9]
+            parts[:4] = [_away(part, on_sides, 0.3 * h) for part in parts[:4]]
             continue
         vertices = np.array(hole.vertices, dtype=float)
+        others = problem.model_copy(
+            update={"holes": tuple(o for o in problem.holes if o is not hole)}
+        )
         for k, corner in enumerate(vertices):
             ends = vertices[k - 1], vertices[(k + 1) % len(vertices)]
             clipped = _clip(corner, ends[1])
             if clipped is not None:
-                start, stop = clipped
-                count = max(int(np.ceil(np.hypot(*(stop - start)) / h)), 2)
-                share = np.linspace(0, 1, count + 1)[:, None]
-                crossings = [p for p in clipped if np.abs(p).max() > 1 - 1e-9]
-                for place in crossings:  # no slivers next to where an edge leaves
-                    parts[:4] = [
-                        p[np.hypot(*(p - place).T) > 0.3 * h] for p in parts[:4]
-                    ]
-                edges.append(start + share * (stop - start))
+                leaves = [p for p in clipped if np.abs(p).max() > 1 - 1e-9]
+                # No slivers next to where an edge leaves.
+                parts[:4] = [
+                    _away(part, np.array(leaves), 0.3 * h) for part in parts[:4]
+                ]
+                edges += _divide(*clipped, cuts[number], h)
             if np.abs(corner).max() < 1 - 1e-9:
                 size = 0.4 * min(*(np.hypot(*(e - corner)) for e in ends), 0.6)
-                parts.append(_fan(corner, ends, size, h))
-                reach.append((corner, size + 0.5 * h))
+                if others.holes:
+                    room = _boundary_distance(others, corner[None])[0]
+                    size = min(size, 0.8 * room)
+                if size > 10 * INNERMOST:
+                    parts.append(_fan(corner, ends, size, h))
+                    reach.append((corner, size + 0.5 * h))
     parts += edges
     fans = [(c, r) for c, r in reach if any(_starts(p, c) for p in parts)]
     for centre, radius in fans:  # the graded points stand in for the even ones
@@ -170,6 +201,107 @@ def _layers(
             for p in parts
         ]
     return np.concatenate(parts), reach
+
+
+def _away(points: Array, places: Array, distance: float) -> Array:
+    """Points (point, 2) that are farther from every place than a distance."""
+    for place in places:
+        points = points[np.hypot(*(points - place).T) > distance]
+    return points
+
+
+def _divide(start: Array, end: Array, cuts: Array, h: float) -> list[Array]:
+    """Even points on a segment, piece by piece between the cuts that lie on it."""
+    along = end - start
+    t = (cuts - start) @ along / (along @ along)
+    on = np.hypot(*(start + t[:, None] * along - cuts).T) < 1e-9
+    between = t[on & (t > 1e-9) & (t < 1 - 1e-9)]
+    stops = np.unique(np.concatenate([[0.0], between, [1.0]]))
+    made = []
+    for low, high in pairwise(stops):
+        count = int(np.ceil((high - low) * np.hypot(*along) / h))
+        share = np.linspace(low, high, max(count, 2) + 1)[:, None]
+        made.append(start + share * along)
+    return made
+
+
+def _angles(disk: Disk, count: int, cuts: Array) -> Array:
+    """Angles around a disk, increasing, `count` of them or more; cuts among them."""
+    if not len(cuts):
+        return np.asarray(2 * np.pi * np.arange(count) / count)
+    at = np.sort(np.arctan2(*(cuts - disk.centre).T[::-1]) % (2 * np.pi))
+    at = at[np.diff(at, prepend=at[-1] - 2 * np.pi) > 1e-9]
+    parts = []
+    for low, high in zip(at, np.append(at[1:], at[0] + 2 * np.pi), strict=True):
+        pieces = max(int(np.ceil((high - low) * count / (2 * np.pi))), 1)
+        parts.append(low + (high - low) * np.arange(pieces) / pieces)
+    return np.concatenate(parts)
+
+
+def _cuts(problem: LinearProblem, number: int) -> Array:
+    """Where the boundary of a hole meets other holes, and that of a disk the sides."""
+    hole = problem.holes[number]
+    square = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
+    found = []
+    for other in (*problem.holes[:number], *problem.holes[number + 1 :], None):
+        if isinstance(hole, Disk):
+            if isinstance(other, Disk):
+                found.append(_circles(hole, other))
+                continue
+            corners = square if other is None else np.array(other.vertices, float)
+            found += [_circle_line(hole, a, b) for a, b in _segments(corners)]
+        elif isinstance(other, Disk):
+            corners = np.array(hole.vertices, float)
+            found += [_circle_line(other, a, b) for a, b in _segments(corners)]
+        elif other is not None:
+            mine, theirs = (np.array(h.vertices, float) for h in (hole, other))
+            found += [
+                _lines(*one, *two)
+                for one in _segments(mine)
+                for two in _segments(theirs)
+            ]
+    points = np.concatenate([*found, np.empty((0, 2))])
+    return points[np.abs(points).max(1) <= 1 + 1e-9]
+
+
+def _segments(corners: Array) -> list[tuple[Array, Array]]:
+    return list(zip(corners, np.roll(corners, -1, 0), strict=True))
+
+
+def _circles(one: Disk, other: Disk) -> Array:
+    """Points (0 or 2, 2) where two circles cross."""
+    apart = np.array(other.centre) - one.centre
+    distance = float(np.hypot(*apart))
+    if not abs(one.radius - other.radius) < distance < one.radius + other.radius:
+        return np.empty((0, 2))
+    unit = apart / distance
+    along = (distance**2 + one.radius**2 - other.radius**2) / (2 * distance)
+    across = np.sqrt(max(one.radius**2 - along**2, 0.0)) * np.array([-unit[1], unit[0]])
+    middle = np.array(one.centre) + along * unit
+    return np.stack([middle + across, middle - across])
+
+
+def _circle_line(disk: Disk, start: Array, end: Array) -> Array:
+    """Points (0 to 2, 2) where a circle crosses a segment."""
+    along, off = end - start, start - np.array(disk.centre)
+    a, b, c = along @ along, along @ off, off @ off - disk.radius**2
+    if b * b <= a * c:
+        return np.empty((0, 2))
+    t = (-b + np.array([-1, 1]) * np.sqrt(b * b - a * c)) / a
+    t = t[(t >= 0) & (t <= 1)]
+    return np.asarray(start + t[:, None] * along)
+
+
+def _lines(start: Array, end: Array, other: Array, stop: Array) -> Array:
+    """The point (0 or 1, 2) where two segments cross."""
+    along, across = end - start, stop - other
+    turn = float(_cross(along, across))
+    if abs(turn) < 1e-12:
+        return np.empty((0, 2))
+    t = float(_cross(other - start, across)) / turn
+    s = float(_cross(other - start, along)) / turn
+    inside = 0 <= t <= 1 and 0 <= s <= 1
+    return (start + t * along)[None] if inside else np.empty((0, 2))
 
 
 def _clip(start: Array, end: Array) -> tuple[Array, Array] | None:
@@ -189,6 +321,8 @@ def _clip(start: Array, end: Array) -> tuple[Array, Array] | None:
 
 def _starts(points: Array, corner: Array) -> bool:
     """Whether points are the polar net of a corner."""
+    if len(points) < 2:
+        return False
     step = points[1] - points[0]
     return bool(np.array_equal(points[0], corner) and np.hypot(*step) < 10 * INNERMOST)
 
@@ -232,6 +366,27 @@ def hole_depth(problem: LinearProblem, points: Array) -> Array:
             )
         depth = np.maximum(depth, level)
     return np.asarray(depth)
+
+
+def _feet(problem: LinearProblem, points: Array) -> Array:
+    """The nearest points of the boundary of the square or of any hole, (point, 2)."""
+    corners = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
+    lines = _segments(corners)
+    found = []
+    for hole in problem.holes:
+        if isinstance(hole, Disk):
+            unit = points - hole.centre
+            unit = unit / np.maximum(np.hypot(*unit.T), 1e-12)[:, None]
+            found.append(np.array(hole.centre) + hole.radius * unit)
+        else:
+            lines += _segments(np.array(hole.vertices, float))
+    for start, end in lines:
+        along = end - start
+        t = np.clip((points - start) @ along / (along @ along), 0, 1)
+        found.append(start + t[:, None] * along)
+    every = np.stack(found)
+    nearest = np.linalg.norm(every - points, axis=2).argmin(0)
+    return np.asarray(every[nearest, np.arange(len(points))])
 
 
 def _boundary_distance(problem: LinearProblem, points: Array) -> Array:
@@ -286,12 +441,6 @@ def _quadratic(
             unit = middle[on] - hole.centre
             unit /= np.hypot(*unit.T)[:, None]
             middle[on] = np.array(hole.centre) + hole.radius * unit
-    off = _boundary_distance(problem, middle[rim]).max()
-    if off > 1e-7:
-        raise MeshError(
-            f"the mesh leaves the boundary by {off:.1e}: use holes that do not overlap "
-            "and more cells"
-        )
     cells = np.column_stack([corners, len(points) + index.reshape(-1, 3)])
     boundary = np.column_stack([edges[first[rim]], len(points) + np.flatnonzero(rim)])
     return np.concatenate([points, middle]), cells, boundary

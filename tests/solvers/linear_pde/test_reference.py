@@ -9,7 +9,7 @@ from fixtures.manufactured import DISK, TRIANGLE, Waves, draw, state
 from opkit.errors import NonFiniteError
 from opkit.pde.problem import Disk, LinearProblem, Rectangle
 from opkit.solvers.linear_pde.finite_elements import PlanarField, discretise
-from opkit.solvers.linear_pde.reference import grid, refer, solve_once
+from opkit.solvers.linear_pde.reference import grid, inside_of, refer, solve_once
 from opkit.solvers.linear_pde.spectrum import EigenvalueError, spectrum
 
 WAVES = Waves([(1.0, 2.0, 1.0, 0.3), (0.5, -1.0, 2.5, 1.0)])
@@ -191,6 +191,38 @@ def test_constants_are_an_eigenfunction_of_fluxes():
     )
     found = refer(problem, largest=36)
     assert found.spectrum.eigenvalue == pytest.approx(1e-4, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "holes",
+    [
+        [Rectangle(lower=(-0.55, -0.31), upper=(0.2, 0.4))],
+        [Disk(centre=(0.0, 0.0), radius=0.3), Disk(centre=(0.3, 0.0), radius=0.3)],
+        [Disk(centre=(1.0, 0.2), radius=0.4)],
+        [Disk(centre=(-1.0, -1.0), radius=0.5)],
+        [
+            Disk(centre=(0.0, 0.0), radius=0.3),
+            Rectangle(lower=(0, -0.1), upper=(1, 0.1)),
+        ],
+        [
+            Rectangle(lower=(-0.5, -0.1), upper=(0.5, 0.1)),
+            Rectangle(lower=(-0.1, -0.5), upper=(0.1, 0.5)),
+        ],
+        [Disk(centre=(0.0, 0.0), radius=0.3), Disk(centre=(0.601, 0.0), radius=0.3)],
+    ],
+)
+def test_holes_of_every_kind_are_meshed(holes):
+    problem = state(ALL, WAVES, (), holes)
+    found = refer(problem, largest=36)
+    x, y, inside = grid(problem)
+    x, y = x[inside], y[inside]
+    assert np.abs(found.values(x, y) - WAVES(x, y)).max() < found.error_estimate < 2e-3
+    # The mesh covers the domain: its area by counting 1001 x 1001 points, whose error
+    # is a share of the perimeter's cells.
+    axis = (np.arange(1001) + 0.5) * 2 / 1001 - 1
+    px, py = (part.ravel() for part in np.meshgrid(axis, axis))
+    area = 4 * inside_of(problem, px, py).mean()
+    assert discretise(problem, 24).mass.sum() == pytest.approx(area, rel=1e-3)
 
 
 @pytest.mark.parametrize("seed", range(8))
