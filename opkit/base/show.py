@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import html
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
 
-class Shown:
+class Shown(ABC):
     """Base of objects with a short ``repr`` and a table as HTML.
 
     Subclasses say what is worth knowing in `_facts`; dataclasses among them are made
     with ``repr=False``.
     """
 
+    @abstractmethod
     def _facts(self) -> Mapping[str, Any]:
         """Return what is worth knowing, by name; None where there is nothing to say."""
-        raise NotImplementedError
 
     def __repr__(self) -> str:
         """Return the name of the class and its facts, in one line."""
