@@ -12,6 +12,7 @@ which a solver fulfils by having that method or field; nothing else is declared:
 - `ReadsMesh`: the mesh comes from a file, so data files and bundles keep it whole;
 - `DescribesItself`: texts of a case that follow from the solver's parameters;
 - `TakesGuess`: starts from a first guess;
+- `Ladder`: knows cheaper, less accurate versions of itself;
 - `Steps`, `Tolerance`: parameters ``records`` and ``rtol`` that others may change;
 - `OnDevice`, `Parallel`: parameters ``device`` and ``parallel``;
 - `DifferentiableResidual`: the residual on tensors, with gradients.
@@ -19,7 +20,7 @@ which a solver fulfils by having that method or field; nothing else is declared:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass, replace
 from typing import (
     TYPE_CHECKING,
@@ -218,7 +219,25 @@ class TakesGuess(Solver, Protocol):
     def solve_from(self, inputs: Fields, guess: Fields) -> Solution:
         """Solve as `Solver.solve` does, from a guess of the outputs.
 
-        A close guess saves work; none changes the accuracy.
+        A close guess saves work; none changes the accuracy. A guess that does not help
+        costs at most the check that tells so.
+        """
+        ...
+
+
+@runtime_checkable
+class Ladder(Solver, Protocol):
+    """A solver that knows cheaper, less accurate versions of itself.
+
+    They are what a surrogate of some error competes with.
+    """
+
+    def cheaper(self) -> Sequence[tuple[str, Solver]]:
+        """Label and solver of each rung, dearest first.
+
+        Coarser meshes, looser tolerances, fewer load steps, lower order. Each takes the
+        same inputs and gives outputs of the same shape on the same nodes as the full
+        solver; the prolongation is part of its ``solve``.
         """
         ...
 

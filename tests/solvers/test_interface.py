@@ -15,6 +15,7 @@ from opkit.solvers.interface import (
     DifferentiableResidual,
     Hierarchy,
     KnowsDirichlet,
+    Ladder,
     NamedParts,
     OnDevice,
     OnMesh,
@@ -29,7 +30,7 @@ from opkit.solvers.interface import (
 
 CAPABILITIES = (
     OnMesh, KnowsDirichlet, Hierarchy, TakesGuess, Steps, Tolerance, OnDevice, Parallel,
-    DifferentiableResidual, ReadsMesh, DescribesItself, NamedParts,
+    DifferentiableResidual, ReadsMesh, DescribesItself, NamedParts, Ladder,
 )  # fmt: skip
 MESH = {OnMesh, KnowsDirichlet, Hierarchy, Tolerance}
 OFFERS: dict[str, set[type]] = {
