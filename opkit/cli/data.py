@@ -15,9 +15,7 @@ from opkit.cli.console import as_json, say, size, table
 if TYPE_CHECKING:
     from opkit.datasets.header import Header
 
-FIELD = (
-    "permeability=x:sample,y,x takes array x; vorticity=u:sample,x,y,time@1: frames."
-)
+FIELD = "Variable of the case and the array that holds it, as above."
 FILES = "Training data: a file, a folder or a pattern; several are read in order."
 
 
@@ -212,7 +210,7 @@ def import_(
         str | None,
         typer.Option(
             metavar="SPLIT=SHARE,...",
-            help="Training samples drawn for other splits: validation=0.1,test=0.1.",
+            help="Training samples drawn for other splits, such as test=0.1.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of that draw.")] = 0,
@@ -255,7 +253,14 @@ def import_(
     json: Annotated[bool, JSON] = False,
     force: Annotated[bool, FORCE] = False,
 ) -> None:
-    """Copy arrays out of other groups' files into one data file."""
+    """Copy arrays out of other groups' files into one data file.
+
+    --input permeability=x takes the array x under another name.
+
+    --input permeability=x:sample,y,x names its dims, where the file does not.
+
+    --output vorticity=u:sample,x,y,time@1: takes the frames from the second on.
+    """
     from opkit.datasets.importers.convert import import_data
     from opkit.datasets.importers.fieldmap import FieldMap
     from opkit.datasets.read import DataFile

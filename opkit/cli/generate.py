@@ -37,15 +37,19 @@ def generate(
         Path | None, typer.Option("--out", "-o", help="File to make; default NAME.h5.")
     ] = None,
     samples: Annotated[
-        int | None, typer.Option(min=1, help="Total over all splits.")
+        int | None, typer.Option(metavar="N", min=1, help="Total over all splits.")
     ] = None,
     resolution: Annotated[
-        int | None, typer.Option(min=2, help="Grid points along every axis.")
+        int | None,
+        typer.Option(metavar="N", min=2, help="Grid points along every axis."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the data set.")] = 0,
-    workers: Annotated[int, typer.Option("-w", "--workers", min=1)] = 1,
+    seed: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Seed of the data set.")
+    ] = 0,
+    workers: Annotated[int, typer.Option("-w", "--workers", metavar="N", min=1)] = 1,
     scheduler: Annotated[
-        str | None, typer.Option(help="Dask: 'local' or tcp://HOST:PORT.")
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Of a Dask scheduler, or 'local'."),
     ] = None,
     device: Annotated[
         str | None,
@@ -54,12 +58,17 @@ def generate(
         ),
     ] = None,
     ranks: Annotated[
-        int, typer.Option(min=1, help="MPI ranks that share a sample (darcy-mesh).")
+        int,
+        typer.Option(
+            metavar="N", min=1, help="MPI ranks that share a sample (darcy-mesh)."
+        ),
     ] = 1,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run.")
     ] = False,
-    gzip: Annotated[int, typer.Option(min=0, max=9, help="Compression level.")] = 0,
+    gzip: Annotated[
+        int, typer.Option(metavar="N", min=0, max=9, help="Compression level.")
+    ] = 0,
     double: Annotated[
         bool, typer.Option("--float64", help="Store float64 instead of float32.")
     ] = False,
@@ -69,7 +78,9 @@ def generate(
     ] = None,
     pool: Annotated[
         int | None,
-        typer.Option(min=2, help="Samples to pick from; default 10 times --samples."),
+        typer.Option(
+            metavar="N", min=2, help="Samples to pick from; default 10 times --samples."
+        ),
     ] = None,
     set_: Annotated[list[str] | None, SET] = None,
     dry_run: Annotated[bool, DRY] = False,

@@ -202,6 +202,9 @@ def tune(
     trials: Annotated[int, typer.Option(min=1, help="Number of runs.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Of the search.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the search in --out.")
+    ] = False,
     set_: Annotated[list[str] | None, RECIPE_SET] = None,
     json: Annotated[bool, JSON] = False,
     quiet: Annotated[bool, QUIET] = False,
@@ -225,6 +228,7 @@ def tune(
             overrides=tuple(set_ or ()),
             seed=seed,
             device=device,
+            resume=resume,
             progress=show,
         )
     if json:
@@ -240,3 +244,6 @@ def tune(
         for t in found
     ]
     table(rows)
+    for t in found:
+        if t.reason is not None:
+            say(f"Warning: trial {t.number} failed: {t.reason}", error=True)

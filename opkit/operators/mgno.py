@@ -22,7 +22,7 @@ from opkit.operators.inputs import Inputs
 from opkit.operators.interface import Accepts, Operator
 from opkit.operators.layers.convolutions import Prolongation, convolution, normalisation
 from opkit.operators.layers.grids import Boundary, boundaries
-from opkit.operators.shapes import DataShape
+from opkit.operators.shapes import FINER, DataShape
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -126,8 +126,8 @@ class MgNO(Operator):
         if min(shape) <= 2 ** (self.n_levels - 1):
             levels = max((min(shape) - 1).bit_length(), 1)
             raise OpkitInputError(
-                f"grid {list(shape)} is too small for {self.n_levels} levels: use a "
-                f"finer grid or at most {levels} entries in model.iterations"
+                f"grid {list(shape)} is too small for {self.n_levels} levels: "
+                f"{FINER} or at most {levels} entries in model.iterations"
             )
 
 

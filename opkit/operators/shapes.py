@@ -17,6 +17,8 @@ from opkit.errors import OpkitInputError
 
 Points = NDArray[np.float64]
 Cells = NDArray[np.int64]
+FINER = "use a finer grid (subsample=1 keeps all of its points)"
+"""Remedy where a grid has too few points; ``subsample`` is a setting of recipes."""
 DEGREES = {(2, 3): 1, (2, 6): 2, (3, 4): 1, (3, 10): 2}
 """Degree of the Lagrange elements by (dimension, corners of a cell)."""
 

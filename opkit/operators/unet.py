@@ -15,7 +15,7 @@ from opkit.operators.interface import Accepts, Operator
 from opkit.operators.layers.convolutions import convolution
 from opkit.operators.layers.grids import boundaries, coordinates
 from opkit.operators.layers.unet_trunk import UNetTrunk
-from opkit.operators.shapes import DataShape
+from opkit.operators.shapes import FINER, DataShape
 
 
 class UNet(Operator):
@@ -77,6 +77,5 @@ class UNet(Operator):
         if min(shape) < self.least:
             raise OpkitInputError(
                 f"grid {list(shape)} has fewer than {self.least} points along an axis: "
-                "use a finer grid or at most "
-                f"--set model.n_scales={min(shape).bit_length()}"
+                f"{FINER} or at most --set model.n_scales={min(shape).bit_length()}"
             )

@@ -8,11 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from opkit.case.recipe import Range
+from opkit.case.recipe import Range, Recipe
 from opkit.datasets.read import DataFile
-from opkit.errors import OpkitInputError, require
+from opkit.errors import (
+    Interrupted,
+    MissingExtraError,
+    OpkitError,
+    OpkitInputError,
+    require,
+)
 from opkit.surrogate.bundle.files import read_config
-from opkit.train import TrainingError, train
+from opkit.surrogate.bundle.run_directory import RunDirectory
+from opkit.train import train
+from opkit.train.loop import checkpoint
 from opkit.train.loop.recipes import resolve_recipe
 
 
@@ -23,14 +31,16 @@ class Trial:
     Args:
         number: from 0.
         settings: overrides such as ``"training.learning_rate=0.002"``.
-        validation: best validation error; None where training failed.
-        run: run directory.
+        validation: best validation error; None where the trial failed.
+        run: run directory; a trial that failed before its first epoch has none.
+        reason: why it failed, in one line; None where it did not.
     """
 
     number: int
     settings: tuple[str, ...]
     validation: float | None
     run: Path
+    reason: str | None = None
 
 
 def tune(
@@ -42,13 +52,15 @@ def tune(
     overrides: Sequence[str] = (),
     seed: int = 0,
     device: str = "auto",
+    resume: bool = False,
     progress: Callable[[Trial], None] | None = None,
 ) -> list[Trial]:
     """Train with values drawn from the recipe's ``search:`` block; best first.
 
     Values are compared by the best validation error; the test split stays unseen by the
     search. Trial n is the run ``folder/trial-nnn``; the same seed gives the same
-    values.
+    values. A trial that fails, by values that do not go together or by a loss that
+    explodes, is listed with the reason, and the search goes on.
 
     Args:
         data: data file.
@@ -58,52 +70,122 @@ def tune(
         overrides: settings for all runs; ``search.KEY={low: 1, high: 2}`` adds a key.
         seed: of the search and of every run.
         device: see `train`.
+        resume: go on with the search in ``folder``: finished trials are read, a trial
+            with finished epochs goes on after them.
         progress: told about every finished trial.
 
     Raises:
-        OpkitInputError: no ``search:`` block, or a folder that is not empty.
+        OpkitInputError: no ``search:`` block, a folder that is not empty, trials in it
+            of another search, or no trial that succeeded.
+        Interrupted: instead of a KeyboardInterrupt; it says what is kept.
         MissingExtraError: Optuna is not installed.
     """
     optuna = require("optuna", "tune")
     with DataFile(data) as file:
-        recipe = resolve_recipe(dict(file.header.case), operator, overrides)
+        case, data_hash = dict(file.header.case), file.content_hash()
+    recipe = resolve_recipe(case, operator, overrides)
     if not recipe.search:
         raise OpkitInputError(
             f"recipe {operator} has no search block: add one to the case, or "
             '--set "search={training.learning_rate: {low: 1e-4, high: 1e-2}}"'
         )
-    if folder.exists() and any(folder.iterdir()):
-        raise OpkitInputError(f"{folder} is not empty: choose another --out")
+    if not resume and folder.exists() and any(folder.iterdir()):
+        raise OpkitInputError(
+            f"{folder} is not empty: choose another --out, or go on with --resume"
+        )
+    if resume and not folder.is_dir():
+        raise OpkitInputError(f"{folder} holds no search: leave --resume out")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     done: list[Trial] = []
 
-    def objective(trial: Any) -> float:
-        settings = tuple(
-            f"{key}={json.dumps(suggest(trial, key, values))}"
-            for key, values in recipe.search.items()
-        )
-        run = folder / f"trial-{trial.number:03d}"
-        try:
+    def validation(run: Path, settings: Sequence[str]) -> float:
+        """Train one run, or what is missing of it, and return its best value."""
+        directory = RunDirectory(run)
+        if not directory.bundle.is_dir():
+            goes_on = resume and checkpoint.finished(directory.checkpoints) > 0
+            if resume and not goes_on:
+                directory.discard()  # killed in its first epoch
             train(
                 data,
                 run,
                 operator=operator,
-                overrides=[*overrides, *settings],
+                overrides=[] if goes_on else settings,
                 seed=seed,
                 device=device,
+                resume=goes_on,
             )
-        except TrainingError as error:
-            _note(done, Trial(trial.number, settings, None, run), progress)
-            raise optuna.TrialPruned(str(error)) from None
-        value = read_config(run).provenance.best_validation
-        _note(done, Trial(trial.number, settings, value, run), progress)
+        return read_config(run).provenance.best_validation
+
+    def objective(trial: Any) -> float:
+        chosen = tuple(
+            f"{key}={json.dumps(suggest(trial, key, values))}"
+            for key, values in recipe.search.items()
+        )
+        settings = [*overrides, *chosen]
+        run = folder / f"trial-{trial.number:03d}"
+        if (run / "config.yaml").is_file():
+            wanted = resolve_recipe(case, operator, settings)
+            _refuse_other_search(run, wanted, seed, data_hash)
+        value, reason = None, None
+        try:
+            value = validation(run, settings)
+        except (MissingExtraError, OSError):
+            raise  # every other trial would end so
+        except Exception as error:
+            kind = "" if isinstance(error, OpkitError) else f"{type(error).__name__}: "
+            reason = " ".join(f"{kind}{error}".split())
+        done.append(Trial(trial.number, chosen, value, run, reason))
+        if progress is not None:
+            progress(done[-1])
+        if value is None:
+            raise optuna.TrialPruned(reason)
         return value
 
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
-    study.optimize(objective, n_trials=trials)
-    return sorted(
-        done, key=lambda t: float("inf") if t.validation is None else t.validation
+    try:
+        study.optimize(objective, n_trials=trials)
+    except KeyboardInterrupt:
+        raise Interrupted(_kept(folder, done, trials)) from None
+    if all(trial.validation is None for trial in done):
+        raise OpkitInputError(
+            f"all {trials} trials failed: trial 0 with {done[0].settings}: "
+            f"{done[0].reason}"
+        )
+    return sorted(done, key=_value)
+
+
+def _value(trial: Trial) -> float:
+    return float("inf") if trial.validation is None else trial.validation
+
+
+def _kept(folder: Path, done: Sequence[Trial], trials: int) -> str:
+    """Say what is left of a search that was interrupted, and how to go on."""
+    begun = any(folder.glob("trial-*/config.yaml"))
+    if not (begun or done):
+        return f"no trial was finished, nothing is kept in {folder}"
+    best = min(done, key=_value, default=None)
+    named = ""
+    if best is not None and best.validation is not None:
+        named = f" (best: trial {best.number}, validation {best.validation:.4g})"
+    return (
+        f"{len(done)} of {trials} trials are finished{named}, their runs are kept in "
+        f"{folder}, go on with the same command and --resume"
     )
+
+
+def _refuse_other_search(run: Path, recipe: Recipe, seed: int, data_hash: str) -> None:
+    config = RunDirectory(run).config()
+    same = {
+        "settings": config["recipe"] == recipe.model_dump(mode="json"),
+        "seed": config.get("seed") == seed,
+        "data": config.get("data_hash") == data_hash,
+    }
+    others = [name for name, equal in same.items() if not equal]
+    if others:
+        raise OpkitInputError(
+            f"{run} is of a search with other {' and '.join(others)}: --resume needs "
+            "the words of its first start, or choose another --out"
+        )
 
 
 def suggest(trial: Any, key: str, values: Range) -> Any:
@@ -115,11 +197,3 @@ def suggest(trial: Any, key: str, values: Range) -> Any:
         low, high = round(values.low), round(values.high)
         return trial.suggest_int(key, low, high, log=values.log)
     return trial.suggest_float(key, values.low, values.high, log=values.log)
-
-
-def _note(
-    done: list[Trial], trial: Trial, progress: Callable[[Trial], None] | None
-) -> None:
-    done.append(trial)
-    if progress is not None:
-        progress(trial)

@@ -197,3 +197,19 @@ def test_one_number_a_sample_is_refused_at_once(run, tmp_path):
     code, _, err = run("import", *files, *words)
     assert code == 2 and "v is one number per sample" in err
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_no_help_is_cut(run, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    names = [
+        command.name or command.callback.__name__.replace("_", "-")
+        for command in opkit.cli.app.registered_commands
+        if command.callback is not None
+    ]
+    assert "import" in names
+    for words in [[name] for name in names] + [["cases"], ["cases", "show"]]:
+        code, out, _ = run(*words, "--help")
+        assert code == 0 and "…" not in out, (words, out)
+    _, out, _ = run("import", "--help")
+    assert "vorticity=u:sample,x,y,time@1:" in out  # the example of the syntax, whole

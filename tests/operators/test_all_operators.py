@@ -319,8 +319,9 @@ def test_unknown_options_and_dimensions_are_refused(name, dimension):
 )
 def test_grids_too_small_are_refused_and_the_remedy_works(name, options, remedy):
     small = DataShape(1, 1, (8, 8), (False, False), (1.0, 1.0))
-    with pytest.raises(OpkitInputError, match=remedy):
+    with pytest.raises(OpkitInputError, match=remedy) as caught:
         build_operator(name, small, options)
+    assert "subsample=1 keeps all" in str(caught.value)
     works = {
         "fno": dict(n_modes=(8, 8)),
         "lsm": dict(n_scales=4),

@@ -36,6 +36,18 @@ def test_validation_samples_among_the_training_samples_are_found(tmp_path, make_
         train(make_data(edit=copy), tmp_path / "run", operator="fno")
 
 
+@pytest.mark.parametrize(("row", "of"), [(7, "training"), (26, "validation")])
+def test_test_samples_that_were_fitted_to_are_found(tmp_path, make_data, row, of):
+    """Equal inputs suffice: outputs of another solver would not make them new."""
+
+    def copy(a, u):
+        a[-1] = a[row]
+
+    with pytest.raises(DataError, match=rf"1 test samples are also {of} samples"):
+        train(make_data(edit=copy), tmp_path / "run", operator="fno")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_loss_that_explodes_stops_the_run_and_marks_it(tmp_path, make_data):
     overrides = ["training.learning_rate=1e4", "training.optimiser=sgd"]
     overrides += ["training.schedule=constant", "training.epochs=50"]

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from opkit.errors import OpkitInputError
+from opkit.errors import Interrupted, OpkitInputError
 from opkit.surrogate.bundle.run_list import list_runs
 from opkit.train.tune import tune
 
@@ -49,3 +49,53 @@ def test_no_search_block_and_a_used_folder_are_refused(tmp_path, make_data):
     with pytest.raises(OpkitInputError, match="low must be below high"):
         search = ["search={training.weight_decay: {low: 2, high: 1}}"]
         tune(data, tmp_path / "a", operator="fno", trials=1, overrides=search)
+
+
+MODES = "search={model.n_modes: {choices: [[4, 4], [40, 40]]}}"
+
+
+def test_a_trial_that_fails_is_listed_and_the_search_goes_on(tmp_path, make_data):
+    data = make_data()  # 16 x 16 points: 40 modes do not fit
+    words = [MODES, "training.epochs=1"]
+    found = tune(data, tmp_path / "a", operator="fno", trials=4, overrides=words)
+    fits = ["[4, 4]" in trial.settings[0] for trial in found]
+    assert True in fits and False in fits and fits == sorted(fits, reverse=True)
+    for trial, good in zip(found, fits, strict=True):
+        assert (trial.validation is not None) == (trial.reason is None) == good
+        assert good or "n_modes [40, 40] exceeds" in str(trial.reason)
+    assert len({trial.validation for trial in found if trial.reason is None}) == 1
+
+
+def test_all_trials_failed(tmp_path, make_data):
+    words = ["search={model.n_modes: {choices: [[40, 40]]}}", "training.epochs=1"]
+    with pytest.raises(OpkitInputError, match=r"all 2 trials failed.*40.* exceeds"):
+        tune(make_data(), tmp_path / "a", operator="fno", trials=2, overrides=words)
+
+
+def test_ctrl_c_says_what_is_kept_and_resume_gives_the_whole(tmp_path, make_data):
+    data = make_data()
+    words = [
+        "search={training.learning_rate: {low: 1e-4, high: 1e-2}}",
+        "training.epochs=1",
+    ]
+
+    def search(folder, **more):
+        return tune(data, folder, operator="fno", trials=3, overrides=words, **more)
+
+    def stop(trial):
+        if trial.number == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match=r"2 of 3 trials.*best: trial.*--resume"):
+        search(tmp_path / "a", progress=stop)
+    before = (tmp_path / "a/trial-000/bundle/model.safetensors").stat().st_mtime_ns
+    with pytest.raises(OpkitInputError, match=r"not empty.*--resume"):
+        search(tmp_path / "a")
+    with pytest.raises(OpkitInputError, match="with other settings and seed"):
+        search(tmp_path / "a", resume=True, seed=1)
+    again, whole = search(tmp_path / "a", resume=True), search(tmp_path / "b")
+    assert [(t.settings, t.validation) for t in again] == [
+        (t.settings, t.validation) for t in whole
+    ]
+    file = tmp_path / "a/trial-000/bundle/model.safetensors"
+    assert file.stat().st_mtime_ns == before

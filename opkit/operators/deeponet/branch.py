@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from opkit.errors import OpkitInputError
 from opkit.operators.layers.convolutions import convolution, mlp
 from opkit.operators.layers.grids import boundaries, resample
+from opkit.operators.shapes import FINER
 
 
 class Branch(nn.Module):
@@ -73,7 +74,7 @@ def sensor_grid(
         )
     if any(m > n for m, n in zip(sensors, shape, strict=True)):
         raise OpkitInputError(
-            f"sensors {list(sensors)} exceed the grid {list(shape)}: use at most "
-            f"--set model.sensors={list(shape)}"
+            f"sensors {list(sensors)} exceed the grid {list(shape)}: {FINER} or at "
+            f"most --set model.sensors={list(shape)}"
         )
     return sensors

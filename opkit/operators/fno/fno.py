@@ -22,7 +22,7 @@ from opkit.operators import interface
 from opkit.operators.fno.network import ChannelsLastFNO
 from opkit.operators.inputs import Inputs
 from opkit.operators.interface import Accepts, Operator
-from opkit.operators.shapes import DataShape
+from opkit.operators.shapes import FINER, DataShape
 
 Modes = Annotated[int, Field(ge=1)]
 
@@ -155,7 +155,6 @@ def _check_modes(n_modes: tuple[int, ...], shape: tuple[int, ...]) -> None:
         )
     if any(m > n for m, n in zip(n_modes, shape, strict=True)):
         raise OpkitInputError(
-            f"n_modes {list(n_modes)} exceeds the grid {list(shape)}: use a finer "
-            "grid (subsample=1 keeps all of its points) "
+            f"n_modes {list(n_modes)} exceeds the grid {list(shape)}: {FINER} "
             f"or at most --set model.n_modes={list(shape)}"
         )

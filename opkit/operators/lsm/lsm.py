@@ -26,7 +26,7 @@ from opkit.operators.layers.convolutions import convolution
 from opkit.operators.layers.grids import boundaries, crop, with_coordinates
 from opkit.operators.layers.unet_trunk import UNetTrunk, scale_widths
 from opkit.operators.lsm.block import NeuralSpectralBlock
-from opkit.operators.shapes import DataShape
+from opkit.operators.shapes import FINER, DataShape
 
 
 class LatentOptions(interface.Options):
@@ -90,7 +90,7 @@ class LatentUNet(nn.Module):
             scales = min(shape).bit_length()
             raise OpkitInputError(
                 f"grid {list(shape)} is smaller than the {self.n_patches} patches of "
-                f"an axis: use a finer grid or at most --set model.n_scales={scales}"
+                f"an axis: {FINER} or at most --set model.n_scales={scales}"
             )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from opkit.operators.interface import build_operator
 from opkit.operators.shapes import MeshShape
 from opkit.surrogate.bundle.normalise import Moments, Normaliser, PhysicalModel
-from opkit.train.fields.problem import Problem
+from opkit.train.fields.problem import Problem, test_samples
 from opkit.train.loop import guards
 from opkit.train.loop.batches import Memory
 
@@ -33,8 +33,7 @@ def fit_normalisers(model: PhysicalModel, problem: Problem) -> None:
     """Fit on the training samples only, and check all samples.
 
     Raises:
-        DataError: values that are not finite, or validation samples among the training
-            samples.
+        DataError: values that are not finite, or equal inputs in two splits.
     """
     roles = {"inputs": model.inputs, "outputs": model.outputs}
     if model.static is not None:
@@ -47,7 +46,11 @@ def fit_normalisers(model: PhysicalModel, problem: Problem) -> None:
             framed = problem.history and role != "static"
             moment.add(sample[role] if framed else sample[role][None])
     checked = guards.finite_samples(problem.validation, "validation")
-    guards.no_overlap(keys, (guards.digest(sample) for sample in checked), "validation")
+    held_out = [guards.digest(sample) for sample in checked]
+    guards.no_overlap(keys, held_out, "validation")
+    test = [guards.digest(sample) for sample in test_samples(problem)]
+    guards.no_overlap(keys, test, "test")
+    guards.no_overlap(held_out, test, "test", "validation")
     for role, normaliser in roles.items():
         normaliser.fit(moments[role], problem.physical)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +12,7 @@ import torch
 from opkit.case.recipe import Recipe
 from opkit.datasets.field_dataset import FieldDataset
 from opkit.datasets.header import Header
+from opkit.datasets.read import DataFile
 from opkit.errors import DataError, OpkitInputError
 from opkit.metrics.domains import Domain, Elements, Grid
 from opkit.operators.interface import operator_class
@@ -22,6 +23,7 @@ from opkit.train.fields.shape import data_shape
 from opkit.train.loop.batches import (
     Memory,
     Part,
+    Sample,
     Samples,
     generator,
     in_memory,
@@ -137,6 +139,15 @@ def prepare(data: Path, recipe: Recipe, seed: int) -> Problem:
         data=data,
         data_hash=train_set.file.content_hash(),
     )
+
+
+def test_samples(problem: Problem) -> Iterator[Sample]:
+    """Yield the samples of the file's test split, if it has one."""
+    with DataFile(problem.data, trusted=True) as file:
+        if "test" not in file.header.splits:
+            return
+    held = _open(problem.data, "test", problem.recipe, trusted=True)
+    yield from (held[index] for index in range(len(held)))
 
 
 def hold_out(samples: Samples, part: float, seed: int) -> tuple[Samples, Samples]:

@@ -46,17 +46,25 @@ def digest(sample: Sample) -> bytes:
     return hashed.digest()
 
 
-def no_overlap(train: Iterable[bytes], other: Iterable[bytes], split: str) -> None:
-    """Refuse a split that shares inputs with the training split.
+def no_overlap(
+    first: Iterable[bytes], other: Iterable[bytes], split: str, of: str = "training"
+) -> None:
+    """Refuse a split that shares inputs with one that the model has been fitted to.
+
+    Args:
+        first: digests of the samples that are used for fitting or choosing.
+        other: digests of the samples of ``split``.
+        split: name of the split that has to be independent.
+        of: name of the samples in ``first``.
 
     Raises:
         DataError: the same inputs are in both; the message says how many and where.
     """
-    seen = set(train)
+    seen = set(first)
     common = [index for index, key in enumerate(other) if key in seen]
     if common:
         raise DataError(
-            f"{len(common)} {split} samples are also training samples (first: {split} "
+            f"{len(common)} {split} samples are also {of} samples (first: {split} "
             f"sample {common[0]}): remove them from one of the splits"
         )
 
