@@ -59,6 +59,10 @@ def _problem(header: Header) -> dict[str, Any]:
         "references": list(case.get("references", ())),
         "solver": solver.get("target"),
         "parameters": solver.get("parameters", {}),
+        "laws": {
+            name: {k: v for k, v in law.items() if k != "long_name" and v is not None}
+            for name, law in case.get("parameters", {}).items()
+        },
         "distribution": case.get("distribution", {}),
         "boundary": case.get("boundary", {}),
     }
@@ -71,7 +75,7 @@ def _row(file: DataFile, variable: VariableSpec) -> dict[str, Any]:
     return {
         "name": variable.name,
         "role": variable.role,
-        "dims": ", ".join(("sample", *variable.dims)),
+        "dims": ", ".join(("sample", *variable.stored_dims)),
         "shape": " x ".join(map(str, (len(file), *variable.shape))),
         "type": variable.dtype,
         "units": variable.units,

@@ -109,7 +109,7 @@ class _Variable:
         filters = [creation.get_filter(k)[0] for k in range(creation.get_nfilters())]
         self.plain = filters == [h5z.FILTER_FLETCHER32] and self.dtype.isnative
         self._numbers = None
-        if dataset.ndim == 1:  # one chunk for all
+        if dataset.chunks == dataset.shape and dataset.ndim <= 2:  # one for all
             check_chunks(dataset)
             self._numbers, self.plain = dataset[:], False
             return

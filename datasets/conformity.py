@@ -24,8 +24,8 @@ def faults(file: DataFile) -> Iterator[str]:
         for v in header.variables:
             item = raw[v.name]
             dims = tuple(next(iter(d.keys()), "") for d in item.dims)
-            if dims != ("sample", *v.dims):
-                yield f"{v.name}: dimension scales {dims}, header {v.dims}"
+            if dims != ("sample", *v.stored_dims):
+                yield f"{v.name}: dimension scales {dims}, header {v.stored_dims}"
             for name in ("units", "long_name", "role"):
                 found = text(item.attrs.get(name, ""))
                 if found != getattr(v, name):

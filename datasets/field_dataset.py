@@ -10,13 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from opkit.datasets.header import (
-    SIDES,
-    Header,
-    VariableSpec,
-    periodic_axes,
-    refuse_numbers,
-)
+from opkit.datasets.header import SIDES, Header, VariableSpec, periodic_axes
 from opkit.datasets.modes import mode_of
 from opkit.datasets.read import DataFile
 from opkit.errors import DataError
@@ -28,7 +22,8 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
     Each item is a dict with ``"inputs"`` and ``"outputs"``; layers are channels. What
     they hold is the mode's (`opkit.datasets.modes`). Fields that stay as they are along
     a rollout come under ``"static"`` (channel, *space), inputs on the faces of a
-    boundary curve (dimension ``boundary``) under ``"boundary"`` (channel, boundary).
+    boundary curve (dimension ``boundary``) under ``"boundary"`` (channel, boundary),
+    numbers and short vectors per sample, joined, under ``"parameters"`` (parameter,).
     Only the samples asked for are read; workers of a DataLoader, forked or spawned,
     open the file themselves.
 
@@ -66,7 +61,12 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             raise DataError("subsample, subsample_time and history start at 1")
         self.file = DataFile(path, trusted)
         self.header = header = self.file.header
-        refuse_numbers(self.header, str(path))
+        for v in header.outputs:
+            if v.is_number:
+                raise DataError(
+                    f"{path}: the output {v.name} is one number per sample: operators "
+                    "give fields; leave it out, or repeat it over the axes"
+                )
         count = np.arange(len(self.file))
         self.rows = count if split is None else self.file.indices(split)
         self._strides = {"time": subsample_time, "layer": 1}
@@ -100,10 +100,14 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         for item in items:
             if not -len(self) <= item < len(self):
                 raise IndexError(f"item {item} of {len(self)}")
-        names = [v.name for v in self.header.variables]
-        data = self.file.read_together(names, self.rows[items])
-        frames = {v.name: self._frames(v, data[v.name]) for v in self.header.variables}
+        wanted = [v for v in self.header.variables if v.role != "points"]
+        data = self.file.read_together([v.name for v in wanted], self.rows[items])
+        fields = [v for v in wanted if not v.is_number]
+        frames = {v.name: self._frames(v, data[v.name]) for v in fields}
         arrays = self.mode.arrange(frames, self.header)
+        numbers = [data[v.name].reshape(len(items), -1) for v in self.header.parameters]
+        if numbers:
+            arrays["parameters"] = np.concatenate(numbers, 1)
         parts = [_tensor(array).unbind() for array in arrays.values()]
         return [
             {k: t.contiguous() for k, t in zip(arrays, sample, strict=True)}
@@ -129,6 +133,11 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
     def boundary_channels(self) -> tuple[str, ...]:
         """Names of the channels of ``"boundary"``."""
         return _channels(self._curve)
+
+    @property
+    def parameter_channels(self) -> tuple[str, ...]:
+        """Names of the numbers of ``"parameters"``; ``void[0]`` is a component."""
+        return _channels(self.header.parameters)
 
     @property
     def output_channels(self) -> tuple[str, ...]:
@@ -181,11 +190,12 @@ def _refuse_stride(path: str, header: Header, stride: int) -> None:
 
 
 def channel_names(variable: VariableSpec) -> list[str]:
-    """Names of the channels a variable becomes: one, or one a layer."""
-    if "layer" not in variable.dims:
-        return [variable.name]
-    layers = variable.shape[variable.dims.index("layer")]
-    return [f"{variable.name}[{k}]" for k in range(layers)]
+    """Names of the channels a variable becomes: one, or one a layer or component."""
+    for dim in ("layer", "component"):
+        if dim in variable.dims:
+            count = variable.shape[variable.dims.index(dim)]
+            return [f"{variable.name}[{k}]" for k in range(count)]
+    return [variable.name]
 
 
 def _channels(variables: Sequence[VariableSpec]) -> tuple[str, ...]:

@@ -17,7 +17,11 @@ from opkit.errors import DataError
 SCHEMA_VERSION = 1
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
-DIMENSIONS = ("time", "layer", "z", "y", "x", "boundary", "node", "cell")
+DIMENSIONS = ("time", "layer", "z", "y", "x", "boundary", "node", "cell", "component")
+SPACE = ("z", "y", "x", "node", "cell")
+"""Dimensions that are places."""
+POINTS = "points"
+"""Name of the variable that holds where the nodes of each sample lie."""
 GROUP_NAMES = {"cell_subdomain", "facet", "facet_corner", "facet_nodes", "facet_part"}
 """Names of the data sets that hold the groups of a mesh."""
 RESERVED = {"sample", "split", "sha256", "byte", "corner", "mesh", *DIMENSIONS}
@@ -26,25 +30,38 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 
 @dataclass(frozen=True)
 class VariableSpec:
-    """One physical field of a file.
+    """One physical field of a file, or one number per sample.
 
     Args:
         name: lower-case identifier, such as ``"permeability"``.
-        role: whether it is given to a surrogate or asked of it.
-        dims: names of its dimensions after ``sample``, in array order.
+        role: whether it is given to a surrogate, asked of it, or where the nodes lie.
+        dims: names of its dimensions after ``sample``, in array order; none of a
+            number, ``component`` alone of a short vector.
         shape: length of each of them.
         dtype: stored number type.
         units: UDUNITS string; ``"1"`` where nondimensional.
         long_name: for axes of figures.
+        scale: ``"log"`` of a number whose logarithm is what varies evenly.
     """
 
     name: str
-    role: Literal["input", "output"]
+    role: Literal["input", "output", "points"]
     dims: tuple[str, ...]
     shape: tuple[int, ...]
     dtype: Literal["float32", "float64"] = "float32"
     units: str = "1"
     long_name: str = ""
+    scale: Literal["linear", "log"] = "linear"
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it is a number or a short vector per sample, not a field."""
+        return set(self.dims) <= {"component"}
+
+    @property
+    def stored_dims(self) -> tuple[str, ...]:
+        """Its dimensions' names in the file: each vector has components of its own."""
+        return tuple(f"{self.name}_{d}" if d == "component" else d for d in self.dims)
 
     @property
     def nbytes(self) -> int:
@@ -126,6 +143,17 @@ class Header:
         return tuple(v for v in self.variables if v.role == "input")
 
     @property
+    def parameters(self) -> tuple[VariableSpec, ...]:
+        """The inputs that are numbers or short vectors per sample."""
+        return tuple(v for v in self.inputs if v.is_number)
+
+    @property
+    def dtype(self) -> Literal["float32", "float64"]:
+        """Number type of the fields; numbers per sample are float64."""
+        kinds = [v.dtype for v in self.variables if not v.is_number]
+        return kinds[0] if kinds else "float64"
+
+    @property
     def outputs(self) -> tuple[VariableSpec, ...]:
         """The variables asked of a surrogate."""
         return tuple(v for v in self.variables if v.role == "output")
@@ -142,9 +170,12 @@ class Header:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Length of every dimension but ``sample``."""
+        """Length of every dimension but ``sample`` and the components of vectors."""
         return {
-            d: n for v in self.variables for d, n in zip(v.dims, v.shape, strict=True)
+            d: n
+            for v in self.variables
+            for d, n in zip(v.dims, v.shape, strict=True)
+            if d != "component"
         }
 
     @property
@@ -234,8 +265,11 @@ def check(header: Header, origin: str) -> Header:
         if list(v.dims) != sorted(v.dims, key=DIMENSIONS.index):
             raise refuse(f"{v.name}: the order of dims is {DIMENSIONS}, not {v.dims}")
         for dim, length in zip(v.dims, v.shape, strict=True):
-            if length < 1 or sizes.setdefault(dim, length) != length:
+            if length < 1 or (
+                dim != "component" and sizes.setdefault(dim, length) != length
+            ):
                 raise refuse(f"dimension {dim} has lengths {sizes[dim]} and {length}")
+        _check_components(v, refuse)
     mesh_dims = {"node": "points", "cell": "cells"} if header.mesh else {}
     for dim, length in sizes.items():
         if dim in mesh_dims:
@@ -263,6 +297,24 @@ def check(header: Header, origin: str) -> Header:
     return header
 
 
+def _check_components(v: VariableSpec, refuse: Any) -> None:
+    """Refuse components where there are none, and points that are none."""
+    vector = v.dims == ("component",)
+    if (v.role == "points") != (v.name == POINTS):
+        raise refuse(f"the role points and the name {POINTS!r} belong together")
+    if v.role == "points":
+        if not set(v.dims[:-1]) <= set(SPACE) or v.dims[-1:] != ("component",):
+            raise refuse(f"{v.name}: dims are those of space and component")
+        if len(v.dims) < 2 or v.shape[-1] not in (2, 3):
+            raise refuse(f"{v.name} must be (*space, 2) or (*space, 3)")
+    elif "component" in v.dims and not (vector and v.role == "input"):
+        raise refuse(f"{v.name}: component is for short vectors per sample, as inputs")
+    elif vector and v.shape[0] < 2:
+        raise refuse(f"{v.name} is a vector of one number: leave its axis away")
+    if v.scale == "log" and not v.is_number:
+        raise refuse(f"{v.name}: the scale log is for numbers per sample")
+
+
 def _check_mesh(mesh: Mesh | None, refuse: Any) -> None:
     if mesh is None:
         return
@@ -288,7 +340,7 @@ def canonical(data: Any) -> str:
 
 
 def _plain(variable: VariableSpec) -> dict[str, Any]:
-    return {
+    plain = {
         "name": variable.name,
         "role": variable.role,
         "dims": list(variable.dims),
@@ -297,18 +349,6 @@ def _plain(variable: VariableSpec) -> dict[str, Any]:
         "units": variable.units,
         "long_name": variable.long_name,
     }
-
-
-def refuse_numbers(header: Header, origin: str) -> None:
-    """Refuse variables that are one number per sample, where fields are needed.
-
-    Raises:
-        DataError: there is one.
-    """
-    for v in header.variables:
-        if not v.dims:
-            raise DataError(
-                f"{origin}: {v.name} is one number per sample: such parameters are not "
-                "supported yet (they are coming), leave it out or repeat it over the "
-                "axes"
-            )
+    if variable.scale != "linear":
+        plain["scale"] = variable.scale
+    return plain

@@ -27,12 +27,13 @@ class VariableRecord(_Strict):
     """One variable."""
 
     name: Text
-    role: Literal["input", "output"]
+    role: Literal["input", "output", "points"]
     dims: list[Text]
     shape: list[Length]
     dtype: Literal["float32", "float64"]
     units: Text
     long_name: Text
+    scale: Literal["linear", "log"] = "linear"
 
 
 class AxisRecord(_Strict):
@@ -74,6 +75,7 @@ class CaseRecord(_Open):
     distribution: dict[str, Any] = {}
     inputs: list[_Field] = []
     outputs: list[_Field] = []
+    parameters: dict[str, dict[str, Any]] = {}
     samples: dict[str, int] = {}
     recipes: dict[str, dict[str, Any]] = {}
 

@@ -60,10 +60,14 @@ class _Layout:
     def variables(self) -> None:
         for v in self.header.variables:
             shape = (self._samples, *v.shape)
-            made = self._lay(v.name, v.dtype, ("sample", *v.dims), shape)
+            if "component" in v.dims:
+                count, name = v.shape[-1], v.stored_dims[-1]
+                axis = Axis(np.arange(float(count)), "1", f"component of {v.name}")
+                self._scale(name, axis, "i8")
+            made = self._lay(v.name, v.dtype, ("sample", *v.stored_dims), shape)
             _label(made, v.units, v.long_name)
             made.attrs["role"] = fixed(v.role)
-            if self.header.mesh is not None:
+            if self.header.mesh is not None and not v.is_number:
                 made.attrs["mesh"] = fixed("mesh")
                 made.attrs["location"] = fixed("face" if "cell" in v.dims else "node")
 
@@ -176,7 +180,8 @@ def chunk_shape(
     dims: tuple[str, ...], shape: tuple[int, ...], dtype: str
 ) -> tuple[int, ...]:
     """Return one sample a chunk, and as many frames of it as fit into about 1 MiB."""
-    if dims[0] != "sample" or len(dims) == 1 or dims == ("sample", "byte"):
+    numbers = len(dims) == 2 and dims[1].endswith("_component")
+    if dims[0] != "sample" or len(dims) == 1 or dims[1] == "byte" or numbers:
         return shape
     chunk = [1, *shape[1:]]
     if dims[1] == "time":

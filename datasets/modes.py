@@ -70,11 +70,10 @@ class Mode:
 
     def arrange(self, frames: Frames, header: Header) -> dict[str, Array]:
         """Arrange a batch by role: ``inputs``, ``outputs`` and what else there is."""
-        outputs = _join([frames[v.name] for v in header.outputs], 2)
-        arrays = {
-            "inputs": _join([frames[v.name][:, -1] for v in self.fields(header)], 1),
-            "outputs": outputs[:, -1],
-        }
+        outputs = _join([frames[v.name] for v in header.outputs], 2)[:, -1]
+        fields = [frames[v.name][:, -1] for v in self.fields(header)]
+        # no input fields: none on the points of the outputs
+        arrays = {"inputs": _join(fields or [outputs[:, :0]], 1), "outputs": outputs}
         curve = [v for v in header.inputs if "boundary" in v.dims]
         if curve:
             arrays["boundary"] = _join([frames[v.name][:, -1] for v in curve], 1)
@@ -195,7 +194,7 @@ class SpaceTime(Mode):
         inputs = [frames[v.name] for v in self.fields(header)]
         whole = [np.broadcast_to(f, (batch, times, *f.shape[2:])) for f in inputs]
         return {
-            "inputs": _join(whole, 2).swapaxes(1, 2),
+            "inputs": _join(whole or [outputs[:, :, :0]], 2).swapaxes(1, 2),
             "outputs": outputs.swapaxes(1, 2),
         }
 
@@ -256,8 +255,8 @@ def need_steps(mode: Mode) -> None:
 
 
 def inputs_on_fields(header: Header) -> list[VariableSpec]:
-    """Return the inputs that are not on a boundary curve."""
-    return [v for v in header.inputs if "boundary" not in v.dims]
+    """Return the inputs that are fields, and not on a boundary curve."""
+    return [v for v in header.inputs if not v.is_number and "boundary" not in v.dims]
 
 
 def initial_states(

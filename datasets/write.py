@@ -52,10 +52,10 @@ class Writer:
         self._numbers = {f"solver_{name}": np.zeros(n) for name in diagnostics}
         self._chunks = {}
         for v in header.variables:
-            if v.dims:
-                self._chunks[v.name] = ChunkWriter(file[v.name])
+            if v.is_number:
+                self._numbers[v.name] = np.zeros((n, *v.shape), v.dtype)
             else:
-                self._numbers[v.name] = np.zeros(n, v.dtype)
+                self._chunks[v.name] = ChunkWriter(file[v.name])
 
     def put(
         self,

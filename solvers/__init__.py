@@ -16,6 +16,7 @@ from opkit.errors import CaseError, OpkitError, nearest
 TARGETS = frozenset(
     {
         "opkit.solvers.burgers:Burgers",
+        "opkit.solvers.darcy.parametric:ParametricDarcy",
         "opkit.solvers.darcy:Darcy",
         "opkit.solvers.elliptic_boundary:EllipticBoundary",
         "opkit.solvers.fem.darcy_mesh:DarcyMesh",

@@ -25,6 +25,7 @@ from opkit.solvers.fourier.transforms import RealFFT
 from opkit.solvers.inputs import check_counts, checked_field
 from opkit.solvers.interface import Coordinate, Fields, Solution, solver_dataclass
 from opkit.solvers.laws.periodic_fields import GaussianField
+from opkit.solvers.per_sample import per_sample
 from opkit.solvers.records import re_advanced, relative_change
 from opkit.solvers.steppers import ETDRK4
 
@@ -34,6 +35,7 @@ _MOST_STEPS = 2**20  # between two records
 _TAIL = 1e-4  # largest coefficient allowed at the edge of the spectrum, relative
 
 
+@per_sample("viscosity")
 @solver_dataclass
 class Burgers:
     """Solver from the initial velocity to the velocity at equally spaced times.

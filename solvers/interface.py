@@ -15,7 +15,9 @@ which a solver fulfils by having that method or field; nothing else is declared:
 - `Ladder`: knows cheaper, less accurate versions of itself;
 - `Steps`, `Tolerance`: parameters ``records`` and ``rtol`` that others may change;
 - `OnDevice`, `Parallel`: parameters ``device`` and ``parallel``;
-- `DifferentiableResidual`: the residual on tensors, with gradients.
+- `DifferentiableResidual`: the residual on tensors, with gradients;
+- `Parametric`: numbers that differ from sample to sample;
+- `MovesNodes`: nodes that lie elsewhere for each sample.
 """
 
 from __future__ import annotations
@@ -189,6 +191,36 @@ class KnowsDirichlet(Solver, Protocol):
 
     def dirichlet(self) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
         """Whether each node is prescribed (node,), and values (output, node)."""
+        ...
+
+
+@runtime_checkable
+class Parametric(Solver, Protocol):
+    """A solver that takes numbers per sample, beside or in place of fields.
+
+    `Solver.solve` and the other methods get them in ``inputs`` under their names:
+    (batch,) a number, (batch, component) a short vector. The case draws them from its
+    laws; `Solver.sample` does not.
+    """
+
+    def parameters(self) -> Mapping[str, tuple[int, ...]]:
+        """Name to shape, () or (component,), of each number per sample.
+
+        A name that is also a field of the solver has that field as its value where
+        the case gives no law; the others must be in every case.
+        """
+        ...
+
+
+@runtime_checkable
+class MovesNodes(Solver, Protocol):
+    """A solver whose grid or mesh has one topology and its own nodes for each sample.
+
+    `Solver.coordinates` and `OnMesh.mesh` then describe the reference domain.
+    """
+
+    def points(self, inputs: Fields) -> NDArray[np.float64]:
+        """Return where the nodes lie, (batch, *space, d), d = 2 or 3."""
         ...
 
 

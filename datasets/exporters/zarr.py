@@ -48,7 +48,7 @@ def write(file: DataFile, path: Path) -> None:
             shape=(len(file), *v.shape),
             chunks=(1, *v.shape),
             dtype=v.dtype,
-            dimension_names=("sample", *v.dims),
+            dimension_names=("sample", *v.stored_dims),
         )
         made.attrs.update(units=v.units, long_name=v.long_name, role=v.role)
         for row in range(len(file)):

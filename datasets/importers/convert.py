@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from opkit.base.files import check_target
 from opkit.base.sandbox import run_limited
 from opkit.datasets.disk import hdf5_appearing
-from opkit.datasets.header import SPLITS, Header, check, refuse_numbers
+from opkit.datasets.header import SPLITS, Header, check
 from opkit.datasets.importers import npy, pdebench
 from opkit.datasets.importers.agree import (
     Part,
@@ -156,7 +156,6 @@ def convert(
     if like is not None:
         header = fitted(header, like, every, said)
     check(header, str(target))
-    refuse_numbers(header, str(target))
     with hdf5_appearing(target, replace=force) as file:
         writer, scrutiny, row = Writer(file, header), Scrutiny(header), 0
         for part in every:

@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,15 @@ import numpy as np
 
 from opkit.base.arrays import Array
 from opkit.datasets.header import VariableSpec
-from opkit.errors import CaseError, OpkitError, SolverError
-from opkit.solvers.interface import Coordinate, Fields, Solution
+from opkit.errors import CaseError, OpkitError, SolverError, nearest
+from opkit.solvers.interface import (
+    Coordinate,
+    Fields,
+    MovesNodes,
+    Parametric,
+    Solution,
+    Solver,
+)
 
 METHODS = {
     "coordinates": "coordinates() returns a Coordinate for each dimension",
@@ -42,6 +50,71 @@ def check_methods(solver: Any) -> None:
     for method, purpose in METHODS.items():
         if not callable(getattr(solver, method, None)):
             raise CaseError(f"solver {kind} has no method {method}: add it; {purpose}")
+
+
+def check_parameters(
+    solver: Solver, shapes: Mapping[str, tuple[int, ...]], where: str
+) -> None:
+    """Refuse parameters per sample that a solver does not take, or lacks.
+
+    Args:
+        solver: of the case.
+        shapes: of the case's parameters by name.
+        where: begins the message.
+
+    Raises:
+        CaseError: names the parameter, and the nearest one that the solver takes.
+    """
+    kind = type(solver).__name__
+    known: Mapping[str, tuple[int, ...]] = {}
+    if isinstance(solver, Parametric):
+        with blamed(solver, "parameters"):
+            known = solver.parameters()
+    for name, shape in shapes.items():
+        if name not in known:
+            takes = f"it takes {', '.join(known)}" if known else "it takes none"
+            raise CaseError(
+                f"{where}: {kind} takes no parameter {name!r} per sample, {takes}."
+                f"{nearest(name, known)}"
+            )
+        if shape != tuple(known[name]):
+            raise CaseError(
+                f"{where}: parameter {name} is {_size(shape)}, {kind} takes "
+                f"{_size(tuple(known[name]))}"
+            )
+    fixed: set[str] = (
+        {f.name for f in fields(solver)} if is_dataclass(solver) else set()
+    )
+    lacking = [name for name in known if name not in shapes and name not in fixed]
+    if lacking:
+        raise CaseError(
+            f"{where}: {kind} needs {', '.join(lacking)} per sample: give "
+            f"{'it a law' if len(lacking) == 1 else 'them laws'} under parameters"
+        )
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"a vector of {shape[0]}" if shape else "one number"
+
+
+def points_of(solver: MovesNodes, inputs: Fields, batch: int) -> Array:
+    """Return where the nodes of each sample lie, (batch, *space, d).
+
+    Raises:
+        CaseError: not one finite set of points for each sample.
+        OpkitInputError: the solver refuses the shapes.
+    """
+    with blamed(solver, "points"):
+        points = np.asarray(solver.points(inputs), np.float64)
+    where = f"{type(solver).__name__}.points()"
+    if points.ndim < 3 or len(points) != batch or not 2 <= points.shape[-1] <= 3:
+        raise CaseError(
+            f"{where} has shape {points.shape}: give (batch, *space, 2 or 3), here "
+            f"with batch {batch}"
+        )
+    if not np.isfinite(points).all():
+        raise CaseError(f"{where} has NaN or infinity")
+    return points
 
 
 @contextmanager

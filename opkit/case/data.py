@@ -12,12 +12,13 @@ from typing import Any, Literal
 import numpy as np
 
 from opkit.base.files import file_digest
+from opkit.case import laws
 from opkit.case.contract import blamed, check_coordinates, check_sample
 from opkit.case.mesh_file import portable
 from opkit.case.record import Case, Samples
-from opkit.datasets.header import Axis, Header, Mesh, VariableSpec, check
+from opkit.datasets.header import POINTS, Axis, Header, Mesh, VariableSpec, check
 from opkit.errors import CaseError
-from opkit.solvers.interface import Fields, OnMesh, ReadsMesh, Solver
+from opkit.solvers.interface import Fields, MovesNodes, OnMesh, ReadsMesh, Solver
 
 DType = Literal["float32", "float64"]
 
@@ -51,6 +52,24 @@ def header_of(
                 v.name, role, v.dims, shape, dtype, v.units, v.long_name
             )
             variables.append(spec)
+        if role == "input":
+            variables += _parameters(case)
+    if isinstance(solver, MovesNodes):
+        first = next(v for v in variables if v.role == "output")
+        space = [d for d in first.dims if d not in ("time", "layer")]
+        lengths = [sizes[d] for d in space]
+        dimension = len(case.geometry.extent) if mesh is None else mesh.points.shape[1]
+        variables.append(
+            VariableSpec(
+                POINTS,
+                "points",
+                (*space, "component"),
+                (*lengths, dimension),
+                dtype,
+                "1" if case.geometry.units == "nondimensional" else case.geometry.units,
+                "where the nodes lie",
+            )
+        )
     used = {d for v in variables for d in v.dims}
     return check(
         Header(
@@ -65,6 +84,22 @@ def header_of(
         ),
         f"case {case.name}",
     )
+
+
+def _parameters(case: Case) -> list[VariableSpec]:
+    return [
+        VariableSpec(
+            name,
+            "input",
+            ("component",) * len(law.shape),
+            law.shape,
+            "float64",
+            law.units,
+            law.long_name,
+            law.scale,
+        )
+        for name, law in case.parameters.items()
+    ]
 
 
 def named_files(case: Case) -> dict[str, str]:
@@ -104,17 +139,20 @@ def mesh_of(solver: Solver) -> Mesh | None:
 
 
 def draw(
+    case: Case,
     solver: Solver,
     seed: int,
     index: int,
     dtype: DType,
     inputs: Sequence[VariableSpec] = (),
 ) -> Fields:
-    """Draw sample i of a seed, rounded to the stored type.
+    """Draw sample i of a seed: fields by the solver, parameters by the case's laws.
 
-    The solver then solves for exactly the inputs that the file holds.
+    Fields are rounded to the stored type: the solver then solves for exactly the inputs
+    that the file holds.
 
     Args:
+        case: whose laws the parameters follow.
         solver: of the case.
         seed: of the data set.
         index: i.
@@ -128,11 +166,13 @@ def draw(
     stream = np.random.default_rng(np.random.SeedSequence([seed, index]))
     with blamed(solver, "sample"):
         sample = solver.sample(stream)
-    check_sample(solver, sample, inputs)
-    return {
+    fields = [v for v in inputs if v.name not in case.parameters]
+    check_sample(solver, sample, fields)
+    rounded = {
         name: np.asarray(values, dtype).astype(np.float64)
         for name, values in sample.items()
     }
+    return rounded | laws.draw(case.parameters, case.design, seed, index)
 
 
 def share_out(counts: Samples, total: int | None) -> dict[str, np.ndarray[Any, Any]]:

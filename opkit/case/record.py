@@ -11,12 +11,14 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 from pydantic.dataclasses import is_pydantic_dataclass
 
 from opkit.base.explain import explain
 from opkit.base.records import Record
 from opkit.base.show import Shown, grid
+from opkit.case.laws import Design, Parameter
 from opkit.case.recipe import Recipe
 from opkit.errors import CaseError
 from opkit.solvers import solver_class
@@ -111,11 +113,24 @@ class Case(Shown, Record):
     )
     boundary: dict[str, Side]
     distribution: dict[str, Any] = Field(default={})
-    inputs: tuple[Variable, ...] = Field(min_length=1)
+    inputs: tuple[Variable, ...] = ()
+    parameters: dict[Identifier, Parameter] = Field(default={})
+    design: Design = "random"
     outputs: tuple[Variable, ...] = Field(min_length=1)
     samples: Samples
     recipes: dict[Name, Recipe] = Field(default={})
     _mesh: Mesh | None = PrivateAttr(None)
+
+    @model_validator(mode="after")
+    def _has_inputs(self) -> Case:
+        if not self.inputs and not self.parameters:
+            raise ValueError("no inputs: list input fields, or parameters with laws")
+        twice = sorted(
+            {v.name for v in (*self.inputs, *self.outputs)} & self.parameters.keys()
+        )
+        if twice:
+            raise ValueError(f"{twice[0]} is a parameter and a field: rename one")
+        return self
 
     @property
     def identity(self) -> str:
@@ -152,7 +167,8 @@ class Case(Shown, Record):
             "title": self.title,
             "equation": self.equation,
             "grid": grid(self.shape),
-            "inputs": ", ".join(v.name for v in self.inputs),
+            "inputs": ", ".join(v.name for v in self.inputs) or None,
+            "parameters": ", ".join(self.parameters) or None,
             "outputs": ", ".join(v.name for v in self.outputs),
             "recipes": ", ".join(self.recipes),
         }
@@ -162,8 +178,14 @@ class Case(Shown, Record):
     __str__ = Shown.__repr__
 
     def dump(self) -> dict[str, Any]:
-        """Return the resolved case as plain JSON types."""
+        """Return the resolved case as plain JSON types.
+
+        Keys that say nothing are left out, so that the text of a case without
+        parameters, and its hash, stay what they were.
+        """
         data: dict[str, Any] = json.loads(self.model_dump_json())
+        if not self.parameters:
+            del data["parameters"], data["design"]
         return data
 
     def on_mesh(self, mesh: Mesh | None) -> Case:
@@ -177,6 +199,24 @@ class Case(Shown, Record):
         case._mesh = mesh
         return case
 
+    def _typical(self, target: Any) -> dict[str, Any]:
+        """Medians of parameters per sample that the solver also has as its own.
+
+        Raises:
+            CaseError: the case gives such a parameter a law and a value.
+        """
+        own = self.parameters.keys() & _fields_of(target).keys()
+        for name in sorted(own & self.solver.parameters.keys()):
+            raise CaseError(
+                f"case {self.name}: {name} has a law under parameters and a value "
+                "under solver.parameters: leave one of them away"
+            )
+        return {
+            name: law.quantile(np.full(law.shape, 0.5)).tolist()
+            for name, law in self.parameters.items()
+            if name in own
+        }
+
     def build_solver(self) -> Solver:
         """Construct this case's solver, on the mesh of `on_mesh` if there is one.
 
@@ -186,10 +226,11 @@ class Case(Shown, Record):
             OpkitInputError: the stored mesh is none that the solver could have had.
             MissingExtraError: the solver needs an extra that is not installed.
         """
-        from opkit.case.contract import check_methods  # numpy, which a record needs not
+        from opkit.case.contract import check_methods, check_parameters
 
         target = solver_class(self.solver.target)
         arguments = {**self.solver.parameters, "resolution": self.shape}
+        arguments |= self._typical(target)
         if self.distribution or _requires(target, "distribution"):
             arguments["distribution"] = self.distribution
         try:
@@ -201,6 +242,8 @@ class Case(Shown, Record):
         except (ValueError, TypeError) as error:
             raise CaseError(f"case {self.name}: solver: {error}") from error
         check_methods(solver)
+        shapes = {name: law.shape for name, law in self.parameters.items()}
+        check_parameters(solver, shapes, f"case {self.name}")
         mesh = self._mesh
         if mesh is not None and mesh.groups is not None:
             from opkit.solvers.interface import ReadsMesh
@@ -210,11 +253,13 @@ class Case(Shown, Record):
         return solver
 
 
+def _fields_of(target: Any) -> Mapping[str, Any]:
+    return target.__pydantic_fields__ if is_pydantic_dataclass(target) else {}
+
+
 def _requires(target: Any, parameter: str) -> bool:
     """Whether a solver has a parameter without a default: empty means its defaults."""
-    if not is_pydantic_dataclass(target):
-        return False
-    field = target.__pydantic_fields__.get(parameter)
+    field = _fields_of(target).get(parameter)
     return field is not None and field.is_required()
 
 

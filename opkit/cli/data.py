@@ -138,6 +138,7 @@ def _print_card(file: Path, found: dict[str, Any]) -> None:
         "equation": problem["equation"],
         "solver": problem["solver"],
         "parameters": _pairs(problem["parameters"]),
+        "laws": "; ".join(f"{k}: {_pairs(v)}" for k, v in problem["laws"].items()),
         "distribution": _pairs(problem["distribution"]),
         "splits": _pairs(found["splits"]),
         "size": f"{size(storage['bytes'])}, {storage['ratio']:.2f} of the raw numbers",

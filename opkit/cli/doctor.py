@@ -133,8 +133,10 @@ def _self_test() -> str:
 
     start = time.perf_counter()
     try:
-        solver = load_case("darcy", ["resolution=32"]).build_solver()
-        inputs = {k: v[None] for k, v in draw(solver, 0, 0, "float64").items()}
+        case = load_case("darcy", ["resolution=32"])
+        solver = case.build_solver()
+        drawn = draw(case, solver, 0, 0, "float64")
+        inputs = {k: v[None] for k, v in drawn.items()}
         solution = solver.solve(inputs)
         worst = float(np.max(solution.error))
         shape = DataShape(1, 1, (32, 32), (False, False), (1.0, 1.0))

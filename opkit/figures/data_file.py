@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from opkit.datasets.header import VariableSpec, refuse_numbers
+from opkit.datasets.header import VariableSpec
 from opkit.datasets.read import DataFile
 from opkit.errors import DataError
 from opkit.figures import plots
@@ -32,7 +33,6 @@ def draw(data: Path, picture: Path, samples: int = 3) -> Path:
     """
     with DataFile(data) as file:
         header = file.header
-        refuse_numbers(header, str(data))
         mesh = None
         if header.mesh is not None and header.mesh.points.shape[1] == 2:
             mesh = plots.Triangles(header.mesh.points, header.mesh.cells)
@@ -44,6 +44,7 @@ def draw(data: Path, picture: Path, samples: int = 3) -> Path:
             [
                 panel
                 for variable in header.variables
+                if not variable.is_number and variable.role != "points"
                 for panel in _panels(variable, file.read(variable.name, row))
             ]
             for row in range(count)
@@ -58,6 +59,7 @@ def draw(data: Path, picture: Path, samples: int = 3) -> Path:
 def _panels(variable: VariableSpec, values: np.ndarray) -> Iterator[plots.Panel]:
     name = variable.long_name or variable.name
     dims = list(variable.dims)
+    role: Literal["input", "output"] = "input" if variable.role == "input" else "output"
     for dim in ("layer", "z"):
         if dim in dims:
             values = values.take(0, dims.index(dim))
@@ -65,6 +67,6 @@ def _panels(variable: VariableSpec, values: np.ndarray) -> Iterator[plots.Panel]
     if "time" in dims:
         last = values.shape[0] - 1
         for frame in sorted({0, last}):
-            yield plots.Panel(f"{name}, frame {frame}", values[frame], variable.role)
+            yield plots.Panel(f"{name}, frame {frame}", values[frame], role)
     else:
-        yield plots.Panel(name, values, variable.role)
+        yield plots.Panel(name, values, role)

@@ -114,7 +114,10 @@ class _Trial:
 
     def _draw(self, solver: Solver, seed: int) -> Fields:
         inputs = self.header.inputs
-        drawn = [draw(solver, seed, i, "float64", inputs) for i in range(self._count)]
+        drawn = [
+            draw(self.case, solver, seed, i, "float64", inputs)
+            for i in range(self._count)
+        ]
         return {v.name: np.stack([d[v.name] for d in drawn]) for v in inputs}
 
     def _solved(self, solver: Solver, inputs: Fields) -> Solution:

@@ -223,7 +223,7 @@ def _tasks(
             Task(
                 case=case.dump(),
                 seed=planned.header.seed or 0,
-                dtype=planned.header.variables[0].dtype,
+                dtype=planned.header.dtype,
                 gzip=gzip,
                 first=rows[0],
                 last=rows[-1] + 1,

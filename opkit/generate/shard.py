@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from opkit.case.contract import blamed, check_solution
+from opkit.case.contract import blamed, check_solution, points_of
 from opkit.case.data import DType, draw, header_of
-from opkit.case.record import parse_case
-from opkit.datasets.header import Header, VariableSpec
+from opkit.case.record import Case, parse_case
+from opkit.datasets.header import POINTS, Header, VariableSpec
 from opkit.errors import NonFiniteError, SolverError
 from opkit.generate.shard_file import ShardFile
-from opkit.solvers.interface import Fields, Solution, Solver
+from opkit.solvers.interface import Fields, MovesNodes, Solution, Solver
 
 TRIES = 3
 
@@ -91,7 +91,7 @@ def make_shard(task: Task) -> dict[str, Any]:
     waited = worst = 0.0
     busy = -time.thread_time()
     with ShardFile(Path(task.path), header, task.gzip, task.fingerprint) as file:
-        for streams, fields, solution in _solve_all(task, solver, header):
+        for streams, fields, solution in _solve_all(task, case, solver, header):
             worst = max(worst, float(solution.error.max()))
             solved = time.perf_counter()
             busy += time.thread_time()
@@ -128,7 +128,7 @@ def follow(task: Task) -> None:
     header = header_of(case, solver, task.seed, None, task.dtype)
     for first in range(task.first, task.last, task.batch):
         rows = range(first, min(first + task.batch, task.last))
-        inputs = _draw_all(task, solver, header, rows)
+        inputs = _draw_all(task, case, solver, header, rows)
         solve_checked(solver, inputs, task.seed, task.streams(rows), header.outputs)
 
 
@@ -148,7 +148,7 @@ def shard_header(header: Header, task: Task) -> Header:
 
 
 def _solve_all(
-    task: Task, solver: Solver, header: Header
+    task: Task, case: Case, solver: Solver, header: Header
 ) -> Iterator[tuple[list[int], Fields, Solution]]:
     crumb = Crumb(crumb_path(task), task.seed)
     size = 1 if crumb.found else task.batch
@@ -156,21 +156,25 @@ def _solve_all(
     for first in range(task.first, task.last, size):
         numbers = range(first, min(first + size, task.last))
         crumb.drop(numbers, worst)
-        inputs = _draw_all(task, solver, header, numbers)
+        inputs = _draw_all(task, case, solver, header, numbers)
         streams = task.streams(numbers)
         solution = solve_checked(solver, inputs, task.seed, streams, header.outputs)
         worst = max(worst, float(solution.error.max()))
         fields = {**inputs, **solution.outputs}
+        if isinstance(solver, MovesNodes):
+            fields[POINTS] = points_of(solver, inputs, len(numbers))
         stored = {v.name: _stored(v.name, v.dtype, fields, task.seed, streams)
                   for v in header.variables}  # fmt: skip
         yield streams, stored, solution
 
 
-def _draw_all(task: Task, solver: Solver, header: Header, numbers: range) -> Fields:
+def _draw_all(
+    task: Task, case: Case, solver: Solver, header: Header, numbers: range
+) -> Fields:
     drawn = []
     for i in task.streams(numbers):
         try:
-            drawn.append(draw(solver, task.seed, i, task.dtype, header.inputs))
+            drawn.append(draw(case, solver, task.seed, i, task.dtype, header.inputs))
         except SolverError as error:
             error.seed = (task.seed, i)
             raise

@@ -133,7 +133,7 @@ def _by_solver(file: DataFile, rows: NDArray[np.int64]) -> Iterator[Finding]:
         return
     for name, ask in (("inputs", _inputs), ("residual", _residual)):
         try:
-            yield ask(file, solver, rows)
+            yield ask(file, case, solver, rows)
         except OpkitError as error:
             yield Finding(name, False, " ".join(str(error).split()))
 
@@ -160,8 +160,7 @@ def _check_claims(file: DataFile, case: Case) -> None:
 
 def _same_grid(file: DataFile, case: Case, solver: Solver) -> Finding:
     header = file.header
-    dtype = header.variables[0].dtype
-    wanted = header_of(case, solver, header.seed or 0, len(file), dtype)
+    wanted = header_of(case, solver, header.seed or 0, len(file), header.dtype)
     wrong = []
     if wanted.variables != header.variables:
         wrong.append("variables are not those of the case")
@@ -185,14 +184,16 @@ def _same_mesh(one: Mesh | None, other: Mesh | None) -> bool:
     )
 
 
-def _inputs(file: DataFile, solver: Solver, rows: NDArray[np.int64]) -> Finding:
+def _inputs(
+    file: DataFile, case: Case, solver: Solver, rows: NDArray[np.int64]
+) -> Finding:
     if file.header.seed is None:
         return Finding("inputs", None, "no seed: not drawn by opkit")
-    index, dtype = file.index, file.header.variables[0].dtype
+    index, dtype = file.index, file.header.dtype
     distances = np.zeros(len(rows))
     for k, row in enumerate(rows):
         seed, inputs = file.header.seed, file.header.inputs
-        drawn = draw(solver, seed, int(index[row]), dtype, inputs)
+        drawn = draw(case, solver, seed, int(index[row]), dtype, inputs)
         for v in file.header.inputs:
             stored = file.read(v.name, int(row)).astype(np.float64)
             scale = np.linalg.norm(drawn[v.name]) or 1.0
@@ -204,7 +205,10 @@ def _inputs(file: DataFile, solver: Solver, rows: NDArray[np.int64]) -> Finding:
     return Finding("inputs", passed, detail if passed else f"{detail} (sample {where})")
 
 
-def _residual(file: DataFile, solver: Solver, rows: NDArray[np.int64]) -> Finding:
+def _residual(
+    file: DataFile, case: Case, solver: Solver, rows: NDArray[np.int64]
+) -> Finding:
+    del case
     reference = 0.0
     for row in rows[:2]:
         inputs = _read(file, row, "input")

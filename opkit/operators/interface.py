@@ -45,23 +45,29 @@ class Options(BaseModel):
 class Accepts:
     """Geometry kinds and numbers of space axes that an operator can work on.
 
-    ``periodic`` is False where it cannot work on periodic axes.
+    ``periodic`` is False where it cannot work on periodic axes, ``parameters`` True
+    where it takes numbers per sample, ``needs_fields`` False where it can do without
+    input fields then.
     """
 
     geometries: tuple[GeometryKind, ...]
     dimensions: tuple[int, ...]
     periodic: bool = True
+    parameters: bool = False
+    needs_fields: bool = True
 
 
 class Operator(nn.Module):
     """Base class of neural operators.
 
     ``accepts`` says which data it takes. ``physical`` is True where it takes and gives
-    physical units; otherwise inputs and outputs are normalised for it.
+    physical units; otherwise inputs and outputs are normalised for it. ``direct`` is
+    True where `prepare` does all the learning, and no epoch is run.
     """
 
     accepts: ClassVar[Accepts]
     physical: ClassVar[bool] = False
+    direct: ClassVar[bool] = False
     Options: ClassVar[type[BaseModel]]
 
     def __call__(self, inputs: Inputs | Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -70,6 +76,15 @@ class Operator(nn.Module):
 
     def prepare(self, samples: Mapping[str, Tensor]) -> None:
         """Look at all training samples, by role, before the first step."""
+
+    def allocate(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Make room for weights of these shapes by name, before they are loaded.
+
+        For operators with buffers whose size follows from the training samples.
+
+        Raises:
+            OpkitInputError: no such weights can be the operator's.
+        """
 
     def on(self, data: MeshShape) -> Operator:
         """Return this operator, with its weights, on another mesh.
@@ -169,6 +184,15 @@ def build_operator(
         raise OpkitInputError(
             f"operator {name} does not take periodic axes: choose another operator"
         )
+    if data.parameters and not cls.accepts.parameters:
+        raise OpkitInputError(
+            f"operator {name} takes no numbers per sample: use {_with_parameters()}"
+        )
+    if not data.in_channels and cls.accepts.needs_fields:
+        raise OpkitInputError(
+            f"operator {name} needs input fields, the data have numbers per sample "
+            f"alone: use {_with_parameters(False)}"
+        )
     try:
         parsed = cls.Options.model_validate(dict(options))
     except ValidationError as error:
@@ -177,6 +201,18 @@ def build_operator(
         ) from None
     build: Callable[..., Operator] = cls
     return build(data, parsed)
+
+
+def _with_parameters(needs_fields: bool = True) -> str:
+    """Name the operators that take numbers per sample, alone if asked."""
+    return (
+        " or ".join(
+            name
+            for name, accepts in acceptance().items()
+            if accepts.parameters and (needs_fields or not accepts.needs_fields)
+        )
+        or "none yet"
+    )
 
 
 def _listed(numbers: tuple[int, ...]) -> str:

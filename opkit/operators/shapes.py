@@ -39,6 +39,7 @@ class MeshShape:
         coarse: nested coarser meshes of degree 1, (points, cells), finest first.
         groups: subdomains and boundary parts that the case's solver needs, of a mesh
             that came from a file; operators do not look at them.
+        parameters: numbers per sample.
     """
 
     in_channels: int
@@ -50,6 +51,7 @@ class MeshShape:
     given: Points
     coarse: tuple[tuple[Points, Cells], ...] = ()
     groups: MeshGroups | None = None
+    parameters: int = 0
 
     def __post_init__(self) -> None:
         """Check that the arrays belong together.
@@ -148,6 +150,7 @@ class MeshShape:
         out_channels: int,
         inputs_on: Literal["node", "cell"],
         tensors: Mapping[str, Tensor],
+        parameters: int = 0,
     ) -> MeshShape:
         """Rebuild from what `tensors` returned.
 
@@ -170,6 +173,7 @@ class MeshShape:
                     for k in range(levels)
                 ),
                 _groups(arrays),
+                parameters,
             )
         except KeyError as missing:
             raise OpkitInputError(f"the mesh lacks {missing}") from None
@@ -198,7 +202,8 @@ class DataShape:
     """The data an operator is built for, without its batch axis.
 
     Args:
-        in_channels: channels of the input; in autoregressive mode history x channels.
+        in_channels: channels of the input; in autoregressive mode history x channels;
+            0 where there are parameters alone.
         out_channels: channels of the output.
         shape: number of points along each space axis (time first in space-time mode).
         periodic: whether each axis is periodic. Periodic axes hold points at
@@ -206,6 +211,7 @@ class DataShape:
         extent: length L of each axis.
         boundary_channels: names of the channels on the points of a boundary curve,
             which the operator gets as a second argument; empty where there is none.
+        parameters: numbers per sample.
     """
 
     in_channels: int
@@ -214,6 +220,7 @@ class DataShape:
     periodic: tuple[bool, ...]
     extent: tuple[float, ...]
     boundary_channels: tuple[str, ...] = ()
+    parameters: int = 0
 
     def __post_init__(self) -> None:
         """Check that every axis has a size, an extent and a periodicity.
@@ -226,5 +233,6 @@ class DataShape:
                 f"shape {self.shape}, periodic {self.periodic} and extent "
                 f"{self.extent}: give one value for each space axis"
             )
-        if min(self.in_channels, self.out_channels, *self.shape) < 1:
+        least = 0 if self.parameters else 1
+        if min(self.out_channels, *self.shape) < 1 or self.in_channels < least:
             raise OpkitInputError("channels and shape must be at least 1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -49,10 +50,25 @@ def case_section(subject: Subject) -> Section:
             for name, value in solver.get("parameters", {}).items()
         ),
     )
+    laws = Table(
+        "Parameters per sample",
+        ("parameter", "law", "units"),
+        tuple(
+            (name, listed(_law(law)), str(law.get("units", "")))
+            for name, law in case.get("parameters", {}).items()
+        ),
+    )
     words = (str(case.get("title", "")), str(case.get("equation", "")))
     references = tuple(f"Reference: {r}" for r in case.get("references", ()))
-    tables = (pairs("Problem", problem), parameters, fields)
+    with_laws = (laws,) if laws.rows else ()
+    tables = (pairs("Problem", problem), parameters, *with_laws, fields)
     return Section("case", "Case", (*words, *references), tables=tables)
+
+
+def _law(law: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a law says beside units and name."""
+    hidden = ("units", "long_name", "size")
+    return {k: v for k, v in law.items() if k not in hidden or (k == "size" and v)}
 
 
 def data_section(subject: Subject) -> Section:

@@ -169,6 +169,7 @@ def _given(surrogate: Surrogate, samples: FieldDataset) -> xr.Dataset:
     places = list(config.shape.input_axes(config.axes))
     roles = {
         "inputs": (samples.input_channels, [*history, "layer"], places),
+        "parameters": (samples.parameter_channels, ["layer"], []),
         "static": (samples.static_channels, ["layer"], list(config.axes)),
         "boundary": (samples.boundary_channels, ["layer"], ["boundary"]),
     }
@@ -183,7 +184,10 @@ def _given(surrogate: Surrogate, samples: FieldDataset) -> xr.Dataset:
             dims = ["sample", *lead, *space]
             axis = dims.index("layer")
             part = np.take(values, rows, axis)
-            if "layer" not in header.variable(name).dims:
+            variable = header.variable(name)
+            if "component" in variable.dims:
+                dims[axis] = variable.stored_dims[-1]
+            elif "layer" not in variable.dims:
                 dims.remove("layer")
                 part = part.squeeze(axis)
             arrays[name] = xr.Variable(

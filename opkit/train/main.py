@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from opkit.datasets.read import DataFile
 from opkit.errors import OpkitInputError
 from opkit.operators.inputs import Inputs
+from opkit.operators.interface import operator_class
 from opkit.surrogate.bundle import files as bundle
 from opkit.surrogate.bundle.run_directory import RunDirectory
 from opkit.train.equations import run as hypernetwork
@@ -88,6 +90,9 @@ def train(
         recipe = resolve_recipe(case, operator, overrides)
     else:
         recipe = more_data.resolve(start, overrides)
+    if operator_class(recipe.operator).direct:  # all is learnt before an epoch
+        one = recipe.training.model_copy(update={"epochs": 1})
+        recipe = recipe.model_copy(update={"training": one})
     fabric = make_fabric(recipe, device)
     loggers.check(recipe.training.loggers)
     if not fabric.is_global_zero:
@@ -97,7 +102,9 @@ def train(
     if recipe.training.physics:
         ResidualLoss(problem)  # refuses before anything is written
     fit_normalisers(model, problem)
+    begun = time.perf_counter()
     prepare_operator(model, problem)
+    prepared = time.perf_counter() - begun
     if start is not None:
         more_data.load_weights(model, start)
     main = fabric.is_global_zero
@@ -118,6 +125,7 @@ def train(
             fabric.barrier()
             task = FieldTask(model, problem)
             state = fit(fabric, task, model, directory, recipe, seed, resume, progress)
+            state.seconds += prepared
             if main:
                 write_bundle(directory, problem, model, state, seed)
             fabric.barrier()

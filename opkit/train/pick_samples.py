@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from opkit.case.data import DType, draw, header_of
 from opkit.case.record import Case
 from opkit.datasets.read import DataFile
 from opkit.errors import BundleError, CaseError
-from opkit.operators.inputs import Inputs
+from opkit.surrogate.adapters.arrays import batch_of
 from opkit.surrogate.bundle import files as bundle
 from opkit.surrogate.bundle.run_directory import RunDirectory
 from opkit.surrogate.checks.checker import Verdict
@@ -81,15 +80,16 @@ def pick(
     values_by_chunk = []
     for start in range(0, pool, CHUNK):
         drawn = [
-            draw(solver, seed, i, dtype, inputs_of_case)
+            draw(case, solver, seed, i, dtype, inputs_of_case)
             for i in range(start, min(start + CHUNK, pool))
         ]
-        parts = []
-        for v in surrogate.config.inputs:
-            field = torch.tensor(np.stack([d[v.name] for d in drawn])[cut]).float()
-            layered = field.ndim == len(surrogate.config.axes) + 2
-            parts.append(field if layered else field.unsqueeze(1))
-        inputs = Inputs(torch.cat(parts, 1))
+        stacked = {name: np.stack([d[name] for d in drawn]) for name in drawn[0]}
+        numbers = {v.name for v in surrogate.config.parameters}
+        arrays = {
+            name: (values if name in numbers else values[cut]).astype(np.float32)
+            for name, values in stacked.items()
+        }
+        inputs, _ = batch_of(arrays, surrogate.config)
         verdict = surrogate.checker.judge(inputs, surrogate.predict(inputs))
         values_by_chunk.append(uncertainty(surrogate, verdict))
     values = np.concatenate(values_by_chunk)

@@ -37,6 +37,7 @@ from opkit.solvers.navier_stokes.laws import (
     PublishedForcing,
 )
 from opkit.solvers.navier_stokes.model import Problem, Status, Trajectories
+from opkit.solvers.per_sample import per_sample
 from opkit.solvers.records import re_advanced
 
 Forcing = Annotated[PublishedForcing | KolmogorovForcing, Field(discriminator="kind")]
@@ -45,12 +46,13 @@ Distribution = Annotated[
 ]
 
 
+@per_sample("viscosity")
 @solver_dataclass
 class NavierStokes:
     """Solver from initial vorticity to vorticity at equally spaced times.
 
     Args:
-        viscosity: ν; zero only without forcing.
+        viscosity: ν; zero only without forcing; also per sample.
         records: number of records, the initial field not among them.
         record_interval: time between records, and before the first.
         resolution: (N, N), N even and 16 or more.

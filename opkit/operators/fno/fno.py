@@ -22,6 +22,12 @@ from opkit.operators import interface
 from opkit.operators.fno.network import ChannelsLastFNO
 from opkit.operators.inputs import Inputs
 from opkit.operators.interface import Accepts, Operator
+from opkit.operators.layers.modulation import (
+    Entry,
+    Modulation,
+    modulated,
+    with_channels,
+)
 from opkit.operators.shapes import FINER, DataShape
 
 Modes = Annotated[int, Field(ge=1)]
@@ -42,7 +48,9 @@ class FNO(Operator):
         OpkitInputError: ``n_modes`` does not fit the number of axes or the grid.
     """
 
-    accepts: ClassVar[Accepts] = Accepts(geometries=("grid",), dimensions=(1, 2, 3))
+    accepts: ClassVar[Accepts] = Accepts(
+        geometries=("grid",), dimensions=(1, 2, 3), parameters=True, needs_fields=False
+    )
 
     class Options(interface.Options):
         """Options of the FNO."""
@@ -65,16 +73,32 @@ class FNO(Operator):
         channel_mlp_expansion: float = Field(default=0.5, gt=0)
         norm: Literal["group_norm", "instance_norm"] | None = None
         coordinates: bool = Field(default=True, description="x as further channels")
+        parameters: Entry = Field(
+            default="film",
+            description="numbers per sample scale and shift features, or are channels",
+        )
 
     def __init__(self, data: DataShape, options: Options) -> None:
         super().__init__()
         _check_modes(options.n_modes, data.shape)
         self.data = data
         self.options = options
-        axes = len(data.shape)
+        channels = data.in_channels + len(data.shape) * options.coordinates
+        film = options.parameters == "film"
+        self.modulation: Modulation | None = None
+        if data.parameters and film:
+            self.modulation = Modulation(
+                data.parameters, options.hidden_channels, options.n_layers
+            )
+        else:
+            channels += data.parameters
+        if not channels:
+            raise OpkitInputError(
+                "operator fno: no input channels are left: set model.coordinates=true"
+            )
         network = ChannelsLastFNO(
             n_modes=options.n_modes,
-            in_channels=data.in_channels + (axes if options.coordinates else 0),
+            in_channels=channels,
             out_channels=data.out_channels,
             hidden_channels=options.hidden_channels,
             n_layers=options.n_layers,
@@ -101,11 +125,18 @@ class FNO(Operator):
         if self.options.coordinates:
             grid = coordinates(shape, self.data.periodic, x)
             x = torch.cat([x, grid.expand(x.shape[0], *grid.shape[1:])], dim=1)
+        pairs = None
+        if self.modulation is not None:
+            pairs = self.modulation(inputs.need("parameters"))
+        elif self.data.parameters:
+            x = with_channels(x, inputs.need("parameters"))
         x = self.lifting(x)
         extra = padding(shape, self.data.periodic, self.options.padding)
         if any(extra):  # F.pad wants the last axis first, as (before, after)
             x = F.pad(x, [side for n in reversed(extra) for side in (0, n)])
         for layer in range(self.options.n_layers):
+            if pairs is not None:
+                x = modulated(x, pairs[layer])
             x = self.fno_blocks(x, layer)
         if any(extra):
             for axis, n in enumerate(shape, 2):

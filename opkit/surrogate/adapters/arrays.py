@@ -67,10 +67,12 @@ def _apply_array(
     steps: int | None,
     static: Any,
 ) -> Any:
-    if config.boundary:
+    if config.boundary or (config.parameters and config.inputs):
         names = ", ".join(v.name for v in config.asked)
         raise OpkitInputError(f"give a dict or an xarray.Dataset with {names}")
     tensor = as_tensor(inputs)
+    if config.parameters:
+        return _apply_numbers(predict, tensor, inputs, config)
     history = config.history
     space = len(config.axes)
     full = space + (3 if history else 2)
@@ -98,6 +100,31 @@ def _apply_array(
     return result if isinstance(inputs, Tensor) else result.numpy()
 
 
+def _apply_numbers(
+    predict: Predict, numbers: Tensor, inputs: Any, config: BundleConfig
+) -> Any:
+    """Predict for ([batch,] parameter): all parameters joined, and no fields."""
+    count = sum(v.channels for v in config.parameters)
+    if numbers.ndim not in (1, 2) or numbers.shape[-1] != count:
+        names = ", ".join(v.name for v in config.parameters)
+        raise OpkitInputError(
+            f"inputs have shape {tuple(numbers.shape)}: give ([batch,] {count}), "
+            f"the numbers of {names}"
+        )
+    batched = numbers.ndim == 2
+    rows = numbers if batched else numbers[None]
+    result = predict(Inputs(_no_fields(rows, config), parameters=rows))
+    if sum(v.channels for v in config.outputs) == 1:
+        result = result.squeeze(1)
+    result = result if batched else result.squeeze(0)
+    return result if isinstance(inputs, Tensor) else result.numpy()
+
+
+def _no_fields(numbers: Tensor, config: BundleConfig) -> Tensor:
+    """Return (batch, 0, *space): fields of a case whose inputs are all numbers."""
+    return numbers.new_zeros(len(numbers), 0, *config.shape.shape)
+
+
 def _apply_dict(
     predict: Predict,
     inputs: Mapping[str, Any],
@@ -106,27 +133,8 @@ def _apply_dict(
     static: Any,
 ) -> dict[str, Any]:
     frame = int(bool(config.history))
-    roles = {"fields": config.inputs, "boundary": config.boundary}
-    _check_names(list(inputs), [v.name for part in roles.values() for v in part])
-    batched: bool | None = None
-    tensors: dict[str, Tensor] = {}
-    for role, variables in roles.items():
-        axis = 1 + (frame if role == "fields" else 0)
-        space = 1 if role == "boundary" else len(config.axes)
-        parts = []
-        for variable in variables:
-            tensor, has_batch = _variable(variable, inputs, axis, space)
-            if batched is not None and batched != has_batch:
-                raise OpkitInputError("either all variables have a batch axis or none")
-            batched = has_batch
-            parts.append(tensor)
-        if parts:
-            tensors[role] = torch.cat(parts, axis)
-    if static is None:
-        names = [v.name for v in config.by_role["static"]]
-        static = {name: inputs[name] for name in names if name in inputs} or None
-    fixed = _static(static, config, len(tensors["fields"]))
-    result = predict(Inputs(**tensors, static=fixed))
+    batch, batched = batch_of(inputs, config, static)
+    result = predict(batch)
     if frame and steps is None:
         result = result[:, 0]
     result = result if batched else result.squeeze(0)
@@ -134,6 +142,41 @@ def _apply_dict(
     axis = int(bool(batched)) + (steps is not None)
     split = _split(result, config.outputs, channel_axis=axis)
     return {k: v if keep else v.numpy() for k, v in split.items()}
+
+
+def batch_of(
+    inputs: Mapping[str, Any], config: BundleConfig, static: Any = None
+) -> tuple[Inputs, bool]:
+    """Join arrays by variable name into `Inputs`; say whether they have a batch axis.
+
+    Raises:
+        OpkitInputError: a variable is missing or has other axes.
+    """
+    frame = int(bool(config.history))
+    places = {"fields": len(config.axes), "parameters": 0, "boundary": 1}
+    roles = {role: config.by_role[role] for role in places}
+    _check_names(list(inputs), [v.name for part in roles.values() for v in part])
+    batched: bool | None = None
+    tensors: dict[str, Tensor] = {}
+    for role, variables in roles.items():
+        axis = 1 + (frame if role == "fields" else 0)
+        parts = []
+        for variable in variables:
+            tensor, has_batch = _variable(variable, inputs, axis, places[role])
+            if batched is not None and batched != has_batch:
+                raise OpkitInputError("either all variables have a batch axis or none")
+            batched = has_batch
+            parts.append(tensor)
+        if parts:
+            kind = torch.promote_types(parts[0].dtype, parts[-1].dtype)
+            tensors[role] = torch.cat([p.to(kind) for p in parts], axis)
+    if "fields" not in tensors:
+        tensors["fields"] = _no_fields(tensors["parameters"], config)
+    if static is None:
+        names = [v.name for v in config.by_role["static"]]
+        static = {name: inputs[name] for name in names if name in inputs} or None
+    fixed = _static(static, config, len(tensors["fields"]))
+    return Inputs(**tensors, static=fixed), bool(batched)
 
 
 def _static(static: Any, config: BundleConfig, count: int) -> Tensor | None:

@@ -54,11 +54,28 @@ def check_inputs(
                 f"{what} hold NaN or infinity, or a value beyond {_name(dtype)}, in "
                 f"sample {place[0]} at {list(place[1:])}: remove such samples"
             )
+    _check_logs(config, inputs)
     space = tuple(fields.shape[lead:])
     if isinstance(shape, MeshShape):
         shape.refuse(space)
     elif config.shape.is_other_grid(space):
         _warn_resolution(config, space)
+
+
+def _check_logs(config: BundleConfig, inputs: Inputs) -> None:
+    """Refuse numbers without the logarithm that a surrogate is given."""
+    if inputs.parameters is None:
+        return
+    ends = [v.channels for v in config.parameters]
+    for v, part in zip(
+        config.parameters, torch.split(inputs.parameters, ends, 1), strict=True
+    ):
+        bad = _first(part <= 0) if v.scale == "log" else None
+        if bad is not None:
+            raise OpkitInputError(
+                f"{v.name} of sample {bad[0]} is {float(part[bad]):g}: its law is "
+                "log-uniform, give a number above 0"
+            )
 
 
 def _check_role(
@@ -113,13 +130,17 @@ def with_finite(predict: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 def _not_finite(values: Tensor) -> tuple[int, ...] | None:
     """Where the first value is that is not finite; None if there is none."""
-    finite = torch.isfinite(values)
+    return _first(~torch.isfinite(values))
+
+
+def _first(marked: Tensor) -> tuple[int, ...] | None:
+    """Where the first value is that is marked; None if there is none."""
     try:
-        if finite.all():
+        if not marked.any():
             return None
     except RuntimeError:  # under vmap nobody can look at the values
         return None
-    return tuple(int(k) for k in (~finite).nonzero()[0])
+    return tuple(int(k) for k in marked.nonzero()[0])
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -43,7 +43,7 @@ def apply(
     Raises:
         OpkitInputError: variables, dims, coordinates, units or chunks that do not fit.
     """
-    fields = (*config.inputs, *config.boundary)
+    fields = (*config.inputs, *config.parameters, *config.boundary)
     single = isinstance(inputs, xr.DataArray)
     if isinstance(inputs, xr.DataArray):
         if len(fields) != 1:
@@ -90,11 +90,11 @@ def _apply(
 ) -> xr.Dataset:
     history = bool(config.history)
     core_in = [
-        _dims(variable, _places(role, config), history and role == "fields")
+        _dims(variable, role, config, history and role == "fields")
         for role, variables in config.by_role.items()
         for variable in variables
     ]
-    core_out = [_dims(v, config.axes, steps is not None) for v in config.outputs]
+    core_out = [_dims(v, "outputs", config, steps is not None) for v in config.outputs]
     check_coordinates(dataset.coords, config)
     arrays = []
     for variable, dims in zip(config.asked, core_in, strict=True):
@@ -175,6 +175,9 @@ def _call(
             parts.append(tensor if variable.channels > 1 else tensor.unsqueeze(axis))
         if parts:
             roles[role] = torch.cat(parts, axis)
+    if "fields" not in roles:
+        numbers = roles["parameters"]
+        roles["fields"] = numbers.new_zeros(len(numbers), 0, *config.shape.shape)
     result = predict(Inputs(**roles)).detach()
     axis = 1 + frame
     if frame and core_out[0][0] != "time":  # one frame, without an axis
@@ -187,13 +190,13 @@ def _call(
     return tuple(arrays) if len(arrays) > 1 else arrays[0]
 
 
-def _places(role: str, config: BundleConfig) -> tuple[str, ...]:
-    if role == "boundary":
-        return ("boundary",)
-    return config.shape.input_axes(config.axes)
-
-
-def _dims(variable: Channels, places: tuple[str, ...], time: bool) -> list[str]:
+def _dims(variable: Channels, role: str, config: BundleConfig, time: bool) -> list[str]:
+    """Return the dims of a variable after those of the batch."""
+    if role == "parameters":
+        return [f"{variable.name}_component"] if variable.channels > 1 else []
+    places = {"boundary": ("boundary",), "outputs": config.axes}.get(
+        role, config.shape.input_axes(config.axes)
+    )
     layer = ["layer"] if variable.channels > 1 else []
     return [*(["time"] if time else []), *layer, *places]
 

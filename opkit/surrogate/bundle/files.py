@@ -99,6 +99,11 @@ def _to_format_3(data: Record) -> Record:
     return {**data, "recipe": {**recipe, "initial": False}}
 
 
+def _to_format_4(data: Record) -> Record:
+    """Format 3 knew no parameters per sample."""
+    return {**data, "format_version": 4}
+
+
 @dataclass(frozen=True)
 class Migration:
     """How a bundle becomes one of the next format.
@@ -115,6 +120,7 @@ class Migration:
 MIGRATIONS: dict[int, Migration] = {
     1: Migration(_without_calibration),
     2: Migration(_to_format_3, _tensors_by_check),
+    3: Migration(_to_format_4),
 }
 """By the format they start from."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -82,13 +82,50 @@ class Normaliser(nn.Module):
         self.high.copy_(moments.high)
         return self
 
+    def even(self, x: Tensor) -> Tensor:
+        """Return x (batch, channel, *space) in what varies evenly: itself."""
+        return x
+
     def encode(self, x: Tensor) -> Tensor:
         """Return (x - mean) / std for x of shape (batch, channel, *space)."""
-        return (x - _along(self.mean, x)) / _along(self.std, x)
+        return (self.even(x) - _along(self.mean, x)) / _along(self.std, x)
 
     def decode(self, z: Tensor) -> Tensor:
         """Return z std + mean, the inverse of `encode`."""
         return z * _along(self.std, z) + _along(self.mean, z)
+
+
+class NumberNormaliser(Normaliser):
+    """Standardisation of numbers per sample, of their logarithm where that is even.
+
+    Mean, standard deviation and range are those of x, or of log x.
+
+    Args:
+        logs: for each number, whether its logarithm is what varies evenly.
+    """
+
+    def __init__(self, logs: Sequence[bool]) -> None:
+        super().__init__(len(logs))
+        self.logs = tuple(logs)
+
+    def even(self, x: Tensor) -> Tensor:
+        """Return x (batch, number), or log x; NaN of a number that has none."""
+        if not any(self.logs):
+            return x
+        columns = [
+            column.log() if log else column
+            for column, log in zip(x.unbind(1), self.logs, strict=True)
+        ]
+        return torch.stack(columns, 1)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Undo `encode`."""
+        x = super().decode(z)
+        columns = [
+            column.exp() if log else column
+            for column, log in zip(x.unbind(1), self.logs, strict=True)
+        ]
+        return torch.stack(columns, 1)
 
 
 def _along(values: Tensor, like: Tensor) -> Tensor:
@@ -104,6 +141,7 @@ class PhysicalModel(nn.Module):
         outputs: normaliser of the output channels.
         history: frames the operator sees; 0 where it is not autoregressive.
         static: normaliser of fields that do not change in time, autoregressive only.
+        parameters: normaliser of numbers per sample.
         mesh: arrays of the mesh the operator was built for, by name.
     """
 
@@ -115,6 +153,7 @@ class PhysicalModel(nn.Module):
         history: int = 0,
         static: Normaliser | None = None,
         mesh: Mapping[str, Tensor] | None = None,
+        parameters: NumberNormaliser | None = None,
     ) -> None:
         super().__init__()
         self.operator = operator
@@ -122,6 +161,7 @@ class PhysicalModel(nn.Module):
         self.outputs = outputs
         self.history = history
         self.static = static
+        self.numbers = parameters  # nn.Module has a method parameters
         self.mesh = nn.Module()  # its tensors are in the state dict as mesh.*
         for name, tensor in (mesh or {}).items():
             self.mesh.register_buffer(name, tensor)
@@ -162,7 +202,7 @@ class PhysicalModel(nn.Module):
         return torch.stack(frames, 1)
 
     def encode(self, inputs: Inputs) -> Inputs:
-        """Normalise fields, frame by frame, and static fields.
+        """Normalise fields, frame by frame, static fields and numbers per sample.
 
         Boundary data and points stay in physical units: operators that take them scale
         them themselves.
@@ -176,4 +216,17 @@ class PhysicalModel(nn.Module):
         static = inputs.static
         if static is not None and self.static is not None:
             static = self.static.encode(static)
-        return inputs._replace(fields=fields, static=static)
+        numbers = inputs.parameters
+        if numbers is not None and self.numbers is not None:
+            numbers = self.numbers.encode(numbers)
+        return inputs._replace(fields=fields, static=static, parameters=numbers)
+
+    def normaliser(self, role: str) -> Normaliser | None:
+        """Return the normaliser of a role of the samples, None where it has none."""
+        by_role = {
+            "inputs": self.inputs,
+            "outputs": self.outputs,
+            "static": self.static,
+            "parameters": self.numbers,
+        }
+        return by_role.get(role)

@@ -13,7 +13,7 @@ from opkit.base.records import Record
 from opkit.case.recipe import Recipe
 from opkit.operators.shapes import DataShape, MeshShape
 
-FORMAT = 3
+FORMAT = 4
 
 
 class _Record(Record):
@@ -26,18 +26,21 @@ class Channels(_Record):
     name: str
     units: str
     channels: int = Field(ge=1)
+    scale: Literal["linear", "log"] = "linear"
+    """``log`` of a number per sample whose logarithm is what varies evenly."""
 
 
 class Shape(_Record):
     """The `DataShape` the operator was built for, or a `MeshShape` less its arrays."""
 
-    in_channels: int = Field(ge=1)
+    in_channels: int = Field(ge=0)
     out_channels: int = Field(ge=1)
     shape: tuple[int, ...] = Field(min_length=1)
     periodic: tuple[bool, ...]
     extent: tuple[float, ...]
     boundary_channels: tuple[str, ...] = ()
     inputs_on: Literal["grid", "node", "cell"] = "grid"
+    parameters: int = Field(default=0, ge=0)
 
     @classmethod
     def of(cls, shape: DataShape | MeshShape) -> Shape:
@@ -58,7 +61,11 @@ class Shape(_Record):
         if self.inputs_on == "grid":
             return DataShape(**self.model_dump(exclude={"inputs_on"}))
         return MeshShape.from_tensors(
-            self.in_channels, self.out_channels, self.inputs_on, mesh
+            self.in_channels,
+            self.out_channels,
+            self.inputs_on,
+            mesh,
+            self.parameters,
         )
 
     def input_axes(self, axes: tuple[str, ...]) -> tuple[str, ...]:
@@ -152,6 +159,7 @@ class BundleConfig(_Record):
     outputs: tuple[Channels, ...]
     boundary: tuple[Channels, ...] = ()
     static: tuple[Channels, ...] = ()
+    parameters: tuple[Channels, ...] = ()
     static_channels: int = Field(default=0, ge=0)
     case: dict[str, Any]
     recipe: Recipe
@@ -184,7 +192,12 @@ class BundleConfig(_Record):
             if len(static) != self.static_channels:
                 channels = self.static_channels
                 static = (Channels(name="static", units="1", channels=channels),)
-        return {"fields": self.inputs, "static": static, "boundary": self.boundary}
+        return {
+            "fields": self.inputs,
+            "parameters": self.parameters,
+            "static": static,
+            "boundary": self.boundary,
+        }
 
     @property
     def asked(self) -> tuple[Channels, ...]:

@@ -219,7 +219,20 @@ class CaseSolver:
         values = self._split(inputs.fields, self.config.inputs)
         if inputs.boundary is not None:
             values |= self._split(inputs.boundary, self.config.boundary)
-        return values
+        return values | self._numbers(inputs)
+
+    def _numbers(self, inputs: Inputs) -> dict[str, Any]:
+        """Numbers (batch,) and short vectors (batch, component) by name."""
+        if inputs.parameters is None:
+            return {}
+        variables = self.config.parameters
+        numbers = inputs.parameters.detach().cpu().double().numpy()
+        ends = np.cumsum([v.channels for v in variables])[:-1]
+        parts = np.split(numbers, ends, axis=1)
+        return {
+            v.name: part if v.channels > 1 else part[:, 0]
+            for v, part in zip(variables, parts, strict=True)
+        }
 
     def _outputs(self, outputs: Tensor) -> dict[str, Any]:
         return self._split(outputs, self.config.outputs)
@@ -234,10 +247,12 @@ class CaseSolver:
         }
         if inputs.static is not None:
             values |= self._split(inputs.static, self.config.by_role["static"])
-        return values
+        return values | self._numbers(inputs)
 
     def _split(self, tensor: Tensor, variables: tuple[Channels, ...]) -> dict[str, Any]:
         """Split (batch, channel, *space) into float64 variables as they are stored."""
+        if not variables:
+            return {}
         parts = torch.split(
             tensor.detach().cpu().double(), [v.channels for v in variables], 1
         )

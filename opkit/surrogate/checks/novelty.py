@@ -147,7 +147,13 @@ def input_features(context: Context, pairs: Pairs) -> Tensor:
     model, inputs = context.model, pairs.inputs
     spectral = context.config.shape.spectral
     fields = inputs.fields[:, -1] if model.history else inputs.fields
-    parts = [features(_unit(fields.detach().cpu(), model.inputs), spectral)]
+    parts = []
+    if fields.shape[1]:
+        parts.append(features(_unit(fields.detach().cpu(), model.inputs), spectral))
+    if inputs.parameters is not None and model.numbers is not None:
+        even = model.numbers.even(inputs.parameters.detach()).cpu()
+        # what has no logarithm is as far away as float32 can say
+        parts.append(_unit(even.nan_to_num(1e30, 1e30, -1e30), model.numbers).double())
     if inputs.static is not None and model.static is not None:
         static = _unit(inputs.static.detach().cpu(), model.static)
         parts.append(features(static, spectral))

@@ -49,6 +49,10 @@ class Range(WithoutTensors):
         if static is not None and model.static is not None:
             channels.append(beyond(static, model.static))
             variables += config.by_role["static"]
+        numbers = pairs.inputs.parameters
+        if numbers is not None and model.numbers is not None:
+            channels.append(beyond(numbers, model.numbers))
+            variables += config.parameters
         sizes = [v.channels for v in variables]
         parts = torch.split(torch.cat(channels, 1), sizes, 1)
         by_variable = {
@@ -63,8 +67,12 @@ class Range(WithoutTensors):
 
 
 def beyond(x: Tensor, normaliser: Normaliser) -> Tensor:
-    """Return e (batch, channel), float64, of x (batch, channel, *any)."""
-    values = x.detach().cpu().flatten(2)
+    """Return e (batch, channel), float64, of x (batch, channel, *any).
+
+    Infinite for a number without the logarithm that its law varies.
+    """
+    even = normaliser.even(x.detach()).cpu()
+    values = even.reshape(*x.shape[:2], -1).nan_to_num(torch.inf, torch.inf, -torch.inf)
     low, high = (v.detach().cpu()[:, None] for v in (normaliser.low, normaliser.high))
     width = high - low
     slack = MARGIN * width

@@ -17,7 +17,12 @@ def card(config: BundleConfig) -> str:
         f"# {config.operator} for {name}",
         "",
         f"- equation: {case.get('equation', UNKNOWN)}",
-        f"- inputs: {_variables(config.inputs)}",
+        *([f"- inputs: {_variables(config.inputs)}"] if config.inputs else []),
+        *(
+            [f"- parameters per sample: {_variables(config.parameters)}"]
+            if config.parameters
+            else []
+        ),
         f"- outputs: {_variables(config.outputs)}",
         f"- grid: {_grid(config.shape.shape)} on "
         + ", ".join(

@@ -34,6 +34,7 @@ def write_bundle(
         outputs=problem.outputs,
         boundary=problem.boundary,
         static=problem.static,
+        parameters=problem.parameters,
         static_channels=sum(v.channels for v in problem.static),
         case=problem.case,
         recipe=problem.recipe,

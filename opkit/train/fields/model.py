@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import torch
+import copy
 
+import torch
+from torch import Tensor
+
+from opkit.errors import DataError
 from opkit.operators.interface import build_operator
 from opkit.operators.shapes import MeshShape
+from opkit.surrogate.bundle.build import number_normaliser
 from opkit.surrogate.bundle.normalise import Moments, Normaliser, PhysicalModel
 from opkit.train.fields.problem import Problem, test_samples
 from opkit.train.loop import guards
@@ -26,6 +31,7 @@ def build_physical_model(problem: Problem, seed: int) -> PhysicalModel:
         problem.history,
         Normaliser(sum(v.channels for v in problem.static)) if problem.static else None,
         problem.shape.tensors() if isinstance(problem.shape, MeshShape) else None,
+        number_normaliser(problem.parameters),
     )
 
 
@@ -35,16 +41,13 @@ def fit_normalisers(model: PhysicalModel, problem: Problem) -> None:
     Raises:
         DataError: values that are not finite, or equal inputs in two splits.
     """
-    roles = {"inputs": model.inputs, "outputs": model.outputs}
-    if model.static is not None:
-        roles["static"] = model.static
+    roles = _normalisers(model)
     moments = {role: Moments() for role in roles}
     keys = []
     for sample in guards.finite_samples(problem.train, "training"):
         keys.append(guards.digest(sample))
         for role, moment in moments.items():
-            framed = problem.history and role != "static"
-            moment.add(sample[role] if framed else sample[role][None])
+            moment.add(_even(roles[role], sample[role], problem.history, role))
     checked = guards.finite_samples(problem.validation, "validation")
     held_out = [guards.digest(sample) for sample in checked]
     guards.no_overlap(keys, held_out, "validation")
@@ -62,12 +65,9 @@ def prepare_operator(model: PhysicalModel, problem: Problem) -> None:
         OpkitInputError: the operator cannot be built from these samples.
     """
     fields = dict(Memory.of(problem.train).fields)
-    for role in ("inputs", "outputs", "static"):
-        normaliser = getattr(model, role)
-        if role not in fields or normaliser is None:
-            continue
-        field, framed = fields[role], problem.history and role != "static"
-        if framed:  # (sample, time, channel, *space)
+    for role, normaliser in _normalisers(model).items():
+        field = fields[role]
+        if problem.history and role in FRAMED:  # (sample, time, channel, *space)
             flat = normaliser.encode(field.flatten(0, 1))
             fields[role] = flat.view(field.shape)
         else:
@@ -78,16 +78,35 @@ def prepare_operator(model: PhysicalModel, problem: Problem) -> None:
 def check_normalisers(model: PhysicalModel, problem: Problem) -> list[str]:
     """Fit normalisers again on the training samples; say which differ."""
     faults = []
-    for role in ("inputs", "outputs", "static"):
-        stored = getattr(model, role)
-        if stored is None:
-            continue
+    for role, stored in _normalisers(model).items():
         moments = Moments()
         for index in range(len(problem.train)):
-            field = problem.train[index][role]
-            framed = problem.history and role != "static"
-            moments.add(field if framed else field[None])
-        fitted = Normaliser(len(stored.mean)).fit(moments, problem.physical)
+            sample = problem.train[index]
+            moments.add(_even(stored.cpu(), sample[role], problem.history, role))
+        fitted = copy.deepcopy(stored.cpu()).fit(moments, problem.physical)
         fault = guards.normaliser_of(stored.cpu(), fitted, role)
         faults += [fault] if fault else []
     return faults
+
+
+FRAMED = ("inputs", "outputs")
+"""Roles of samples that are frames in autoregressive mode."""
+
+
+def _normalisers(model: PhysicalModel) -> dict[str, Normaliser]:
+    """Return the normalisers by the role of samples that they are for."""
+    roles = ("inputs", "outputs", "static", "parameters")
+    by_role = {role: model.normaliser(role) for role in roles}
+    return {role: each for role, each in by_role.items() if each is not None}
+
+
+def _even(normaliser: Normaliser, field: Tensor, history: int, role: str) -> Tensor:
+    """Return a sample as a batch, in what varies evenly."""
+    batch = field if history and role in FRAMED else field[None]
+    even = normaliser.even(batch)
+    if not torch.isfinite(even).all():
+        raise DataError(
+            "a parameter whose law is log-uniform is 0 or negative in a training "
+            "sample: remove the sample, or choose another law"
+        )
+    return even

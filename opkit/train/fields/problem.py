@@ -46,6 +46,7 @@ class Problem:
         outputs: output variables, in channel order.
         boundary: input variables on a boundary curve, in channel order.
         static: fields that stay as they are along a rollout, in channel order.
+        parameters: numbers and short vectors per sample, in order of the file.
         train: training samples.
         validation: validation samples.
         selection: those of them that choose the best epoch.
@@ -65,6 +66,7 @@ class Problem:
     outputs: tuple[Channels, ...]
     boundary: tuple[Channels, ...]
     static: tuple[Channels, ...]
+    parameters: tuple[Channels, ...]
     train: Samples
     validation: Samples
     selection: Samples
@@ -130,6 +132,7 @@ def prepare(data: Path, recipe: Recipe, seed: int) -> Problem:
         outputs=_channels(header, train_set.output_channels),
         boundary=_channels(header, train_set.boundary_channels),
         static=_channels(header, train_set.static_channels),
+        parameters=_channels(header, train_set.parameter_channels),
         train=train,
         validation=validation,
         selection=selection,
@@ -184,7 +187,8 @@ def _channels(header: Header, names: Sequence[str]) -> tuple[Channels, ...]:
     for name in names:
         variable = name.partition("[")[0]
         counts[variable] = counts.get(variable, 0) + 1
+    variables = {name: header.variable(name) for name in counts}
     return tuple(
-        Channels(name=name, units=header.variable(name).units, channels=count)
-        for name, count in counts.items()
+        Channels(name=name, units=v.units, channels=counts[name], scale=v.scale)
+        for name, v in variables.items()
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from opkit.case.mesh import mesh_shape as case_mesh_shape
@@ -60,6 +61,7 @@ def data_shape(
         periodic=tuple(periodic.get(axis, False) for axis in axes),
         extent=tuple(lengths),
         boundary_channels=samples.boundary_channels,
+        parameters=len(samples.parameter_channels),
     )
     return shape, axes
 
@@ -81,7 +83,8 @@ def mesh_shape(header: Header, recipe: Recipe) -> MeshShape:
         raise OpkitInputError("on a mesh: leave mode at map and subsample at 1")
     if header.mesh is None:
         raise DataError("the file has no mesh")
-    places = {_place(v) for v in header.inputs}
+    fields = [v for v in header.inputs if not v.is_number]
+    places = {_place(v) for v in fields} or {"node"}
     if len(places) != 1 or {_place(v) for v in header.outputs} != {"node"}:
         raise DataError(
             "operators on meshes take inputs that are all on nodes or all on cells "
@@ -90,11 +93,13 @@ def mesh_shape(header: Header, recipe: Recipe) -> MeshShape:
     case = parse_case(header.case, "data file", header.mesh) if header.case else None
     solver = case.build_solver() if case is not None else None
     channels = (
-        sum(len(channel_names(v)) for v in header.inputs),
+        sum(len(channel_names(v)) for v in fields),
         sum(len(channel_names(v)) for v in header.outputs),
     )
     mesh = header.mesh
-    return case_mesh_shape(solver, mesh, channels, places.pop())
+    shape = case_mesh_shape(solver, mesh, channels, places.pop())
+    count = sum(len(channel_names(v)) for v in header.parameters)
+    return replace(shape, parameters=count)
 
 
 def _place(variable: VariableSpec) -> Place:

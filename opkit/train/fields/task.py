@@ -56,13 +56,14 @@ class FieldTask:
         names = self.training.symmetries
         if names:
             axes = len(self.problem.shape.shape)
-            fields = symmetries.apply(names, list(batch.values()), axes, random)
-            batch = dict(zip(batch, fields, strict=True))
+            roles = [role for role in batch if role != "parameters"]
+            fields = symmetries.apply(names, [batch[r] for r in roles], axes, random)
+            batch = {**batch, **dict(zip(roles, fields, strict=True))}
         if not self.problem.history:
             prediction = model(Inputs.of(batch))
             values = self.error(prediction, batch["outputs"], self.grid)
             if self.residual_loss is not None:
-                residual = self.residual_loss(batch["inputs"], prediction)
+                residual = self.residual_loss(batch, prediction)
                 values = values + self.training.physics * residual
             return values
         batch = self._window(batch, random)
@@ -137,15 +138,19 @@ class ResidualLoss:
             )
         self.solver: DifferentiableResidual = solver
         self.inputs, self.outputs = problem.inputs, problem.outputs
+        self.parameters = problem.parameters
 
-    def __call__(self, inputs: Tensor, prediction: Tensor) -> Tensor:
+    def __call__(self, batch: Sample, prediction: Tensor) -> Tensor:
         """Return the relative residual of each sample, (batch,)."""
-        return self.solver.torch_residual(
-            _by_name(inputs, self.inputs), _by_name(prediction, self.outputs)
-        )
+        inputs = _by_name(batch["inputs"], self.inputs)
+        if self.parameters:
+            inputs |= _by_name(batch["parameters"], self.parameters)
+        return self.solver.torch_residual(inputs, _by_name(prediction, self.outputs))
 
 
 def _by_name(fields: Tensor, variables: Sequence[Channels]) -> dict[str, Tensor]:
+    if not variables:
+        return {}
     parts = torch.split(fields, [v.channels for v in variables], 1)
     return {
         v.name: part if v.channels > 1 else part[:, 0]

@@ -88,8 +88,10 @@ class Loop:
         if self.training.compile:
             task.compile()
         self.model = fabric.setup_module(model)
-        optimiser = build_optimiser(model, self.training)
-        self.optimiser: Any = fabric.setup_optimizers(optimiser)
+        self.optimiser: Any = None  # of an operator that has learnt all it can
+        if any(p.requires_grad for p in model.parameters()):
+            optimiser = build_optimiser(model, self.training)
+            self.optimiser = fabric.setup_optimizers(optimiser)
         self.state = State()
         if self.training.ema is not None:
             self.state.averaged = self._copy()
@@ -116,15 +118,21 @@ class Loop:
         _, saved = newest
         sharding.load_weights(self.bare, saved["model"])
         parameters = [p for p in self.bare.parameters() if p.requires_grad]
-        state = sharding.optimiser_state(saved["optimiser"], parameters)
-        self.optimiser.load_state_dict(state)
-        if saved["scaler"]:
-            self.fabric.strategy.precision.load_state_dict(saved["scaler"])
+        if parameters:
+            self._resume_optimiser(saved, parameters)
         torch.set_rng_state(saved["rng"])
         self.state = State(**saved["state"])
         averaged = self.state.averaged
         self.state.averaged = sharding.as_in(self.bare, averaged)
         self.run.cut_metrics(self.state.epoch)
+
+    def _resume_optimiser(
+        self, saved: dict[str, Any], parameters: list[nn.Parameter]
+    ) -> None:
+        state = sharding.optimiser_state(saved["optimiser"], parameters)
+        self.optimiser.load_state_dict(state)
+        if saved["scaler"]:
+            self.fabric.strategy.precision.load_state_dict(saved["scaler"])
 
     def fit(self) -> State:
         """Train to the last epoch, or until patience runs out.
@@ -150,7 +158,7 @@ class Loop:
         state = sharding.gathered(
             {
                 "model": self.bare.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
+                "optimiser": self.optimiser.state_dict() if self.optimiser else {},
                 "scaler": self.fabric.strategy.precision.state_dict(),
                 "rng": torch.get_rng_state(),
                 "state": self.state.__dict__,
@@ -168,7 +176,7 @@ class Loop:
         begin = time.perf_counter()
         epoch = self.state.epoch + 1
         guard = LossGuard(self.state.lowest_loss)
-        loss = self._train(epoch, guard)
+        loss = self._train(epoch, guard) if self.optimiser else self._loss()
         guard.epoch(loss, epoch)
         trained = time.perf_counter() - begin
         value = self.validate()
@@ -182,7 +190,7 @@ class Loop:
         self.state.lowest_loss = guard.lowest
         self.state.seconds += seconds
         speed = len(self.train) / trained
-        rate = self.optimiser.param_groups[0]["lr"]
+        rate = self.optimiser.param_groups[0]["lr"] if self.optimiser else 0.0
         if self.fabric.is_global_zero:
             self.run.add_metrics(
                 {
@@ -225,6 +233,19 @@ class Loop:
             mean = self.fabric.all_reduce(total, reduce_op="mean")
             return float(mean) / len(self.train)  # type: ignore[arg-type]
         return float(total) / len(self.train)
+
+    @torch.no_grad()
+    def _loss(self) -> float:
+        """Return the mean loss of the training samples; nothing is learnt."""
+        self.model.eval()
+        parts = self._slices()
+        random = generator(self.seed, 1, ORDER)
+        assert not isinstance(self.train, Stream)
+        total = 0.0
+        for batch, part in batches(self.train, parts, self.fabric.device):
+            values = self.task.errors(self.model, batch, random)
+            total += float((values * part.weight.to(values)).sum())
+        return total / len(self.train)
 
     def _accumulate(
         self, stream: Any, group: list[Slice], samples: int, random: torch.Generator
