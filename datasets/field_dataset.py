@@ -61,12 +61,6 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             raise DataError("subsample, subsample_time and history start at 1")
         self.file = DataFile(path, trusted)
         self.header = header = self.file.header
-        for v in header.outputs:
-            if v.is_number:
-                raise DataError(
-                    f"{path}: the output {v.name} is one number per sample: operators "
-                    "give fields; leave it out, or repeat it over the axes"
-                )
         count = np.arange(len(self.file))
         self.rows = count if split is None else self.file.indices(split)
         self._strides = {"time": subsample_time, "layer": 1}

@@ -311,6 +311,11 @@ def _check_components(v: VariableSpec, refuse: Any) -> None:
         raise refuse(f"{v.name}: component is for short vectors per sample, as inputs")
     elif vector and v.shape[0] < 2:
         raise refuse(f"{v.name} is a vector of one number: leave its axis away")
+    if v.role == "output" and v.is_number:
+        raise refuse(
+            f"the output {v.name} is one number per sample: operators give fields; "
+            "leave it out, or repeat it over the axes"
+        )
     if v.scale == "log" and not v.is_number:
         raise refuse(f"{v.name}: the scale log is for numbers per sample")
 

@@ -77,9 +77,11 @@ def variables(
         asked = said.units.get(name, first.field.units)
         units = _units(name, asked, [(str(t.path), t.array.units) for t in column])
         field = first.field
+        number = set(first.target) <= {"component"}
+        kind: Literal["float32", "float64"] = "float64" if number else dtype
         made.append(
             VariableSpec(
-                name, field.role, first.target, first.shape, dtype, units,
+                name, field.role, first.target, first.shape, kind, units,
                 field.long_name,
             )
         )  # fmt: skip
@@ -129,7 +131,7 @@ def axes(parts: Sequence[Part], said: Said) -> dict[str, Axis]:
             raise DataError(f"axis {dim}: the variables have the axes {known}")
     made = {}
     for dim, users in found.items():
-        if dim in ("node", "cell"):
+        if dim in ("node", "cell", "component"):
             continue
         where, first = users[0]
         values, coordinate = _values(dim, where, first, said)

@@ -140,7 +140,7 @@ class FieldMap:
         return dims
 
 
-WITHOUT_VALUES = ("sample", SINGLE, "node", "cell")
+WITHOUT_VALUES = ("sample", SINGLE, "node", "cell", "component")
 LETTERS = {"X": ("x",), "Y": ("y",), "Z": ("z", "layer"), "T": ("time",)}
 CUSTOMS = {
     "lon": "X", "longitude": "X", "lat": "Y", "latitude": "Y", "t": "T", "times": "T",
@@ -153,6 +153,8 @@ def meaning(name: str, coordinate: Coordinate | None) -> tuple[str, ...]:
     plain = name.rsplit("/", 1)[-1].lower()
     if plain in DIMENSIONS or plain == "sample":
         return (plain,)
+    if plain.endswith("_component"):  # of a vector in opkit's own files
+        return ("component",)
     letter = coordinate.letter if coordinate is not None else ""
     return LETTERS.get(letter or CUSTOMS.get(plain, ""), ())
 

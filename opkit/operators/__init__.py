@@ -15,4 +15,5 @@ OPERATORS: dict[str, str] = {
     "unet": "opkit.operators.unet:UNet",
     "deeponet": "opkit.operators.deeponet.deeponet:DeepONet",
     "pod-deeponet": "opkit.operators.deeponet.pod:PODDeepONet",
+    "mionet": "opkit.operators.deeponet.mionet:MIONet",
 }

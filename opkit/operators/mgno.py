@@ -22,6 +22,13 @@ from opkit.operators.inputs import Inputs
 from opkit.operators.interface import Accepts, Operator
 from opkit.operators.layers.convolutions import Prolongation, convolution, normalisation
 from opkit.operators.layers.grids import Boundary, boundaries
+from opkit.operators.layers.modulation import (
+    ENTRY,
+    Entry,
+    modulated,
+    modulation,
+    with_channels,
+)
 from opkit.operators.shapes import FINER, DataShape
 
 Count = Annotated[int, Field(ge=0)]
@@ -44,7 +51,9 @@ class MgNO(Operator):
         OpkitInputError: the coarsest grid would have fewer than 2 points an axis.
     """
 
-    accepts: ClassVar[Accepts] = Accepts(geometries=("grid",), dimensions=(1, 2, 3))
+    accepts: ClassVar[Accepts] = Accepts(
+        geometries=("grid",), dimensions=(1, 2, 3), parameters=True
+    )
 
     class Options(interface.Options):
         """Options of MgNO."""
@@ -66,6 +75,7 @@ class MgNO(Operator):
         add_input: bool = Field(
             default=False, description="add the last input channels to the output"
         )
+        parameters: Entry = ENTRY
 
     def __init__(self, data: DataShape, options: Options) -> None:
         super().__init__()
@@ -83,7 +93,11 @@ class MgNO(Operator):
         self.out_channels = data.out_channels
         self.n_levels = len(options.iterations)
         self._check(data.shape)
-        sources = [data.in_channels] + [width] * (options.n_layers - 1)
+        self.modulation = modulation(
+            data, options.parameters, [width] * options.n_layers
+        )
+        self.numbers = data.parameters if self.modulation is None else 0
+        sources = [data.in_channels + self.numbers] + [width] * (options.n_layers - 1)
         self.cycles = nn.ModuleList(
             VCycle(
                 source,
@@ -112,12 +126,16 @@ class MgNO(Operator):
         """
         x = inputs.fields
         self._check(tuple(x.shape[2:]))
-        u = x
+        u, pairs = x, None
+        if self.modulation is not None:
+            pairs = self.modulation(inputs.need("parameters"))
+        elif self.numbers:
+            u = with_channels(x, inputs.need("parameters"))
         for layer, cycle in enumerate(self.cycles):
             v = cycle(u)
             if self.pointwise:
                 v = v + self.pointwise[layer](u)
-            u = self.activation(v)
+            u = self.activation(v if pairs is None else modulated(v, pairs[layer]))
         result: Tensor = self.projection(u)
         return result + x[:, -self.out_channels :] if self.add_input else result
 

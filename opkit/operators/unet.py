@@ -14,7 +14,14 @@ from opkit.operators.inputs import Inputs
 from opkit.operators.interface import Accepts, Operator
 from opkit.operators.layers.convolutions import convolution
 from opkit.operators.layers.grids import boundaries, coordinates
-from opkit.operators.layers.unet_trunk import UNetTrunk
+from opkit.operators.layers.modulation import (
+    ENTRY,
+    Entry,
+    modulated,
+    modulation,
+    with_channels,
+)
+from opkit.operators.layers.unet_trunk import UNetTrunk, scale_widths
 from opkit.operators.shapes import FINER, DataShape
 
 
@@ -33,7 +40,9 @@ class UNet(Operator):
         OpkitInputError: an axis has fewer than 2^(n_scales - 1) points.
     """
 
-    accepts: ClassVar[Accepts] = Accepts(geometries=("grid",), dimensions=(1, 2, 3))
+    accepts: ClassVar[Accepts] = Accepts(
+        geometries=("grid",), dimensions=(1, 2, 3), parameters=True, needs_fields=False
+    )
 
     class Options(interface.Options):
         """Options of the U-Net."""
@@ -42,6 +51,7 @@ class UNet(Operator):
         n_scales: int = Field(default=5, ge=1)
         norm: Literal["batch", "group", "none"] = "group"
         coordinates: bool = True
+        parameters: Entry = ENTRY
 
     def __init__(self, data: DataShape, options: Options) -> None:
         super().__init__()
@@ -54,7 +64,17 @@ class UNet(Operator):
             for axis, wraps in enumerate(data.periodic)
             if options.coordinates and not wraps
         ]
-        self.lifting = convolution(data.in_channels + len(self.axes), width, 1, modes)
+        self.modulation = modulation(
+            data, options.parameters, scale_widths(width, options.n_scales)
+        )
+        self.numbers = data.parameters if self.modulation is None else 0
+        channels = data.in_channels + len(self.axes) + self.numbers
+        if not channels:
+            raise OpkitInputError(
+                "operator unet: no input channels are left: set "
+                "model.parameters=channels"
+            )
+        self.lifting = convolution(channels, width, 1, modes)
         self.trunk = UNetTrunk(width, options.n_scales, modes, options.norm)
         self.projection = convolution(width, data.out_channels, 1, modes)
         self._check(data.shape)
@@ -70,7 +90,13 @@ class UNet(Operator):
         if self.axes:
             grid = coordinates(x.shape[2:], self.periodic, like=x)[self.axes]
             x = torch.cat([x, grid.expand(x.shape[0], *grid.shape)], dim=1)
-        result: Tensor = self.projection(self.trunk(self.lifting(x)))
+        if self.numbers:
+            x = with_channels(x, inputs.need("parameters"))
+        process = None
+        if self.modulation is not None:
+            pairs = self.modulation(inputs.need("parameters"))
+            process = lambda k, field: modulated(field, pairs[k])  # noqa: E731
+        result: Tensor = self.projection(self.trunk(self.lifting(x), process))
         return result
 
     def _check(self, shape: tuple[int, ...]) -> None:

@@ -19,8 +19,9 @@ from pydantic import Field
 
 from opkit.base.arrays import Array
 from opkit.errors import OpkitInputError
+from opkit.solvers.darcy.five_point import Faces
 from opkit.solvers.darcy.iteration import Preconditioner
-from opkit.solvers.darcy.solver import Darcy, Faces, Nodes
+from opkit.solvers.darcy.solver import Darcy, Nodes
 from opkit.solvers.interface import Coordinate, Fields, Solution, solver_dataclass
 from opkit.solvers.laws.cosine_fields import shell_order
 from opkit.solvers.per_sample import numbers

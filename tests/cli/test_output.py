@@ -189,10 +189,10 @@ def test_a_number_is_a_number():
     assert not console.NUMBER.fullmatch("fno")
 
 
-def test_one_number_a_sample_is_refused_at_once(run, tmp_path):
-    """Until operators take parameters no verb accepts what training cannot take."""
+def test_an_output_of_one_number_a_sample_is_refused_at_once(run, tmp_path):
+    """No verb accepts what training cannot take."""
     np.savez(tmp_path / "a.npz", v=np.ones(6), u=np.ones((6, 8)))
-    words = ("--input", "v=v:sample", "--output", "u=u:sample,x")
+    words = ("--input", "u=u:sample,x", "--output", "v=v:sample")
     files = (tmp_path / "o.h5", "--train", tmp_path / "a.npz")
     code, _, err = run("import", *files, *words)
     assert code == 2 and "v is one number per sample" in err

@@ -44,7 +44,7 @@ def test_file_holds_what_the_solver_says(heat: Heat, tmp_path: Path) -> None:
         assert file.measure == "relative error"
         assert file.diagnostics()["steps"].tolist() == [4.0] * 12
         for row in (0, 7, 11):
-            inputs = draw(solver, 5, row, "float32")
+            inputs = draw(case, solver, 5, row, "float32")
             batch = {name: values[None] for name, values in inputs.items()}
             exact = solver.solve(batch).outputs["temperature"][0]
             stored = file.read("temperature", row)

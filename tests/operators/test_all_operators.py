@@ -32,6 +32,7 @@ TINY = {  # options that make an operator small; one not listed here takes its d
     "unet": lambda d: dict(hidden_channels=16, n_scales=3),
     "spon": lambda d: dict(hidden_channels=16, n_layers=2),
     "deeponet": lambda d: dict(n_basis=32, branch_widths=(64,), trunk_widths=(64, 64)),
+    "mionet": lambda d: dict(n_basis=32, branch_widths=(64,), trunk_widths=(64, 64)),
     "pod-deeponet": lambda d: dict(n_basis=5 if d == 1 else 13, branch_widths=(64,)),
 }
 CASES = [
@@ -42,9 +43,15 @@ CASES = [
     if "boundary" not in operator_class(name).accepts.geometries
 ]
 # steps of the optimiser, 150 if not listed; a step of these is cheap
-STEPS = {"elliptic-fno": 300, "spon": 300, "deeponet": 1000, "pod-deeponet": 500}
+STEPS = {
+    "elliptic-fno": 300,
+    "spon": 300,
+    "deeponet": 1000,
+    "pod-deeponet": 500,
+    "mionet": 1000,
+}
 # operators whose answer converges as the grid of the input is refined
-CONSISTENT = ("fno", "deeponet", "pod-deeponet")
+CONSISTENT = ("fno", "deeponet", "pod-deeponet", "mionet")
 LEARNT = [(name, d) for name, d in CASES if d == 2 or (name, 2) not in CASES]
 
 

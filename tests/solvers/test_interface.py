@@ -16,10 +16,12 @@ from opkit.solvers.interface import (
     Hierarchy,
     KnowsDirichlet,
     Ladder,
+    MovesNodes,
     NamedParts,
     OnDevice,
     OnMesh,
     Parallel,
+    Parametric,
     ReadsMesh,
     Solver,
     Steps,
@@ -31,6 +33,7 @@ from opkit.solvers.interface import (
 CAPABILITIES = (
     OnMesh, KnowsDirichlet, Hierarchy, TakesGuess, Steps, Tolerance, OnDevice, Parallel,
     DifferentiableResidual, ReadsMesh, DescribesItself, NamedParts, Ladder,
+    Parametric, MovesNodes,
 )  # fmt: skip
 MESH = {OnMesh, KnowsDirichlet, Hierarchy, Tolerance}
 OFFERS: dict[str, set[type]] = {
@@ -38,8 +41,9 @@ OFFERS: dict[str, set[type]] = {
     "darcy-mesh": {*MESH, Parallel, ReadsMesh, DescribesItself, NamedParts},
     "elastic-cantilever": MESH,
     "elliptic-boundary": {Tolerance},
-    "burgers": {Steps, Tolerance, OnDevice},
-    "navier-stokes": {Steps, Tolerance, OnDevice},
+    "burgers": {Steps, Tolerance, OnDevice, Parametric},
+    "navier-stokes": {Steps, Tolerance, OnDevice, Parametric},
+    "darcy-parametric": {TakesGuess, Tolerance, Parametric},
     "quasi-geostrophic": {Steps, Tolerance, OnDevice},
     "manufactured": set(),
     "hypino-heat": set(),

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 from opkit.errors import OpkitInputError
@@ -28,6 +29,7 @@ class Branch(nn.Module):
             before it.
         widths: hidden widths of the multilayer perceptron.
         n_coefficients: how many numbers come out.
+        parameters: numbers per sample, which join what the perceptron gets.
     """
 
     def __init__(
@@ -38,22 +40,32 @@ class Branch(nn.Module):
         kind: str,
         widths: Sequence[int],
         n_coefficients: int,
+        parameters: int = 0,
     ) -> None:
         super().__init__()
         self.sensors, self.periodic = tuple(sensors), tuple(periodic)
         channels, shape = in_channels, list(sensors)
         layers: list[nn.Module] = []
-        if kind == "cnn":
+        if kind == "cnn" and in_channels:
             modes = boundaries(periodic)
             for source, target in pairwise((in_channels, 32, 64, 64)):
                 layers += [convolution(source, target, 3, modes, stride=2), nn.GELU()]
                 channels, shape = target, [math.ceil(n / 2) for n in shape]
-        sizes = [channels * math.prod(shape), *widths, n_coefficients]
+        sizes = [channels * math.prod(shape) + parameters, *widths, n_coefficients]
         self.network = nn.Sequential(*layers, nn.Flatten(), mlp(sizes))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(batch, in_channel, *space) to (batch, coefficient)."""
-        coefficients: Tensor = self.network(resample(x, self.sensors, self.periodic))
+    def forward(self, x: Tensor, numbers: Tensor | None = None) -> Tensor:
+        """Map (batch, channel, *space) and (batch, number) to (batch, coefficient)."""
+        *convolutions, perceptron = self.network
+        if x.shape[1]:
+            x = resample(x, self.sensors, self.periodic)
+            for layer in convolutions:
+                x = layer(x)
+        else:  # numbers alone
+            x = x.flatten(1)
+        if numbers is not None:
+            x = torch.cat([x, numbers], 1)
+        coefficients: Tensor = perceptron(x)
         return coefficients
 
 

@@ -8,6 +8,7 @@ Reference: Lu et al., Nature Machine Intelligence 3, 218-229 (2021), arXiv:1910.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -46,7 +47,9 @@ class DeepONet(Operator):
         OpkitInputError: the sensors do not fit the grid.
     """
 
-    accepts: ClassVar[Accepts] = Accepts(geometries=("grid",), dimensions=(1, 2, 3))
+    accepts: ClassVar[Accepts] = Accepts(
+        geometries=("grid",), dimensions=(1, 2, 3), parameters=True, needs_fields=False
+    )
 
     class Options(BranchOptions):
         """Options of DeepONet."""
@@ -64,6 +67,7 @@ class DeepONet(Operator):
             options.branch,
             options.branch_widths,
             data.out_channels * options.n_basis,
+            data.parameters,
         )
         features = sum(2 if wraps else 1 for wraps in data.periodic)
         widths = (features, *options.trunk_widths, options.n_basis)
@@ -80,21 +84,25 @@ class DeepONet(Operator):
         x = inputs.fields
         if points is None:
             points = coordinates(x.shape[2:], self.periodic, like=x)
-        coefficients = self.branch(x).reshape(x.shape[0], self.out_channels, -1)
-        basis = self.trunk(self._features(points).movedim(0, -1)).movedim(-1, 0)
+        coefficients = self.branch(x, inputs.parameters).reshape(
+            x.shape[0], self.out_channels, -1
+        )
+        basis = self.trunk(trunk_features(points, self.periodic).movedim(0, -1))
+        basis = basis.movedim(-1, 0)
         # b and t have entries of order one: 1/√p keeps the sum so
         scale = 1 / math.sqrt(len(basis))
         values = torch.einsum("bck,kn->bcn", coefficients, basis.flatten(1)) * scale
         values = values + self.bias[:, None]
         return values.reshape(*values.shape[:2], *points.shape[1:])
 
-    def _features(self, points: Tensor) -> Tensor:
-        """Coordinates in [-1, 1]; cosine and sine of them where an axis is periodic."""
-        features = []
-        for point, wraps in zip(points, self.periodic, strict=True):
-            if wraps:
-                angle = 2 * torch.pi * point
-                features += [angle.cos(), angle.sin()]
-            else:
-                features.append(2 * point - 1)
-        return torch.stack(features)
+
+def trunk_features(points: Tensor, periodic: Sequence[bool]) -> Tensor:
+    """Coordinates in [-1, 1]; cosine and sine of them where an axis is periodic."""
+    features = []
+    for point, wraps in zip(points, periodic, strict=True):
+        if wraps:
+            angle = 2 * torch.pi * point
+            features += [angle.cos(), angle.sin()]
+        else:
+            features.append(2 * point - 1)
+    return torch.stack(features)

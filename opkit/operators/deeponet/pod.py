@@ -40,7 +40,9 @@ class PODDeepONet(Operator):
         OpkitInputError: the sensors do not fit the grid.
     """
 
-    accepts: ClassVar[Accepts] = Accepts(geometries=("grid",), dimensions=(1, 2, 3))
+    accepts: ClassVar[Accepts] = Accepts(
+        geometries=("grid",), dimensions=(1, 2, 3), parameters=True, needs_fields=False
+    )
     modes: Tensor
     mean: Tensor
     energy: Tensor
@@ -60,6 +62,7 @@ class PODDeepONet(Operator):
             options.branch,
             options.branch_widths,
             options.n_basis,
+            data.parameters,
         )
         field = (data.out_channels, *data.shape)
         self.register_buffer("mean", torch.zeros(field))
@@ -129,7 +132,9 @@ class PODDeepONet(Operator):
         shape, periodic = x.shape[2:], self.data.periodic
         modes = resample(self.modes, shape, periodic)
         mean = resample(self.mean, shape, periodic)
-        return mean + torch.einsum("bk,kc...->bc...", self.branch(x), modes)
+        return mean + torch.einsum(
+            "bk,kc...->bc...", self.branch(x, inputs.parameters), modes
+        )
 
     def _quadrature(self) -> Tensor:
         """Weights of the trapezoidal rule at every output value, flattened."""

@@ -23,9 +23,10 @@ from opkit.operators.fno.network import ChannelsLastFNO
 from opkit.operators.inputs import Inputs
 from opkit.operators.interface import Accepts, Operator
 from opkit.operators.layers.modulation import (
+    ENTRY,
     Entry,
-    Modulation,
     modulated,
+    modulation,
     with_channels,
 )
 from opkit.operators.shapes import FINER, DataShape
@@ -73,25 +74,19 @@ class FNO(Operator):
         channel_mlp_expansion: float = Field(default=0.5, gt=0)
         norm: Literal["group_norm", "instance_norm"] | None = None
         coordinates: bool = Field(default=True, description="x as further channels")
-        parameters: Entry = Field(
-            default="film",
-            description="numbers per sample scale and shift features, or are channels",
-        )
+        parameters: Entry = ENTRY
 
     def __init__(self, data: DataShape, options: Options) -> None:
         super().__init__()
         _check_modes(options.n_modes, data.shape)
         self.data = data
         self.options = options
+        self.modulation = modulation(
+            data, options.parameters, [options.hidden_channels] * options.n_layers
+        )
+        self.numbers = data.parameters if self.modulation is None else 0
         channels = data.in_channels + len(data.shape) * options.coordinates
-        film = options.parameters == "film"
-        self.modulation: Modulation | None = None
-        if data.parameters and film:
-            self.modulation = Modulation(
-                data.parameters, options.hidden_channels, options.n_layers
-            )
-        else:
-            channels += data.parameters
+        channels += self.numbers
         if not channels:
             raise OpkitInputError(
                 "operator fno: no input channels are left: set model.coordinates=true"
@@ -128,7 +123,7 @@ class FNO(Operator):
         pairs = None
         if self.modulation is not None:
             pairs = self.modulation(inputs.need("parameters"))
-        elif self.data.parameters:
+        elif self.numbers:
             x = with_channels(x, inputs.need("parameters"))
         x = self.lifting(x)
         extra = padding(shape, self.data.periodic, self.options.padding)

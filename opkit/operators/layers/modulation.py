@@ -11,14 +11,22 @@ number is a further input field without structure in space.
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
+
+from opkit.operators.shapes import DataShape
 
 Entry = Literal["film", "channels"]
 HIDDEN = 64
+ENTRY: Any = Field(
+    default="film",
+    description="numbers per sample scale and shift features, or are channels",
+)
 
 
 class Modulation(nn.Module):
@@ -26,27 +34,41 @@ class Modulation(nn.Module):
 
     Args:
         parameters: numbers per sample.
-        channels: features of each layer.
-        layers: number of layers.
+        widths: features of each layer.
         hidden: width of the network.
     """
 
     def __init__(
-        self, parameters: int, channels: int, layers: int, hidden: int = HIDDEN
+        self, parameters: int, widths: Sequence[int], hidden: int = HIDDEN
     ) -> None:
         super().__init__()
-        self.channels, self.layers = channels, layers
+        self.widths = tuple(widths)
         self.first = nn.Linear(parameters, hidden)
         self.second = nn.Linear(hidden, hidden)
-        self.last = nn.Linear(hidden, 2 * layers * channels)
+        self.last = nn.Linear(hidden, 2 * sum(widths))
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
-    def forward(self, numbers: Tensor) -> Tensor:
-        """Return scales and shifts (layer, 2, batch, channel) of (batch, parameter)."""
+    def forward(self, numbers: Tensor) -> list[Tensor]:
+        """Return scale and shift (2, batch, channel) by layer of (batch, parameter)."""
         hidden = F.gelu(self.second(F.gelu(self.first(numbers))))
-        both: Tensor = self.last(hidden).view(-1, self.layers, 2, self.channels)
-        return both.permute(1, 2, 0, 3)
+        parts = self.last(hidden).split([2 * width for width in self.widths], 1)
+        return [torch.stack(part.chunk(2, 1)) for part in parts]
+
+
+def modulation(
+    data: DataShape, entry: Entry, widths: Sequence[int]
+) -> Modulation | None:
+    """Return the modulation of layers, None without numbers or where they are fields.
+
+    Args:
+        data: says how many numbers there are.
+        entry: how they enter.
+        widths: features of each layer.
+    """
+    if not data.parameters or entry == "channels":
+        return None
+    return Modulation(data.parameters, widths)
 
 
 def modulated(x: Tensor, pair: Tensor) -> Tensor:

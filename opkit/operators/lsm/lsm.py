@@ -24,6 +24,13 @@ from opkit.operators.inputs import Inputs
 from opkit.operators.interface import Accepts, Operator
 from opkit.operators.layers.convolutions import convolution
 from opkit.operators.layers.grids import boundaries, crop, with_coordinates
+from opkit.operators.layers.modulation import (
+    ENTRY,
+    Entry,
+    modulated,
+    modulation,
+    with_channels,
+)
 from opkit.operators.layers.unet_trunk import UNetTrunk, scale_widths
 from opkit.operators.lsm.block import NeuralSpectralBlock
 from opkit.operators.shapes import FINER, DataShape
@@ -93,14 +100,24 @@ class LatentUNet(nn.Module):
                 f"an axis: {FINER} or at most --set model.n_scales={scales}"
             )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(batch, channel, *space) to the same, for any grid `check` accepts."""
+    def forward(self, x: Tensor, pairs: Sequence[Tensor] = ()) -> Tensor:
+        """(batch, channel, *space) to the same, for any grid `check` accepts.
+
+        Args:
+            x: features.
+            pairs: scale and shift of the features of each scale, if there are any.
+        """
         shape = tuple(x.shape[2:])
         self.check(shape)
         patch, padding = self.patch(shape), self.padding(shape)
         if any(padding):  # F.pad counts from the last axis, (low, high)
             x = F.pad(x, [side for n in reversed(padding) for side in (0, n)])
-        x = self.trunk(x, lambda k, field: self.blocks[k](field, patch))
+
+        def process(k: int, field: Tensor) -> Tensor:
+            solved: Tensor = self.blocks[k](field, patch)
+            return modulated(solved, pairs[k]) if pairs else solved
+
+        x = self.trunk(x, process)
         return crop(x, shape)
 
 
@@ -121,18 +138,27 @@ class LSM(Operator):
         OpkitInputError: the grid is smaller than the patches.
     """
 
-    accepts: ClassVar[Accepts] = Accepts(geometries=("grid",), dimensions=(1, 2, 3))
+    accepts: ClassVar[Accepts] = Accepts(
+        geometries=("grid",), dimensions=(1, 2, 3), parameters=True, needs_fields=False
+    )
 
     class Options(LatentOptions):
         """Options of LSM."""
 
-    def __init__(self, data: DataShape, options: LatentOptions) -> None:
+        parameters: Entry = ENTRY
+
+    def __init__(self, data: DataShape, options: Options) -> None:
         super().__init__()
         d = len(data.shape)
         modes, width = boundaries((False,) * d), options.hidden_channels
         middle = options.projection_channels
         self.not_periodic = (False,) * d
-        self.lifting = convolution(data.in_channels + d, width, 1, modes)
+        self.modulation = modulation(
+            data, options.parameters, scale_widths(width, options.n_scales)
+        )
+        self.numbers = data.parameters if self.modulation is None else 0
+        channels = data.in_channels + d + self.numbers
+        self.lifting = convolution(channels, width, 1, modes)
         self.unet = LatentUNet(d, options)
         self.unet.check(data.shape)
         self.projection = nn.Sequential(
@@ -148,6 +174,11 @@ class LSM(Operator):
             OpkitInputError: the grid is smaller than the patches.
         """
         x = inputs.fields
-        x = self.lifting(with_coordinates(x, self.not_periodic))
-        result: Tensor = self.projection(self.unet(x))
+        x = with_coordinates(x, self.not_periodic)
+        pairs: list[Tensor] = []
+        if self.modulation is not None:
+            pairs = self.modulation(inputs.need("parameters"))
+        elif self.numbers:
+            x = with_channels(x, inputs.need("parameters"))
+        result: Tensor = self.projection(self.unet(self.lifting(x), pairs))
         return result

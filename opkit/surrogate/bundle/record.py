@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 from torch import Tensor
 
 from opkit.base.environment import VERSION
@@ -28,6 +34,14 @@ class Channels(_Record):
     channels: int = Field(ge=1)
     scale: Literal["linear", "log"] = "linear"
     """``log`` of a number per sample whose logarithm is what varies evenly."""
+
+    @model_serializer(mode="wrap")
+    def _briefly(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a scale that says nothing, as records did before there was one."""
+        data: dict[str, Any] = handler(self)
+        if self.scale == "linear":
+            del data["scale"]
+        return data
 
 
 class Shape(_Record):

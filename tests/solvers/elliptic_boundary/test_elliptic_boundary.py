@@ -155,7 +155,7 @@ def test_stored_boundary_data_determine_the_stored_solution(condition):
     made = case.build_solver()
     header_of(case, made, 0, 4, "float32")  # the file has these variables
     for index in range(4):
-        inputs = {k: v[None] for k, v in draw(made, 0, index, "float32").items()}
+        inputs = {k: v[None] for k, v in draw(case, made, 0, index, "float32").items()}
         stored = {k: np.float32(v) for k, v in made.solve(inputs).outputs.items()}
         read = {k: np.float32(v) for k, v in inputs.items()}
         again = made.solve(read).outputs["potential"]
