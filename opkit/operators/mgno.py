@@ -94,7 +94,7 @@ class MgNO(Operator):
         self.n_levels = len(options.iterations)
         self._check(data.shape)
         self.modulation = modulation(
-            data, options.parameters, [width] * options.n_layers
+            data.parameters, options.parameters, [width] * options.n_layers
         )
         self.numbers = data.parameters if self.modulation is None else 0
         sources = [data.in_channels + self.numbers] + [width] * (options.n_layers - 1)

@@ -65,7 +65,7 @@ class UNet(Operator):
             if options.coordinates and not wraps
         ]
         self.modulation = modulation(
-            data, options.parameters, scale_widths(width, options.n_scales)
+            data.parameters, options.parameters, scale_widths(width, options.n_scales)
         )
         self.numbers = data.parameters if self.modulation is None else 0
         channels = data.in_channels + len(self.axes) + self.numbers

@@ -82,7 +82,9 @@ class FNO(Operator):
         self.data = data
         self.options = options
         self.modulation = modulation(
-            data, options.parameters, [options.hidden_channels] * options.n_layers
+            data.parameters,
+            options.parameters,
+            [options.hidden_channels] * options.n_layers,
         )
         self.numbers = data.parameters if self.modulation is None else 0
         channels = data.in_channels + len(data.shape) * options.coordinates

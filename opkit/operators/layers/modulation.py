@@ -19,8 +19,6 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from opkit.operators.shapes import DataShape
-
 Entry = Literal["film", "channels"]
 HIDDEN = 64
 ENTRY: Any = Field(
@@ -57,18 +55,18 @@ class Modulation(nn.Module):
 
 
 def modulation(
-    data: DataShape, entry: Entry, widths: Sequence[int]
+    parameters: int, entry: Entry, widths: Sequence[int]
 ) -> Modulation | None:
     """Return the modulation of layers, None without numbers or where they are fields.
 
     Args:
-        data: says how many numbers there are.
+        parameters: numbers per sample.
         entry: how they enter.
         widths: features of each layer.
     """
-    if not data.parameters or entry == "channels":
+    if not parameters or entry == "channels":
         return None
-    return Modulation(data.parameters, widths)
+    return Modulation(parameters, widths)
 
 
 def modulated(x: Tensor, pair: Tensor) -> Tensor:

@@ -154,7 +154,7 @@ class LSM(Operator):
         middle = options.projection_channels
         self.not_periodic = (False,) * d
         self.modulation = modulation(
-            data, options.parameters, scale_widths(width, options.n_scales)
+            data.parameters, options.parameters, scale_widths(width, options.n_scales)
         )
         self.numbers = data.parameters if self.modulation is None else 0
         channels = data.in_channels + d + self.numbers
