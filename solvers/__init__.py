@@ -21,6 +21,7 @@ TARGETS = frozenset(
         "opkit.solvers.elliptic_boundary:EllipticBoundary",
         "opkit.solvers.fem.darcy_mesh:DarcyMesh",
         "opkit.solvers.fem.elasticity:Cantilever",
+        "opkit.solvers.helmholtz.scattering:HelmholtzScattering",
         "opkit.solvers.linear_pde:LinearPDE",
         "opkit.solvers.manufactured:Manufactured",
         "opkit.solvers.navier_stokes:NavierStokes",

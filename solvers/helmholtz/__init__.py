@@ -1,0 +1,1 @@
+"""Time-harmonic waves: the Helmholtz equation outside of an obstacle."""
