@@ -10,7 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from opkit.datasets.header import SIDES, Header, VariableSpec, periodic_axes
+from opkit.datasets.header import (
+    SIDES,
+    Header,
+    VariableSpec,
+    closed,
+    periodic_axes,
+)
 from opkit.datasets.modes import mode_of
 from opkit.datasets.read import DataFile
 from opkit.errors import DataError
@@ -142,6 +148,20 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         """Coordinate values along a dimension, after subsampling."""
         values = self.header.coordinates[dim].values
         return values[:: self._strides.get(dim, self._default_stride)]
+
+    def points(self, item: int) -> NDArray[np.float64] | None:
+        """Return where the nodes of a sample lie, (*space, d); None if all are alike.
+
+        An axis that closes holds its first points again as its last, so that pictures
+        have no gap.
+        """
+        variable = next((v for v in self.header.variables if v.role == "points"), None)
+        if variable is None:
+            return None
+        row = int(self.rows[item])
+        strides = (slice(None, None, self._stride(d)) for d in variable.dims[:-1])
+        points = self.file.read(variable.name, row)[tuple(strides)]
+        return closed(points.astype(np.float64), self.header, variable.dims[:-1])
 
     def _frames(
         self, variable: VariableSpec, data: NDArray[np.floating]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -232,6 +232,16 @@ def periodic_axes(header: Header) -> set[str]:
         for axis, sides in SIDES.items()
         if all(boundary.get(s, {}).get("kind") == "periodic" for s in sides)
     }
+
+
+def closed(values: NDArray[Any], header: Header, dims: Sequence[str]) -> NDArray[Any]:
+    """Repeat the first of (*dims, ...) values behind the last on periodic axes."""
+    periodic = periodic_axes(header)
+    for axis, dim in enumerate(dims):
+        if dim in periodic:
+            first = np.take(values, [0], axis)
+            values = np.concatenate([values, first], axis)
+    return values
 
 
 def check(header: Header, origin: str) -> Header:

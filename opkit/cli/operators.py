@@ -55,6 +55,8 @@ def operators(
                     "geometries": accepts.geometries,
                     "dimensions": accepts.dimensions,
                     "periodic": accepts.periodic,
+                    "parameters": accepts.parameters,
+                    "needs_fields": accepts.needs_fields,
                     "options": options(each),
                 }
                 for each, accepts in found.items()
@@ -67,6 +69,7 @@ def operators(
                 "operator": each,
                 "geometry": ", ".join(accepts.geometries),
                 "space axes": _axes(accepts.dimensions),
+                "numbers per sample": accepts.numbers,
                 "options": ", ".join(
                     f"{row['option']} {shown(row['default'])}" for row in options(each)
                 ),

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from opkit.datasets.header import VariableSpec
+from opkit.datasets.header import VariableSpec, closed
 from opkit.datasets.read import DataFile
 from opkit.errors import DataError
 from opkit.figures import plots
@@ -45,7 +45,7 @@ def draw(data: Path, picture: Path, samples: int = 3) -> Path:
                 panel
                 for variable in header.variables
                 if not variable.is_number and variable.role != "points"
-                for panel in _panels(variable, file.read(variable.name, row))
+                for panel in _panels(file, variable, row)
             ]
             for row in range(count)
         ]
@@ -56,7 +56,8 @@ def draw(data: Path, picture: Path, samples: int = 3) -> Path:
     return plots.rows_of_fields(picture, rows, (*x, *y), name, labels, mesh)
 
 
-def _panels(variable: VariableSpec, values: np.ndarray) -> Iterator[plots.Panel]:
+def _panels(file: DataFile, variable: VariableSpec, row: int) -> Iterator[plots.Panel]:
+    values = file.read(variable.name, row)
     name = variable.long_name or variable.name
     dims = list(variable.dims)
     role: Literal["input", "output"] = "input" if variable.role == "input" else "output"
@@ -64,9 +65,23 @@ def _panels(variable: VariableSpec, values: np.ndarray) -> Iterator[plots.Panel]
         if dim in dims:
             values = values.take(0, dims.index(dim))
             dims.remove(dim)
+    frames: list[tuple[str, np.ndarray]] = [(name, values)]
     if "time" in dims:
-        last = values.shape[0] - 1
-        for frame in sorted({0, last}):
-            yield plots.Panel(f"{name}, frame {frame}", values[frame], role)
-    else:
-        yield plots.Panel(name, values, role)
+        dims.remove("time")
+        chosen = sorted({0, values.shape[0] - 1})
+        frames = [(f"{name}, frame {frame}", values[frame]) for frame in chosen]
+    points = _points(file, dims, row)
+    for title, field in frames:
+        if points is not None and "cell" not in dims:
+            field = closed(field, file.header, dims)
+        yield plots.Panel(title, field, role, points)
+
+
+def _points(file: DataFile, dims: list[str], row: int) -> np.ndarray | None:
+    """Return where the nodes of a sample lie, None if all samples are alike."""
+    header = file.header
+    moved = [v for v in header.variables if v.role == "points"]
+    if not moved or (header.mesh is None and list(moved[0].dims[:-1]) != dims):
+        return None
+    points = file.read(moved[0].name, row)
+    return closed(points, header, moved[0].dims[:-1])

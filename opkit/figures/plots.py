@@ -41,11 +41,15 @@ class Panel:
         values: (y, x) or (x,); (node,) or (cell,) on a mesh.
         kind: ``"input"``, ``"output"``, ``"field"`` or ``"error"``; fields of one row
             share their colour scale, errors have their own that starts at 0.
+        points: (y, x, 2) or (node, 2), where the values lie, where that is not where
+            the grid or mesh of all rows lies. An axis that closes holds its first
+            point again as its last.
     """
 
     title: str
     values: Array
     kind: Literal["input", "output", "field", "error"] = "field"
+    points: Array | None = None
 
 
 def rows_of_fields(
@@ -123,14 +127,18 @@ def prediction(
 
 
 def prediction_row(
-    inputs: Mapping[str, Array], target: Array, predicted: Array, name: str
+    inputs: Mapping[str, Array],
+    target: Array,
+    predicted: Array,
+    name: str,
+    points: Array | None = None,
 ) -> list[Panel]:
     """Return the panels of one sample: inputs, solution, prediction, absolute error."""
     return [
-        *(Panel(key, values, "input") for key, values in inputs.items()),
-        Panel(f"{name}: data", target),
-        Panel(f"{name}: surrogate", predicted),
-        Panel("absolute error", np.abs(predicted - target), "error"),
+        *(Panel(key, values, "input", points) for key, values in inputs.items()),
+        Panel(f"{name}: data", target, "field", points),
+        Panel(f"{name}: surrogate", predicted, "field", points),
+        Panel("absolute error", np.abs(predicted - target), "error", points),
     ]
 
 
@@ -269,18 +277,44 @@ def _draw(
         low, high = float(values.min()), float(values.max())
     elif panel.kind == "error":
         low, high = 0.0, float(values.max())
-    scale = {"vmin": low, "vmax": high, "cmap": _colours(panel.kind)}
-    if mesh is not None:
-        image = _on_mesh(axis, values, mesh, scale)
-    else:
-        image = axis.imshow(
-            values, origin="lower", extent=extent, interpolation="nearest", **scale
-        )
+    scale = {"vmin": low, "vmax": high, "cmap": colours(panel.kind)}
+    image = image_of(axis, panel, extent, mesh, scale)
     axis.set(xticks=[], yticks=[])
     figure.colorbar(image, ax=axis, shrink=0.85).ax.tick_params(labelsize=7)
 
 
-def _on_mesh(axis: Any, values: Array, mesh: Triangles, scale: dict[str, Any]) -> Any:
+def image_of(
+    axis: Any,
+    panel: Panel,
+    extent: tuple[float, float, float, float],
+    mesh: Triangles | None,
+    scale: Mapping[str, Any],
+) -> Any:
+    """Draw the values of a panel in colours; return what a colour bar is made from.
+
+    Args:
+        axis: of matplotlib.
+        panel: values, and where they lie if not on ``mesh`` or an even grid.
+        extent: left, right, bottom, top of an even grid.
+        mesh: where values on nodes or cells lie.
+        scale: ``vmin``, ``vmax``, ``cmap``.
+    """
+    values = np.asarray(panel.values)
+    if mesh is not None:
+        here = mesh if panel.points is None else Triangles(panel.points, mesh.cells)
+        return _on_mesh(axis, values, here, scale)
+    if panel.points is not None:
+        axis.set_aspect("equal")
+        x, y = np.moveaxis(panel.points, -1, 0)
+        return axis.pcolormesh(x, y, values, shading="gouraud", **scale)
+    return axis.imshow(
+        values, origin="lower", extent=extent, interpolation="nearest", **scale
+    )
+
+
+def _on_mesh(
+    axis: Any, values: Array, mesh: Triangles, scale: Mapping[str, Any]
+) -> Any:
     cells = np.asarray(mesh.cells)
     parts = [cells] if cells.shape[1] == 3 else [cells[:, list(q)] for q in QUARTERS]
     axis.set_aspect("equal")
@@ -290,7 +324,8 @@ def _on_mesh(axis: Any, values: Array, mesh: Triangles, scale: dict[str, Any]) -
     return axis.tripcolor(*corners, facecolors=np.tile(values, len(parts)), **scale)
 
 
-def _colours(kind: str) -> Any:
+def colours(kind: str) -> Any:
+    """Return the colour map of a kind of panel."""
     try:
         maps = require_aside("cmocean", "plots").cm
     except ImportError:

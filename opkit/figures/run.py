@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from opkit.datasets.field_dataset import FieldDataset
+from opkit.datasets.header import closed
 from opkit.errors import BundleError
 from opkit.figures import plots
 from opkit.metrics import functional
@@ -73,7 +75,7 @@ def draw(run: Path, data: Path | None = None) -> list[Path]:
     worst = order.flip(0)[:SAMPLES].tolist()
     for name, chosen in (("samples", middle), ("worst", worst)):
         path = folder / f"{name}.png"
-        figures.append(_rows(path, loaded, fields, predicted, errors, chosen, split))
+        figures.append(_rows(path, loaded, samples, fields, predicted, errors, chosen))
     if len(config.axes) > 1:
         energies = {
             "data": functional.energy_spectrum(fields["outputs"]),
@@ -94,27 +96,31 @@ def _resolutions(path: Path, config: BundleConfig) -> Path:
 def _rows(
     path: Path,
     loaded: Surrogate,
+    samples: FieldDataset,
     fields: dict[str, Tensor],
     predicted: Tensor,
     errors: Tensor,
     chosen: list[int],
-    split: str,
 ) -> Path:
     config = loaded.config
+    split = config.scores[0].split if config.scores else "validation"
     names = [v.name for v in config.inputs for _ in range(v.channels)]
     rows = []
     for i in chosen:
+        points = samples.points(i)
+
+        def shown(field: Tensor, moved: bool = points is not None) -> np.ndarray:
+            plane = _plane(field)
+            return closed(plane, samples.header, config.axes) if moved else plane
+
         inputs = {
-            name: _plane(fields["inputs"][i, channel])
+            name: shown(fields["inputs"][i, channel])
             for channel, name in enumerate(names)
         }
-        target, predicted_plane = (
-            _plane(fields["outputs"][i, 0]),
-            _plane(predicted[i, 0]),
-        )
+        target, prediction = shown(fields["outputs"][i, 0]), shown(predicted[i, 0])
         rows.append(
             plots.prediction_row(
-                inputs, target, predicted_plane, config.outputs[0].name
+                inputs, target, prediction, config.outputs[0].name, points
             )
         )
     extent = None

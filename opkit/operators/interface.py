@@ -56,6 +56,13 @@ class Accepts:
     parameters: bool = False
     needs_fields: bool = True
 
+    @property
+    def numbers(self) -> str:
+        """Whether it takes numbers per sample, in words."""
+        if not self.parameters:
+            return "no"
+        return "with fields" if self.needs_fields else "with or without fields"
+
 
 class Operator(nn.Module):
     """Base class of neural operators.
@@ -236,10 +243,14 @@ def acceptance() -> dict[str, Accepts]:
 
 def acceptance_table() -> str:
     """Return a Markdown table of operators, geometries and numbers of space axes."""
-    rows = ["| operator | geometry | space axes |", "|---|---|---|"]
+    rows = [
+        "| operator | geometry | space axes | numbers per sample |",
+        "|---|---|---|---|",
+    ]
     for name, accepts in acceptance().items():
         axes = ", ".join(map(str, accepts.dimensions))
-        rows.append(f"| {name} | {', '.join(accepts.geometries)} | {axes} |")
+        geometries = ", ".join(accepts.geometries)
+        rows.append(f"| {name} | {geometries} | {axes} | {accepts.numbers} |")
     return "\n".join(rows)
 
 

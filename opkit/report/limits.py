@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from opkit.errors import OpkitError
 from opkit.report.case_and_data import short
 from opkit.report.content import Section, Table, grid, number, pairs
 from opkit.report.subject import Subject
-from opkit.surrogate.bundle.record import CalibrationRecord
+from opkit.surrogate.bundle.normalise import Normaliser
+from opkit.surrogate.bundle.record import CalibrationRecord, Channels
 
 COVERAGES = (0.8, 0.9, 0.95)
 CHECKED = 100
@@ -58,27 +61,55 @@ def _record(record: CalibrationRecord) -> dict[str, str]:
 
 
 def _seen(subject: Subject) -> Table:
-    config, normaliser = subject.config, subject.surrogate.model.inputs
-    variables = [v for v in config.inputs for _ in range(v.channels)]
-    numbers = (normaliser.low, normaliser.high, normaliser.mean, normaliser.std)
-    columns = zip(*(values.tolist() for values in numbers), strict=True)
+    config, model = subject.config, subject.surrogate.model
+    rows = _rows(config.inputs, model.inputs, lambda x: x)
+    if model.numbers is not None:
+        rows += _rows(config.parameters, model.numbers, model.numbers.uneven)
     return Table(
         "Inputs seen in training, a channel a line",
         ("input", "smallest", "largest", "mean", "spread", "units"),
-        tuple(
-            (v.name, *(number(x) for x in row), v.units)
-            for v, row in zip(variables, columns, strict=True)
-        ),
+        tuple(rows),
     )
+
+
+def _rows(
+    variables: Sequence[Channels],
+    normaliser: Normaliser,
+    uneven: Callable[[Tensor], Tensor],
+) -> list[tuple[str, ...]]:
+    """Return name, range, mean, spread and units; of logarithms a geometric mean."""
+    names = [v for v in variables for _ in range(v.channels)]
+    if not names:
+        return []
+    limits = torch.stack([normaliser.low, normaliser.high, normaliser.mean])
+    low, high, mean = uneven(limits).tolist()
+    spread = normaliser.std.tolist()
+    return [
+        (
+            v.name,
+            number(low[k]),
+            number(high[k]),
+            number(mean[k]),
+            number(spread[k]) + (" in its logarithm" if v.scale == "log" else ""),
+            v.units,
+        )
+        for k, v in enumerate(names)
+    ]
 
 
 def _inside(subject: Subject) -> int:
-    """Count samples all of whose values lie in the channels' training range."""
-    normaliser, x = subject.surrogate.model.inputs, subject.inputs
-    low, high = (
-        v.view(-1, *(1,) * (x.ndim - 2)) for v in (normaliser.low, normaliser.high)
-    )
-    return int(((x >= low) & (x <= high)).flatten(1).all(1).sum())
+    """Count samples all of whose values lie in the range seen in training."""
+    model, batch = subject.surrogate.model, subject.batch
+    pairs = [(batch.fields, model.inputs), (batch.parameters, model.numbers)]
+    within = torch.ones(batch.batch, dtype=torch.bool)
+    for x, normaliser in pairs:
+        if x is None or normaliser is None:
+            continue
+        even = normaliser.even(x)
+        shape = (-1, *(1,) * (x.ndim - 2))
+        low, high = normaliser.low.view(shape), normaliser.high.view(shape)
+        within &= ((even >= low) & (even <= high)).flatten(1).all(1)
+    return int(within.sum())
 
 
 def _bounds(subject: Subject) -> list[Table]:
@@ -88,19 +119,20 @@ def _bounds(subject: Subject) -> list[Table]:
         return []
     if subject.config.boundary:
         return []
-    x = subject.inputs[:CHECKED]
+    chosen = slice(CHECKED)
+    x, prediction = subject.batch.rows(chosen), subject.predicted[chosen]
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore", UserWarning)
-        verdict = subject.surrogate(x, check=True)
+        verdict = subject.surrogate.checker.judge(x, prediction)
     rows = []
     for coverage in COVERAGES:
         bound = calibration.error_bound(verdict.scale, coverage, 1)[:, 0]
-        kept = float(np.mean(subject.errors[: len(x)] <= bound))
+        kept = float(np.mean(subject.errors[: x.batch] <= bound))
         rows.append((f"{coverage:.0%}", f"{kept:.0%}", number(float(np.median(bound)))))
     similar = int(verdict.resembles_training().sum())
     return [
         Table(
-            f"Error bounds of single predictions on {len(x)} {subject.split} samples, "
+            f"Error bounds of single predictions on {x.batch} {subject.split} samples, "
             f"of which {similar} resemble the training inputs",
             ("promised", "found", "median bound"),
             tuple(rows),

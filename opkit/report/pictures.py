@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opkit.base.children import require_aside
-from opkit.figures.plots import ACCENT, GREY, Panel
+from opkit.figures.plots import ACCENT, GREY, Panel, Triangles, colours, image_of
 from opkit.report.content import Picture
 
 Array = NDArray[Any]
@@ -119,31 +119,23 @@ def fields(
             "field": (low, high),
             "error": (0.0, float(values.max())),
         }.get(panel.kind, (float(values.min()), float(values.max())))
-        image = _field(values, limits, panel.kind, extent, mesh)
+        image = _field(panel, limits, extent, mesh)
         made.append(Picture(_uri("image/png", image), words, panel.title))
     return tuple(made)
 
 
 def _field(
-    values: Array,
+    panel: Panel,
     limits: tuple[float, float],
-    kind: str,
     extent: tuple[float, ...],
     mesh: tuple[Array, Array] | None,
 ) -> bytes:
-    style = {"vmin": limits[0], "vmax": limits[1], "cmap": _colours(kind)}
+    style = {"vmin": limits[0], "vmax": limits[1], "cmap": colours(panel.kind)}
     with _figure((2.6, 2.2)) as (plt, figure):
         axis = figure.subplots()
-        if mesh is None:
-            box = (0.0, extent[-1], 0.0, extent[-2])
-            image = axis.imshow(
-                values, origin="lower", extent=box, interpolation="nearest", **style
-            )
-        else:
-            (x, y), cells = mesh[0].T[:2], mesh[1][:, :3]
-            at = {"shading": "gouraud"} if len(values) == len(x) else {}
-            image = axis.tripcolor(x, y, cells, values, **at, **style)
-            axis.set_aspect("equal")
+        box = (0.0, extent[-1], 0.0, extent[-2] if len(extent) > 1 else 1.0)
+        triangles = None if mesh is None else Triangles(mesh[0][:, :2], mesh[1])
+        image = image_of(axis, panel, box, triangles, style)
         axis.set(xticks=[], yticks=[])
         bar = figure.colorbar(image, ax=axis, shrink=0.9)
         bar.ax.tick_params(labelsize=8)
@@ -151,14 +143,6 @@ def _field(
         figure.savefig(buffer, format="png", dpi=110)
         plt.close(figure)
     return buffer.getvalue()
-
-
-def _colours(kind: str) -> Any:
-    try:
-        maps = require_aside("cmocean", "plots").cm
-    except ImportError:
-        return {"input": "Greys", "error": "magma"}.get(kind, "viridis")
-    return {"input": maps.gray_r, "error": maps.amp}.get(kind, maps.deep)
 
 
 @contextmanager

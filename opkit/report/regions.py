@@ -10,19 +10,22 @@ from torch import Tensor
 
 from opkit.base.arrays import Array
 from opkit.metrics.functional import energy_spectrum
+from opkit.operators.inputs import Inputs
 from opkit.report.content import Row, Section, Table, number
 from opkit.report.pictures import chart
 from opkit.report.subject import Subject
 
 BINS = 4
+MOST_NUMBERS = 12
+"""Numbers per sample that have a table of their own."""
 
 
 def section(subject: Subject) -> Section:
     """Bin the test samples by each feature, with the training samples beside."""
     train = subject.training_inputs()
     grid = subject.mesh is None
-    here = features(subject.inputs, train, spectral=grid)
-    there = features(train, train, spectral=grid)
+    here = _features(subject.batch, train, subject, grid)
+    there = _features(train, train, subject, grid)
     tables = []
     ranks = {}
     for name, values in here.items():
@@ -52,6 +55,25 @@ def section(subject: Subject) -> Section:
     return Section(
         "regions", title, text, tables=tuple(tables), rows=(Row("", (picture,)),)
     )
+
+
+def _features(
+    inputs: Inputs, train: Inputs, subject: Subject, grid: bool
+) -> dict[str, Array]:
+    """Describe inputs by features of their fields and by their numbers."""
+    described: dict[str, Array] = {}
+    if inputs.fields.shape[1]:
+        described |= features(inputs.fields, train.fields, spectral=grid)
+    if inputs.parameters is not None:
+        names = [
+            v.name if v.channels == 1 else f"{v.name}[{k}]"
+            for v in subject.config.parameters
+            for k in range(v.channels)
+        ]
+        columns = inputs.parameters.double().unbind(1)
+        pairs = list(zip(names, columns, strict=True))[:MOST_NUMBERS]
+        described |= {name: column.numpy() for name, column in pairs}
+    return described
 
 
 def features(

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from opkit.datasets.header import closed
 from opkit.figures import plots
 from opkit.report.content import Row, Section
 from opkit.report.pictures import fields
@@ -37,14 +38,20 @@ def section(subject: Subject) -> Section:
 def _row(subject: Subject, name: str, index: int) -> Row:
     config = subject.config
     names = [v.name for v in config.inputs for _ in range(v.channels)]
+    points = subject.points(index)
+
+    def shown(field: Tensor) -> NDArray[Any]:
+        flat = plane(field)
+        return flat if points is None else closed(flat, subject.header, config.axes)
+
     given = {
-        _numbered(names, c): plane(subject.inputs[index, c]) for c in range(len(names))
+        _numbered(names, c): shown(subject.inputs[index, c]) for c in range(len(names))
     }
     outputs = [v.name for v in config.outputs for _ in range(v.channels)]
     last = (index, -1) if subject.rollout else (index,)
-    target = plane(subject.targets[(*last, 0)])
-    made = plane(subject.predicted[(*last, 0)])
-    panels = plots.prediction_row(given, target, made, outputs[0])
+    target = shown(subject.targets[(*last, 0)])
+    prediction = shown(subject.predicted[(*last, 0)])
+    panels = plots.prediction_row(given, target, prediction, outputs[0], points)
     sample = int(subject.header.splits[subject.split][index])
     heading = f"{name}: sample {sample} of the file, error {subject.errors[index]:.3g}"
     alt = f"{name} sample"

@@ -19,6 +19,7 @@ from opkit.datasets.read import DataFile
 from opkit.evaluate import scores
 from opkit.evaluate.run import Evaluation, evaluate
 from opkit.metrics import functional
+from opkit.operators.inputs import Inputs
 from opkit.operators.shapes import MeshShape
 from opkit.surrogate import surrogate
 from opkit.surrogate.surrogate import Surrogate
@@ -39,8 +40,8 @@ class Subject:
         diagnostics: the solver's numbers for every sample of the file.
         measure: what the solver's ``error`` is.
         content_hash: of the data file.
-        inputs: (sample, channel, *space), physical units; the last given frame in
-            autoregressive mode.
+        batch: inputs of the samples, physical units; their fields are the last given
+            frame in autoregressive mode.
         targets: (sample, [time,] channel, *space).
         predicted: the same, by the surrogate.
         times: of the frames in autoregressive mode; empty otherwise.
@@ -53,7 +54,7 @@ class Subject:
     diagnostics: dict[str, NDArray[np.float64]]
     measure: str
     content_hash: str
-    inputs: Tensor
+    batch: Inputs
     targets: Tensor
     predicted: Tensor
     times: NDArray[np.float64]
@@ -67,6 +68,11 @@ class Subject:
     def split(self) -> str:
         """The split that everything is measured on."""
         return self.evaluation.rows[0].split
+
+    @property
+    def inputs(self) -> Tensor:
+        """Fields of ``batch``; of trajectories the last given frame."""
+        return self.batch.fields
 
     @property
     def rollout(self) -> bool:
@@ -88,12 +94,20 @@ class Subject:
         errors = functional.relative_l2(prediction, target, self.surrogate.domain)
         return errors.double().view(len(self.targets), -1).mean(1).numpy()
 
-    def training_inputs(self, most: int = 1000) -> Tensor:
-        """Inputs of training samples, as ``inputs``, spread evenly over the split."""
+    def training_inputs(self, most: int = 1000) -> Inputs:
+        """Inputs of training samples, as ``batch``, spread evenly over the split."""
         samples = self._samples("train")
         step = max(len(samples) // most, 1)
         rows = range(0, len(samples), step)
-        return torch.stack([self._last(samples[i]["inputs"]) for i in rows])
+        fields = torch.stack([self._last(samples[i]["inputs"]) for i in rows])
+        if not self.config.parameters:
+            return Inputs(fields)
+        numbers = torch.stack([samples[i]["parameters"] for i in rows])
+        return Inputs(fields, parameters=numbers)
+
+    def points(self, index: int) -> NDArray[np.float64] | None:
+        """Where the nodes of a sample of ``inputs`` lie; None if all are alike."""
+        return self._samples(self.split).points(index)
 
     def _samples(self, split: str) -> FieldDataset:
         return self.surrogate.samples(self.evaluation.data, split, trusted=True)
@@ -119,7 +133,7 @@ def read(run: Path, data: Path | None = None) -> Subject:
     samples = loaded.samples(evaluation.data, split, trusted=True)
     points = int(samples[0]["outputs"].nelement())
     count = min(len(samples), max(MAX_POINTS // points, 1))
-    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    parts: list[tuple[Inputs, Tensor, Tensor]] = []
     history = bool(loaded.model.history)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore", UserWarning)
@@ -127,10 +141,9 @@ def read(run: Path, data: Path | None = None) -> Subject:
             steps = batch.outputs.shape[1] if history else 1
             predicted = loaded.predict(batch.inputs, steps)
             fields = batch.inputs.fields
-            parts.append(
-                (fields[:, -1] if history else fields, batch.outputs, predicted)
-            )
-    inputs, targets, predictions = (torch.cat(p) for p in zip(*parts, strict=True))
+            last = fields[:, -1] if history else fields
+            inputs = batch.inputs._replace(fields=last)
+            parts.append((inputs, batch.outputs, predicted))
     return Subject(
         run=run,
         surrogate=loaded,
@@ -139,8 +152,8 @@ def read(run: Path, data: Path | None = None) -> Subject:
         diagnostics=diagnostics,
         measure=measure,
         content_hash=found,
-        inputs=inputs,
-        targets=targets,
-        predicted=predictions,
+        batch=Inputs.joined([inputs for inputs, _, _ in parts]),
+        targets=torch.cat([targets for _, targets, _ in parts]),
+        predicted=torch.cat([predictions for _, _, predictions in parts]),
         times=samples.times if history else np.empty(0),
     )

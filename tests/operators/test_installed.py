@@ -85,7 +85,7 @@ def shape(axes: int = 2) -> DataShape:
 def test_it_is_listed_and_built(install: Install) -> None:
     install()
     assert operator_names()["affine"] == "foreign_operator:Affine"
-    assert "| affine | grid | 1, 2, 3 |" in acceptance_table()
+    assert "| affine | grid | 1, 2, 3 | no |" in acceptance_table()
     check_acceptance("affine", "grid", 3)
     with pytest.raises(OpkitInputError, match=r"operator affine takes grid .*not mesh"):
         check_acceptance("affine", "mesh", 1)

@@ -115,3 +115,9 @@ def test_mionet_is_linear_in_each_branch() -> None:
         last.weight.mul_(2)
         last.bias.mul_(2)
     assert torch.allclose(model(one), 2 * before, rtol=1e-5, atol=1e-6)
+
+
+def test_an_operator_without_numbers_says_which_take_them() -> None:
+    """Before anything is built."""
+    with pytest.raises(OpkitInputError, match="numbers per sample: use .*fno.*unet"):
+        build_operator("elliptic-fno", shape(), {})

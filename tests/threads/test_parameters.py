@@ -170,15 +170,6 @@ def test_wrong_numbers_are_one_line(folder: Path, change: dict, words: str) -> N
         surrogate(inputs)
 
 
-def test_an_operator_without_parameters_says_which_take_them(folder: Path) -> None:
-    """Before anything is trained."""
-    said = run(
-        "train", folder / "d.h5", "--operator", "mgno", "--out", folder / "no", code=2
-    )
-    assert "numbers per sample" in said.stderr
-    assert "fno" in said.stderr
-
-
 def test_constant_channels(folder: Path) -> None:
     """The option channels trains and loads."""
     few = ["training.epochs=1", "model.n_modes=[8]", "model.parameters=channels"]

@@ -120,7 +120,10 @@ class NumberNormaliser(Normaliser):
 
     def decode(self, z: Tensor) -> Tensor:
         """Undo `encode`."""
-        x = super().decode(z)
+        return self.uneven(super().decode(z))
+
+    def uneven(self, x: Tensor) -> Tensor:
+        """Undo `even`, for (batch, number)."""
         columns = [
             column.exp() if log else column
             for column, log in zip(x.unbind(1), self.logs, strict=True)
