@@ -119,5 +119,5 @@ def test_mionet_is_linear_in_each_branch() -> None:
 
 def test_an_operator_without_numbers_says_which_take_them() -> None:
     """Before anything is built."""
-    with pytest.raises(OpkitInputError, match="numbers per sample: use .*fno.*unet"):
+    with pytest.raises(OpkitInputError, match=r"numbers per sample: use .*fno.*unet"):
         build_operator("elliptic-fno", shape(), {})
