@@ -15,6 +15,8 @@ from opkit.base.files import appearing, make_folder
 
 Array = NDArray[Any]
 ACCENT, GREY = "#b5482a", "#8a8f98"
+WIDE = 2.5
+"""Width over height from which on panels are wide, with their colour bars below."""
 QUARTERS = ((0, 3, 5), (3, 1, 4), (5, 4, 2), (3, 4, 5))
 """The four triangles of a quadratic one: corners, then middles of 01, 12, 20."""
 
@@ -75,10 +77,12 @@ def rows_of_fields(
     """
     plt = _pyplot()
     columns = max(len(row) for row in rows)
+    wide = _width_over_height(rows[0][0], extent, mesh) > WIDE
+    size = (4.6, 1.9) if wide else (3.1, 2.75)
     figure, axes = plt.subplots(
         len(rows),
         columns,
-        figsize=(3.1 * columns, 2.75 * len(rows) + 0.5),
+        figsize=(size[0] * columns, size[1] * len(rows) + 0.5),
         squeeze=False,
         layout="constrained",
     )
@@ -90,7 +94,11 @@ def rows_of_fields(
             if c >= len(row):
                 axis.axis("off")
                 continue
-            _draw(figure, axis, row[c], (low, high), extent or (0, 1, 0, 1), mesh)
+            image = _draw(axis, row[c], (low, high), extent or (0, 1, 0, 1), mesh)
+            if image is not None:
+                where = {"location": "bottom", "aspect": 40} if wide else {}
+                bar = figure.colorbar(image, ax=axis, shrink=0.85, **where)
+                bar.ax.tick_params(labelsize=7)
         if labels:
             axes[r][0].set_ylabel(labels[r], fontsize=9)
     if title:
@@ -259,19 +267,34 @@ def rollout(path: Path, errors: Sequence[float], mean: Sequence[float] = ()) -> 
     return _save(plt, figure, path)
 
 
+def _width_over_height(
+    panel: Panel,
+    extent: tuple[float, float, float, float] | None,
+    mesh: Triangles | None,
+) -> float:
+    points = mesh.points if mesh is not None else panel.points
+    if panel.points is not None:
+        points = panel.points
+    if points is not None:
+        width, height = np.ptp(np.asarray(points).reshape(-1, 2), axis=0)
+    else:
+        left, right, bottom, top = extent or (0, 1, 0, 1)
+        width, height = right - left, top - bottom
+    return float(width / height) if height > 0 else 1.0
+
+
 def _draw(
-    figure: Any,
     axis: Any,
     panel: Panel,
     shared: tuple[float, float],
     extent: tuple[float, float, float, float],
     mesh: Triangles | None = None,
-) -> None:
+) -> Any:
     axis.set_title(panel.title, fontsize=9)
     values = np.asarray(panel.values)
     if values.ndim == 1 and mesh is None:
         axis.plot(np.linspace(extent[0], extent[1], len(values)), values, color=ACCENT)
-        return
+        return None
     low, high = shared
     if panel.kind in ("input", "output"):
         low, high = float(values.min()), float(values.max())
@@ -280,7 +303,7 @@ def _draw(
     scale = {"vmin": low, "vmax": high, "cmap": colours(panel.kind)}
     image = image_of(axis, panel, extent, mesh, scale)
     axis.set(xticks=[], yticks=[])
-    figure.colorbar(image, ax=axis, shrink=0.85).ax.tick_params(labelsize=7)
+    return image
 
 
 def image_of(

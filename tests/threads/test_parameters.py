@@ -12,10 +12,13 @@ import yaml
 import opkit
 from opkit.case import load_case
 from opkit.case.record import parse_case
+from opkit.datasets.conformity import duplicates
+from opkit.datasets.field_dataset import FieldDataset
 from opkit.datasets.read import DataFile
 from opkit.errors import OpkitError, OpkitInputError
 from opkit.generate.check_solver import check_solver
 from opkit.solvers.burgers import Burgers
+from opkit.train.loop.guards import digest
 
 from .test_thread import run, settings
 
@@ -197,3 +200,64 @@ def test_the_text_of_cases_without_parameters_is_what_it_was() -> None:
     """Content hashes of files made before stay."""
     assert "parameters" not in load_case("darcy").dump()
     assert "design" not in load_case("darcy").dump()
+
+
+@pytest.fixture(scope="module")
+def numbers_alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Darcy flow over ten numbers, without an input field."""
+    folder = tmp_path_factory.mktemp("numbers")
+    size = ["--resolution", 17, "--samples", 60]
+    run("generate", "case", "darcy-parametric", "--out", folder / "d.h5", *size)
+    few = ["training.epochs=3", "model.n_modes=[6, 6]", "model.hidden_channels=8"]
+    run("train", folder / "d.h5", "--out", folder / "run", *settings(*few))
+    return folder
+
+
+def test_numbers_without_fields(numbers_alone: Path) -> None:
+    """Every verb that reads a run or its data; arrays, dicts and xarray agree."""
+    data, made = numbers_alone / "d.h5", numbers_alone / "run"
+    surrogate = opkit.load(made)
+    with xr.open_dataset(data) as dataset:
+        two = dataset.isel(sample=slice(0, 2))[["coefficients"]].load()
+    assert two.coefficients.dims == ("sample", "coefficients_component")
+    c = two.coefficients.values
+    expected = surrogate({"coefficients": c})["pressure"]
+    assert expected.shape == (2, 17, 17)
+    np.testing.assert_array_equal(surrogate(c), expected)
+    np.testing.assert_array_equal(surrogate(two).pressure, expected)
+    # another batch size: float32 rounding of matrix products
+    np.testing.assert_allclose(surrogate(c[0]), expected[0], rtol=0, atol=1e-6)
+    far = c.copy()
+    far[1] *= 10
+    checked = surrogate({"coefficients": far}, check=True)
+    assert checked.in_range["coefficients"].tolist() == [True, False]
+    solved = surrogate.solve({"coefficients": c}, tolerance=1e-6)
+    truth = load_case("darcy-parametric", ("resolution=17",)).build_solver()
+    exact = truth.solve({"coefficients": c}).outputs["pressure"]
+    gap = np.abs(solved.outputs["pressure"] - exact).max()
+    assert gap <= 1e-5 * np.abs(exact).max()
+    run("evaluate", made, "--solver")
+    run("report", made, "-o", numbers_alone / "r.html")
+    run("plot", made)
+    run("inspect", data, "--plot", numbers_alone / "d.png")
+    run("predict", made, data, "-o", numbers_alone / "p.nc", "--split", "test")
+    run("validate", data)
+
+
+def test_no_sample_counts_as_another_for_lack_of_fields(numbers_alone: Path) -> None:
+    """What differs in its numbers alone is no duplicate; the same numbers are one."""
+    with DataFile(numbers_alone / "d.h5") as file:
+        assert not duplicates(file)
+    samples = FieldDataset(numbers_alone / "d.h5", None)
+    assert len({digest(samples[i]) for i in range(len(samples))}) == len(samples)
+
+
+@pytest.mark.parametrize(
+    "inputs", [np.zeros(9), np.zeros((2, 3, 10)), np.zeros((2, 17, 17))]
+)
+def test_arrays_that_are_not_the_numbers(
+    numbers_alone: Path, inputs: np.ndarray
+) -> None:
+    """Another count, another number of axes."""
+    with pytest.raises(OpkitInputError, match=r"give \(\[batch,\] 10\)"):
+        opkit.load(numbers_alone / "run")(inputs)

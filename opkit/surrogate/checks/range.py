@@ -72,7 +72,8 @@ def beyond(x: Tensor, normaliser: Normaliser) -> Tensor:
     Infinite for a number without the logarithm that its law varies.
     """
     even = normaliser.even(x.detach()).cpu()
-    values = even.reshape(*x.shape[:2], -1).nan_to_num(torch.inf, torch.inf, -torch.inf)
+    values = even.flatten(2) if x.ndim > 2 else even[..., None]
+    values = values.nan_to_num(torch.inf, torch.inf, -torch.inf)
     low, high = (v.detach().cpu()[:, None] for v in (normaliser.low, normaliser.high))
     width = high - low
     slack = MARGIN * width
