@@ -48,13 +48,13 @@ def solver_class(target: str) -> Any:
     module, _, name = target.partition(":")
     if target in TARGETS:
         return getattr(importlib.import_module(module), name)
-    found = _imported(points[target], module)
-    if not callable(vars(found).get(name)):
+    members = vars(_imported(points[target], module))
+    if not callable(members.get(name)):
         raise CaseError(
             f"solver {target!r}: module {module} has no class {name!r}."
-            f"{nearest(name, vars(found))} Correct {_owner(points[target])}"
+            f"{nearest(name, members)} Correct {_owner(points[target])}"
         )
-    return vars(found)[name]
+    return members[name]
 
 
 def _imported(point: EntryPoint, module: str) -> ModuleType:

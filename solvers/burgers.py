@@ -172,8 +172,8 @@ class Burgers:
             place = present(self.device)
             asarray = lambda a: torch.as_tensor(a, device=place)  # noqa: E731
         k = 2 * np.pi / self.length * np.arange(n // 2 + 1)
-        kept = np.arange(n // 2 + 1) <= self._most
-        derivative = asarray(-0.5j * k * kept)
+        mask = np.arange(n // 2 + 1) <= self._most
+        derivative = asarray(-0.5j * k * mask)
 
         def nonlinear(u_hat: Any) -> Any:
             return derivative * fft.forward(fft.inverse(1 * u_hat) ** 2)
@@ -181,7 +181,7 @@ class Burgers:
         step = ETDRK4.prepare(
             -self.viscosity * k**2, self.record_interval / count, nonlinear, asarray
         )
-        u_hat = fft.forward(asarray(u)) * asarray(1.0 * kept)
+        u_hat = fft.forward(asarray(u)) * asarray(1.0 * mask)
         with np.errstate(over="ignore", invalid="ignore"):  # too few steps: refined
             for _ in range(count):
                 u_hat = step(u_hat)

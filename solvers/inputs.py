@@ -29,21 +29,21 @@ def checked_field(
             or masked values; not positive. The message names the field, the sample at
             fault and the remedy.
     """
-    wanted = f"({', '.join(['batch', *map(str, shape)])})"
+    expected = f"({', '.join(['batch', *map(str, shape)])})"
     if name not in fields:
         others = ", ".join(fields) or "nothing"
         raise OpkitInputError(
-            f"{name} is missing (there is {others}): give it with shape {wanted}"
+            f"{name} is missing (there is {others}): give it with shape {expected}"
         )
     values = fields[name]
     if np.ma.is_masked(values):
         raise OpkitInputError(f"{name} has masked values: fill them")
-    given = np.asarray(values)
-    if given.dtype.kind not in "biuf":
-        raise OpkitInputError(f"{name} holds {given.dtype}: give real numbers")
-    if given.ndim != len(shape) + 1 or given.shape[1:] != shape:
-        raise OpkitInputError(f"{name} has shape {given.shape}: give {wanted}")
-    field: Array = np.ascontiguousarray(given, dtype=np.float64)
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise OpkitInputError(f"{name} holds {array.dtype}: give real numbers")
+    if array.ndim != len(shape) + 1 or array.shape[1:] != shape:
+        raise OpkitInputError(f"{name} has shape {array.shape}: give {expected}")
+    field: Array = np.ascontiguousarray(array, dtype=np.float64)
     finite = np.isfinite(field)
     if not finite.all():
         sample, where = _first(~finite)

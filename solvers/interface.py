@@ -51,10 +51,10 @@ Fields = Mapping[str, NDArray[np.floating]]
 def solver_dataclass[T](cls: type[T]) -> type[T]:
     """Make a frozen, keyword-only dataclass whose fields pydantic validates."""
     config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
-    made: type[T] = pydantic_dataclass(  # type: ignore[assignment]
+    solver: type[T] = pydantic_dataclass(  # type: ignore[assignment]
         cls, frozen=True, kw_only=True, config=config
     )
-    return made
+    return solver
 
 
 @dataclass(frozen=True)

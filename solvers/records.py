@@ -50,17 +50,17 @@ def re_advanced(
     )
 
 
-def relative_change(found: Array, reference: Array) -> Array:
-    """Return |found - reference| / |reference|, (batch,).
+def relative_change(values: Array, reference: Array) -> Array:
+    """Return |values - reference| / |reference|, (batch,).
 
     The distance itself where the reference is zero; infinite where it is not a number.
 
     Args:
-        found: (batch, ...).
+        values: (batch, ...).
         reference: (batch, ...).
     """
     flat = reference.reshape(len(reference), -1)
-    distance = np.linalg.norm(found.reshape(flat.shape) - flat, axis=1)
+    distance = np.linalg.norm(values.reshape(flat.shape) - flat, axis=1)
     size = np.linalg.norm(flat, axis=1)
     relative = np.divide(distance, size, out=distance.copy(), where=size > 0)
     return np.where(np.isfinite(relative), relative, np.inf)

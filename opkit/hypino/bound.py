@@ -34,12 +34,12 @@ class _Missing:
     def source(self, x: Array, y: Array) -> Array:
         return np.zeros_like(x)
 
-    def given(self, part: str, x: Array, y: Array, n_x: Array, n_y: Array) -> Array:
-        wanted = Formulas(self.problem).given(part, x, y, n_x, n_y)
+    def boundary(self, part: str, x: Array, y: Array, n_x: Array, n_y: Array) -> Array:
+        prescribed = Formulas(self.problem).boundary(part, x, y, n_x, n_y)
         jet = self.written.jet(x.ravel(), y.ravel()).reshape(5, *x.shape)
         if self.problem.conditions()[part][0][0] == "u":
-            return np.asarray(wanted - jet[0])
-        return np.asarray(wanted - jet[1] * n_x - jet[2] * n_y)
+            return np.asarray(prescribed - jet[0])
+        return np.asarray(prescribed - jet[1] * n_x - jet[2] * n_y)
 
 
 def error_bound(

@@ -45,10 +45,10 @@ def solve_batch(
     for _ in range(4):
         r = f - system.apply(p)
         error = system.norm(r) / scale
-        left = int(solver.max_iterations - iterations.max())
-        if bool((error <= solver.rtol).all()) or left <= 0:
+        budget = int(solver.max_iterations - iterations.max())
+        if bool((error <= solver.rtol).all()) or budget <= 0:
             break
-        p, count = _conjugate_gradients(system, p, r, 0.9 * solver.rtol * scale, left)
+        p, count = _conjugate_gradients(system, p, r, 0.9 * solver.rtol * scale, budget)
         iterations += count
     error = system.norm(f - system.apply(p)) / scale
     pressure[:, 1:-1, 1:-1] = (p / unit).cpu().numpy()

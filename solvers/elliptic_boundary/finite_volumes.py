@@ -66,8 +66,8 @@ class System:
     def residual(self, u: Array, b: Array) -> float:
         """|b - K u| / |b| with |r|² = rᵀ K⁻¹ r (H⁻¹): the relative energy error."""
         r = b - self.matrix @ u
-        found, scale = (np.sqrt(abs(float(v @ self.solve(v)))) for v in (r, b))
-        return float(found / (scale or 1.0))
+        size, scale = (np.sqrt(abs(float(v @ self.solve(v)))) for v in (r, b))
+        return float(size / (scale or 1.0))
 
     def _assemble(self, number: Array) -> csc_array:
         pairs = [

@@ -44,8 +44,8 @@ def check_conditions(mesh: SimplexMesh, conditions: Conditions) -> None:
         if name not in conditions:
             raise OpkitInputError(f"boundary {name!r} has no condition: add one")
     component = components(mesh.cells, len(mesh.points))
-    given = [conditions[name].kind == "dirichlet" for name in mesh.names]
-    fixed = np.unique(component[mesh.facets[np.array(given)[mesh.parts]]])
+    dirichlet = [conditions[name].kind == "dirichlet" for name in mesh.names]
+    fixed = np.unique(component[mesh.facets[np.array(dirichlet)[mesh.parts]]])
     loose = ~np.isin(component[mesh.cells[:, 0]], fixed)
     if loose.any():
         raise MeshError(

@@ -154,13 +154,13 @@ class DarcyMesh:
         mesh = self.simplex_mesh()
         check_conditions(mesh, self.boundary)
         nodes = len(self.mesh()[0])
-        counts, given = np.zeros(nodes), np.zeros((1, nodes))
+        counts, values = np.zeros(nodes), np.zeros((1, nodes))
         for part, name in enumerate(mesh.names):
             if self.boundary[name].kind == "dirichlet":
                 on = facet_nodes(mesh, mesh.facets[mesh.parts == part], self.degree)
                 counts[on] += 1
-                given[0, on] += self.boundary[name].value
-        return counts > 0, given / np.maximum(counts, 1)
+                values[0, on] += self.boundary[name].value
+        return counts > 0, values / np.maximum(counts, 1)
 
     def hierarchy(self) -> tuple[tuple[Array, Indices], ...]:
         """Coarser meshes of degree 1 that nest in `mesh`, finest first.
@@ -266,6 +266,6 @@ def _poisson(
     from opkit.solvers.fem.stack import MPI
 
     communicator = MPI.COMM_WORLD if parallel else MPI.COMM_SELF
-    mesh, given = _mesh(domain, cells, content), dict(conditions)
+    mesh, by_part = _mesh(domain, cells, content), dict(conditions)
     numerics = (linear_solver, rtol, max_iterations, communicator)
-    return Poisson(mesh, degree, given, forcing, *numerics)
+    return Poisson(mesh, degree, by_part, forcing, *numerics)

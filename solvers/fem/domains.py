@@ -118,8 +118,8 @@ class LShape(_Halved):
         n = self.divisions
         line = np.arange(-n, n + 1)
         x, y = np.meshgrid(line, line)
-        kept = (x <= 0) | (y <= 0)
-        number = np.where(kept, np.cumsum(kept).reshape(kept.shape) - 1, -1)
+        inside = (x <= 0) | (y <= 0)
+        number = np.where(inside, np.cumsum(inside).reshape(inside.shape) - 1, -1)
         cells = []
         for row, column in ((0, 0), (0, n), (n, 0)):
             block = number[row : row + n + 1, column : column + n + 1]
@@ -131,7 +131,7 @@ class LShape(_Halved):
         right, up = number[n, n:], number[n:, n]
         inner = [np.stack([side[:-1], side[1:]], 1) for side in (right, up)]
         return build(
-            np.stack([x[kept], y[kept]], 1) / n,
+            np.stack([x[inside], y[inside]], 1) / n,
             np.concatenate(cells),
             subdomains=np.repeat([0, 1, 2], 2 * n * n),
             tagged={"inner": np.concatenate(inner)},

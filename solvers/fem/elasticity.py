@@ -95,8 +95,8 @@ class Cantilever:
             NotConvergedError: the residual is above rtol.
         """
         modulus = self._modulus(inputs)
-        problem = _problem(self.length, self.resolution[0], self.poisson, self.degree)
-        u = np.stack([problem.solve(E, self.weight) for E in modulus])
+        system = _system(self.length, self.resolution[0], self.poisson, self.degree)
+        u = np.stack([system.solve(E, self.weight) for E in modulus])
         outputs = {name: u[:, k] for k, name in enumerate(OUTPUTS)}
         error = self.residual(inputs, outputs)
         if (error > self.rtol).any():
@@ -110,14 +110,14 @@ class Cantilever:
     def residual(self, inputs: Fields, outputs: Fields) -> NDArray[np.float64]:
         """Relative residual |b - A u| / |b| in the norm dual to the energy of E = 1."""
         modulus = self._modulus(inputs)
-        problem = _problem(self.length, self.resolution[0], self.poisson, self.degree)
-        nodes = (len(problem.points),)
+        system = _system(self.length, self.resolution[0], self.poisson, self.degree)
+        nodes = (len(system.points),)
         fields = {name: checked_field(outputs, name, nodes) for name in OUTPUTS}
         check_counts(modulus=modulus, **fields)
         u = np.stack(list(fields.values()), axis=1)
         return np.array(
             [
-                problem.residual(E, v, self.weight)
+                system.residual(E, v, self.weight)
                 for E, v in zip(modulus, u, strict=True)
             ]
         )
@@ -127,7 +127,7 @@ class Cantilever:
         return checked_field(inputs, "modulus", (cells,), positive=True)
 
 
-class _Problem:
+class _System:
     """What is the same for all samples on one mesh."""
 
     def __init__(self, length: int, height: int, poisson: float, degree: int) -> None:
@@ -171,14 +171,14 @@ class _Problem:
 
 
 @lru_cache(maxsize=4)
-def _problem(length: int, height: int, poisson: float, degree: int) -> _Problem:
-    return _Problem(length, height, poisson, degree)
+def _system(length: int, height: int, poisson: float, degree: int) -> _System:
+    return _System(length, height, poisson, degree)
 
 
 @lru_cache(maxsize=4)
 def _meshes(length: int, height: int) -> tuple[SimplexMesh, ...]:
     """Unit squares side by side, each cut as `Square` cuts it; nested, finest first."""
-    made = []
+    meshes = []
     for unit in Square().hierarchy(height):
         shift = np.array([1.0, 0.0])
         points = np.concatenate([unit.points + k * shift for k in range(length)])
@@ -189,5 +189,5 @@ def _meshes(length: int, height: int) -> tuple[SimplexMesh, ...]:
         _, first, number = np.unique(
             grid, axis=0, return_index=True, return_inverse=True
         )
-        made.append(build(points[first], number[cells]))
-    return tuple(made)
+        meshes.append(build(points[first], number[cells]))
+    return tuple(meshes)

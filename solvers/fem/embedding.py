@@ -123,8 +123,8 @@ def _candidates(points: Array, centres: Array, reach: Array) -> tuple[Indices, I
     lists = cKDTree(points).query_ball_point(centres, reach * (1 + 1e-9))
     counts = np.array([len(some) for some in lists], dtype=np.int64)
     which = np.repeat(np.arange(len(centres)), counts)
-    found = [np.asarray(some, dtype=np.int64) for some in lists if some]
-    return which, np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
+    near = [np.asarray(some, dtype=np.int64) for some in lists if some]
+    return which, np.concatenate(near) if near else np.zeros(0, dtype=np.int64)
 
 
 def _place_in(

@@ -32,13 +32,13 @@ def facet_nodes(mesh: SimplexMesh, facets: Indices, degree: int) -> Indices:
         pairs = edges(mesh.cells)
         for i, j in combinations(range(facets.shape[1]), 2):
             nodes.append(_middles(mesh, pairs, facets[:, [i, j]]))
-    found: Indices = np.unique(np.concatenate(nodes))
-    return found
+    numbers: Indices = np.unique(np.concatenate(nodes))
+    return numbers
 
 
-def _middles(mesh: SimplexMesh, pairs: Indices, wanted: Indices) -> Indices:
+def _middles(mesh: SimplexMesh, pairs: Indices, corners: Indices) -> Indices:
     """Numbers of the middles of edges, (edge, 2) corners in any order."""
-    wanted = np.sort(wanted, axis=1)
+    corners = np.sort(corners, axis=1)
     key = pairs[:, 0] * len(mesh.points) + pairs[:, 1]
-    found = np.searchsorted(key, wanted[:, 0] * len(mesh.points) + wanted[:, 1])
-    return found + len(mesh.points)
+    edge = np.searchsorted(key, corners[:, 0] * len(mesh.points) + corners[:, 1])
+    return edge + len(mesh.points)

@@ -76,8 +76,8 @@ class Poisson:
             counts[dofs] += 1
         # Where parts meet, the mean of their values: no order of names matters.
         sums.x.array[:] /= np.maximum(counts, 1)
-        given = np.flatnonzero(counts).astype(np.int32)
-        self._given = [fem.dirichletbc(sums, given)] if len(given) else []
+        fixed = np.flatnonzero(counts).astype(np.int32)
+        self._dirichlet = [fem.dirichletbc(sums, fixed)] if len(fixed) else []
         self._left, self._right = fem.form(left), fem.form(right)
         self._matrix = fem_petsc.create_matrix(self._left)
         direct = linear_solver == "direct" or (
@@ -112,17 +112,17 @@ class Poisson:
         x = self._p.x.petsc_vec
         self._p.x.array[: len(self._owned)] = pressure[self._owned]
         self._p.x.scatter_forward()
-        fem_petsc.set_bc(x, self._given)
+        fem_petsc.set_bc(x, self._dirichlet)
         r = b.duplicate()
         self._matrix.mult(x, r)
         r.aypx(-1.0, b)
         # Measure b with the given values taken out: what the free nodes are to carry.
-        fem_petsc.set_bc(r, self._given, alpha=0.0)
-        fem_petsc.set_bc(b, self._given, alpha=0.0)
-        found, scale = self._norm(r), self._norm(b)
+        fem_petsc.set_bc(r, self._dirichlet, alpha=0.0)
+        fem_petsc.set_bc(b, self._dirichlet, alpha=0.0)
+        size, scale = self._norm(r), self._norm(b)
         r.destroy()
         b.destroy()
-        return found / (scale or 1.0)
+        return size / (scale or 1.0)
 
     def _norm(self, r: Any) -> float:
         z = r.duplicate()
@@ -134,15 +134,15 @@ class Poisson:
     def _assemble(self, matrix: Any, permeability: Array) -> None:
         self._a.x.array[:] = permeability[self._cell]
         matrix.zeroEntries()
-        fem_petsc.assemble_matrix(matrix, self._left, bcs=self._given)
+        fem_petsc.assemble_matrix(matrix, self._left, bcs=self._dirichlet)
         matrix.assemble()
 
     def _system(self, permeability: Array) -> Any:
         self._assemble(self._matrix, permeability)
         b = fem_petsc.assemble_vector(self._right)
-        fem_petsc.apply_lifting(b, [self._left], [self._given])
+        fem_petsc.apply_lifting(b, [self._left], [self._dirichlet])
         b.ghostUpdate(addv=PETSc.InsertMode.ADD, mode=PETSc.ScatterMode.REVERSE)
-        fem_petsc.set_bc(b, self._given)
+        fem_petsc.set_bc(b, self._dirichlet)
         return b
 
     def _krylov(

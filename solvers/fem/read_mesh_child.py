@@ -43,9 +43,9 @@ def convert(
     """
     points = np.asarray(mesh.points, dtype=np.float64)
     zeros = [np.zeros(len(b)) for b in mesh.cells]
-    found = next((mesh.cell_data[g] for g in GROUPS if g in mesh.cell_data), zeros)
+    tags = next((mesh.cell_data[g] for g in GROUPS if g in mesh.cell_data), zeros)
     blocks = []
-    for block, tag in zip(mesh.cells, found, strict=True):
+    for block, tag in zip(mesh.cells, tags, strict=True):
         nodes = np.asarray(block.data, dtype=np.int64)
         kind = block.type.rstrip("0123456789")
         if kind not in CORNERS:

@@ -122,27 +122,27 @@ def _parts(
     parts = np.full(len(facets), -1)
     names = sorted(tagged)
     for number, name in enumerate(names):
-        wanted = [tuple(facet) for facet in np.sort(tagged[name], axis=1).tolist()]
-        if not wanted:
+        members = [tuple(facet) for facet in np.sort(tagged[name], axis=1).tolist()]
+        if not members:
             raise MeshError(f"part {name!r} has no facet: remove its name")
-        found = [place[facet] for facet in wanted if facet in place]
-        if len(found) < len(wanted):
+        places = [place[facet] for facet in members if facet in place]
+        if len(places) < len(members):
             sides = {tuple(facet) for facet in _all_facets(cells).tolist()}
-            inside = sum(facet in sides and facet not in place for facet in wanted)
-            off = len(wanted) - len(found) - inside
+            inside = sum(facet in sides and facet not in place for facet in members)
+            off = len(members) - len(places) - inside
             raise MeshError(
-                f"part {name!r}: of {len(wanted)} facets {inside} lie inside the "
+                f"part {name!r}: of {len(members)} facets {inside} lie inside the "
                 f"domain and {off} are no sides of cells; conditions act on the "
                 "boundary only: take them out of the part, or cut the mesh there"
             )
-        taken = parts[found] >= 0
-        if taken.any():
-            k = found[int(np.argmax(taken))]
+        elsewhere = parts[places] >= 0
+        if elsewhere.any():
+            k = places[int(np.argmax(elsewhere))]
             raise MeshError(
                 f"the facet of nodes {', '.join(map(str, facets[k]))} is in the parts "
                 f"{names[parts[k]]!r} and {name!r}: put it into one"
             )
-        parts[found] = number
+        parts[places] = number
     if (parts < 0).any():
         if rest in names:
             parts[parts < 0] = names.index(rest)
@@ -239,8 +239,8 @@ def components(cells: Indices, nodes: int) -> Indices:
 def edges(cells: Indices) -> Indices:
     """All edges (edge, 2), lower node first, in lexicographic order."""
     pairs = [cells[:, [i, j]] for i, j in combinations(range(cells.shape[1]), 2)]
-    found: Indices = np.unique(np.sort(np.concatenate(pairs), axis=1), axis=0)
-    return found
+    corners: Indices = np.unique(np.sort(np.concatenate(pairs), axis=1), axis=0)
+    return corners
 
 
 def refine(mesh: SimplexMesh) -> SimplexMesh:
@@ -254,8 +254,8 @@ def refine(mesh: SimplexMesh) -> SimplexMesh:
     ).tocsr()
 
     def middle(a: Indices, b: Indices) -> Indices:
-        found: Indices = np.asarray(number[np.minimum(a, b), np.maximum(a, b)])
-        return found.astype(np.int64)
+        nodes: Indices = np.asarray(number[np.minimum(a, b), np.maximum(a, b)])
+        return nodes.astype(np.int64)
 
     a, b, c = mesh.cells.T
     ab, bc, ca = middle(a, b), middle(b, c), middle(c, a)

@@ -120,10 +120,10 @@ class RealFFT:
 def available_backends() -> list[str]:
     """Names of the numpy backends that are installed, fastest first."""
     names = {"pyfftw": "pyfftw", "ducc0": "ducc0", "scipy": "scipy.fft"}
-    return [name for name, module in names.items() if _found(module)]
+    return [name for name, module in names.items() if _importable(module)]
 
 
-def _found(module: str) -> bool:
+def _importable(module: str) -> bool:
     try:
         import_module(module)
     except ImportError:

@@ -33,14 +33,14 @@ class PlanarMesh:
             opposite to them.
         rim: (edge, 3), boundary edges with the domain to their left: ends, middle.
         triangulation: of the corners, and of what lies between them outside.
-        kept: number of the cell of each simplex of the triangulation, -1 outside.
+        cell_of: number of the cell of each simplex of the triangulation, -1 outside.
     """
 
     points: Array
     cells: NDArray[np.int64]
     rim: NDArray[np.int64]
     triangulation: Delaunay
-    kept: NDArray[np.int64]
+    cell_of: NDArray[np.int64]
 
     def locate(self, points: Array) -> tuple[NDArray[np.int64], Array]:
         """Cells (point,) around points (point, 2) of the domain; coordinates there.
@@ -50,17 +50,17 @@ class PlanarMesh:
         outside of all belongs to the cell with the nearest middle of those around.
         """
         simplex = self.triangulation.find_simplex(points, tol=1e-12)
-        found = np.where(simplex >= 0, self.kept[simplex], -1)
-        lost = np.flatnonzero(found < 0)
-        if len(lost):
+        cells = np.where(simplex >= 0, self.cell_of[simplex], -1)
+        outside = np.flatnonzero(cells < 0)
+        if len(outside):
             middles = self.points[self.cells[:, :3]].mean(1)
-            near = cKDTree(middles).query(points[lost], k=min(24, len(middles)))[1]
-            near = near.reshape(len(lost), -1)
+            near = cKDTree(middles).query(points[outside], k=min(24, len(middles)))[1]
+            near = near.reshape(len(outside), -1)
             inner = np.stack(
-                [self._coordinates(cell, points[lost]).min(1) for cell in near.T], 1
+                [self._coordinates(cell, points[outside]).min(1) for cell in near.T], 1
             )
-            found[lost] = near[np.arange(len(lost)), inner.argmax(1)]
-        return found, self._coordinates(found, points)
+            cells[outside] = near[np.arange(len(outside)), inner.argmax(1)]
+        return cells, self._coordinates(cells, points)
 
     def _coordinates(self, cells: NDArray[np.int64], points: Array) -> Array:
         """Barycentric coordinates by Newton's method, from those of straight edges."""
@@ -128,9 +128,9 @@ def _triangulate(problem: LinearProblem, points: Array) -> tuple[PlanarMesh, Arr
     area = _cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0])
     corners[area < 0] = corners[area < 0][:, [0, 2, 1]]
     shortest = np.min([np.hypot(*(p[:, i] - p[:, j]).T) for i, j in _EDGES], axis=0)
-    kept = (hole_depth(problem, p.mean(1)) < 0) & (np.abs(area) > 1e-3 * shortest**2)
-    corners = corners[kept]
-    number = np.where(kept, np.cumsum(kept) - 1, -1)
+    inside = (hole_depth(problem, p.mean(1)) < 0) & (np.abs(area) > 1e-3 * shortest**2)
+    corners = corners[inside]
+    number = np.where(inside, np.cumsum(inside) - 1, -1)
     used, corners = np.unique(corners, return_inverse=True)
     shape = _quadratic(problem, points[used], corners.reshape(-1, 3))
     middles = shape[0][shape[2][:, 2]]
@@ -217,12 +217,12 @@ def _divide(start: Array, end: Array, cuts: Array, h: float) -> list[Array]:
     on = np.hypot(*(start + t[:, None] * along - cuts).T) < 1e-9
     between = t[on & (t > 1e-9) & (t < 1 - 1e-9)]
     stops = np.unique(np.concatenate([[0.0], between, [1.0]]))
-    made = []
+    pieces = []
     for low, high in pairwise(stops):
         count = int(np.ceil((high - low) * np.hypot(*along) / h))
         share = np.linspace(low, high, max(count, 2) + 1)[:, None]
-        made.append(start + share * along)
-    return made
+        pieces.append(start + share * along)
+    return pieces
 
 
 def _angles(disk: Disk, count: int, cuts: Array) -> Array:
@@ -242,25 +242,25 @@ def _cuts(problem: LinearProblem, number: int) -> Array:
     """Where the boundary of a hole meets other holes, and that of a disk the sides."""
     hole = problem.holes[number]
     square = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
-    found = []
+    crossings = []
     for other in (*problem.holes[:number], *problem.holes[number + 1 :], None):
         if isinstance(hole, Disk):
             if isinstance(other, Disk):
-                found.append(_circles(hole, other))
+                crossings.append(_circles(hole, other))
                 continue
             corners = square if other is None else np.array(other.vertices, float)
-            found += [_circle_line(hole, a, b) for a, b in _segments(corners)]
+            crossings += [_circle_line(hole, a, b) for a, b in _segments(corners)]
         elif isinstance(other, Disk):
             corners = np.array(hole.vertices, float)
-            found += [_circle_line(other, a, b) for a, b in _segments(corners)]
+            crossings += [_circle_line(other, a, b) for a, b in _segments(corners)]
         elif other is not None:
             mine, theirs = (np.array(h.vertices, float) for h in (hole, other))
-            found += [
+            crossings += [
                 _lines(*one, *two)
                 for one in _segments(mine)
                 for two in _segments(theirs)
             ]
-    points = np.concatenate([*found, np.empty((0, 2))])
+    points = np.concatenate([*crossings, np.empty((0, 2))])
     return points[np.abs(points).max(1) <= 1 + 1e-9]
 
 
@@ -372,19 +372,19 @@ def _feet(problem: LinearProblem, points: Array) -> Array:
     """The nearest points of the boundary of the square or of any hole, (point, 2)."""
     corners = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
     lines = _segments(corners)
-    found = []
+    candidates = []
     for hole in problem.holes:
         if isinstance(hole, Disk):
             unit = points - hole.centre
             unit = unit / np.maximum(np.hypot(*unit.T), 1e-12)[:, None]
-            found.append(np.array(hole.centre) + hole.radius * unit)
+            candidates.append(np.array(hole.centre) + hole.radius * unit)
         else:
             lines += _segments(np.array(hole.vertices, float))
     for start, end in lines:
         along = end - start
         t = np.clip((points - start) @ along / (along @ along), 0, 1)
-        found.append(start + t[:, None] * along)
-    every = np.stack(found)
+        candidates.append(start + t[:, None] * along)
+    every = np.stack(candidates)
     nearest = np.linalg.norm(every - points, axis=2).argmin(0)
     return np.asarray(every[nearest, np.arange(len(points))])
 

@@ -114,12 +114,12 @@ class Discrete:
         """
         u = self.values.copy()
         right = (self.load - self.matrix @ u)[~self.fixed]
-        found = self.factors.solve(right)
-        found += self.factors.solve(right - self.free_matrix @ found)
-        left = right - self.free_matrix @ found
-        u[~self.fixed] = found
+        free = self.factors.solve(right)
+        free += self.factors.solve(right - self.free_matrix @ free)
+        residual = right - self.free_matrix @ free
+        u[~self.fixed] = free
         lumped = np.maximum(np.asarray(self.free_mass.diagonal()), 1e-300)
-        return u, float(np.sqrt((left**2 / lumped).sum()))
+        return u, float(np.sqrt((residual**2 / lumped).sum()))
 
 
 def factorise(matrix: sparse.csc_matrix) -> SuperLU:
@@ -139,7 +139,7 @@ class Data(Protocol):
         """F at points of any shape."""
         ...
 
-    def given(self, part: str, x: Array, y: Array, n_x: Array, n_y: Array) -> Array:
+    def boundary(self, part: str, x: Array, y: Array, n_x: Array, n_y: Array) -> Array:
         """U or u_n on a part at points of any shape, n the outward normal.
 
         Where u is given, at nodes, the normals are 0.
@@ -157,7 +157,7 @@ class Formulas:
         """F at points."""
         return np.asarray(self.problem.linear.source(x, y, np))
 
-    def given(self, part: str, x: Array, y: Array, n_x: Array, n_y: Array) -> Array:
+    def boundary(self, part: str, x: Array, y: Array, n_x: Array, n_y: Array) -> Array:
         """U or u_n at points of a part."""
         return np.asarray(self.problem.conditions()[part][0][1](x, y, np))
 
@@ -205,9 +205,9 @@ def discretise(
     shape = (len(load), len(load))
     entries = sparse.csr_matrix((local.ravel(), (rows, columns)), shape)
     whole = sparse.csr_matrix((mass.ravel(), (rows, columns)), shape)
-    boundary, fixed, given = _boundary(problem, mesh, load, data)
+    boundary, fixed, nodal = _boundary(problem, mesh, load, data)
     norm = float(np.sqrt((weight * source**2).sum() / weight.sum()))
-    return Discrete(mesh, (entries + boundary).tocsr(), whole, load, fixed, given, norm)
+    return Discrete(mesh, (entries + boundary).tocsr(), whole, load, fixed, nodal, norm)
 
 
 def _boundary(
@@ -221,18 +221,19 @@ def _boundary(
     count = np.zeros(len(load))
     total = np.zeros(len(load))
     added = sparse.csr_matrix((len(load), len(load)))
-    left = np.ones(len(mesh.rim), dtype=bool)
+    unassigned = np.ones(len(mesh.rim), dtype=bool)
     middle = mesh.points[mesh.rim[:, 2]]
-    for part, given in problem.conditions().items():
-        here = left & on_part(problem, part, middle[:, 0], middle[:, 1])
-        left &= ~here
+    for part, conditions in problem.conditions().items():
+        here = unassigned & on_part(problem, part, middle[:, 0], middle[:, 1])
+        unassigned &= ~here
         edges = mesh.rim[here]
-        if given[0][0] == "u":
+        if conditions[0][0] == "u":
             nodes = np.unique(edges)
             x, y = mesh.points[nodes].T
             count[nodes] += 1
             none = np.zeros_like(x)
-            total[nodes] += finite(data.given(part, x, y, none, none), f"u on {part}")
+            u = data.boundary(part, x, y, none, none)
+            total[nodes] += finite(u, f"u on {part}")
             continue
         s = _EDGE_POINTS
         values = np.stack([s * (s - 1) / 2, s * (s + 1) / 2, 1 - s * s], 1)
@@ -241,7 +242,7 @@ def _boundary(
         along = np.einsum("qa,eak->eqk", slopes, mesh.points[edges])
         length = np.hypot(along[..., 0], along[..., 1])
         nx, ny = along[..., 1] / length, -along[..., 0] / length
-        flux = data.given(part, at[..., 0], at[..., 1], nx, ny)
+        flux = data.boundary(part, at[..., 0], at[..., 1], nx, ny)
         flux = finite(flux, f"u_n on {part}")
         flux = flux * (c[3] * nx**2 + c[4] * ny**2) * length * _EDGE_WEIGHTS
         np.subtract.at(load, edges, flux @ values)
@@ -336,10 +337,10 @@ def _recover(mesh: PlanarMesh, nodal: Array) -> tuple[Array, Array]:
     points = mesh.points[mesh.cells]
     jacobian = np.einsum("cak,qal->cqkl", points, slopes)
     gradient = np.einsum("qal,cqlk->cqak", slopes, np.linalg.inv(jacobian))
-    found = np.einsum("cqak,ca->cqk", gradient, nodal[mesh.cells])
+    cell_slopes = np.einsum("cqak,ca->cqk", gradient, nodal[mesh.cells])
     area = np.abs(np.linalg.det(jacobian))
     total, weight = np.zeros((len(nodal), 2)), np.zeros(len(nodal))
-    np.add.at(total, mesh.cells, found * area[..., None])
+    np.add.at(total, mesh.cells, cell_slopes * area[..., None])
     np.add.at(weight, mesh.cells, area)
     total /= weight[:, None]
     return total[:, 0], total[:, 1]

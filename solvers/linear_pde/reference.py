@@ -91,19 +91,19 @@ class Reference:
         """(u, u_x, u_y, u_xx, u_yy) at points (point,): (5, point), NaN outside."""
         x, y = np.asarray(x, float), np.asarray(y, float)
         inside = inside_of(self.problem, x, y)
-        found = np.full((5, len(x)), np.nan)
+        jet = np.full((5, len(x)), np.nan)
         if inside.any():
-            found[:, inside] = self.field.jet(x[inside], y[inside])
-        return found
+            jet[:, inside] = self.field.jet(x[inside], y[inside])
+        return jet
 
     def values(self, x: Array, y: Array) -> Array:
         """U at points (point,), NaN outside."""
         x, y = np.asarray(x, float), np.asarray(y, float)
         inside = inside_of(self.problem, x, y)
-        found = np.full(len(x), np.nan)
+        values = np.full(len(x), np.nan)
         if inside.any():
-            found[inside] = self.field.values(x[inside], y[inside])
-        return found
+            values[inside] = self.field.values(x[inside], y[inside])
+        return values
 
     def error_at(self, x: Array, y: Array) -> Array:
         """Estimated error at points (point,): the largest within 0.1, NaN outside.
@@ -115,8 +115,8 @@ class Reference:
             for v in (y, x)
         ]
         spread = self._spread[place[0].astype(int), place[1].astype(int)]
-        found = np.maximum(spread, float(np.nanmedian(self.errors)))
-        return np.where(inside_of(self.problem, x, y), found, np.nan)
+        error = np.maximum(spread, float(np.nanmedian(self.errors)))
+        return np.where(inside_of(self.problem, x, y), error, np.nan)
 
     @cached_property
     def _spread(self) -> Array:
@@ -154,30 +154,30 @@ def refer(
         SolverError: the discrete solutions are not finite.
     """
     elliptic = classify(problem.linear.coefficients) == CLASSES[0]
-    levels = LEVELS if elliptic else STEPS
-    most = levels[-1] if largest is None else max(largest, levels[2])
+    ladder = LEVELS if elliptic else STEPS
+    most = ladder[-1] if largest is None else max(largest, ladder[2])
     x, y, inside = grid(problem)
-    wanted = _fine_source_norm(problem)
-    done: list[_Level] = []
+    norm = _fine_source_norm(problem)
+    levels: list[_Level] = []
     fault: MeshError | None = None
-    for cells in levels:
+    for cells in ladder:
         if cells > most:
             break
         try:
-            counted = elliptic and (cells <= COUNTED or not _settled(done))
-            done.append(_solve(problem, cells, x[inside], y[inside], counted))
+            counted = elliptic and (cells <= COUNTED or not _settled(levels))
+            levels.append(_solve(problem, cells, x[inside], y[inside], counted))
         except MeshError as error:  # too coarse for small holes
             fault = error
             continue
-        if len(done) > 2:
-            found = _judge(problem, done, wanted, inside)
-            if _settled(done) and found.error_estimate <= tolerance * found.largest:
+        if len(levels) > 2:
+            answer = _judge(problem, levels, norm, inside)
+            if _settled(levels) and answer.error_estimate <= tolerance * answer.largest:
                 break
-    if len(done) < 3:
+    if len(levels) < 3:
         raise fault or MeshError("too few cells: allow more")
-    found = _judge(problem, done, wanted, inside)
-    _refuse_eigenvalues(problem, done)
-    return found
+    answer = _judge(problem, levels, norm, inside)
+    _refuse_eigenvalues(problem, levels)
+    return answer
 
 
 def reference(
@@ -236,16 +236,16 @@ def _solve(
     problem: LinearProblem, cells: int, x: Array, y: Array, counted: bool
 ) -> _Level:
     field: Field
-    found, left = None, 0.0
+    spectrum_here, round_off = None, 0.0
     if classify(problem.linear.coefficients) == CLASSES[0]:
         discrete = discretise(problem, cells)
         try:
-            nodal, left = discrete.solve()
+            nodal, round_off = discrete.solve()
             if counted and not discrete.fixed.all():
                 parts = (discrete.free_matrix, discrete.free_mass, discrete.factors)
-                found = spectrum(*parts), cells
+                spectrum_here = spectrum(*parts), cells
         except RuntimeError:  # exactly singular
-            nodal, found = discrete.values, (Spectrum(0.0, 0.0), cells)
+            nodal, spectrum_here = discrete.values, (Spectrum(0.0, 0.0), cells)
         field, norm = PlanarField(discrete.mesh, nodal), discrete.source_norm
     else:
         marched = march(problem, cells)
@@ -257,7 +257,7 @@ def _solve(
             "coefficients do"
         )
     off = _boundary_error(problem, field, 3 / cells)
-    return _Level(field, cells, values, off, left, norm, found)
+    return _Level(field, cells, values, off, round_off, norm, spectrum_here)
 
 
 def _boundary_error(problem: LinearProblem, field: Field, corner: float) -> float:
@@ -266,8 +266,8 @@ def _boundary_error(problem: LinearProblem, field: Field, corner: float) -> floa
     one = np.ones_like(s)
     places = dict(zip(SIDES, ((-one, s), (one, s), (s, -one), (s, one)), strict=True))
     worst = 0.0
-    for part, given in problem.conditions().items():
-        for kind, formula in given:
+    for part, conditions in problem.conditions().items():
+        for kind, formula in conditions:
             if kind == "u" and part in places:
                 x, y = places[part]
                 shown = inside_of(problem, x, y)
@@ -294,22 +294,26 @@ def _fine_source_norm(problem: LinearProblem) -> float:
 
 
 def _judge(
-    problem: LinearProblem, done: list[_Level], wanted: float, inside: NDArray[np.bool_]
+    problem: LinearProblem,
+    levels: list[_Level],
+    norm: float,
+    inside: NDArray[np.bool_],
 ) -> Reference:
-    last = done[-1]
+    last = levels[-1]
     before, now = (
         np.abs(fine.values - coarse.values)
-        for coarse, fine in ((done[-3], done[-2]), (done[-2], last))
+        for coarse, fine in ((levels[-3], levels[-2]), (levels[-2], last))
     )
     largest = float(np.abs(last.values).max())
-    off = abs(last.source_norm - wanted) / wanted if wanted else 0.0
-    known = [level.spectrum[0] for level in done if level.spectrum is not None]
+    off = abs(last.source_norm - norm) / norm if norm else 0.0
+    spectra = [level.spectrum[0] for level in levels if level.spectrum is not None]
     c = problem.linear.coefficients
     # |u| per |f|; in time, what f adds to u from y = -1 to 1.
-    inverse = 1 / max(known[-1].singular, 1e-300) if known else 2 / abs(c[4] or c[2])
+    least = max(spectra[-1].singular, 1e-300) if spectra else abs(c[4] or c[2]) / 2
+    inverse = 1 / least
     extra = last.boundary + last.round_off * inverse
     if off > RESOLVED:
-        extra += off * max(largest, wanted * inverse)
+        extra += off * max(largest, norm * inverse)
     mean = [float(np.sqrt(np.mean(d**2))) for d in (before, now)]
     gain = mean[0] / mean[1] if mean[1] else np.inf
     rms = _factor(gain) * mean[1] + extra
@@ -327,7 +331,7 @@ def _judge(
         min(rms, top),
         largest,
         errors.reshape(NODES, NODES),
-        known[-1] if known else None,
+        spectra[-1] if spectra else None,
     )
 
 
@@ -336,24 +340,24 @@ def _factor(gain: float) -> float:
     return float(np.clip(1 / max(gain - 1, 1 / 7), 1.0, 7.0))
 
 
-def _last_spectra(done: list[_Level]) -> list[tuple[Spectrum, int]]:
-    return [level.spectrum for level in done if level.spectrum is not None][-2:]
+def _last_spectra(levels: list[_Level]) -> list[tuple[Spectrum, int]]:
+    return [level.spectrum for level in levels if level.spectrum is not None][-2:]
 
 
-def _settled(done: list[_Level]) -> bool:
+def _settled(levels: list[_Level]) -> bool:
     """Whether the eigenvalue next to 0 is known to a tenth of itself."""
-    known = _last_spectra(done)
-    if len(known) < 2:
-        return not known
-    (before, _), (last, _) = known
+    spectra = _last_spectra(levels)
+    if len(spectra) < 2:
+        return not spectra
+    (before, _), (last, _) = spectra
     return abs(last.eigenvalue - before.eigenvalue) <= 0.1 * abs(last.eigenvalue)
 
 
-def _refuse_eigenvalues(problem: LinearProblem, done: list[_Level]) -> None:
-    known = _last_spectra(done)
-    if len(known) < 2:
+def _refuse_eigenvalues(problem: LinearProblem, levels: list[_Level]) -> None:
+    spectra = _last_spectra(levels)
+    if len(spectra) < 2:
         return
-    (before, _), (last, cells) = known
+    (before, _), (last, cells) = spectra
     if abs(last.eigenvalue - before.eigenvalue) <= 0.5 * abs(last.eigenvalue):
         return
     c_0 = problem.linear.coefficients[0]

@@ -130,8 +130,8 @@ class LinearPDE:
 
         like = torch.zeros((), dtype=torch.float64)
         points = pixels(self.resolution, like)[None]
-        found = self.problem.geometry(like).inside(points)
-        return np.asarray(found.reshape(self.resolution).numpy())
+        mask = self.problem.geometry(like).inside(points)
+        return np.asarray(mask.reshape(self.resolution).numpy())
 
     def reference(self) -> tuple[Array, float, str]:
         """U (y, x), zero in holes; its estimated error in the max norm; its kind."""
@@ -153,13 +153,13 @@ class LinearPDE:
         return y, x
 
     def _check(self, inputs: Fields) -> int:
-        given = np.asarray(inputs["source"], dtype=float)
+        source = np.asarray(inputs["source"], dtype=float)
         expected = self.sample(np.random.default_rng(0))["source"]
-        if given.shape[1:] != expected.shape or not np.allclose(
-            given, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max()
+        if source.shape[1:] != expected.shape or not np.allclose(
+            source, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max()
         ):
             raise OpkitInputError(
                 "source is not the one of this problem: take it from sample(), or "
                 "state another problem"
             )
-        return len(given)
+        return len(source)

@@ -68,7 +68,7 @@ def spectrum(
     inverse = LinearOperator((count, count), matvec=factors.solve, dtype=float)
     find = eigsh if symmetric else eigs
     try:
-        found = find(
+        eigenvalues = find(
             matrix,
             k=2,
             M=mass,
@@ -80,7 +80,7 @@ def spectrum(
         )
     except ArpackError:  # round-off on the verge of a singular matrix
         return Spectrum(0.0, 0.0)
-    least = complex(found[np.abs(found).argmin()])
+    least = complex(eigenvalues[np.abs(eigenvalues).argmin()])
     if symmetric:
         return Spectrum(least, abs(least))
     return Spectrum(least, min(_singular(mass, factors, start), abs(least)))
@@ -101,8 +101,8 @@ def _singular(mass: sparse.csc_matrix, factors: SuperLU, vector: Array) -> float
 
 def _dense(matrix: sparse.csc_matrix, mass: sparse.csc_matrix) -> Spectrum:
     lower = np.linalg.cholesky(mass.toarray())
-    left = np.linalg.solve(lower, matrix.toarray())
-    whole = np.linalg.solve(lower, left.T).T
+    half = np.linalg.solve(lower, matrix.toarray())
+    whole = np.linalg.solve(lower, half.T).T
     values = np.linalg.eigvals(whole)
     least = complex(values[np.abs(values).argmin()])
     return Spectrum(least, float(np.linalg.svd(whole, compute_uv=False)[-1]))

@@ -115,8 +115,8 @@ class SpaceTimeField:
         along = _basis(_IN_Y, (y - self.y[step]) / height, in_y)
         along *= ((1 / height) ** in_y)[:, None]
         nodes = DEGREE * element[:, None] + _POWERS
-        found = nodal[step[:, None, None], np.arange(4)[:, None], nodes[:, None, :]]
-        return np.asarray(np.einsum("pij,pi,pj->p", found, along, across))
+        local = nodal[step[:, None, None], np.arange(4)[:, None], nodes[:, None, :]]
+        return np.asarray(np.einsum("pij,pi,pj->p", local, along, across))
 
 
 def march(problem: LinearProblem, cells: float) -> SpaceTimeField:
@@ -149,22 +149,22 @@ def march(problem: LinearProblem, cells: float) -> SpaceTimeField:
         row, sign = (0, 1.0) if kind == "u" else (1, -1.0)  # outwards is backwards
         y[row] = sign * finite(formula(x, -np.ones_like(x), np), f"{kind} on bottom")
     stages = times[:-1, None] + np.diff(times)[:, None] * _TIMES
-    load, given = system.data(stages)
-    kept = np.empty((len(stages), 4, y.size))
+    load, end_values = system.data(stages)
+    nodal = np.empty((len(stages), 4, y.size))
     state, factors, length = y.ravel(), None, 0.0
     for k, step in enumerate(np.diff(times)):
         if factors is None or abs(step - length) > 1e-12:
             factors, length = system.factorise(step), step
         right = np.tile(state, (3, 1)) + step * (_STAGES @ load[k])
-        right[:, system.algebraic] = given[k]
-        found = factors.solve(right.ravel()).reshape(3, -1)
-        kept[k, 0], kept[k, 1:] = state, found
-        state = found[-1]
+        right[:, system.algebraic] = end_values[k]
+        stages_of_step = factors.solve(right.ravel()).reshape(3, -1)
+        nodal[k, 0], nodal[k, 1:] = state, stages_of_step
+        state = stages_of_step[-1]
     weights = np.diff(times)[:, None, None] * mass / 3
     norm = float(np.sqrt((system.source(stages) ** 2 * weights).sum() / 4))
     count = len(x)
-    slopes = kept[..., count:] if waves else None
-    return SpaceTimeField(ends, times, kept[..., :count], slopes, norm)
+    slopes = nodal[..., count:] if waves else None
+    return SpaceTimeField(ends, times, nodal[..., :count], slopes, norm)
 
 
 def _space(c: tuple[float, ...], ends: Array) -> tuple[sparse.csr_matrix, Array, Array]:
@@ -205,9 +205,9 @@ class _System:
         self.leading = c[4] if self.waves else c[2]
         ends = (("left", 0), ("right", count - 1))
         conditions = problem.conditions()
-        given = [(part, node, *conditions[part][0]) for part, node in ends]
-        self.fixed = [entry for entry in given if entry[2] == "u"]
-        self.fluxes = [entry for entry in given if entry[2] == "u_n"]
+        at_ends = [(part, node, *conditions[part][0]) for part, node in ends]
+        self.fixed = [entry for entry in at_ends if entry[2] == "u"]
+        self.fluxes = [entry for entry in at_ends if entry[2] == "u_n"]
         self.places = [node for _, node, _, _ in self.fixed]
         shift = count if self.waves else 0
         self.algebraic = [node + shift for node in self.places]
@@ -235,11 +235,11 @@ class _System:
         load /= self.leading
         if self.waves:
             load = np.concatenate([np.zeros_like(load), load], -1)
-        given = np.empty((*times.shape, len(self.fixed)))
+        end_values = np.empty((*times.shape, len(self.fixed)))
         for k, (part, node, _, formula) in enumerate(self.fixed):
             place = np.full_like(times, self.x[node])
-            given[..., k] = finite(formula(place, times, np), f"u on {part}")
-        return load, given
+            end_values[..., k] = finite(formula(place, times, np), f"u on {part}")
+        return load, end_values
 
     def factorise(self, step: float) -> SuperLU:
         """L U of I - step A ⊗ B, with the replaced rows."""

@@ -23,8 +23,8 @@ def draw_holes(kinds: Tensor, most: int, draw: Draw, corners: float = 0.0) -> Ge
         return geometry
     r = 0.1 + 0.4 * draw.uniform(batch, most)
     centre = (0.95 - r)[..., None] * draw.symmetric(batch, most, 2)
-    wanted = draw.uniform(batch, 1) * (most + 1)
-    keep = torch.arange(most, device=kinds.device) < wanted.floor()
+    count = draw.uniform(batch, 1) * (most + 1)
+    keep = torch.arange(most, device=kinds.device) < count.floor()
     cut = torch.zeros(batch, dtype=torch.bool, device=kinds.device)
     sides = torch.ones(batch, 2, dtype=r.dtype, device=r.device)
     if corners:

@@ -62,12 +62,12 @@ def draw_operators(
     batch = len(kinds)
     c = SMALLEST + (2 - SMALLEST) * draw.uniform(batch, 5)
     sign = 1 - 2 * draw.integers(0, 2, batch, 5).to(c.dtype)
-    kept = draw.uniform(batch, 5) < lower
+    present = draw.uniform(batch, 5) < lower
     elliptic, parabolic, hyperbolic = (kinds == k for k in range(3))
-    kept[:, 3] = True
-    kept[:, 4] = ~parabolic
-    kept[parabolic, 2] = True
-    c = c * sign * kept
+    present[:, 3] = True
+    present[:, 4] = ~parabolic
+    present[parabolic, 2] = True
+    c = c * sign * present
     c[:, 3] = c[:, 3].abs()
     c[:, 4] = torch.where(elliptic, c[:, 4].abs(), -c[:, 4].abs())
     c[:, 2] = torch.where(parabolic, -c[:, 2].abs(), c[:, 2])

@@ -83,11 +83,11 @@ def _labelled(
                     "(too flat or too steep); change frequency or the number of steps"
                 )
             rounds += 1
-            found = _draw_labelled(
+            problems = _draw_labelled(
                 missing, distribution, resolution, counts, draw, kind
             )
-            if found is not None:
-                parts.append(found.select(slice(0, missing)))
+            if problems is not None:
+                parts.append(problems.select(slice(0, missing)))
                 missing -= len(parts[-1])
     return concatenate(parts).select(torch.cat(place).argsort())
 

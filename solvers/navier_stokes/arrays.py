@@ -42,7 +42,7 @@ def solve(
     groups = [slice(i, i + 1) for i in range(len(vorticity))]
     with np.errstate(over="ignore", invalid="ignore"):  # found by isfinite
         for group in groups if device is None else [slice(None)]:
-            _Batch(problem, vorticity[group], begin, device).run(times, result, group)
+            _Batch(problem, vorticity[group], begin, device).march(times, result, group)
     return result
 
 
@@ -65,7 +65,7 @@ class _Batch:
         unit = 2 * np.pi / problem.length
         rows = np.fft.fftfreq(n, 1 / n)[:, None]
         kx, ky = unit * np.arange(n // 2 + 1), unit * rows
-        kept = (np.arange(n // 2 + 1) <= most) & (np.abs(rows) < most + 0.5)
+        band = (np.arange(n // 2 + 1) <= most) & (np.abs(rows) < most + 0.5)
         squared = kx**2 + ky**2
         squared[0, 0] = 1
         # per mode: velocities of vorticity, and derivatives of the products
@@ -73,16 +73,16 @@ class _Batch:
             np.stack([1j * (ky + 0 * kx), -1j * (kx + 0 * ky)]) / squared
         )
         self._products = self._asarray(
-            np.stack([kept * (kx**2 - ky**2), -kx * ky * kept])
+            np.stack([band * (kx**2 - ky**2), -kx * ky * band])
         )
-        forcing = np.fft.rfft2(problem.forcing) * kept
+        forcing = np.fft.rfft2(problem.forcing) * band
         forcing[0, 0] = 0
         self._forcing = self._asarray(forcing)
         self._mean = self._asarray(np.array(problem.mean_flow))[:, None, None, None]
         self._linear = self._asarray(-(problem.viscosity * squared + problem.drag))
-        weight = np.where(kx == 0, 1.0, 2.0) * kept / n**4  # half plane
+        weight = np.where(kx == 0, 1.0, 2.0) * band / n**4  # half plane
         self._weight = self._asarray(weight)
-        mask = kept.copy()
+        mask = band.copy()
         mask[0, 0] = False
         self._state = self._one.forward(self._asarray(vorticity)) * self._asarray(mask)
         self._pair = self._asarray(np.empty((2, count, n, n)))
@@ -93,7 +93,7 @@ class _Batch:
         self._previous = np.zeros(count)
         self._past, self._past_slope = 0 * self._state, 0 * self._state
 
-    def run(self, times: Array, into: Trajectories, group: slice) -> None:
+    def march(self, times: Array, into: Trajectories, group: slice) -> None:
         """Write the group's records and numbers."""
         for record, time in enumerate(times):
             status = self._advance(time, into, group)

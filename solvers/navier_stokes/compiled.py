@@ -126,7 +126,7 @@ def solve(
     local = _OneEach(problem)
 
     def one(sample: int) -> None:
-        local.worker.run(vorticity[sample], begin, times, result, sample)
+        local.worker.march(vorticity[sample], begin, times, result, sample)
 
     if threads == 1 or len(vorticity) == 1:
         for sample in range(len(vorticity)):
@@ -157,7 +157,7 @@ class _Worker:
         )
         self._half = np.zeros(self._fft.spectral_shape, np.complex128)
 
-    def run(
+    def march(
         self,
         initial: Array,
         begin: float,
@@ -200,9 +200,9 @@ class _Worker:
         self._fft.forward(field, self._half)
         self._states[...] = 0
         rows = np.arange(-most, most + 1) % points
-        kept = self._half[rows, : most + 1].T / points**2
-        kept[0, most] = 0  # a periodic velocity has no mean vorticity
-        self._states[STATE, :, : 2 * most + 1] = kept
+        coefficients = self._half[rows, : most + 1].T / points**2
+        coefficients[0, most] = 0  # a periodic velocity has no mean vorticity
+        self._states[STATE, :, : 2 * most + 1] = coefficients
 
     def _store(self, out: Array) -> None:
         most, points = self._problem.most, self._problem.points

@@ -33,15 +33,15 @@ _weights = njit(cache=True, nogil=True)(defect_weights)
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def start(p: Passes, s: Any, order: Any) -> float:
     """Compute the slope of the state; return max(|u| + |v|)."""
-    tile, kept = p.fill.shape[1], p.kx.size
-    for first in range(0, kept, tile):
-        width = min(tile, kept - first)
+    tile, modes = p.fill.shape[1], p.kx.size
+    for first in range(0, modes, tile):
+        width = min(tile, modes - first)
         for x in range(first, first + width):
             velocity(p, x, first, width, s[order[STATE], x])
         scatter_tile(p, first, width)
     speed = float(row_pass(p, True))
-    for first in range(0, kept, tile):
-        width = min(tile, kept - first)
+    for first in range(0, modes, tile):
+        width = min(tile, modes - first)
         gather_tile(p, first, width)
         for x in range(first, first + width):
             slope(p, x, first, width, s[order[SLOPE], x])
@@ -71,11 +71,11 @@ def trial(
             row_pass(p, False)
         _stage(p, stage, dt, decay, s, order)
     speed = row_pass(p, True)
-    tile, kept = p.fill.shape[1], p.kx.size
+    tile, modes = p.fill.shape[1], p.kx.size
     a, b0, b1, b2 = _weights(previous / dt if previous > 0 else 1.0)
     error = norm = 0.0
-    for first in range(0, kept, tile):
-        width = min(tile, kept - first)
+    for first in range(0, modes, tile):
+        width = min(tile, modes - first)
         gather_tile(p, first, width)
         for x in range(first, first + width):
             result, new = s[order[RESULT], x], s[order[RESULT_SLOPE], x]
@@ -99,9 +99,9 @@ def trial(
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _stage(p: Passes, stage: int, dt: float, decay: Any, s: Any, order: Any) -> None:
     """Form stage 2, 3, 4 or the result (5) from the slope of the stage before."""
-    tile, kept = p.fill.shape[1], p.kx.size
-    for first in range(0, kept, tile):
-        width = min(tile, kept - first)
+    tile, modes = p.fill.shape[1], p.kx.size
+    for first in range(0, modes, tile):
+        width = min(tile, modes - first)
         if stage > 2:
             gather_tile(p, first, width)
         for x in range(first, first + width):
@@ -119,7 +119,7 @@ def _stage(p: Passes, stage: int, dt: float, decay: Any, s: Any, order: Any) -> 
             else:
                 _last(new, dt, total)
                 if x == 0:
-                    _mirror(total, kept - 1)
+                    _mirror(total, modes - 1)
                 v = total
             velocity(p, x, first, width, v)
         scatter_tile(p, first, width)

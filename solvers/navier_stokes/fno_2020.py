@@ -26,19 +26,19 @@ def solve(
     """
     result = Trajectories(np.empty((len(vorticity), len(times), *vorticity.shape[1:])))
     for sample, field in enumerate(vorticity):
-        status = _run(problem, field, begin, times, 1, result, sample)
+        status = _march(problem, field, begin, times, 1, result, sample)
         result.status[sample] = status
         if status:
             break
         fine = result.vorticity[sample, -1].copy()
         coarse = Trajectories(np.empty((1, 1, *field.shape)))
-        _run(problem, field, begin, times[-1:], 2, coarse, 0)
+        _march(problem, field, begin, times[-1:], 2, coarse, 0)
         change = np.linalg.norm(coarse.vorticity[0, 0] - fine)
         result.error[sample] = change / max(np.linalg.norm(fine), 1e-300)
     return result
 
 
-def _run(
+def _march(
     problem: Problem,
     vorticity: Array,
     begin: float,

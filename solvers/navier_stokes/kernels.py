@@ -55,7 +55,7 @@ class Passes(NamedTuple):
 def row_pass(p: Passes, want_speed: bool) -> float:
     """Turn ŵ(kx) on each grid line into Q(kx); return max(|u| + |v|) if wanted."""
     lines, points = p.rows.shape
-    kept = p.kx.size
+    modes = p.kx.size
     speed = 0.0
     for first in range(0, points, lines):
         execute(p.row_plans[0], p.grid[first].ctypes.data, p.rows.ctypes.data)
@@ -67,7 +67,7 @@ def row_pass(p: Passes, want_speed: bool) -> float:
         execute(p.row_plans[1], p.rows.ctypes.data, p.grid[first].ctypes.data)
         for y in range(first, first + lines):
             p.grid[y, points] = p.grid[y, 0]
-            for x in range(kept, points - kept + 1):
+            for x in range(modes, points - modes + 1):
                 p.grid[y, x] = 0
     return speed
 
@@ -176,8 +176,8 @@ def workspace(problem: Problem) -> Passes:
     kx = unit * np.arange(most + 1)
     ky = np.zeros(padded)
     ky[: 2 * most + 1] = unit * np.arange(-most, most + 1)
-    kept = np.arange(padded) < 2 * most + 1
-    squared = (kx[:, None] ** 2 + ky**2) * kept
+    band = np.arange(padded) < 2 * most + 1
+    squared = (kx[:, None] ** 2 + ky**2) * band
     inverse = np.divide(1.0, squared, out=np.zeros_like(squared), where=squared > 0)
     rows = np.arange(-most, most + 1) % n
     forcing = np.zeros((most + 1, padded), np.complex128)
@@ -201,7 +201,7 @@ def workspace(problem: Problem) -> Passes:
         gather=np.zeros((2, tile, long), np.complex128),
         kx=kx,
         ky=ky,
-        scale=kept / (4.0 * n * n),
+        scale=band / (4.0 * n * n),
         inverse_laplacian=inverse,
         forcing=forcing,
         mean_flow=np.array([complex(*problem.mean_flow)]),

@@ -48,7 +48,7 @@ class Tendency:
         )
         self._velocity = self.asarray(model.velocity)
         self._gradient = self.asarray(model.gradient)
-        self._kept = self.asarray(model.kept)
+        self._mask = self.asarray(model.mask)
         self._stretching = model.stretching
         self._drag = model.parameters.drag
         shape, layers = model.parameters.shape, self._layers
@@ -88,24 +88,24 @@ class Tendency:
         slope = -1j * self._k * (uq_hat + self._gradient * psi_hat)
         slope -= 1j * self._l * vq_hat
         slope[:, -1] += self._drag * self._kappa2 * psi_hat[:, -1]
-        return self._kept * slope
+        return self._mask * slope
 
 
-class ArrayRun:
-    """A batch of trajectories in array code; the interface of `CompiledRun`."""
+class ArrayState:
+    """A batch of trajectories in array code; the interface of `CompiledState`."""
 
     def __init__(self, model: Model, batch: int, device: str | None = None) -> None:
         self._model = model
         self.tendency = Tendency(model, batch, device)
         asarray = self.tendency.asarray
-        self._kept, self._log_filter = asarray(model.kept), asarray(model.log_filter)
+        self._mask, self._log_filter = asarray(model.mask), asarray(model.log_filter)
         self._weights = asarray(model.weights)
         self._multistep: Any = None
         self._slopes: list[Array] = []
 
     def start(self, q_hat: Array) -> None:
         """Set the state (batch, layer, ny, nk), and forget past slopes."""
-        self.q_hat = self._kept * self.tendency.asarray(q_hat)
+        self.q_hat = self._mask * self.tendency.asarray(q_hat)
         self._multistep = None
         self._slopes = []
 

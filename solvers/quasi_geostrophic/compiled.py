@@ -29,7 +29,7 @@ _COLUMNS = 11  # columns transformed at a time, at most
 _WEIGHTS = 16  # which stream of a tile holds the filter, or ETDRK4's first weight
 
 
-class CompiledRun:
+class CompiledState:
     """A trajectory: state, past slopes, work space. Serves one caller at a time.
 
     Args:
@@ -46,22 +46,22 @@ class CompiledRun:
         self._write(12, model.diagonal)
         self._write(13, model.mixed)
         # Dropped modes have no waves; real fields no derivative at Nyquist.
-        k, l = model.k * model.kept, model.l * model.kept
+        k, l = model.k * model.mask, model.l * model.mask
         k[:, -1] = 0.0
         l[ny // 2, [0, -1]] = 0.0
         self._write(14, k)
         self._write(15, l)
         self._team = self._prepare(threads)
         self._dt = 0.0
-        self._taken = 0
+        self._steps = 0
 
     def start(self, q_hat: Complex) -> None:
         """Set the state (1, layer, ny, nk), and forget past slopes."""
-        for layer, values in enumerate(q_hat[0] * self._model.kept):
+        for layer, values in enumerate(q_hat[0] * self._model.mask):
             self._write(2 * layer, values.real)
             self._write(2 * layer + 1, values.imag)
         self._tiles[:, :, 4 * LANES : 12 * LANES] = 0.0
-        self._taken = 0
+        self._steps = 0
         self._together(prime)
 
     @property
@@ -79,12 +79,12 @@ class CompiledRun:
             (1,) relative difference of the third- and second-order next step.
         """
         self._write(_WEIGHTS, np.exp(self._model.log_filter))
-        for done in range(self._taken, self._taken + count):
-            left = self._taken + count - done if done >= 2 else 1
-            self._together(adams_bashforth, left, _ab(dt, min(done, 2)))
+        for done in range(self._steps, self._steps + count):
+            repeats = self._steps + count - done if done >= 2 else 1
+            self._together(adams_bashforth, repeats, _ab(dt, min(done, 2)))
             if done >= 2:
                 break
-        self._taken += count
+        self._steps += count
         # 5/12 dt (N - 2 N' + N''), of this slope and of what is due from past ones
         self._together(measure, (5 * dt / 12, 1.0, 1.2, 0))
         return np.array([relative_defect(self._team[0])])
@@ -128,12 +128,12 @@ class CompiledRun:
     def _prepare(self, threads: int) -> list[Passes]:
         model, p = self._model, self._model.parameters
         ny, nx = p.shape
-        pad, kept = nx + _SPARE, nx // 2 + 1
+        pad, modes = nx + _SPARE, nx // 2 + 1
         # An even number of blocks, so that two threads have equal work.
-        blocks = 2 * -(-kept // (2 * _COLUMNS))
-        block = -(-kept // blocks)
-        blocks = -(-kept // block)
-        last = kept - block * (blocks - 1)
+        blocks = 2 * -(-modes // (2 * _COLUMNS))
+        block = -(-modes // blocks)
+        blocks = -(-modes // block)
+        last = modes - block * (blocks - 1)
         drag = (0.0, p.drag) if p.layers == 2 else (p.drag, 0.0)
         gradient, mean = np.zeros((2, 2))
         gradient[: p.layers] = model.gradient[:, 0, 0]

@@ -133,7 +133,7 @@ def _jacobian(model: Model, psi_hat: Complex, field_hat: Complex) -> Complex:
     f = grid(field_hat)
     flux_x = np.fft.rfft2(u * f, norm="forward")
     flux_y = np.fft.rfft2(v * f, norm="forward")
-    return model.kept * (1j * model.k * flux_x + 1j * model.l * flux_y)
+    return model.mask * (1j * model.k * flux_x + 1j * model.l * flux_y)
 
 
 def _drag(model: Model, psi_hat: Complex) -> Complex:

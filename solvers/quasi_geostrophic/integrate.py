@@ -10,7 +10,7 @@ import numpy as np
 
 from opkit.base.arrays import Array
 from opkit.errors import CFLError, NonFiniteError, NotConvergedError
-from opkit.solvers.quasi_geostrophic.arrays import ArrayRun, Tendency
+from opkit.solvers.quasi_geostrophic.arrays import ArrayState, Tendency
 from opkit.solvers.quasi_geostrophic.model import Model
 
 Scheme = Literal["etdrk4", "pyqg"]
@@ -21,7 +21,7 @@ _FINEST = 100  # how many times shorter than first tried steps may become
 _PIECE = 64  # steps tried at once; what is lost when a step has to be made smaller
 
 
-class Run(Protocol):
+class State(Protocol):
     """A state (batch, layer, ny, nk) that can be stepped."""
 
     @property
@@ -77,13 +77,13 @@ class Trajectory:
         self._model, self._steps = model, steps
         where = device if backend == "torch" else None
         self._tendency = Tendency(model, batch, where)
-        self._run: Run
+        self._state: State
         if backend == "compiled":
-            from opkit.solvers.quasi_geostrophic.compiled import CompiledRun
+            from opkit.solvers.quasi_geostrophic.compiled import CompiledState
 
-            self._run = CompiledRun(model, threads)
+            self._state = CompiledState(model, threads)
         else:
-            self._run = ArrayRun(model, batch, where)
+            self._state = ArrayState(model, batch, where)
         self._log_decay = model.log_filter / steps.filter_interval
         ny, nx = model.parameters.shape
         ly, lx = model.parameters.extent
@@ -92,7 +92,7 @@ class Trajectory:
 
     def start(self, q: Array) -> None:
         """Begin at q (batch, layer, y, x), 1/s."""
-        self._run.start(np.fft.rfft2(q))
+        self._state.start(np.fft.rfft2(q))
         self._dt = self._target = math.inf
 
     def fields(self) -> tuple[Array, Array]:
@@ -101,7 +101,7 @@ class Trajectory:
         Raises:
             NonFiniteError: the state is not finite.
         """
-        q_hat = self._run.q_hat
+        q_hat = self._state.q_hat
         both = self._tendency.stack((q_hat, self._tendency.streamfunction(q_hat)))
         values = np.asarray(both if isinstance(both, np.ndarray) else both.cpu())
         if not np.isfinite(values).all():
@@ -125,13 +125,13 @@ class Trajectory:
         with np.errstate(over="ignore", invalid="ignore"):
             if self._steps.scheme == "pyqg":
                 return self._fixed(duration)
-            return self._chosen(duration)
+            return self._adaptive_steps(duration)
 
     def _fixed(self, duration: float) -> Array:
         dt = self._steps.time_step
         self._check_courant(dt)
         count = round(duration / dt)
-        error = self._run.adams_bashforth(dt, count)
+        error = self._state.adams_bashforth(dt, count)
         if not np.isfinite(error).all():
             raise NonFiniteError(
                 f"the flow blew up with time_step {dt:g} s: choose a shorter one"
@@ -139,33 +139,33 @@ class Trajectory:
         self._check_courant(dt)
         return count * error
 
-    def _chosen(self, duration: float) -> Array:
+    def _adaptive_steps(self, duration: float) -> Array:
         """Take the fewest equal steps that Courant number and last errors allow."""
-        left, total = duration, np.zeros(1)
-        while left > 0:
+        remainder, total = duration, np.zeros(1)
+        while remainder > 0:
             longest = min(self._target, self._steps.cfl / self._courant_rate())
-            count = math.ceil(left / longest * (1 - _ROUND_OFF))
+            count = math.ceil(remainder / longest * (1 - _ROUND_OFF))
             # A step used before is kept where it fits: its weights are at hand.
-            before = round(left / self._dt)
-            same = abs(before * self._dt / left - 1) < _ROUND_OFF
+            before = round(remainder / self._dt)
+            same = abs(before * self._dt / remainder - 1) < _ROUND_OFF
             if same and count <= before <= 1.3 * count + 1:
                 count = before
             else:
-                self._dt = left / count
+                self._dt = remainder / count
             # The first step of all only shows how long steps may be.
             part = min(count, _PIECE) if math.isfinite(self._target) else 1
             rest = (count - part) * self._dt
             total = total + self._piece(part)
-            left = rest
+            remainder = rest
         return total
 
     def _piece(self, count: int) -> Array:
         """Take ``count`` steps, or more and shorter ones where the error is large."""
-        run, rtol = self._run, self._steps.rtol
-        start, duration, most = run.q_hat, count * self._dt, _FINEST * count
+        state, rtol = self._state, self._steps.rtol
+        start, duration, most = state.q_hat, count * self._dt, _FINEST * count
         while True:
             self._dt = duration / count
-            errors = run.runge_kutta(self._dt, count, self._log_decay)
+            errors = state.runge_kutta(self._dt, count, self._log_decay)
             worst = float(errors.max())
             if worst <= rtol:
                 # Local errors go with dt⁴; round-off is no reason to grow.
@@ -180,11 +180,11 @@ class Trajectory:
             finite = math.isfinite(worst)
             more = 1.2 * (worst / rtol) ** 0.25 if finite else 2.0
             count = math.ceil(count * min(max(more, 1.1), 4.0))
-            run.start(start)
+            state.start(start)
 
     def _courant_rate(self) -> float:
         """max(|u|/dx + |v|/dy), 1/s."""
-        u, v, _ = self._tendency.velocities(self._run.q_hat)
+        u, v, _ = self._tendency.velocities(self._state.q_hat)
         dy, dx = self._spacing
         rate = float((abs(u) / dx + abs(v) / dy).max())
         if not math.isfinite(rate):

@@ -257,11 +257,11 @@ def column_pass(p: Passes, kind: int, steps: Any, weights: Any) -> None:
             the local error, and which weight of the step its modes are multiplied by;
             for ``STAGE_1`` and ``MEASURE``, which look before any update.
     """
-    most, kept = p.columns.shape[2], p.tiles.shape[0]
+    most, modes = p.columns.shape[2], p.tiles.shape[0]
     blocks, team = p.sums.shape[0], p.arrivals.shape[0]
     for block in range(blocks * p.me // team, blocks * (p.me + 1) // team):
         first = block * most
-        width = min(most, kept - first)
+        width = min(most, modes - first)
         plans = p.column_plans[0 if width == most else 1]
         minus = p.rows.shape[2] - first - width + 1
         if kind != PRIME:

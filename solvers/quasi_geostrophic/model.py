@@ -99,7 +99,7 @@ class Model:
             "third": 1.5 * np.maximum(np.abs(x), np.abs(y)) / np.pi,
         }[p.drop]
         # 1 is Nyquist along an axis, or 2/3 of it; round-off must not decide
-        self.kept = np.where(reach < 1 - 1e-12, 1.0, 0.0)
+        self.mask = np.where(reach < 1 - 1e-12, 1.0, 0.0)
         self.weights = np.full((1, nx // 2 + 1), 2.0)
         # k = 0 and the Nyquist column hold both ±l themselves: counted once.
         self.weights[:, [0, -1]] = 1.0

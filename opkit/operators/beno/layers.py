@@ -45,10 +45,10 @@ def node_features(level: Level, curve: Curve) -> Tensor:
     inside = (level.number >= 0).to(normals.dtype)
     distances = torch.stack(
         [
-            _run(inside, 2, False),
-            _run(inside, 2, True),
-            _run(inside, 1, False),
-            _run(inside, 1, True),
+            _row_length(inside, 2, False),
+            _row_length(inside, 2, True),
+            _row_length(inside, 1, False),
+            _row_length(inside, 1, True),
         ],
         dim=-1,
     )
@@ -57,7 +57,7 @@ def node_features(level: Level, curve: Curve) -> Tensor:
     )
 
 
-def _run(inside: Tensor, axis: int, backwards: bool) -> Tensor:
+def _row_length(inside: Tensor, axis: int, backwards: bool) -> Tensor:
     """Number of inside cells in a row, up to each one."""
     x = inside.flip(axis) if backwards else inside
     place = torch.arange(1, x.shape[axis] + 1, device=x.device, dtype=x.dtype)

@@ -27,7 +27,7 @@ def test_spectra_sum_to_means(layers: int) -> None:
     q = 1e-5 * np.random.default_rng(0).standard_normal((3, layers, 32, 32))
     enstrophy = diagnostics.enstrophy_spectrum(model, q).sum(axis=(-2, -1))
     np.testing.assert_allclose(enstrophy, 0.5 * (q**2).mean(axis=(0, 2, 3)), rtol=1e-12)
-    q[:] = np.fft.irfft2(model.kept * np.fft.rfft2(q))
+    q[:] = np.fft.irfft2(model.mask * np.fft.rfft2(q))
     psi_hat, _ = diagnostics.streamfunction_hat(model, q)
     psi = np.fft.irfft2(psi_hat, norm="forward")
     u = np.fft.irfft2(-1j * model.l * psi_hat, norm="forward")
@@ -86,7 +86,7 @@ def test_budgets_close(layers: int) -> None:
 def test_signs_and_zero_sums() -> None:
     qg, q = made(dealias=True)
     model = qg.model()
-    q = np.fft.irfft2(model.kept * np.fft.rfft2(q))
+    q = np.fft.irfft2(model.mask * np.fft.rfft2(q))
     terms = diagnostics.energy_budget(model, q)
     for name in ("kinetic_flux", "potential_flux"):
         # dealiased transfers move energy, and make none

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from opkit.solvers.quasi_geostrophic.compiled import CompiledRun
+from opkit.solvers.quasi_geostrophic.compiled import CompiledState
 from opkit.solvers.quasi_geostrophic.solver import QuasiGeostrophic
 
 Array = NDArray[Any]
@@ -135,10 +135,10 @@ def test_energy_and_enstrophies_drift_at_the_order_of_the_steps() -> None:
     start = draw(qg)
     drifts = []
     for count in (20, 40, 80):
-        run = CompiledRun(model)
-        run.start(np.fft.rfft2(start)[None])
-        run.runge_kutta(6 * DAY / count, count, np.zeros_like(model.kappa2))
-        end = np.fft.irfft2(run.q_hat[0])
+        state = CompiledState(model)
+        state.start(np.fft.rfft2(start)[None])
+        state.runge_kutta(6 * DAY / count, count, np.zeros_like(model.kappa2))
+        end = np.fft.irfft2(state.q_hat[0])
         before, now = invariants(qg, start), invariants(qg, end)
         drifts.append(np.abs(now / before - 1))
     assert relative(end, start) > 0.5  # the flow has moved
@@ -169,10 +169,10 @@ def test_order_of_convergence_with_the_filter_on() -> None:
     start = np.fft.rfft2(draw(qg))[None]
 
     def end(count: int) -> Array:
-        run = CompiledRun(model)
-        run.start(start)
-        run.runge_kutta(4 * DAY / count, count, log_decay)
-        return run.q_hat
+        state = CompiledState(model)
+        state.start(start)
+        state.runge_kutta(4 * DAY / count, count, log_decay)
+        return state.q_hat
 
     exact = end(800)
     errors = [relative(end(count), exact) for count in (25, 50, 100)]
