@@ -124,8 +124,8 @@ def main() -> None:
     except (_Stopped, KeyboardInterrupt) as error:
         if debug:
             raise
-        said = f"Interrupted: {error}" if str(error) else "Interrupted."
-        ended(said, "Interrupted", 130)
+        text = f"Interrupted: {error}" if str(error) else "Interrupted."
+        ended(text, "Interrupted", 130)
     except Exception as error:
         if isinstance(error, USAGE):
             if not arguments:
@@ -165,13 +165,13 @@ def _reason(error: Exception) -> str:
 
 def _usage(error: Any) -> str:
     """Say in one line what is wrong with the words, and where help is."""
-    said = " ".join(error.format_message().split()).rstrip(".")
+    reason = " ".join(error.format_message().split()).rstrip(".")
     option = str(getattr(error, "option_name", "")).lstrip("-").replace("-", "_")
     if option:
         from opkit.case.recipe import Training
 
         if option in Training.model_fields:
-            said = f"No such option: write it as --set training.{option}=VALUE"
+            reason = f"No such option: write it as --set training.{option}=VALUE"
     context = error.ctx
     path = "opkit" if context is None else context.command_path
-    return f"{said}: `{path} --help` shows what it takes"
+    return f"{reason}: `{path} --help` shows what it takes"

@@ -268,14 +268,14 @@ class _Pace:
     def __init__(self) -> None:
         self.start = time.monotonic()
 
-    def __call__(self, done: int, left: int) -> str:
+    def __call__(self, done: int, rest: int) -> str:
         if done <= 0:
             return ""
         elapsed = time.monotonic() - self.start
         rate = done / max(elapsed, 1e-9)
-        if left <= 0:
+        if rest <= 0:
             return f"{rate:.3g}/s, {elapsed:.0f} s"
-        return f"{rate:.3g}/s, {left / rate:.0f} s left"
+        return f"{rate:.3g}/s, {rest / rate:.0f} s left"
 
 
 def score_rows(scores: Sequence[Score]) -> list[dict[str, Any]]:

@@ -47,18 +47,18 @@ def inspect(
     if _is_mesh(file):
         _inspect_mesh(file, json)
         return
-    found = card(file)
+    facts = card(file)
     with DataFile(file) as opened:
         wrong = list(faults(opened))
-        found["boundary"] = _parts_of(opened.header)
+        facts["boundary"] = _parts_of(opened.header)
     if plot:
         from opkit.figures.data_file import draw
 
         draw(file, plot)
     if json:
-        as_json({**found, "faults": wrong})
+        as_json({**facts, "faults": wrong})
     else:
-        _print_card(file, found)
+        _print_card(file, facts)
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise DataError(f"{file}: {wrong[0]}{more}")
@@ -118,20 +118,20 @@ def _parts_of(header: Header) -> list[dict[str, Any]]:
         sizes = solver.part_sizes()
     except OpkitError:
         return []  # stored without its parts, and the mesh's own file is elsewhere
-    given = case.solver.parameters.get("boundary", {})
+    conditions = case.solver.parameters.get("boundary", {})
     size_name = "length" if header.mesh.points.shape[1] == 2 else "area"
     return [
         {
             "part": name,
             size_name: length,
-            "condition": _pairs(dict(given.get(name, {}))),
+            "condition": _pairs(dict(conditions.get(name, {}))),
         }
         for name, length in sizes.items()
     ]
 
 
-def _print_card(file: Path, found: dict[str, Any]) -> None:
-    problem, storage = found["problem"], found["storage"]
+def _print_card(file: Path, facts: dict[str, Any]) -> None:
+    problem, storage = facts["problem"], facts["storage"]
     lines = {
         "case": problem["case"] or "imported data",
         "title": problem["title"],
@@ -140,23 +140,23 @@ def _print_card(file: Path, found: dict[str, Any]) -> None:
         "parameters": _pairs(problem["parameters"]),
         "laws": "; ".join(f"{k}: {_pairs(v)}" for k, v in problem["laws"].items()),
         "distribution": _pairs(problem["distribution"]),
-        "splits": _pairs(found["splits"]),
+        "splits": _pairs(facts["splits"]),
         "size": f"{size(storage['bytes'])}, {storage['ratio']:.2f} of the raw numbers",
-        **{key.replace("_", " "): value for key, value in found["origin"].items()},
+        **{key.replace("_", " "): value for key, value in facts["origin"].items()},
     }
-    if found["solver_error"]:
-        error = found["solver_error"]
+    if facts["solver_error"]:
+        error = facts["solver_error"]
         lines["solver error"] = (
             f"{error['measure']}: median {error['median']:.1e}, "
             f"largest {error['largest']:.1e} (sample {error['sample']})"
         )
     rows = [{"what": k, "value": v} for k, v in lines.items() if v not in (None, "")]
     table(rows, title=str(file))
-    table(found["variables"])
-    if found["dimensions"]:
-        table(found["dimensions"])
-    if found["boundary"]:
-        table(found["boundary"])
+    table(facts["variables"])
+    if facts["dimensions"]:
+        table(facts["dimensions"])
+    if facts["boundary"]:
+        table(facts["boundary"])
 
 
 def _pairs(values: dict[str, Any]) -> str:
@@ -268,8 +268,8 @@ def import_(
     from opkit.errors import DataError
 
     dtype: Literal["float32", "float64"] = "float64" if double else "float32"
-    given = {"train": train, "validation": validation, "test": test}
-    files = {split: paths for split, paths in given.items() if paths}
+    by_split = {"train": train, "validation": validation, "test": test}
+    files = {split: paths for split, paths in by_split.items() if paths}
     if not files:
         raise DataError("no files: give --train, --validation or --test FILES")
     import_data(
@@ -289,10 +289,10 @@ def import_(
         force=force,
     )
     nbytes = out.stat().st_size
-    with DataFile(out, trusted=True) as made:
-        turned = made.header.provenance.get("turned")
-        drawn = made.header.provenance.get("split")
-        sizes = {name: len(rows) for name, rows in made.header.splits.items()}
+    with DataFile(out, trusted=True) as data_file:
+        turned = data_file.header.provenance.get("turned")
+        drawn = data_file.header.provenance.get("split")
+        sizes = {name: len(rows) for name, rows in data_file.header.splits.items()}
     if json:
         as_json({"file": out, "bytes": nbytes, "splits": sizes, "turned": turned})
         return
@@ -318,11 +318,11 @@ def export_data(
     from opkit.datasets.exporters import convert as exporting
 
     kind: Any = to  # export_data refuses what it does not know
-    made = list(exporting.export_data(file, out, kind))
+    paths = list(exporting.export_data(file, out, kind))
     if json:
-        as_json(made)
+        as_json(paths)
         return
-    for path in made:
+    for path in paths:
         say(path)
 
 
@@ -380,9 +380,9 @@ def _once[T](option: str, pairs: Iterable[tuple[str, T]]) -> dict[str, T]:
     """Return pairs as a dict; a name that stands twice has two meanings."""
     from opkit.errors import DataError
 
-    found: dict[str, T] = {}
+    by_name: dict[str, T] = {}
     for name, value in pairs:
-        if name in found:
+        if name in by_name:
             raise DataError(f"{option} {name}: is given twice: give it once")
-        found[name] = value
-    return found
+        by_name[name] = value
+    return by_name

@@ -89,16 +89,16 @@ def doctor(
 def _package(name: str) -> dict[str, str | None]:
     extra, blocks = PACKAGES[name]
     try:
-        found: str | None = version(name)
+        installed: str | None = version(name)
     except PackageNotFoundError:
-        found = None
+        installed = None
     remedy = f'python -m pip install "opkit[{extra}]"'
     return {
         "package": name,
-        "found": found,
+        "found": installed,
         "extra": extra,
         "blocks": blocks or None,
-        "install": None if found else remedy,
+        "install": None if installed else remedy,
     }
 
 
@@ -147,8 +147,8 @@ def _self_test() -> str:
         if not (torch.isfinite(loss) and worst < 1e-6):
             return f"failed: solver error {worst:.1e}, loss {loss.item():.3g}"
     except Exception as error:
-        said = str(error).partition("\n")[0]
-        return f"failed: {type(error).__name__}: {said}"
+        reason = str(error).partition("\n")[0]
+        return f"failed: {type(error).__name__}: {reason}"
     seconds = time.perf_counter() - start
     return f"passed in {seconds:.1f} s: Darcy solved to {worst:.0e}, an FNO stepped"
 
@@ -197,11 +197,11 @@ def _hdf5() -> str:
 
 
 def _dolfinx() -> str:
-    found = version("dolfinx-solver-real")
+    wheel = version("dolfinx-solver-real")
     importlib.import_module("h5py")  # before dolfinx, whose own HDF5 must come second
     importlib.import_module("dolfinx_solver")
     module = importlib.import_module("dolfinx")
-    return f"{module.__version__} (wheel {found})"
+    return f"{module.__version__} (wheel {wheel})"
 
 
 def _mpi() -> str:

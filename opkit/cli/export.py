@@ -51,24 +51,24 @@ def export(
     from opkit.export import export as run_it
 
     number = None if batch == "dynamic" else int(batch)
-    made = run_it(run, to, out, number, data, device)
+    result = run_it(run, to, out, number, data, device)
     if json:
-        as_json(made)
+        as_json(result)
         return
     shapes = {
         field.name: " x ".join(map(str, field.shape))
-        for field in (*made.inputs, *made.outputs)
+        for field in (*result.inputs, *result.outputs)
     }
     values = {
-        "file": f"{made.file}, {size(made.bytes)}",
+        "file": f"{result.file}, {size(result.bytes)}",
         **shapes,
-        "samples compared": made.difference.samples,
-        "relative L2 difference": f"{made.difference.relative_l2:.1e}",
-        "allowed": f"{made.difference.tolerance:.1e}",
+        "samples compared": result.difference.samples,
+        "relative L2 difference": f"{result.difference.relative_l2:.1e}",
+        "allowed": f"{result.difference.tolerance:.1e}",
         **{
             f"largest difference, {name}": f"{value:.1e}"
-            for name, value in made.difference.max_abs.items()
+            for name, value in result.difference.max_abs.items()
         },
-        "seconds": f"{sum(made.seconds.values()):.1f}",
+        "seconds": f"{sum(result.seconds.values()):.1f}",
     }
     table([{"what": what, "value": value} for what, value in values.items()])

@@ -46,7 +46,7 @@ def operators(
             row["default"] = shown(row["default"])
         table(rows)
         return
-    found = acceptance()
+    by_name = acceptance()
     if json:
         as_json(
             [
@@ -59,7 +59,7 @@ def operators(
                     "needs_fields": accepts.needs_fields,
                     "options": options(each),
                 }
-                for each, accepts in found.items()
+                for each, accepts in by_name.items()
             ]
         )
         return
@@ -74,7 +74,7 @@ def operators(
                     f"{row['option']} {shown(row['default'])}" for row in options(each)
                 ),
             }
-            for each, accepts in found.items()
+            for each, accepts in by_name.items()
         ]
     )
     print("`opkit operators NAME` describes the options of one.")

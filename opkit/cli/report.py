@@ -33,8 +33,8 @@ def report(
     """Write everything about a run into one HTML page that needs nothing else."""
     from opkit.report import report as write
 
-    made = write(run, out, data, solver, force)
+    path = write(run, out, data, solver, force)
     if json:
-        as_json({"file": made})
+        as_json({"file": path})
     else:
-        say(made)
+        say(path)

@@ -143,14 +143,14 @@ def _values(u: Solution, x: float, y: float) -> dict[str, float]:
 def _figures(u: Solution) -> dict[str, Any]:
     """What is known about the answer, as numbers; None where it does not apply."""
     elements = u.elements
-    found = None if elements is None else elements.spectrum
+    spectrum = None if elements is None else elements.spectrum
     return {
         "method": u.method,
         "error_estimate": _number(u.error_estimate),
         "error_rms": _number(u.error_rms),
         "max_u": None if elements is None else elements.largest,
         "cells": None if elements is None else elements.cells,
-        "eigenvalue": None if found is None else found.eigenvalue.real,
+        "eigenvalue": None if spectrum is None else spectrum.eigenvalue.real,
         "eigenvalue_distance": u.eigenvalue_distance,
         "distance": u.distance,
         "error_bound": u.error_bound,
@@ -170,12 +170,12 @@ def _summary(u: Solution) -> Iterator[str]:
     if elements is None:
         yield f"network: nothing vouches for it; relative residual {u.residual:.2e}"
         return
-    told = (
+    error = (
         f"{u.error_estimate:.2g} at most, {u.error_rms:.2g} root mean square, of "
         f"max |u| {elements.largest:.4g}"
     )
     by = "network, judged by elements" if u.method == "network" else "elements"
-    yield f"estimated error: {told} ({by}, {elements.cells} cells)"
+    yield f"estimated error: {error} ({by}, {elements.cells} cells)"
     if u.distance is not None:
         shown = "" if u.method == "network" else "network: "
         bound = (

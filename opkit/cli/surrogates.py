@@ -71,33 +71,33 @@ def _rollout(run: Path, data: Path | None, threshold: float, json: bool) -> None
 
     loaded = load(run)
     split = loaded.config.scores[0].split if loaded.config.scores else "test"
-    found = rollouts(loaded, data_of(loaded, data), split, threshold)
+    result = rollouts(loaded, data_of(loaded, data), split, threshold)
     if json:
-        as_json({**plain(found), "split": split, "horizon": found.horizon})
+        as_json({**plain(result), "split": split, "horizon": result.horizon})
         return
     columns = {
-        "time": found.times.tolist(),
-        "relative L2": found.relative_l2,
-        "persistence": found.persistence,
-        "spectral error": found.spectral_error,
-        "mean drift": found.mean_drift,
-        "energy drift": found.energy_drift,
+        "time": result.times.tolist(),
+        "relative L2": result.relative_l2,
+        "persistence": result.persistence,
+        "spectral error": result.spectral_error,
+        "mean drift": result.mean_drift,
+        "energy drift": result.energy_drift,
     }
     rows = [
         dict(zip(columns, r, strict=True)) for r in zip(*columns.values(), strict=True)
     ]
     table(rows)
-    inside = int((found.horizons == float("inf")).sum())
+    inside = int((result.horizons == float("inf")).sum())
     print(
-        f"Relative L2 stays below {threshold:g} up to time {found.horizon:g} (median); "
-        f"to the end in {inside} of {len(found.horizons)} trajectories."
+        f"Relative L2 stays below {threshold:g} up to time {result.horizon:g} "
+        f"(median); to the end in {inside} of {len(result.horizons)} trajectories."
     )
-    pairs = zip(found.relative_l2, found.persistence, strict=True)
+    pairs = zip(result.relative_l2, result.persistence, strict=True)
     worse = [k for k, (own, still) in enumerate(pairs, 1) if not own < still]
     if worse:
         typer.echo(
             f"Warning: not better than persistence in {len(worse)} of "
-            f"{len(found.times)} steps, first in step {worse[0]}",
+            f"{len(result.times)} steps, first in step {worse[0]}",
             err=True,
         )
 
@@ -145,11 +145,11 @@ def plot(
     """Draw a run: loss curves, errors per resolution, samples, worst, spectra."""
     from opkit.figures.run import draw
 
-    made = draw(run, data)
+    paths = draw(run, data)
     if json:
-        as_json(made)
+        as_json(paths)
         return
-    for path in made:
+    for path in paths:
         say(path)
 
 
@@ -162,9 +162,9 @@ def runs(
     """List the runs in a folder with their figures."""
     from opkit.surrogate.bundle.run_list import list_runs
 
-    found = list_runs(folder)
+    listing = list_runs(folder)
     if json:
-        as_json(found)
+        as_json(listing)
         return
     rows = [
         {
@@ -178,7 +178,7 @@ def runs(
             "on": run.split,
             "flags": "; ".join(run.flags) or None,
         }
-        for run in found
+        for run in listing
     ]
     if rows:
         table(rows)
@@ -220,7 +220,7 @@ def tune(
             note = "failed" if value is None else f"validation {value:.4f}"
             update(trial.number + 1, trials, note)
 
-        found = search(
+        results = search(
             data,
             out,
             operator=operator,
@@ -232,7 +232,7 @@ def tune(
             progress=show,
         )
     if json:
-        as_json(found)
+        as_json(results)
         return
     rows = [
         {
@@ -241,7 +241,7 @@ def tune(
             "settings": ", ".join(t.settings),
             "run": str(t.run),
         }
-        for t in found
+        for t in results
     ]
     table(rows)
     for t in found:

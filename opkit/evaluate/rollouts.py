@@ -64,15 +64,15 @@ def rollouts(
     samples = surrogate.samples(data, split)
     points = samples[0]["outputs"].nelement()
     count = max(min(len(samples), MAX_POINTS // points), 1)
-    made, wanted, last = [], [], []
+    predictions, targets, frames = [], [], []
     for i in range(count):
         item = samples[i]
         one = Inputs.of({role: tensor[None] for role, tensor in item.items()})
-        made.append(surrogate.predict(one, len(item["outputs"]))[0])
-        wanted.append(item["outputs"])
-        last.append(item["inputs"][-1])
-    p, t, given = (torch.stack(fields) for fields in (made, wanted, last))
-    return compare(p, t, given, samples.times, threshold)
+        predictions.append(surrogate.predict(one, len(item["outputs"]))[0])
+        targets.append(item["outputs"])
+        frames.append(item["inputs"][-1])
+    p, t, last = (torch.stack(fields) for fields in (predictions, targets, frames))
+    return compare(p, t, last, samples.times, threshold)
 
 
 def compare(
@@ -96,10 +96,10 @@ def compare(
     still = last[:, None].expand_as(target).flatten(0, 1)
     error = functional.relative_l2(p, t).view(shape)
     # channels may have different units: ratios first, then their mean
-    found, wanted = p.flatten(2), t.flatten(2)
-    square = wanted.square().mean(2).clamp_min(functional.EPS**2)
-    energy = (found.square().mean(2) / square - 1).mean(1)
-    drift = ((found.mean(2) - wanted.mean(2)).abs() / square.sqrt()).mean(1)
+    p_points, t_points = p.flatten(2), t.flatten(2)
+    square = t_points.square().mean(2).clamp_min(functional.EPS**2)
+    energy = (p_points.square().mean(2) / square - 1).mean(1)
+    drift = ((p_points.mean(2) - t_points.mean(2)).abs() / square.sqrt()).mean(1)
 
     def per_step(values: Tensor) -> list[float]:
         result: list[float] = values.double().view(shape).mean(0).tolist()

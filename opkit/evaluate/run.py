@@ -58,11 +58,11 @@ def evaluate(run: str | Path | Surrogate, data: Path | None = None) -> Evaluatio
     loaded = run if isinstance(run, Surrogate) else surrogate.load(run)
     path = data_of(loaded, data)
     with DataFile(path, trusted=True) as file:
-        found = file.content_hash()
+        content_hash = file.content_hash()
     config = loaded.config
     split = config.scores[0].split if config.scores else "test"
     rows = tuple(scores.table(loaded, path, split))
-    same = found == config.provenance.data_hash
+    same = content_hash == config.provenance.data_hash
     stored = (flag for flag in config.flags if not flag.startswith("not better than "))
     return Evaluation(
         rows=rows,

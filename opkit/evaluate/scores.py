@@ -85,14 +85,14 @@ def strides(surrogate: Surrogate, data: Path) -> list[int]:
     ]
     base = config.recipe.subsample
     nested = [stride for stride in range(1, base + 1) if base % stride == 0]
-    found = [
+    candidates = [
         stride
         for stride in (*nested, 2 * base)
         if all((n if closed else n - 1) % stride == 0 for n, closed in sizes)
     ]
     if "node" in config.axes or fixed or config.boundary:
-        found = []
-    return [base, *(stride for stride in found if stride != base)]
+        candidates = []
+    return [base, *(stride for stride in candidates if stride != base)]
 
 
 def training_mean(surrogate: Surrogate, data: Path) -> Tensor:

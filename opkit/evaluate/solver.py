@@ -72,7 +72,7 @@ def table(
     if mesh is not None:
         norms["relative_h1"] = functional.relative_h1
     everywhere = recipe.model_copy(update={"subsample": 1})
-    found = []
+    scores = []
     for method in (whole, *coarser(case, solver)):
         try:
             outputs, seconds = method.timed(inputs)
@@ -81,7 +81,7 @@ def table(
                 raise
             continue
         name = "solver" if method.factor == 1 else f"coarse solve 1/{method.factor}"
-        found.append(
+        scores.append(
             Score(
                 predictor=name,
                 split=split,
@@ -94,7 +94,7 @@ def table(
                 },
             )
         )
-    return found
+    return scores
 
 
 def error(
@@ -131,10 +131,10 @@ def error(
             if "time" not in variable.dims:
                 field = field.unsqueeze(1)
             pair.append(recipe.arrangement.scored(field, header))
-        found, true = pair
+        predicted, true = pair
         for channel in range(true.shape[1]):
             one = slice(channel, channel + 1)
-            values.append(norm(found[:, one], true[:, one], domain))
+            values.append(norm(predicted[:, one], true[:, one], domain))
     return float(torch.stack(values).mean())
 
 
@@ -156,11 +156,11 @@ class Rung:
 
 
 def ladder(
-    case: Case, inputs: Fields, error: Callable[[Fields], float], wanted: float
+    case: Case, inputs: Fields, error: Callable[[Fields], float], target: float
 ) -> list[Rung]:
-    """Solve ever more cheaply until the error is above ``wanted``.
+    """Solve ever more cheaply until the error is above ``target``.
 
-    First the case's own grid or mesh and tolerance; then a tenth of the wanted error as
+    First the case's own grid or mesh and tolerance; then a tenth of the target as
     the tolerance; then that on coarser ones (`opkit.evaluate.coarse.coarser`). What the
     solver refuses is left out.
 
@@ -168,51 +168,51 @@ def ladder(
         case: of the problem.
         inputs: variable name to (batch, *dims) on the case's grid.
         error: of outputs on the case's grid.
-        wanted: the surrogate's error.
+        target: the surrogate's error.
 
     Returns:
-        The rungs climbed down, the last one possibly above the wanted error.
+        The rungs climbed down, the last one possibly above the target.
     """
-    found = []
-    for step in _steps(case, wanted):
+    rungs = []
+    for step in _steps(case, target):
         try:
             outputs, seconds = step.timed(inputs)
         except (SolverError, OpkitInputError):
             continue
         rtol = step.solver.rtol if isinstance(step.solver, Tolerance) else None
-        found.append(Rung(step.points, rtol, error(outputs), seconds))
-        if step.factor > 1 and not found[-1].relative_l2 <= wanted:
+        rungs.append(Rung(step.points, rtol, error(outputs), seconds))
+        if step.factor > 1 and not rungs[-1].relative_l2 <= target:
             break
-    return found
+    return rungs
 
 
-def cheapest(rungs: Sequence[Rung], wanted: float) -> Rung | None:
-    """Return the fastest rung whose error is at most ``wanted``."""
-    good = [rung for rung in rungs if rung.relative_l2 <= wanted]
+def cheapest(rungs: Sequence[Rung], target: float) -> Rung | None:
+    """Return the fastest rung whose error is at most ``target``."""
+    good = [rung for rung in rungs if rung.relative_l2 <= target]
     return min(good, key=lambda rung: rung.seconds, default=None)
 
 
-def equal_error(rungs: Sequence[Rung], wanted: float) -> Rung | None:
-    """Return the solver's rung that is as wrong as ``wanted``, as far as that is known.
+def equal_error(rungs: Sequence[Rung], target: float) -> Rung | None:
+    """Return the solver's rung that is as wrong as ``target``, as far as that is known.
 
-    The fastest rung whose error is at most ``wanted``, and below which a rung is worse:
-    a ladder that ends above the wanted error says nothing of the time it needs there.
+    The fastest rung whose error is at most ``target``, and below which a rung is worse:
+    a ladder that ends above the target says nothing of the time it needs there.
 
     Args:
         rungs: as `ladder` returns them, the cheapest last.
-        wanted: the surrogate's error.
+        target: the surrogate's error.
     """
-    best = cheapest(rungs, wanted)
+    best = cheapest(rungs, target)
     if best is None:
         return None
     below = rungs[rungs.index(best) + 1 :]
-    return best if any(not rung.relative_l2 <= wanted for rung in below) else None
+    return best if any(not rung.relative_l2 <= target for rung in below) else None
 
 
-def _steps(case: Case, wanted: float) -> Iterator[Coarse]:
+def _steps(case: Case, target: float) -> Iterator[Coarse]:
     solver = case.build_solver()
     yield uncoarsened(case, solver)
-    for rtol in (wanted / 10, 1e-2):
+    for rtol in (target / 10, 1e-2):
         if not isinstance(solver, Tolerance) or rtol <= solver.rtol:
             continue
         loose = changed(solver, rtol=rtol)

@@ -12,7 +12,7 @@ from pathlib import Path
 from opkit.base.files import publish, why
 from opkit.errors import DataError, ExportError, OpkitInputError
 from opkit.export import report
-from opkit.export.check import check, real_inputs
+from opkit.export.compare import difference_of, real_inputs
 from opkit.export.report import Field, Report
 from opkit.export.targets import Target, target
 from opkit.export.trace import trace
@@ -59,9 +59,9 @@ def export(
         raise OpkitInputError(f"batch {batch}: give a positive number, or dynamic")
     path = _path(run, kind, out)
     loaded = surrogate.load(run, device)
-    kind.check()
+    kind.require()
     samples = real_inputs(run, loaded.config, Path(data) if data else None)
-    given, made = report.fields(loaded.config, samples, batch)
+    inputs, outputs = report.fields(loaded.config, samples, batch)
     seconds: dict[str, float] = {}
     try:
         folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
@@ -73,11 +73,11 @@ def export(
         seconds["trace"] = time.perf_counter() - start
         start = time.perf_counter()
         temporary = folder / path.name
-        metadata = _metadata(loaded.config, given, made)
-        kind.write(program, temporary, [field.name for field in given], metadata)
+        metadata = _metadata(loaded.config, inputs, outputs)
+        kind.write(program, temporary, [field.name for field in inputs], metadata)
         seconds["write"] = time.perf_counter() - start
         start = time.perf_counter()
-        difference = check(loaded, kind.open(temporary), samples, batch)
+        difference = difference_of(loaded, kind.open(temporary), samples, batch)
         seconds["check"] = time.perf_counter() - start
         if not difference.relative_l2 <= difference.tolerance:
             raise ExportError(
@@ -96,8 +96,8 @@ def export(
             case=_identity(loaded.config),
             bundle_sha256=loaded.config.weights_sha256,
             history=loaded.model.history,
-            inputs=given,
-            outputs=made,
+            inputs=inputs,
+            outputs=outputs,
             difference=difference,
             seconds=seconds,
             versions=report.versions(kind.packages),
@@ -125,20 +125,20 @@ def _path(run: Path, kind: Target, out: str | Path | None) -> Path:
 
 
 def _metadata(
-    config: BundleConfig, given: tuple[Field, ...], made: tuple[Field, ...]
+    config: BundleConfig, inputs: tuple[Field, ...], outputs: tuple[Field, ...]
 ) -> dict[str, str]:
     """What goes into the file itself: texts by key."""
     shapes = {
         f"{field.name}.shape": " ".join(str(n) for n in field.shape)
-        for field in (*given, *made)
+        for field in (*inputs, *outputs)
     }
     about = {
         "opkit_version": config.opkit_version,
         "operator": config.operator,
         "case": _identity(config),
         "bundle_sha256": config.weights_sha256,
-        "inputs": [field.model_dump(mode="json") for field in given],
-        "outputs": [field.model_dump(mode="json") for field in made],
+        "inputs": [field.model_dump(mode="json") for field in inputs],
+        "outputs": [field.model_dump(mode="json") for field in outputs],
     }
     return {"opkit": json.dumps(about), **shapes}
 

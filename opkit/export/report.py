@@ -115,7 +115,7 @@ def fields(
 
 
 def compare(
-    found: Tensor,
+    outputs: Tensor,
     expected: Tensor,
     exact: Tensor,
     config: BundleConfig,
@@ -124,13 +124,13 @@ def compare(
     """Measure an export's outputs against the surrogate's.
 
     Args:
-        found: (sample, channel, *space) of the export.
+        outputs: (sample, channel, *space) of the export.
         expected: of the surrogate, in float32.
         exact: of the surrogate, in float64.
         config: names the output variables.
         batches: sizes that were executed.
     """
-    gap = (found.double() - expected.double()).abs()
+    gap = (outputs.double() - expected.double()).abs()
     worst, start = {}, 0
     for variable in config.outputs:
         part = gap[:, start : start + variable.channels]
@@ -138,18 +138,18 @@ def compare(
         start += variable.channels
     rounding = relative_l2(expected, exact)
     return Difference(
-        samples=len(found),
+        samples=len(outputs),
         batches=batches,
         max_abs=worst,
-        relative_l2=relative_l2(found, expected),
+        relative_l2=relative_l2(outputs, expected),
         rounding=rounding,
         tolerance=max(ROOM * rounding, FLOOR),
     )
 
 
-def relative_l2(found: Tensor, expected: Tensor) -> float:
+def relative_l2(outputs: Tensor, expected: Tensor) -> float:
     """Return the largest relative L2 difference of a sample."""
-    gap = (found.double() - expected.double()).flatten(1).norm(dim=1)
+    gap = (outputs.double() - expected.double()).flatten(1).norm(dim=1)
     size = expected.double().flatten(1).norm(dim=1)
     return float((gap / size.clamp_min(torch.finfo(torch.float32).tiny)).max())
 

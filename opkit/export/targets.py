@@ -20,7 +20,7 @@ from torch.export import ExportedProgram
 from opkit.base.children import closed_folder
 from opkit.errors import ExportError, OpkitInputError, nearest, require
 
-Run = Callable[[tuple[Tensor, ...]], Tensor]
+Function = Callable[[tuple[Tensor, ...]], Tensor]
 MAX_ONNX = 2**31 - 2**20  # protobuf's limit on a file
 
 
@@ -33,7 +33,7 @@ class Target:
         default: name of the file where none is given.
         write: (program, path, names of the inputs, metadata) -> None.
         open: path -> function of the inputs.
-        check: raises where something the target needs is missing.
+        require: raises where something the target needs is missing.
         packages: whose versions matter.
         devices: where it can run.
     """
@@ -41,8 +41,8 @@ class Target:
     suffix: str
     default: str
     write: Callable[[ExportedProgram, Path, list[str], dict[str, str]], None]
-    open: Callable[[Path], Run]
-    check: Callable[[], None]
+    open: Callable[[Path], Function]
+    require: Callable[[], None]
     packages: tuple[str, ...] = ()
     devices: tuple[str, ...] = ("cpu", "cuda")
 
@@ -68,7 +68,7 @@ def _write_pt2(
         torch.export.save(program, path, extra_files=metadata)
 
 
-def _open_pt2(path: Path) -> Run:
+def _open_pt2(path: Path) -> Function:
     module = torch.export.load(path).module()
     return lambda inputs: module(*inputs)
 
@@ -92,7 +92,7 @@ def _write_aoti(
         ) from error
 
 
-def _open_aoti(path: Path) -> Run:
+def _open_aoti(path: Path) -> Function:
     import torch._inductor
 
     package = torch._inductor.aoti_load_package(str(path))
@@ -100,10 +100,10 @@ def _open_aoti(path: Path) -> Run:
 
 
 def _compiler() -> None:
-    found = os.environ.get("CXX", "g++")
-    if shutil.which(found) is None and shutil.which("clang++") is None:
+    name = os.environ.get("CXX", "g++")
+    if shutil.which(name) is None and shutil.which("clang++") is None:
         raise ExportError(
-            f"--to aoti needs a C++ compiler and {found} is not on PATH: install g++ "
+            f"--to aoti needs a C++ compiler and {name} is not on PATH: install g++ "
             "(apt-get install g++), or set CXX"
         )
 
@@ -122,7 +122,7 @@ def _write_onnx(
         shapes = tuple({0: "batch"} for _ in names)
     try:
         with silent(), torch.no_grad():
-            made = torch.onnx.export(
+            converted = torch.onnx.export(
                 program,
                 dynamo=True,
                 input_names=names,
@@ -138,12 +138,12 @@ def _write_onnx(
         raise ExportError(
             f"ONNX has no form for {', '.join(missing[:3])}: use --to pt2 or aoti"
         ) from error
-    assert made is not None
-    made.model.metadata_props.update(metadata)
-    made.save(str(path), external_data=False)
+    assert converted is not None
+    converted.model.metadata_props.update(metadata)
+    converted.save(str(path), external_data=False)
 
 
-def _open_onnx(path: Path) -> Run:
+def _open_onnx(path: Path) -> Function:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -151,14 +151,14 @@ def _open_onnx(path: Path) -> Run:
     session = onnxruntime.InferenceSession(
         str(path), options, providers=["CPUExecutionProvider"]
     )
-    names = [given.name for given in session.get_inputs()]
+    names = [argument.name for argument in session.get_inputs()]
 
-    def run(inputs: tuple[Tensor, ...]) -> Tensor:
+    def function(inputs: tuple[Tensor, ...]) -> Tensor:
         arrays = [part.numpy() for part in inputs]
-        made = session.run(None, dict(zip(names, arrays, strict=True)))
-        return torch.from_numpy(made[0])
+        outputs = session.run(None, dict(zip(names, arrays, strict=True)))
+        return torch.from_numpy(outputs[0])
 
-    return run
+    return function
 
 
 def _onnx_packages() -> None:

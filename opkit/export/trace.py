@@ -12,7 +12,7 @@ from torch.export import Dim, ExportedProgram
 
 from opkit.elements.sparse import SparseMatrix
 from opkit.errors import ExportError, OpkitError
-from opkit.export.check import cycled
+from opkit.export.compare import cycled
 from opkit.export.targets import first_line, silent
 from opkit.operators.inputs import Inputs
 from opkit.operators.layers.spectral_conv import SpectralConv
@@ -84,8 +84,8 @@ class OneStep(nn.Module):
     def forward(self, inputs: Tensor, second: Tensor | None = None) -> Tensor:
         """Map (batch, [history,] channel, *space) to (batch, channel, *space)."""
         tensors = (inputs,) if second is None else (inputs, second)
-        given = Inputs(**dict(zip(self.roles, tensors, strict=True)))
-        outputs: Tensor = self.model(given)
+        arguments = Inputs(**dict(zip(self.roles, tensors, strict=True)))
+        outputs: Tensor = self.model(arguments)
         return outputs.select(1, 0) if self.model.history else outputs
 
 
@@ -124,14 +124,14 @@ def _grids(
     module: nn.Module, example: tuple[Tensor, ...]
 ) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
     """Run once; return each spectral layer's grids of input and output."""
-    found: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+    grids: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
     handles = []
     for name, layer in module.named_modules():
         if isinstance(layer, SpectralConv):
 
             def note(_: Any, inputs: Any, output: Tensor, name: str = name) -> None:
                 pair = (tuple(inputs[0].shape[2:]), tuple(output.shape[2:]))
-                if found.setdefault(name, pair) != pair:
+                if grids.setdefault(name, pair) != pair:
                     raise ExportError(f"{name} works on several grids: not exported")
 
             handles.append(layer.register_forward_hook(note))
@@ -139,4 +139,4 @@ def _grids(
         module(*example)
     for handle in handles:
         handle.remove()
-    return found
+    return grids

@@ -43,7 +43,7 @@ class _Missing:
 
 
 def error_bound(
-    problem: LinearProblem, written: Written, singular: float, left: Array
+    problem: LinearProblem, written: Written, singular: float, residual: Array
 ) -> float:
     """Bound of the root mean square error of a network's answer.
 
@@ -51,14 +51,14 @@ def error_bound(
         problem: elliptic.
         written: the answer.
         singular: σ, the least singular value of L.
-        left: r at points that sample the domain, (point,).
+        residual: r at points that sample the domain, (point,).
 
     Raises:
         MeshError: the domain cannot be meshed.
     """
     c = problem.linear.coefficients
-    given = [kind for part in problem.conditions().values() for kind, _ in part]
-    shift = 0.0 if "u" in given else -c[3]
+    kinds = [kind for part in problem.conditions().values() for kind, _ in part]
+    shift = 0.0 if "u" in kinds else -c[3]
     terms = zip(("u", "u_x", "u_y", "u_xx", "u_yy"), (shift, *c[1:]), strict=True)
     lifting = problem.model_copy(
         update={
@@ -71,5 +71,5 @@ def error_bound(
     w, _ = discrete.solve()
     area = float(discrete.mass.sum())
     size = float(np.sqrt(w @ (discrete.mass @ w) / area))
-    rest = float(np.sqrt(np.mean(left**2)))
+    rest = float(np.sqrt(np.mean(residual**2)))
     return size + (rest + abs(c[0] - shift) * size) / max(singular, 1e-300)

@@ -10,7 +10,7 @@ from torch import Tensor
 from opkit.hypino.ensemble import Ensemble
 from opkit.hypino.refine import magnitude
 from opkit.hypino.residuals import (
-    Stated,
+    TensorProblem,
     defect,
     nothing,
 )
@@ -19,7 +19,7 @@ from opkit.pde.raster import assemble
 
 
 def fine_tune(
-    stated: Stated,
+    problem: TensorProblem,
     start: Ensemble,
     steps: int,
     lbfgs_steps: int = 0,
@@ -29,7 +29,7 @@ def fine_tune(
     """Fit all weights of a solution to its own residual: Adam, then L-BFGS.
 
     Args:
-        stated: the problem.
+        problem: to solve, as tensors.
         start: solution to begin with.
         steps: of Adam with a cosine schedule, on fresh points each.
         lbfgs_steps: then of L-BFGS with strong Wolfe search, on fixed points.
@@ -39,8 +39,8 @@ def fine_tune(
     Returns:
         The better of start and fitted solution, by the residual norm of `defect`.
     """
-    generator = torch.Generator(stated.coefficients.device).manual_seed(seed + 1)
-    scale = magnitude(stated, nothing)
+    generator = torch.Generator(problem.coefficients.device).manual_seed(seed + 1)
+    scale = magnitude(problem, nothing)
     leaves = [
         [t.detach().clone().requires_grad_() for t in member.tensors()]
         for member in start.members
@@ -48,18 +48,18 @@ def fine_tune(
     flat = [t for member in leaves for t in member]
     fitted = Ensemble(tuple(Target.from_tensors(m) for m in leaves), start.scales)
 
-    def points(count: int) -> Stated:
+    def points(count: int) -> TensorProblem:
         drawn = assemble(
-            stated.coefficients,
-            stated.geometry,
-            stated.functions,
+            problem.coefficients,
+            problem.geometry,
+            problem.functions,
             (9, 9),
             (count, count),
             generator,
         )
-        return replace(stated, check=drawn)
+        return replace(problem, sites=drawn)
 
-    def loss(at: Stated) -> Tensor:
+    def loss(at: TensorProblem) -> Tensor:
         return (defect(at, fitted.jet) / scale).square().sum()
 
     optimiser = torch.optim.Adam(flat, lr=learning_rate, betas=(0.9, 0.99))
@@ -92,5 +92,5 @@ def fine_tune(
         start.scales,
     )
     with torch.no_grad():
-        before, after = (float(defect(stated, e.jet).norm()) for e in (start, done))
+        before, after = (float(defect(problem, e.jet).norm()) for e in (start, done))
     return done if after < before else start

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from opkit.hypino.ensemble import Ensemble
 from opkit.hypino.residuals import (
-    Stated,
+    TensorProblem,
     modal_data,
     modal_defect,
     modal_image,
@@ -30,24 +30,24 @@ from opkit.pde.scale import data_size, scale_data
 GRID = 32  # where the size of a problem is taken
 
 
-def magnitude(stated: Stated, jet: Callable[[Tensor], Tensor]) -> float:
+def magnitude(problem: TensorProblem, jet: Callable[[Tensor], Tensor]) -> float:
     """Size of what is left of a problem (`opkit.pde.scale`)."""
-    return float(data_size(stated.coefficients, *_grids(stated, jet, GRID)))
+    return float(data_size(problem.coefficients, *_grids(problem, jet, GRID)))
 
 
 def _grids(
-    stated: Stated, jet: Callable[[Tensor], Tensor], n: int
+    problem: TensorProblem, jet: Callable[[Tensor], Tensor], n: int
 ) -> tuple[Tensor, Tensor]:
     """Grids (1, 5, n, n) of what is left after a solution, and the domain's mask."""
-    functions = remaining(stated, jet)
-    grids, inside = boundary_grids(stated.geometry, functions, (n, n))
+    functions = remaining(problem, jet)
+    grids, inside = boundary_grids(problem.geometry, functions, (n, n))
     source = functions.source(pixels((n, n), grids)[None]).reshape(1, 1, n, n)
     return torch.cat([grids, source], 1), inside
 
 
 def write(
     model: HyPINO,
-    stated: Stated,
+    problem: TensorProblem,
     jet: Callable[[Tensor], Tensor] = nothing,
     average: bool = True,
 ) -> Ensemble:
@@ -58,17 +58,17 @@ def write(
 
     Args:
         model: a trained HyPINO.
-        stated: the problem.
+        problem: to solve, as tensors.
         jet: the solution so far.
         average: return the mean of all orientations, otherwise the one network whose
             `modal_defect` is the smallest.
     """
-    grids, inside = _grids(stated, jet, model.options.resolution)
-    size = float(data_size(stated.coefficients, grids, inside))
-    elliptic = bool(stated.coefficients[0, 3] * stated.coefficients[0, 4] > 0)
+    grids, inside = _grids(problem, jet, model.options.resolution)
+    size = float(data_size(problem.coefficients, grids, inside))
+    elliptic = bool(problem.coefficients[0, 3] * problem.coefficients[0, 4] > 0)
     group = symmetries(elliptic)
     unit = scale_data(grids, grids.new_tensor([1 / size]))
-    carried = [s.problem(stated.coefficients, unit) for s in group]
+    carried = [s.problem(problem.coefficients, unit) for s in group]
     with torch.no_grad():
         tensors = model(*(torch.cat(part) for part in zip(*carried, strict=True)))
     members = tuple(
@@ -79,14 +79,14 @@ def write(
         return Ensemble(members, (size / len(members),) * len(members))
     single = [Ensemble((member,), (size,)) for member in members]
     with torch.no_grad():
-        left = modal_defect(stated, jet)
-        norms = [float((left - modal_image(stated, e.jet)).norm()) for e in single]
+        goal = modal_defect(problem, jet)
+        norms = [float((goal - modal_image(problem, e.jet)).norm()) for e in single]
     return single[norms.index(min(norms))]
 
 
 def refine(
     model: HyPINO,
-    stated: Stated,
+    problem: TensorProblem,
     start: Ensemble,
     rounds: int,
     average: bool = True,
@@ -95,7 +95,7 @@ def refine(
 
     Args:
         model: writes the corrections.
-        stated: the problem.
+        problem: to solve, as tensors.
         start: solution to refine; its networks get new factors too, also in no round.
         rounds: largest number; stops where a round gains less than one part in a
             thousand.
@@ -106,36 +106,36 @@ def refine(
         after every round.
     """
     with torch.no_grad():
-        data = modal_data(stated)
-        history = [float(modal_defect(stated, start.jet).norm())]
-        members, images = list(start.members), _images(stated, start)
+        data = modal_data(problem)
+        history = [float(modal_defect(problem, start.jet).norm())]
+        members, images = list(start.members), _images(problem, start)
         factors, norm = _least_squares(images, data)
         history.append(norm)
         for _ in range(rounds):
             current = Ensemble(tuple(members), tuple(factors))
-            added = write(model, stated, current.jet, average)
-            more = torch.cat([images, _images(stated, added)], 1)
-            found, norm = _least_squares(more, data)
+            added = write(model, problem, current.jet, average)
+            more = torch.cat([images, _images(problem, added)], 1)
+            new_factors, norm = _least_squares(more, data)
             if not norm < 0.999 * history[-1]:
                 break
-            members, images, factors = [*members, *added.members], more, found
+            members, images, factors = [*members, *added.members], more, new_factors
             history.append(norm)
     return Ensemble(tuple(members), tuple(factors)), history
 
 
-def _images(stated: Stated, networks: Ensemble) -> Tensor:
+def _images(problem: TensorProblem, networks: Ensemble) -> Tensor:
     """`modal_image` of each network, one column for each."""
-    return torch.stack([modal_image(stated, m.jet) for m in networks.members], 1)
+    return torch.stack([modal_image(problem, m.jet) for m in networks.members], 1)
 
 
-def _least_squares(images: Tensor, wanted: Tensor) -> tuple[list[float], float]:
+def _least_squares(images: Tensor, data: Tensor) -> tuple[list[float], float]:
     """Factors of the images closest to a vector, and their distance from it."""
-    matrix, right = images.double().cpu(), wanted.double().cpu()[:, None]
+    matrix, right = images.double().cpu(), data.double().cpu()[:, None]
     lengths = matrix.norm(dim=0).clamp_min(1e-30)
     # Orientations of a symmetric problem have one answer; what tells columns apart by
     # less than single precision is noise, and is left out.
-    found = torch.linalg.lstsq(
+    scaled = torch.linalg.lstsq(
         matrix / lengths, right, rcond=1e-5, driver="gelsd"
     ).solution
-    factors = found[:, 0] / lengths
+    factors = scaled[:, 0] / lengths
     return factors.tolist(), float((right[:, 0] - matrix @ factors).norm())

@@ -32,23 +32,25 @@ CELLS = 64
 
 
 @dataclass(frozen=True)
-class Stated:
+class TensorProblem:
     """A problem of batch 1 with everything that is needed to judge a solution.
 
     Args:
         coefficients: (1, 5).
         geometry: with conditions.
         functions: source and boundary data.
-        check: grid points of the domain and boundary points, fixed, for the residual.
+        sites: grid points of the domain and boundary points, fixed, for the residual.
     """
 
     coefficients: Tensor
     geometry: Geometry
     functions: Functions
-    check: Problems
+    sites: Problems
 
 
-def state(coefficients: Tensor, geometry: Geometry, functions: Functions) -> Stated:
+def state(
+    coefficients: Tensor, geometry: Geometry, functions: Functions
+) -> TensorProblem:
     """Prepare a problem: normalise its operator, draw the points of its residual.
 
     Coefficients and source are multiplied as in training
@@ -58,11 +60,11 @@ def state(coefficients: Tensor, geometry: Geometry, functions: Functions) -> Sta
     original, coefficients = functions.source, factor * coefficients
     functions = replace(functions, source=lambda p: factor * original(p))
     generator = torch.Generator(geometry.start.device).manual_seed(0)
-    check = assemble(coefficients, geometry, functions, (9, 9), (2048, 1024), generator)
-    return Stated(coefficients, geometry, functions, check)
+    sites = assemble(coefficients, geometry, functions, (9, 9), (2048, 1024), generator)
+    return TensorProblem(coefficients, geometry, functions, sites)
 
 
-def defect(stated: Stated, jet: Callable[[Tensor], Tensor]) -> Tensor:
+def defect(problem: TensorProblem, jet: Callable[[Tensor], Tensor]) -> Tensor:
     """Residual vector of a solution, point by point; fine-tuning makes it small.
 
     The norm is the sum of the mean squares of (f - L u) / λ in the domain, and of g - u
@@ -70,40 +72,42 @@ def defect(stated: Stated, jet: Callable[[Tensor], Tensor]) -> Tensor:
     `opkit.pde.scale`: each part is about the error it makes in u if
     that error is as smooth as can be, and much more if it is not.
     """
-    check = stated.check
-    size = float(operator_size(check.coefficients))
-    left = check.source - jets.apply_operator(check.coefficients, jet(check.points))
-    value, flux = _traces(check, jet)
+    sites = problem.sites
+    size = float(operator_size(sites.coefficients))
+    residual = sites.source - jets.apply_operator(sites.coefficients, jet(sites.points))
+    value, flux = _traces(sites, jet)
     return torch.cat(
         [
-            _root_mean(left / size, check.weights),
-            _root_mean(check.dirichlet_values - value, check.dirichlet),
-            _root_mean((check.neumann_values - flux) / WAVE_NUMBER, check.neumann),
+            _root_mean(residual / size, sites.weights),
+            _root_mean(sites.dirichlet_values - value, sites.dirichlet),
+            _root_mean((sites.neumann_values - flux) / WAVE_NUMBER, sites.neumann),
         ]
     )
 
 
-def modal_data(stated: Stated) -> Tensor:
+def modal_data(problem: TensorProblem) -> Tensor:
     """The data f, g, h of a problem as the vector `modal_image` is to equal."""
-    check = stated.check
-    source = stated.functions.source(_cells(check.points))
-    return _by_modes(stated, source, check.dirichlet_values, check.neumann_values)
+    sites = problem.sites
+    source = problem.functions.source(_cells(sites.points))
+    return _by_modes(problem, source, sites.dirichlet_values, sites.neumann_values)
 
 
-def modal_image(stated: Stated, jet: Callable[[Tensor], Tensor]) -> Tensor:
+def modal_image(problem: TensorProblem, jet: Callable[[Tensor], Tensor]) -> Tensor:
     """L u, u and ∇u · n of a function, by modes: linear in it, and in units of u.
 
     L u is expanded in `MODES`² sines, and each coefficient divided by λ_mn, the size of
     L on that mode (`opkit.pde.scale`). An error of short waves thus
     counts for what it is, and `defect` multiplies it by the square of its wave number.
     """
-    applied = jets.apply_operator(stated.coefficients, jet(_cells(stated.check.points)))
-    return _by_modes(stated, applied, *_traces(stated.check, jet))
+    applied = jets.apply_operator(
+        problem.coefficients, jet(_cells(problem.sites.points))
+    )
+    return _by_modes(problem, applied, *_traces(problem.sites, jet))
 
 
-def modal_defect(stated: Stated, jet: Callable[[Tensor], Tensor]) -> Tensor:
+def modal_defect(problem: TensorProblem, jet: Callable[[Tensor], Tensor]) -> Tensor:
     """Estimate of the error in u by modes; corrections are chosen to make it small."""
-    return modal_data(stated) - modal_image(stated, jet)
+    return modal_data(problem) - modal_image(problem, jet)
 
 
 def _cells(like: Tensor) -> Tensor:
@@ -113,26 +117,28 @@ def _cells(like: Tensor) -> Tensor:
     return torch.stack([mesh[1].flatten(), mesh[0].flatten()], -1)[None]
 
 
-def _by_modes(stated: Stated, source: Tensor, value: Tensor, flux: Tensor) -> Tensor:
-    like, check = stated.check.points, stated.check
+def _by_modes(
+    problem: TensorProblem, source: Tensor, value: Tensor, flux: Tensor
+) -> Tensor:
+    like, sites = problem.sites.points, problem.sites
     points = _cells(like)
-    inside = stated.geometry.inside(points)
+    inside = problem.geometry.inside(points)
     source = torch.where(inside, source, 0.0).reshape(1, CELLS, CELLS)
     modes = source_modes(source, points[0, :CELLS, 0], MODES)
-    modes = modes / mode_sizes(stated.coefficients, MODES)
+    modes = modes / mode_sizes(problem.coefficients, MODES)
     area = 4 * inside.to(like.dtype).mean().clamp_min(1e-3)
     return torch.cat(
         [
             modes.flatten() / area.sqrt(),
-            _root_mean(value, check.dirichlet),
-            _root_mean(flux / WAVE_NUMBER, check.neumann),
+            _root_mean(value, sites.dirichlet),
+            _root_mean(flux / WAVE_NUMBER, sites.neumann),
         ]
     )
 
 
-def _traces(check: Problems, jet: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+def _traces(sites: Problems, jet: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
     """Values and ∇u · n at the boundary points, each (1, point)."""
-    outer, n = jet(check.boundary_points), check.normals
+    outer, n = jet(sites.boundary_points), sites.normals
     return outer[0], outer[1] * n[..., 0] + outer[2] * n[..., 1]
 
 
@@ -141,21 +147,21 @@ def _root_mean(field: Tensor, mask: Tensor) -> Tensor:
     return (field * mask)[0] / mask.sum().clamp_min(1).sqrt()
 
 
-def remaining(stated: Stated, jet: Callable[[Tensor], Tensor]) -> Functions:
+def remaining(problem: TensorProblem, jet: Callable[[Tensor], Tensor]) -> Functions:
     """What is left of the problem after a solution."""
-    given = stated.functions
+    functions = problem.functions
 
     def source(points: Tensor) -> Tensor:
-        found = jets.apply_operator(stated.coefficients, jet(points))
-        return given.source(points) - found
+        applied = jets.apply_operator(problem.coefficients, jet(points))
+        return functions.source(points) - applied
 
     def boundary(
         points: Tensor, normals: Tensor, piece: Tensor
     ) -> tuple[Tensor, Tensor]:
-        g, h = given.boundary(points, normals, piece)
-        found = jet(points)
-        flux = found[1] * normals[..., 0] + found[2] * normals[..., 1]
-        return g - found[0], h - flux
+        g, h = functions.boundary(points, normals, piece)
+        u = jet(points)
+        flux = u[1] * normals[..., 0] + u[2] * normals[..., 1]
+        return g - u[0], h - flux
 
     return Functions(source, boundary)
 

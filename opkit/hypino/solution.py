@@ -33,7 +33,7 @@ from opkit.base.files import appearing
 from opkit.errors import OpkitInputError
 from opkit.hypino.bound import error_bound
 from opkit.hypino.ensemble import Ensemble
-from opkit.hypino.residuals import Stated
+from opkit.hypino.residuals import TensorProblem
 from opkit.hypino.weights import SHIPPED, load
 from opkit.hypino.written import Written, answer
 from opkit.operators.hypino.network import HyPINO
@@ -116,9 +116,9 @@ class Solution:
         return self._written.networks
 
     @property
-    def stated(self) -> Stated:
+    def stated(self) -> TensorProblem:
         """The problem as the network's tensors."""
-        return self._written.stated
+        return self._written.problem
 
     @property
     def _written(self) -> Written:
@@ -147,20 +147,20 @@ class Solution:
     def network_values(self, x: Any, y: Any) -> Array:
         """Values of the network's answer at points; NaN outside the domain."""
         shape, flat_x, flat_y = _flat(x, y)
-        found = self._written.jet(flat_x, flat_y)[0]
-        found[~inside_of(self.problem, flat_x, flat_y)] = np.nan
-        return np.asarray(found.reshape(shape))
+        values = self._written.jet(flat_x, flat_y)[0]
+        values[~inside_of(self.problem, flat_x, flat_y)] = np.nan
+        return np.asarray(values.reshape(shape))
 
     def error_at(self, x: Any, y: Any) -> Array:
         """Estimate of |error| at points: the largest within 0.1; NaN where unknown."""
         shape, flat_x, flat_y = _flat(x, y)
         if self.elements is None:
             return np.full(shape, np.nan)
-        found = self.elements.error_at(flat_x, flat_y)
+        errors = self.elements.error_at(flat_x, flat_y)
         if self.method == "network":
             reference = self.elements.values(flat_x, flat_y)
-            found = found + np.abs(self._written.jet(flat_x, flat_y)[0] - reference)
-        return found.reshape(shape)
+            errors = errors + np.abs(self._written.jet(flat_x, flat_y)[0] - reference)
+        return errors.reshape(shape)
 
     def residual_at(self, x: Any, y: Any) -> Array:
         """F - L u at points, in the units of the equation; NaN outside the domain."""
@@ -208,8 +208,8 @@ class Solution:
             image = axes.pcolormesh(x, y, field, cmap=colours, vmin=low, vmax=high)
             axes.set(title=title, xlabel="x", ylabel="y", aspect="equal")
             figure.colorbar(image, ax=axes)
-        told = f"estimated error {self.error_estimate:.1e}"
-        figure.suptitle(f"{self.problem.equation}   {told}")
+        label = f"estimated error {self.error_estimate:.1e}"
+        figure.suptitle(f"{self.problem.equation}   {label}")
         if path is not None:
             kind = Path(path).suffix.removeprefix(".") or "png"
             if kind not in figure.canvas.get_supported_filetypes():
@@ -222,12 +222,12 @@ class Solution:
         """(5, ...) at points of any shape, NaN outside."""
         shape, flat_x, flat_y = _flat(x, y)
         if self.method == "network":
-            found = self._written.jet(flat_x, flat_y)
-            found[:, ~inside_of(self.problem, flat_x, flat_y)] = np.nan
+            jet = self._written.jet(flat_x, flat_y)
+            jet[:, ~inside_of(self.problem, flat_x, flat_y)] = np.nan
         else:
             assert self.elements is not None
-            found = self.elements.jet(flat_x, flat_y)
-        return found.reshape(5, *shape)
+            jet = self.elements.jet(flat_x, flat_y)
+        return jet.reshape(5, *shape)
 
 
 def _flat(x: Any, y: Any) -> tuple[tuple[int, ...], Array, Array]:
@@ -321,10 +321,10 @@ def solve(
         if refinements is None:
             refinements = 0 if steps or lbfgs_steps else REFINEMENTS
         network = answer(pde, model, refinements, steps, lbfgs_steps, seed)
-    found = _judge(pde, method, elements, network, tolerance)
-    for note in found.notes:
+    solution = _judge(pde, method, elements, network, tolerance)
+    for note in solution.notes:
         warnings.warn(note, stacklevel=2)
-    return found
+    return solution
 
 
 def _reference(
@@ -379,8 +379,8 @@ def _judge(
             if elements.spectrum is not None:
                 singular = elements.spectrum.singular
                 linear = pde.linear
-                left = linear.source(x, y, np) - np.array(linear.coefficients) @ jet
-                bound = error_bound(pde, network, singular, left)
+                residual = linear.source(x, y, np) - np.array(linear.coefficients) @ jet
+                bound = error_bound(pde, network, singular, residual)
             if method == "network":
                 largest += float(np.abs(off).max())
                 mean += distance * size

@@ -40,12 +40,12 @@ def save(model: HyPINO, path: Path, card: dict[str, Any] | None = None) -> None:
 
 def digest(options: str, tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 of options and tensors, whatever the order they are stored in."""
-    found = hashlib.sha256(options.encode())
+    sha = hashlib.sha256(options.encode())
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
-        found.update(f"\0{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        found.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()
+        sha.update(f"\0{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        sha.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return sha.hexdigest()
 
 
 def load(path: str | Path) -> HyPINO:
@@ -59,12 +59,12 @@ def load(path: str | Path) -> HyPINO:
     """
     if path in PRESETS:
         return HyPINO(PRESETS[path])
-    found = Path(path) / "bundle" / HYPERNETWORK
-    found = found if found.is_file() else Path(path)
+    source = Path(path) / "bundle" / HYPERNETWORK
+    source = source if source.is_file() else Path(path)
     try:
-        if not found.is_file():
+        if not source.is_file():
             raise ValueError("no regular file")
-        with safe_open(found, framework="pt") as file:
+        with safe_open(source, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         options = metadata["options"]
@@ -87,19 +87,19 @@ def _build(options: HyPINOOptions, tensors: dict[str, Tensor]) -> HyPINO:
         raise ValueError("its options ask for more layers than it has tensors")
     # Meta tensors take no memory, whatever sizes a foreign file asks for; importing
     # what they need takes a second, and the presets are of known sizes.
-    known = options in PRESETS.values()
-    with torch.device("cpu" if known else "meta"):
+    preset = options in PRESETS.values()
+    with torch.device("cpu" if preset else "meta"):
         model = HyPINO(options)
-    wanted = {k: v.shape for k, v in model.state_dict().items()}
-    if wanted.keys() != tensors.keys():
-        odd = sorted(wanted.keys() ^ tensors.keys())[0]
+    shapes = {k: v.shape for k, v in model.state_dict().items()}
+    if shapes.keys() != tensors.keys():
+        odd = sorted(shapes.keys() ^ tensors.keys())[0]
         raise ValueError(f"tensor {odd!r} is missing or unknown")
     for name, tensor in tensors.items():
-        if tensor.shape != wanted[name]:
+        if tensor.shape != shapes[name]:
             raise ValueError(f"tensor {name!r} is not of the shape its options ask for")
         if not bool(tensor.isfinite().all()):
             raise ValueError(f"tensor {name!r} holds numbers that are not finite")
-    if not known:
+    if not preset:
         model = HyPINO(options)
     model.load_state_dict(tensors)
     return model

@@ -79,20 +79,20 @@ def check_conditions(coefficients: Sequence[float], geometry: Geometry) -> None:
         if not present:
             continue
         name = SIDES[piece] if piece < 4 else f"hole {owner[piece] + 1}"
-        given = (u[piece], flux[piece])
-        if timed and name == "top" and any(given):
+        conditions = (u[piece], flux[piece])
+        if timed and name == "top" and any(conditions):
             raise OpkitInputError(
                 f"top is the final time of a {kind} problem: give no condition there"
             )
         if timed and name == "bottom":
             needed = (True, kind == CLASSES[HYPERBOLIC])
-            if given != needed:
+            if conditions != needed:
                 what = "u and u_n" if needed[1] else "u alone"
                 raise OpkitInputError(
                     f"bottom is the initial time of a {kind} problem: give {what} there"
                 )
-        elif not (timed and name == "top") and sum(given) != 1:
-            fault = "has no condition" if sum(given) == 0 else "has both u and u_n"
+        elif not (timed and name == "top") and sum(conditions) != 1:
+            fault = "has no condition" if sum(conditions) == 0 else "has both u and u_n"
             raise OpkitInputError(
                 f"{name} {fault}: a {kind} problem needs exactly one of them there"
             )

@@ -130,7 +130,7 @@ class LinearProblem(_Shape):
         Raises:
             OpkitInputError: a condition cannot be read, or a part is unknown.
         """
-        found: dict[str, list[Condition]] = {}
+        conditions: dict[str, list[Condition]] = {}
         for text in filter(str.strip, self.boundary.split(";")):
             form = r"\s*(u|u_n|u_x|u_y)\s*=(.+)\bon\b(.+)"
             match = re.fullmatch(form, text, flags=re.DOTALL)
@@ -142,12 +142,12 @@ class LinearProblem(_Shape):
             quantity, formula, parts = match.groups()
             for part in self._parts(parts):
                 condition = _outward(quantity, formula.strip(), part)
-                if any(condition[0] == other for other, _ in found.get(part, [])):
+                if any(condition[0] == other for other, _ in conditions.get(part, [])):
                     raise OpkitInputError(
                         f"{part} has two conditions for {condition[0]}: remove one"
                     )
-                found.setdefault(part, []).append(condition)
-        return found
+                conditions.setdefault(part, []).append(condition)
+        return conditions
 
     def _parts(self, text: str) -> list[str]:
         numbered = [f"hole {k + 1}" for k in range(len(self.holes))]
@@ -176,21 +176,21 @@ class LinearProblem(_Shape):
         most = max(
             (len(h.vertices) for h in self.holes if not isinstance(h, Disk)), default=3
         )
-        made = square(1, len(self.holes), like, most)
+        geometry = square(1, len(self.holes), like, most)
         for k, hole in enumerate(self.holes):
             if isinstance(hole, Disk):
-                put_disk(made, 0, k, like.new_tensor(hole.centre), hole.radius)
+                put_disk(geometry, 0, k, like.new_tensor(hole.centre), hole.radius)
             else:
-                put_polygon(made, 0, k, like.new_tensor(hole.vertices))
-        owner = made.hole_of_piece().tolist()
+                put_polygon(geometry, 0, k, like.new_tensor(hole.vertices))
+        owner = geometry.hole_of_piece().tolist()
         conditions = self.conditions()
         for piece, hole_number in enumerate(owner):
             name = SIDES[piece] if piece < 4 else f"hole {hole_number + 1}"
-            given = [quantity for quantity, _ in conditions.get(name, [])]
-            present = bool(made.present[0, piece])
-            made.dirichlet[0, piece] = present and "u" in given
-            made.neumann[0, piece] = present and "u_n" in given
-        return made
+            quantities = [quantity for quantity, _ in conditions.get(name, [])]
+            present = bool(geometry.present[0, piece])
+            geometry.dirichlet[0, piece] = present and "u" in quantities
+            geometry.neumann[0, piece] = present and "u_n" in quantities
+        return geometry
 
     def functions(self, geometry: Geometry) -> Functions:
         """Source and boundary data as functions on points of a batch of one."""
@@ -212,10 +212,10 @@ class LinearProblem(_Shape):
         ) -> tuple[Tensor, Tensor]:
             values = {"u": torch.zeros_like(points[..., 0])}
             values["u_n"] = values["u"]
-            for part, given in conditions.items():
+            for part, listed in conditions.items():
                 own = [k for k, name in enumerate(names) if name == part]
                 here = torch.isin(piece, torch.tensor(own, device=piece.device))
-                for quantity, expression in given:
+                for quantity, expression in listed:
                     value = expression(points[..., 0], points[..., 1], torch)
                     values[quantity] = torch.where(here, value, values[quantity])
             return values["u"], values["u_n"]

@@ -91,7 +91,7 @@ def data_section(subject: Subject) -> Section:
         ("split", "samples", "median solver error", "largest solver error"),
         tuple(rows),
     )
-    made = header.provenance
+    provenance = header.provenance
     same = subject.evaluation.same_data
     facts = {
         "file": subject.evaluation.data.name,
@@ -100,7 +100,7 @@ def data_section(subject: Subject) -> Section:
         "grid of the file": ", ".join(f"{d} {n}" for d, n in header.sizes.items()),
         "seed": "-" if header.seed is None else str(header.seed),
         "made with": ", ".join(
-            f"{k} {v}" for k, v in made.items() if isinstance(v, str)
+            f"{k} {v}" for k, v in provenance.items() if isinstance(v, str)
         ),
     }
     warnings = () if same else ("These are not the data the surrogate was trained on.",)
@@ -115,10 +115,10 @@ def _sides(boundary: dict[str, Any]) -> str:
         kind = str(side.get("kind"))
         return kind if kind == "periodic" else f"{kind}, {short(side.get('value', 0))}"
 
-    found = {side: words(value) for side, value in boundary.items()}
-    if len(set(found.values())) == 1:
-        return f"{next(iter(found.values()))}, on all sides"
-    return "; ".join(f"{side}: {word}" for side, word in found.items())
+    conditions = {side: words(value) for side, value in boundary.items()}
+    if len(set(conditions.values())) == 1:
+        return f"{next(iter(conditions.values()))}, on all sides"
+    return "; ".join(f"{side}: {word}" for side, word in conditions.items())
 
 
 def listed(values: dict[str, Any]) -> str:

@@ -127,8 +127,10 @@ def _bounds(subject: Subject) -> list[Table]:
     rows = []
     for coverage in COVERAGES:
         bound = calibration.error_bound(verdict.scale, coverage, 1)[:, 0]
-        kept = float(np.mean(subject.errors[: x.batch] <= bound))
-        rows.append((f"{coverage:.0%}", f"{kept:.0%}", number(float(np.median(bound)))))
+        share = float(np.mean(subject.errors[: x.batch] <= bound))
+        rows.append(
+            (f"{coverage:.0%}", f"{share:.0%}", number(float(np.median(bound))))
+        )
     similar = int(verdict.resembles_training().sum())
     return [
         Table(

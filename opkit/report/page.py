@@ -55,7 +55,7 @@ def report(
         raise OpkitInputError(f"{out}: write the report to a .html file")
     check_target(out, [data], force)
     subject = read(Path(run), data)
-    found = [
+    parts = [
         problem.case_section(subject),
         problem.data_section(subject),
         training.training_section(subject),
@@ -67,7 +67,7 @@ def report(
         limits.section(subject),
         provenance.section(subject),
     ]
-    sections = [section for section in found if section is not None]
+    sections = [section for section in parts if section is not None]
     make_folder(out.parent)
     write_bytes(out, render(subject, sections).encode(), replace=force)
     return out

@@ -105,7 +105,7 @@ def fields(
     shared = [p.values for p in row if p.kind == "field"]
     low = min((float(np.min(v)) for v in shared), default=0.0)
     high = max((float(np.max(v)) for v in shared), default=1.0)
-    made = []
+    pictures = []
     for panel in row:
         values = np.asarray(panel.values)
         span = f"values from {values.min():.3g} to {values.max():.3g}"
@@ -113,15 +113,15 @@ def fields(
         if values.ndim == 1 and mesh is None:
             x = np.linspace(0.0, extent[-1], len(values))
             line = {panel.title: (x.tolist(), values.tolist())}
-            made.append(chart(line, ("x", panel.title), words, panel.title))
+            pictures.append(chart(line, ("x", panel.title), words, panel.title))
             continue
         limits = {
             "field": (low, high),
             "error": (0.0, float(values.max())),
         }.get(panel.kind, (float(values.min()), float(values.max())))
         image = _field(panel, limits, extent, mesh)
-        made.append(Picture(_uri("image/png", image), words, panel.title))
-    return tuple(made)
+        pictures.append(Picture(_uri("image/png", image), words, panel.title))
+    return tuple(pictures)
 
 
 def _field(

@@ -15,17 +15,17 @@ from opkit.report.subject import Subject
 
 def section(subject: Subject) -> Section:
     """Versions, machine, and commands from the case to this page."""
-    made = subject.config.provenance
+    provenance = subject.config.provenance
     facts = {
         "format of the bundle": str(subject.config.format_version),
         "SHA-256 of the weights": subject.config.weights_sha256,
-        **made.environment,
+        **provenance.environment,
     }
     run = shlex.quote(str(subject.run))
     data = shlex.quote(str(subject.evaluation.data))
     commands = (
         generate_command(subject),
-        made.command,
+        provenance.command,
         f"opkit evaluate {run} --data {data} --solver",
         f"opkit report {run} --data {data}",
     )
@@ -61,14 +61,14 @@ def generate_command(subject: Subject) -> str:
 
 
 def _changes(
-    known: dict[str, Any], found: dict[str, Any], path: str = ""
+    registered: dict[str, Any], settings: dict[str, Any], path: str = ""
 ) -> Iterator[tuple[str, Any]]:
     """Yield the settings that differ from the registered case's."""
-    for key, value in found.items():
+    for key, value in settings.items():
         if key == "recipes" and not path:
             continue
-        old = known.get(key)
-        if isinstance(value, dict) and isinstance(old, dict):
-            yield from _changes(old, value, f"{path}{key}.")
-        elif value != old:
+        default = registered.get(key)
+        if isinstance(value, dict) and isinstance(default, dict):
+            yield from _changes(default, value, f"{path}{key}.")
+        elif value != default:
             yield f"{path}{key}", value

@@ -91,21 +91,21 @@ def features(
     """
     x, t = inputs.double(), train.double()
     axes = tuple(range(2, x.ndim))
-    found: dict[str, Tensor] = {}
+    numbers: dict[str, Tensor] = {}
     if bool((t > 0).all()):
-        found["contrast"] = (x.amax(axes) / x.amin(axes).clamp_min(1e-300)).amax(1)
+        numbers["contrast"] = (x.amax(axes) / x.amin(axes).clamp_min(1e-300)).amax(1)
     scale = t.square().mean((0, *axes)).clamp_min(1e-300)
-    found["energy"] = (x.square().mean(axes) / scale).mean(1)
+    numbers["energy"] = (x.square().mean(axes) / scale).mean(1)
     mean = t.mean(0)
     spread = (t - mean).square().mean((0, *axes), keepdim=True).clamp_min(1e-300)
     away = (x - mean).square() / spread
-    found["distance from the training mean"] = away.flatten(1).mean(1).sqrt()
+    numbers["distance from the training mean"] = away.flatten(1).mean(1).sqrt()
     if spectral and (x.ndim > 3 or (x.ndim == 3 and x.shape[2] > 1)):
         energy = energy_spectrum(x)
         k = torch.arange(1, energy.shape[2] + 1, dtype=energy.dtype)
         total = energy.sum(2).clamp_min(1e-300)
-        found["mean wavenumber"] = ((energy * k).sum(2) / total).mean(1)
-    return {name: values.numpy() for name, values in found.items()}
+        numbers["mean wavenumber"] = ((energy * k).sum(2) / total).mean(1)
+    return {name: values.numpy() for name, values in numbers.items()}
 
 
 def bins(values: Array, count: int = BINS) -> Array:

@@ -20,10 +20,12 @@ def section(subject: Subject) -> Section | None:
     """Follow the test trajectories step by step; None where there are none."""
     if not subject.rollout:
         return None
-    target, made = subject.targets, subject.predicted
+    target, predicted = subject.targets, subject.predicted
     axis = subject.header.coordinates["time"]
-    found = rollout_scores.compare(made, target, subject.inputs, subject.times, USEFUL)
-    error, still = found.relative_l2, found.persistence
+    scores = rollout_scores.compare(
+        predicted, target, subject.inputs, subject.times, USEFUL
+    )
+    error, still = scores.relative_l2, scores.persistence
     steps = target.shape[1]
     number_of = list(range(1, steps + 1))
     pictures = [
@@ -53,7 +55,7 @@ def section(subject: Subject) -> Section | None:
                 str(k + 1),
                 number(error[k]),
                 number(still[k]),
-                number(found.spectral_error[k]),
+                number(scores.spectral_error[k]),
             )
             for k in (shown if steps > SHOWN else range(steps))
         ),
@@ -67,8 +69,8 @@ def section(subject: Subject) -> Section | None:
         f"The median trajectory stays below a relative L2 error of {USEFUL:g} "
         + (
             "to the end of the data."
-            if np.isinf(found.horizon)
-            else f"until time {found.horizon:g}{units}."
+            if np.isinf(scores.horizon)
+            else f"until time {scores.horizon:g}{units}."
         ),
     )
     rows = (Row("", tuple(pictures)),)
@@ -97,7 +99,7 @@ def _spectrum(subject: Subject) -> Picture:
 def _invariants(subject: Subject) -> list[Picture]:
     name = subject.config.outputs[0].name
     steps = list(range(1, subject.targets.shape[1] + 1))
-    made = []
+    charts = []
     for words, power in (("mean", 1), ("mean square", 2)):
         lines = {}
         for who, field in (
@@ -114,7 +116,7 @@ def _invariants(subject: Subject) -> list[Picture]:
             for a, b in zip(lines["data"][1], lines["surrogate"][1], strict=True)
         )
         relative = ", relative to the last given frame" if power == 2 else ""
-        made.append(
+        charts.append(
             chart(
                 lines,
                 ("step", f"{words} of {name}"),
@@ -124,4 +126,4 @@ def _invariants(subject: Subject) -> list[Picture]:
                 f"difference {drift:.2g}.",
             )
         )
-    return made
+    return charts

@@ -44,14 +44,14 @@ def _row(subject: Subject, name: str, index: int) -> Row:
         flat = plane(field)
         return flat if points is None else closed(flat, subject.header, config.axes)
 
-    given = {
+    inputs = {
         _numbered(names, c): shown(subject.inputs[index, c]) for c in range(len(names))
     }
     outputs = [v.name for v in config.outputs for _ in range(v.channels)]
     last = (index, -1) if subject.rollout else (index,)
     target = shown(subject.targets[(*last, 0)])
     prediction = shown(subject.predicted[(*last, 0)])
-    panels = plots.prediction_row(given, target, prediction, outputs[0], points)
+    panels = plots.prediction_row(inputs, target, prediction, outputs[0], points)
     sample = int(subject.header.splits[subject.split][index])
     heading = f"{name}: sample {sample} of the file, error {subject.errors[index]:.3g}"
     alt = f"{name} sample"

@@ -128,7 +128,7 @@ def read(run: Path, data: Path | None = None) -> Subject:
     evaluation = evaluate(loaded, data)
     with DataFile(evaluation.data, trusted=True) as file:
         header, diagnostics = file.header, file.diagnostics()
-        measure, found = file.measure, file.content_hash()
+        measure, content_hash = file.measure, file.content_hash()
     split = evaluation.rows[0].split
     samples = loaded.samples(evaluation.data, split, trusted=True)
     points = int(samples[0]["outputs"].nelement())
@@ -151,7 +151,7 @@ def read(run: Path, data: Path | None = None) -> Subject:
         header=header,
         diagnostics=diagnostics,
         measure=measure,
-        content_hash=found,
+        content_hash=content_hash,
         batch=Inputs.joined([inputs for inputs, _, _ in parts]),
         targets=torch.cat([targets for _, targets, _ in parts]),
         predicted=torch.cat([predictions for _, _, predictions in parts]),

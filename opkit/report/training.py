@@ -12,21 +12,21 @@ from opkit.surrogate.bundle.run_directory import RunDirectory
 def training_section(subject: Subject) -> Section:
     """Operator, recipe, curves."""
     config = subject.config
-    made, recipe = config.provenance, config.recipe
+    origin, recipe = config.provenance, config.recipe
     facts = {
         "operator": config.operator,
-        "parameters": f"{made.parameters:,}",
+        "parameters": f"{origin.parameters:,}",
         "options": ", ".join(f"{k} {short(v)}" for k, v in config.options.items()),
         "mode": str(recipe.arrangement),
         "grid": grid(config.shape.shape)
         + (f" (every {recipe.subsample} points)" if recipe.subsample > 1 else ""),
         "loss": recipe.training.loss,
-        "epochs": f"{made.epochs}, best on {made.validation_source} samples: "
-        f"{made.best_epoch} ({number(made.best_validation, 4)})",
-        "samples": f"{made.train_samples} for training, {made.validation_samples} for "
-        f"validation",
-        "time": duration(made.seconds),
-        "seed": str(made.seed),
+        "epochs": f"{origin.epochs}, best on {origin.validation_source} samples: "
+        f"{origin.best_epoch} ({number(origin.best_validation, 4)})",
+        "samples": f"{origin.train_samples} for training, "
+        f"{origin.validation_samples} for validation",
+        "time": duration(origin.seconds),
+        "seed": str(origin.seed),
     }
     rows = []
     for folder in (subject.run, subject.run.parent):
@@ -65,8 +65,8 @@ def _axis(loss: str, metric: str) -> str:
 
 def errors_section(subject: Subject) -> Section:
     """The table of errors: surrogate and trivial predictors at each resolution."""
-    found = subject.evaluation
-    slopes = any(row.relative_h1 is not None for row in found.rows)
+    scores = subject.evaluation
+    slopes = any(row.relative_h1 is not None for row in scores.rows)
     rows = tuple(
         (
             row.predictor,
@@ -76,7 +76,7 @@ def errors_section(subject: Subject) -> Section:
             *([number(row.relative_h1)] if slopes else []),
             duration(row.seconds),
         )
-        for row in found.rows
+        for row in scores.rows
     )
     norms = ("relative L2", "relative H1") if slopes else ("relative L2",)
     table = Table(
@@ -85,12 +85,12 @@ def errors_section(subject: Subject) -> Section:
         ("predictor", "grid", "samples", *norms, "time a sample"),
         rows,
     )
-    if found.reproduced is None:
+    if scores.reproduced is None:
         word = "The bundle's stored errors are of other data and cannot be compared."
-    elif found.reproduced:
+    elif scores.reproduced:
         word = "The errors stored in the bundle are reproduced exactly."
     else:
-        word = f"Stored errors are reproduced up to {found.difference:.1e} (relative)."
+        word = f"Stored errors are reproduced up to {scores.difference:.1e} (relative)."
     text = (
         "“mean” predicts the mean of the training outputs at every point; "
         "“persistence” keeps the last given frame, “linear” is one linear step on "

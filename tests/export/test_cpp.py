@@ -12,7 +12,7 @@ import torch
 
 import opkit
 from opkit.export import export
-from opkit.export.check import real_inputs
+from opkit.export.compare import real_inputs
 
 pytestmark = [
     pytest.mark.slow,

@@ -15,7 +15,7 @@ import torch
 import opkit
 from opkit.errors import ExportError
 from opkit.export import TARGETS, export, main
-from opkit.export.check import real_inputs
+from opkit.export.compare import real_inputs
 
 SLOW = pytest.mark.slow
 OPTIONS = {
@@ -145,7 +145,7 @@ def test_a_file_whose_outputs_differ_is_not_kept(
         bad = 1 + 1e-5 if fault == "wrong" else float("nan")
         return lambda inputs: run(inputs) * bad
 
-    wrong = type(right)(right.suffix, right.default, right.write, opened, right.check)
+    wrong = type(right)(right.suffix, right.default, right.write, opened, right.require)
     monkeypatch.setattr(main, "target", lambda name: wrong)
     with pytest.raises(ExportError, match="outputs differ"):
         export(fno, "pt2", tmp_path / "a.pt2", data=data)

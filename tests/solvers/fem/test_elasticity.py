@@ -6,7 +6,7 @@ import pytest
 from opkit.case import load_case
 from opkit.elements import interpolation, mass
 from opkit.errors import OpkitInputError
-from opkit.solvers.fem.elasticity import Cantilever, _Problem
+from opkit.solvers.fem.elasticity import Cantilever, _System
 
 
 def displacement(solver: Cantilever, modulus: np.ndarray) -> np.ndarray:
@@ -19,10 +19,10 @@ def displacement(solver: Cantilever, modulus: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("poisson", [0.0, 0.3])
 def test_uniform_strain_is_exact(degree: int, poisson: float) -> None:
     """Patch test: A u = 0 inside for u linear and E constant (zero mean traction)."""
-    problem = _Problem(2, 3, poisson, degree)
-    x, y = problem.points.T
-    problem.free = np.arange(2 * len(x))
-    force = problem.matrix(np.full(len(problem.cells), 7.0))
+    system = _System(2, 3, poisson, degree)
+    x, y = system.points.T
+    system.free = np.arange(2 * len(x))
+    force = system.matrix(np.full(len(system.cells), 7.0))
     inside = (x > 0) & (x < 2) & (y > 0) & (y < 1)
     u = np.concatenate([2 * x - y, 3 * x + 0.5 * y])
     residual = (force @ u).reshape(2, -1)

@@ -13,21 +13,21 @@ from torch import Tensor
 
 from opkit.errors import DataError
 from opkit.export.report import Difference, compare
-from opkit.export.targets import Run, silent
+from opkit.export.targets import Function, silent
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.bundle.record import BundleConfig
 from opkit.surrogate.bundle.run_directory import data_of_run
 from opkit.surrogate.surrogate import Surrogate
 
 
-def check(
-    surrogate: Surrogate, run: Run, samples: Inputs, batch: int | None
+def difference_of(
+    surrogate: Surrogate, exported: Function, samples: Inputs, batch: int | None
 ) -> Difference:
     """Compare an export with its surrogate, sample by sample.
 
     Args:
         surrogate: where the export came from.
-        run: the exported file, opened.
+        exported: the file, opened.
         samples: real inputs.
         batch: the one batch size the export takes; where None, one sample by itself
             and all the others together.
@@ -41,7 +41,7 @@ def check(
         for size in sizes:
             part = repeated.rows(slice(start, start + size))
             tensors = part.each(lambda tensor: tensor.to(surrogate.device)).by_role
-            outputs.append(run(tuple(tensors.values())).cpu())
+            outputs.append(exported(tuple(tensors.values())).cpu())
             start += size
     double = Surrogate(copy.deepcopy(surrogate.model).double(), surrogate.config)
     return compare(
