@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from opkit.errors import OpkitInputError
-from opkit.pde.boundary_curve import CURVE
+from opkit.pde.boundary_curve import CURVE, faces_of
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def face_cells(curve: Curve, cells: int) -> tuple[Tensor, Tensor]:
     return tuple(p.round().long().clamp(0, cells - 1) for p in (row, column))  # type: ignore[return-value]
 
 
-def check_curve(inside: Tensor, curve: Curve) -> None:
+def verify_curve(inside: Tensor, curve: Curve) -> None:
     """Refuse faces that do not run counter-clockwise around the domain, one by one.
 
     Left out while a graph is traced.
@@ -100,25 +99,6 @@ def check_curve(inside: Tensor, curve: Curve) -> None:
     """
     if torch.compiler.is_compiling():
         return
-    cells = inside.shape[1]
-    row, column = face_cells(curve, cells)
-    sample = torch.arange(len(inside), device=inside.device)[:, None]
-    padded = F.pad(inside, (1, 1, 1, 1))
-    step_y, step_x = curve.normal_y.round().long(), curve.normal_x.round().long()
-    step_y, step_x = step_y.clamp(-1, 1), step_x.clamp(-1, 1)
-    beyond = padded[sample, 1 + row + step_y, 1 + column + step_x]
-    loose = (inside[sample, row, column] < 0.5) | (beyond > 0.5)
-    for i, k in loose.nonzero().tolist():
-        raise OpkitInputError(
-            f"sample {i}: boundary face {k} at ({curve.x[i, k]:g}, {curve.y[i, k]:g}) "
-            "is not between a cell inside and one outside"
-        )
-    place, normal = curve.places * (2 * cells), curve.normals
-    travel = torch.stack([-normal[..., 1], normal[..., 0]], dim=-1)
-    end, start = (place + travel).round(), (place - travel).round().roll(-1, dims=1)
-    for i, k in (end != start).any(dim=-1).nonzero().tolist():
-        x, y = (end[i, k] / (2 * cells)).tolist()
-        raise OpkitInputError(
-            f"sample {i}: boundary is not closed: face {k} ends at ({x:g}, {y:g}), "
-            "where the next one does not start; order the faces counter-clockwise"
-        )
+    mask = (inside > 0.5).cpu().numpy()
+    places = (curve.x, curve.y, curve.normal_x, curve.normal_y)
+    faces_of(mask, *(part.detach().cpu().numpy() for part in places))
