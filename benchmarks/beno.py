@@ -168,20 +168,20 @@ def train_row(row: str, case_name: str, seconds: float, out: Path) -> None:
 
 def table(folder: Path) -> None:
     """Print every row found, and the mean predictor."""
-    found = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    results = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
     print(f"| operator | parameters | steps | s | {' | '.join(map(str, CORNERS))} |")
     print("|---|---|---|---|" + "---|" * len(CORNERS))
     rows = [
         (r["row"], f"{r['parameters']:,}", r["steps"], r["seconds"], r["scores"])
-        for r in found
+        for r in results
     ]
-    rows.append(("mean predictor", "", "", "", found[0]["mean"]))
+    rows.append(("mean predictor", "", "", "", results[0]["mean"]))
     for name, size, steps, seconds, scores in rows:
         cells = [
             f"{s['relative_l2']:.4f} / {1e3 * s['mae']:.1f}" for s in scores.values()
         ]
         print(f"| {name} | {size} | {steps} | {seconds} | {' | '.join(cells)} |")
-    for r in found:
+    for r in results:
         print(f"superposition error of {r['row']}: {r['superposition']:.1e}")
 
 
@@ -200,10 +200,12 @@ def figure(folder: Path, out: Path) -> None:
         sample = data("elliptic-boundary", corners, range(905, 906))
         source, inside = sample["inputs"][0].numpy()
         x, y, value = (sample["boundary"][0, i].numpy() for i in range(3))
-        made = {row: predict(model, sample)[0, 0] for row, model in models.items()}
+        predictions = {
+            row: predict(model, sample)[0, 0] for row, model in models.items()
+        }
         exact = sample["outputs"][0, 0]
-        errors = [(u - exact).abs().numpy() for u in made.values()]
-        fields = [source, exact.numpy(), made["beno"].numpy(), *errors]
+        errors = [(u - exact).abs().numpy() for u in predictions.values()]
+        fields = [source, exact.numpy(), predictions["beno"].numpy(), *errors]
         top = float(max(exact.abs().max(), np.abs(value).max()))
         worst = float(max(e.max() for e in errors))
         limits = [(-np.abs(source).max(), np.abs(source).max())]
@@ -230,7 +232,9 @@ def figure(folder: Path, out: Path) -> None:
         line[0].scatter(
             x, y, c=value, s=14, cmap="PuOr_r", vmin=-top, vmax=top, clip_on=False
         )
-        scores = [relative_l2(u[None], exact[None]).item() for u in made.values()]
+        scores = [
+            relative_l2(u[None], exact[None]).item() for u in predictions.values()
+        ]
         line[0].set_ylabel(f"{corners} corners cut")
         for axis, error in zip(line[3:], scores, strict=True):
             axis.set_xlabel(f"relative L2 {error:.3f}")
@@ -251,13 +255,13 @@ def main() -> None:
     drawing = verbs.add_parser("figure")
     drawing.add_argument("folder", type=Path)
     drawing.add_argument("--out", type=Path, default=Path("beno.png"))
-    given = parser.parse_args()
-    if given.verb == "table":
-        table(given.folder)
-    elif given.verb == "figure":
-        figure(given.folder, given.out)
+    options = parser.parse_args()
+    if options.verb == "table":
+        table(options.folder)
+    elif options.verb == "figure":
+        figure(options.folder, options.out)
     else:
-        train_row(given.row, given.case, given.seconds, given.out)
+        train_row(options.row, options.case, options.seconds, options.out)
 
 
 if __name__ == "__main__":

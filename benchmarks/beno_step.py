@@ -114,11 +114,11 @@ def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reference", type=Path)
-    given = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
     print(f"load {os.getloadavg()[0]:.1f}, torch {torch.__version__}, one thread")
-    measure(32, 4, given.reference)
-    measure(32, 0, given.reference)
+    measure(32, 4, options.reference)
+    measure(32, 0, options.reference)
 
 
 if __name__ == "__main__":

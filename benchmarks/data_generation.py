@@ -119,17 +119,17 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=100)
     parser.add_argument("--shard-samples", type=int, help="as of a larger data set")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
-    asked = parser.parse_args()
+    options = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    sizes = [f"resolution={asked.resolution}"] if asked.resolution else []
-    if asked.shard_samples:
+    sizes = [f"resolution={options.resolution}"] if options.resolution else []
+    if options.shard_samples:
         module = importlib.import_module("opkit.generate.planning")
-        vars(module)["SHARDS"] = asked.samples // asked.shard_samples
+        vars(module)["SHARDS"] = options.samples // options.shard_samples
     folder = Path(tempfile.mkdtemp())
-    for name in asked.cases:
+    for name in options.cases:
         case = load_case(name, tuple(sizes))
-        for workers in asked.workers:
-            row = measure(case, asked.samples, workers, folder / "data.h5")
+        for workers in options.workers:
+            row = measure(case, options.samples, workers, folder / "data.h5")
             print(json.dumps(row), flush=True)
     shutil.rmtree(folder)
 

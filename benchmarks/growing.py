@@ -81,8 +81,8 @@ def one_seed(case: Case, seed: int, folder: Path, options: argparse.Namespace) -
         fields = {"permeability": file.read("permeability", slice(None)).astype(float)}
     begin = time.process_time()
     solver.solve(fields)
-    found = {"base": errors(base, data), "picking": picking}
-    found["solving"] = time.process_time() - begin
+    results = {"base": errors(base, data), "picking": picking}
+    results["solving"] = time.process_time() - begin
     for name, more in pairs.items():
         run = folder / name
         train(
@@ -95,8 +95,8 @@ def one_seed(case: Case, seed: int, folder: Path, options: argparse.Namespace) -
             start=base,
             more=[more],
         )
-        found[name] = errors(run, data)
-    return found
+        results[name] = errors(run, data)
+    return results
 
 
 def main() -> None:
@@ -115,15 +115,15 @@ def main() -> None:
     rows = []
     for seed in range(options.first, options.first + options.seeds):
         with tempfile.TemporaryDirectory() as folder:
-            found = one_seed(case, seed, Path(folder), options)
-        row = [found["base"].mean()]
+            results = one_seed(case, seed, Path(folder), options)
+        row = [results["base"].mean()]
         for name in ("random", "uncertain"):
-            row += [found[name].mean(), np.quantile(found[name], 0.95)]
+            row += [results[name].mean(), np.quantile(results[name], 0.95)]
         rows.append(row)
         print(
             f"{seed} | {row[0]:.4f} | {row[1]:.4f}, {row[2]:.4f} "
-            f"| {row[3]:.4f}, {row[4]:.4f} | {found['picking']:.2f} "
-            f"(solving {found['solving']:.2f})",
+            f"| {row[3]:.4f}, {row[4]:.4f} | {results['picking']:.2f} "
+            f"(solving {results['solving']:.2f})",
             flush=True,
         )
     table = np.array(rows)

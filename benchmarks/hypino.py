@@ -117,22 +117,22 @@ def benchmarks(arguments: argparse.Namespace) -> None:
     for name in arguments.only or BENCHMARKS:
         solver, u, _, inside = reference(name)
         mean = np.full_like(u, u[inside].mean())
-        stated = opkit.hypino.state_problem(solver.problem)
-        zero = write(model, stated)
+        problem = opkit.hypino.state_problem(solver.problem)
+        zero = write(model, problem)
         fresh = random_target(
-            model.shape, 1, torch.Generator().manual_seed(0), stated.coefficients
+            model.shape, 1, torch.Generator().manual_seed(0), problem.coefficients
         )
-        random = Ensemble((fresh,), (magnitude(stated, nothing),))
+        random = Ensemble((fresh,), (magnitude(problem, nothing),))
         rows = {"mean of u": mean, "zero-shot": evaluate(zero, inside)}
         for rounds in (0, 3, 10):
-            found, history = refine(model, stated, zero, rounds)
+            refined, history = refine(model, problem, zero, rounds)
             label = f"{rounds} refinements ({len(history) - 2} accepted)"
-            rows[label if rounds else "scaled"] = evaluate(found, inside)
+            rows[label if rounds else "scaled"] = evaluate(refined, inside)
         if arguments.steps or arguments.lbfgs:
-            one, _ = refine(model, stated, write(model, stated, average=False), 0)
+            one, _ = refine(model, problem, write(model, problem, average=False), 0)
             budget = (arguments.steps, arguments.lbfgs)
             for label, start in (("fine-tuned", one), ("random, fine-tuned", random)):
-                rows[label] = evaluate(fine_tune(stated, start, *budget), inside)
+                rows[label] = evaluate(fine_tune(problem, start, *budget), inside)
         print(f"{name}: variance {u[inside].var():.3g}")
         for label, field in rows.items():
             mse, smape, relative = scores(field, u, inside)
@@ -143,7 +143,7 @@ def by_class(
     model: opkit.hypino.HyPINO, count: int, series: float
 ) -> dict[str, tuple[float, float, float]]:
     """Median relative L2 of one pass, of all orientations, and of the mean of u."""
-    found = {}
+    medians = {}
     n = model.options.resolution
     for k, name in enumerate(CLASSES):
         shares = {c: float(c == name) for c in CLASSES}
@@ -161,11 +161,11 @@ def by_class(
         mean = (u * inside).sum(1, keepdim=True) / inside.sum(1, keepdim=True)
         fields = (answers[0], torch.stack(answers).mean(0), mean.expand_as(u))
         size = (u * inside).norm(dim=1)
-        found[name] = tuple(
+        medians[name] = tuple(
             float((((field - u) * inside).norm(dim=1) / size).median())
             for field in fields
         )
-    return found
+    return medians
 
 
 def held_out(arguments: argparse.Namespace) -> None:
@@ -192,8 +192,8 @@ def ablation(arguments: argparse.Namespace) -> None:
             ],
             device="cpu",
         )
-        found = by_class(opkit.hypino.load(result.run), 200, 0.0)
-        figures = ", ".join(f"{name} {found[name][0]:.3f}" for name in CLASSES)
+        medians = by_class(opkit.hypino.load(result.run), 200, 0.0)
+        figures = ", ".join(f"{name} {medians[name][0]:.3f}" for name in CLASSES)
         seconds = time.process_time() - start
         print(
             f"magnitude_invariant={invariant}: {figures} ({seconds:.0f} s)", flush=True

@@ -58,8 +58,8 @@ class Classical:
         return self.matrix @ pressure @ self.matrix.T
 
 
-def relative_l2(found: np.ndarray, truth: np.ndarray) -> float:
-    gap = np.linalg.norm((found - truth).reshape(len(truth), -1), axis=1)
+def relative_l2(fields: np.ndarray, truth: np.ndarray) -> float:
+    gap = np.linalg.norm((fields - truth).reshape(len(truth), -1), axis=1)
     return float((gap / np.linalg.norm(truth.reshape(len(truth), -1), axis=1)).mean())
 
 
@@ -80,7 +80,7 @@ def coarsened(
 ) -> tuple[Classical, float]:
     """The fastest of the solver's settings with at most this error."""
     steps = fine.shape[1] - 1
-    found: list[tuple[float, float, Classical]] = []
+    methods: list[tuple[float, float, Classical]] = []
     names = " | ".join(f"rtol {r:g}: relative L2 | ms/sample" for r in TOLERANCES)
     print(f"| solver on | {names} |" + "\n|---" + "|---" * 2 * len(TOLERANCES) + "|")
     for factor in (f for f in range(1, steps // 8 + 1) if steps % f == 0):
@@ -95,11 +95,11 @@ def coarsened(
             cells.append(f"{error:.2e} | {1e3 * seconds:.2f}")
             best = min(best, error)
             if error <= most:
-                found.append((seconds, error, method))
+                methods.append((seconds, error, method))
         print(f"| {steps // factor + 1}² |", " | ".join(cells), "|")
         if best > 1.5 * most:
             break
-    _, error, method = min(found, key=lambda row: row[0])
+    _, error, method = min(methods, key=lambda row: row[0])
     return method, error
 
 
@@ -172,12 +172,12 @@ def main() -> None:
     if device == "cuda":
         solver = replace(solver, device="cuda")
     stride = surrogate.config.recipe.subsample
-    given = torch.from_numpy(fine[:, None, ::stride, ::stride]).float().to(device)
+    whole = torch.from_numpy(fine[:, None, ::stride, ::stride]).float().to(device)
 
     with torch.no_grad():
         forms = surrogates(options.run, surrogate, device)
         errors = {
-            name: relative_l2(form(given)[:, 0].cpu().numpy(), truth)
+            name: relative_l2(form(whole)[:, 0].cpu().numpy(), truth)
             for name, form in forms.items()
         }
         classical, error = coarsened(solver, fine, truth, errors["eager"], clock)
@@ -186,7 +186,7 @@ def main() -> None:
         seconds = {}
         for batch in options.batches:
             index = np.arange(batch) % len(fine)
-            inputs: dict[str, Any] = dict.fromkeys(forms, given[index].contiguous())
+            inputs: dict[str, Any] = dict.fromkeys(forms, whole[index].contiguous())
             inputs[classical.name] = fine[index]
             seconds[batch] = measure(methods, inputs, options.rounds, clock)
 

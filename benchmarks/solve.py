@@ -88,9 +88,9 @@ def timed(run: Callable[[], np.ndarray], times: int) -> tuple[float, np.ndarray]
     seconds = []
     for _ in range(times):
         start = time.process_time()
-        found = run()
+        field = run()
         seconds.append(time.process_time() - start)
-    return statistics.median(seconds), found
+    return statistics.median(seconds), field
 
 
 def one_problem(name: str, arguments: argparse.Namespace, model) -> None:
@@ -100,13 +100,13 @@ def one_problem(name: str, arguments: argparse.Namespace, model) -> None:
 
     def cheap(n: int) -> np.ndarray:
         if name == "heat":
-            found = crank_nicolson(n)
+            field = crank_nicolson(n)
         else:
             px, py = np.meshgrid(np.linspace(-1, 1, n), np.linspace(-1, 1, n))
             data = problem.conditions()["left"][0][1](px, py, np)
             source = problem.linear.source(px, py, np)
-            found = five_point(problem.linear.coefficients, source, data)
-        return found[:: (n - 1) // 64, :: (n - 1) // 64]
+            field = five_point(problem.linear.coefficients, source, data)
+        return field[:: (n - 1) // 64, :: (n - 1) // 64]
 
     def network(rounds: int, steps: int = 0, lbfgs: int = 0) -> np.ndarray:
         return answer(problem, model, rounds, steps, lbfgs, 0).jet(x, y)[0]
@@ -128,8 +128,8 @@ def one_problem(name: str, arguments: argparse.Namespace, model) -> None:
     print(f"\n{name}: {problem.equation}, {problem.boundary}\n")
     print("| answer | CPU seconds | relative L2 |\n|---|---|---|")
     for label, run in rows.items():
-        seconds, found = timed(run, 1 if "steps" in label else arguments.repeats)
-        off = np.linalg.norm(found.reshape(65, 65) - exact) / np.linalg.norm(exact)
+        seconds, field = timed(run, 1 if "steps" in label else arguments.repeats)
+        off = np.linalg.norm(field.reshape(65, 65) - exact) / np.linalg.norm(exact)
         print(f"| {label} | {seconds:.2g} | {off:.1e} |", flush=True)
 
 
@@ -186,8 +186,8 @@ def many_problems(count: int, repeats: int, model) -> None:
         "network, and the slope of u(0, 0) in the coefficients": by_coefficients,
         f"five-point {n} x {n}, one by one": differences,
     }.items():
-        seconds, found = timed(run, repeats)
-        off = np.linalg.norm(found - exact, axis=(1, 2))
+        seconds, fields = timed(run, repeats)
+        off = np.linalg.norm(fields - exact, axis=(1, 2))
         relative = np.median(off / np.linalg.norm(exact, axis=(1, 2)))
         print(f"| {label} | {1e3 * seconds / count:.2g} | {relative:.1e} |", flush=True)
 

@@ -43,13 +43,13 @@ def solver(points: int, viscosity: float, time: float, **changes: Any) -> Navier
 
 def initial(points: int, viscosity: float, age: float) -> np.ndarray:
     """Draw a batch, and let it flow for a while."""
-    made = solver(points, viscosity, 1.0, spin_up=age, rtol=1e-5)
-    draws = (made.sample(np.random.default_rng([0, i])) for i in range(BATCH))
+    flow = solver(points, viscosity, 1.0, spin_up=age, rtol=1e-5)
+    draws = (flow.sample(np.random.default_rng([0, i])) for i in range(BATCH))
     return np.stack([draw["initial_vorticity"] for draw in draws])
 
 
-def run(made: NavierStokes, fields: np.ndarray) -> np.ndarray:
-    return made.solve({"initial_vorticity": fields}).outputs["vorticity"][:, -1]
+def run(flow: NavierStokes, fields: np.ndarray) -> np.ndarray:
+    return flow.solve({"initial_vorticity": fields}).outputs["vorticity"][:, -1]
 
 
 def worst(fields: np.ndarray, exact: np.ndarray) -> str:
@@ -70,8 +70,8 @@ def published_function(script: Path) -> Callable[..., Any]:
     names: dict[str, Any] = {"torch": torch, "math": math}
     module = ast.Module(body=[function], type_ignores=[])
     exec(compile(module, str(script), "exec"), names)
-    made: Callable[..., Any] = names["navier_stokes_2d"]
-    return made
+    published: Callable[..., Any] = names["navier_stokes_2d"]
+    return published
 
 
 def generator(arguments: argparse.Namespace) -> None:
@@ -108,14 +108,14 @@ def generator(arguments: argparse.Namespace) -> None:
             )
         )
     for rtol in arguments.rtols:
-        made = solver(n, viscosity, time, rtol=rtol, threads=arguments.threads)
-        solution = made.solve({"initial_vorticity": fields})
+        flow = solver(n, viscosity, time, rtol=rtol, threads=arguments.threads)
+        solution = flow.solve({"initial_vorticity": fields})
         steps = solution.details["steps"].mean()
         error = worst(solution.outputs["vorticity"][:, -1], exact)
         contenders.append(
             Contender(
                 f"opkit, rtol {rtol:g} ({steps:.0f} steps)",
-                lambda made=made: run(made, fields),
+                lambda flow=flow: run(flow, fields),
                 BATCH * time,
                 error,
             )
@@ -141,7 +141,7 @@ def exponax(arguments: argparse.Namespace) -> None:
     repeated = jax.jit(jax.vmap(ex.repeat(stepper, steps)))
     # its arrays are [x, y], and its vorticity turns the other way: the two cancel
     stacked = jax.numpy.asarray(fields[:, None])
-    made = solver(
+    flow = solver(
         n,
         viscosity,
         steps * dt,
@@ -149,7 +149,7 @@ def exponax(arguments: argparse.Namespace) -> None:
         forcing=None,
         threads=arguments.threads,
     )
-    ours = run(made, fields)
+    ours = run(flow, fields)
     theirs = np.asarray(repeated(stacked))[:, 0]
     print("opkit and exponax differ by", worst(theirs, ours))
     contenders = [
@@ -158,7 +158,7 @@ def exponax(arguments: argparse.Namespace) -> None:
             lambda: repeated(stacked).block_until_ready(),
             BATCH * steps,
         ),
-        Contender("opkit IFRK4", lambda: run(made, fields), BATCH * steps),
+        Contender("opkit IFRK4", lambda: run(flow, fields), BATCH * steps),
     ]
     title = f"{n} x {n}, float64, batch {BATCH}, {arguments.threads} threads"
     compare(title, "trajectory-step", contenders, arguments.repeats)
@@ -181,10 +181,10 @@ def transforms(arguments: argparse.Namespace) -> None:
                 inverse.execute()
             field[...] = fields[0]
 
-    made = solver(n, arguments.viscosity, steps * 1e-3, dt=1e-3)
+    flow = solver(n, arguments.viscosity, steps * 1e-3, dt=1e-3)
     contenders = [
         Contender("8 pairs of pyfftw (measured plans)", floor, steps),
-        Contender("opkit IFRK4, whole step", lambda: run(made, fields), steps),
+        Contender("opkit IFRK4, whole step", lambda: run(flow, fields), steps),
     ]
     compare(f"{n} x {n}, one field, one thread", "step", contenders, arguments.repeats)
 
@@ -204,12 +204,12 @@ def growth(arguments: argparse.Namespace) -> None:
         },
     }
     for name, options in settings.items():
-        made = solver(64, options.pop("viscosity"), 1.0, rtol=1e-6, **options)
-        law = made.distribution.law(made.length)
+        flow = solver(64, options.pop("viscosity"), 1.0, rtol=1e-6, **options)
+        law = flow.distribution.law(flow.length)
         rng = np.random.default_rng(0)
         fields = np.stack([law.sample(rng, (64, 64), 21)] * 2)
         fields[1] += 1e-9 * law.sample(rng, (64, 64), 21)
-        twins = made.solve({"initial_vorticity": fields}).outputs["vorticity"]
+        twins = flow.solve({"initial_vorticity": fields}).outputs["vorticity"]
         rms = np.sqrt((twins[0] ** 2).mean((1, 2)))
         distance = np.sqrt(((twins[1] - twins[0]) ** 2).mean((1, 2))) / rms
         half = len(rms) // 2

@@ -18,11 +18,11 @@ def main() -> None:
 
     def model() -> pyqg.QGModel:
         # no diagnostics, no messages: nothing but steps
-        made = pyqg.QGModel(
+        qg = pyqg.QGModel(
             nx=points, dt=3600.0, ntd=threads, tavestart=1e30, log_level=0
         )
-        made.q = start
-        return made
+        qg.q = start
+        return qg
 
     running = model()
     for line in sys.stdin:

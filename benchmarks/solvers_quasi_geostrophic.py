@@ -81,8 +81,8 @@ def solver(points: int, steps: int, **changes: Any) -> QuasiGeostrophic:
     return QuasiGeostrophic(**(options | changes))
 
 
-def final(made: QuasiGeostrophic, q: np.ndarray) -> np.ndarray:
-    return made.solve({INITIAL: q}).outputs["potential_vorticity"][:, -1]
+def final(flow: QuasiGeostrophic, q: np.ndarray) -> np.ndarray:
+    return flow.solve({INITIAL: q}).outputs["potential_vorticity"][:, -1]
 
 
 def main() -> None:

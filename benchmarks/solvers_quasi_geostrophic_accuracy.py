@@ -36,8 +36,8 @@ def solver(days: float, records: int = 1, **changes: Any) -> QuasiGeostrophic:
     )
 
 
-def last(made: QuasiGeostrophic, q: np.ndarray) -> tuple[np.ndarray, float]:
-    solution = made.solve({INITIAL: q[None]})
+def last(flow: QuasiGeostrophic, q: np.ndarray) -> tuple[np.ndarray, float]:
+    solution = flow.solve({INITIAL: q[None]})
     return solution.outputs["potential_vorticity"][0, -1], solution.error[0]
 
 
@@ -46,11 +46,11 @@ def distance(q: np.ndarray, exact: np.ndarray) -> float:
 
 
 def main() -> None:
-    made = solver(30, records=24)
-    q = made.sample(np.random.default_rng(0))[INITIAL]
-    fields = made.solve({INITIAL: q[None]}).outputs["potential_vorticity"][0]
+    flow = solver(30, records=24)
+    q = flow.sample(np.random.default_rng(0))[INITIAL]
+    fields = flow.solve({INITIAL: q[None]}).outputs["potential_vorticity"][0]
     for month in (1, 4, 7, 10, 13, 16, 19, 22, 24):
-        kinetic = kinetic_energy_spectrum(made.model(), fields[month - 1])
+        kinetic = kinetic_energy_spectrum(flow.model(), fields[month - 1])
         speeds = np.sqrt(2 * kinetic.sum(axis=(-2, -1)))
         print(f"month {month:3d}: rms velocity {speeds[0]:.4f}, {speeds[1]:.4f} m/s")
     q = fields[-1]
@@ -91,14 +91,14 @@ def growth() -> None:
     """Print d ln|difference| / d∫rms(ζ₁)dt of twin runs, days 50 to 395."""
     jet = {"drag": 7e-8, "depth_ratio": 0.1, "beta": 1e-11}
     for name, changes in (("eddy", {}), ("jet", jet)):
-        made = QuasiGeostrophic(
+        flow = QuasiGeostrophic(
             resolution=(64, 64), record_interval=5 * DAY, records=80, **changes
         )
-        q, other = (made.sample(np.random.default_rng(i))[INITIAL] for i in (0, 2))
-        twins = made.solve({INITIAL: np.stack([q, q + 1e-9 * other])}).outputs
+        q, other = (flow.sample(np.random.default_rng(i))[INITIAL] for i in (0, 2))
+        twins = flow.solve({INITIAL: np.stack([q, q + 1e-9 * other])}).outputs
         one, two = twins["potential_vorticity"]
         psi_hat = np.fft.rfft2(twins["streamfunction"][0, :, 0])
-        vorticity = np.fft.irfft2(-made.model().kappa2 * psi_hat, (64, 64))
+        vorticity = np.fft.irfft2(-flow.model().kappa2 * psi_hat, (64, 64))
         turnover = 5 * DAY * np.cumsum(np.sqrt((vorticity**2).mean((1, 2))))
         apart = np.array([distance(a, b) for a, b in zip(two, one, strict=True)])
         rate = np.log(apart[-1] / apart[10]) / (turnover[-1] - turnover[10])

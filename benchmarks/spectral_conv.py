@@ -235,10 +235,10 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
         entry["error"] = error
         if "compiled" not in contender and "bf16" not in contender:
             layer = named[contender]
-            kept = saved_bytes(
+            nbytes = saved_bytes(
                 lambda layer=layer: layer(field), (field, *layer.parameters())
             )
-            entry["saved_mb"] = kept / 1e6
+            entry["saved_mb"] = nbytes / 1e6
     return result
 
 

@@ -72,25 +72,25 @@ def norms(prediction: Tensor, target: Tensor, mesh: MeshShape) -> str:
     e, u = ((p[:, 0].double().numpy().T) for p in (prediction - target, target))
     M = elements.mass(mesh.points, mesh.cells)
     K = elements.stiffness(mesh.points, mesh.cells)
-    found = []
+    values = []
     for form in (M, M + K, K):
         ratio = np.einsum("ns,ns->s", e, form @ e) / np.einsum("ns,ns->s", u, form @ u)
-        found.append(np.sqrt(ratio).mean())
-    return "  ".join(f"{value:.4f}" for value in found)
+        values.append(np.sqrt(ratio).mean())
+    return "  ".join(f"{value:.4f}" for value in values)
 
 
 def violation(prediction: Tensor, mesh: MeshShape) -> float:
     """Largest distance from the Dirichlet values."""
     fixed = torch.from_numpy(mesh.fixed)
-    given = torch.from_numpy(mesh.given)
-    return float((prediction[..., fixed] - given[..., fixed]).abs().max())
+    boundary_values = torch.from_numpy(mesh.given)
+    return float((prediction[..., fixed] - boundary_values[..., fixed]).abs().max())
 
 
 def resident(peak: bool = False) -> float:
     """Resident memory of this process, or its peak since `forget_peak`, in GiB."""
-    wanted = "VmHWM" if peak else "VmRSS"
+    field = "VmHWM" if peak else "VmRSS"
     for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(wanted):
+        if line.startswith(field):
             return int(line.split()[1]) / 2**20
     return float("nan")
 
@@ -114,7 +114,7 @@ def step(
     model.prepare({"inputs": x, "outputs": u})
     optimiser = torch.optim.AdamW(model.parameters())
     form = elements.stiffness_matrix(shape.points, shape.cells)
-    taken = []
+    seconds = []
     forget_peak()
     before = resident()
     for _ in range(steps):
@@ -123,9 +123,9 @@ def step(
         e = (model(x) - u)[:, 0].T
         (e * (form @ e)).sum().backward()
         optimiser.step()
-        taken.append(spent() - start)
+        seconds.append(spent() - start)
     memory = resident(peak=True) - before
-    return sorted(taken)[len(taken) // 2], memory, len(shape.points)
+    return sorted(seconds)[len(seconds) // 2], memory, len(shape.points)
 
 
 def other_meshes(surrogate: Surrogate, folder: Path, args: argparse.Namespace) -> None:

@@ -137,12 +137,12 @@ class Watch:
 
 
 def opkit_epoch(
-    problem: Problem, folder: Path, watch: Watch, told: list[Event]
+    problem: Problem, folder: Path, watch: Watch, events: list[Event]
 ) -> Callable[[], float]:
     fabric = lightning_fabric.Fabric(accelerator="cpu", devices=1)
     model, run = make_model(problem), RunDirectory(folder)
     loop = Loop(
-        fabric, FieldTask(model, problem), model, run, seed=0, progress=told.append
+        fabric, FieldTask(model, problem), model, run, seed=0, progress=events.append
     )
     for owner, name in (
         (loop.task, "errors"),
@@ -198,9 +198,9 @@ def main() -> None:
     for points in arguments.points:
         problem = make_problem(points)
         with tempfile.TemporaryDirectory() as folder:
-            watch, told = Watch(), []
+            watch, events = Watch(), []
             epochs = {
-                "opkit": opkit_epoch(problem, Path(folder), watch, told),
+                "opkit": opkit_epoch(problem, Path(folder), watch, events),
                 "neuraloperator": neuralop_epoch(problem),
             }
             first = {name: epoch() for name, epoch in epochs.items()}  # also warms up

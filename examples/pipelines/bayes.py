@@ -25,22 +25,22 @@ SENSORS, NOISE, QUARTER = 7, 0.1, 0.25
 def pcn(potential, draw, rng, steps):
     """Return the chain's mean and spread, the acceptance rate and β after burn-in."""
     state, beta, accepted = draw(rng), 0.2, 0
-    energy, kept = potential(state), steps - steps // 6
+    energy, length = potential(state), steps - steps // 6
     first, second = np.zeros_like(state), np.zeros_like(state)
-    for step in range(-(steps // 6), kept):
+    for step in range(-(steps // 6), length):
         proposal = np.sqrt(1 - beta**2) * state + beta * draw(rng)
         after = potential(proposal)
-        taken = np.log(rng.random()) < energy - after
-        if taken:
+        accept = np.log(rng.random()) < energy - after
+        if accept:
             state, energy = proposal, after
         if step < 0:  # Robbins-Monro on log β
-            beta *= np.exp((taken - QUARTER) / np.sqrt(step + steps // 6 + 1))
+            beta *= np.exp((accept - QUARTER) / np.sqrt(step + steps // 6 + 1))
             beta = min(beta, 1.0)
             continue
-        accepted += taken
-        first, second = first + state / kept, second + state**2 / kept
+        accepted += accept
+        first, second = first + state / length, second + state**2 / length
     spread = np.sqrt(np.maximum(second - first**2, 0).mean())
-    return first, spread, accepted / kept, beta
+    return first, spread, accepted / length, beta
 
 
 def main(run, steps=30_000, seed=5):
@@ -63,17 +63,17 @@ def main(run, steps=30_000, seed=5):
     truth, y = true[::2, ::2], solve(true, fine)[::2, ::2][at]
     sigma = NOISE * y.std()
     y = y + sigma * streams[1].standard_normal(y.shape)
-    half, chains, found = 0.5 / sigma**2, {"surrogate": surrogate, "solver": solve}, {}
+    half, chains, rows = 0.5 / sigma**2, {"surrogate": surrogate, "solver": solve}, {}
     for (name, g), rng in zip(chains.items(), streams[2:], strict=True):
         begin = time.perf_counter()
         chain = pcn(lambda w, g=g: half * ((g(w)[at] - y) ** 2).sum(), draw, rng, steps)
         seconds = (time.perf_counter() - begin) / steps
         error = np.linalg.norm(chain[0] - truth) / np.linalg.norm(truth)
-        found[name] = error, *chain[1:], seconds
-    return found
+        rows[name] = error, *chain[1:], seconds
+    return rows
 
 
 if __name__ == "__main__":
     print("          error of mean   spread   accepted   beta   s a step")
-    for name, found in main(sys.argv[1], *map(int, sys.argv[2:])).items():
-        print("{:>9} {:13.4f} {:8.4f} {:10.3f} {:6.3f} {:10.5f}".format(name, *found))
+    for name, row in main(sys.argv[1], *map(int, sys.argv[2:])).items():
+        print("{:>9} {:13.4f} {:8.4f} {:10.3f} {:6.3f} {:10.5f}".format(name, *row))

@@ -56,22 +56,22 @@ def main(run, members=20, cases=5, figure=None, seed=2):
             seconds[name] = (time.perf_counter() - begin) / members
     truth = np.stack(truths)  # (case, time, y, x)
     scale = np.sqrt((truth**2).mean((0, 2, 3)))
-    found, panels = {}, [Panel("q, truth", truth[0, -1])]
+    scores, panels = {}, [Panel("q, truth", truth[0, -1])]
     for name, fields in forecasts.items():
         ensemble = np.stack(fields)  # (case, member, time, y, x)
         mean = ensemble.mean(1)
         error = np.sqrt(((mean - truth) ** 2).mean((0, 2, 3))) / scale
         spread = np.sqrt(ensemble.var(1, ddof=1).mean((0, 2, 3))) / scale
-        found[name] = error, spread, seconds[name]
+        scores[name] = error, spread, seconds[name]
         panels.append(Panel(f"mean of {members}, {name}", mean[0, -1]))
     if figure:
         rows_of_fields(Path(figure), [panels])
-    return found
+    return scores
 
 
 if __name__ == "__main__":
-    found = main(sys.argv[1], *map(int, sys.argv[2:4]), *sys.argv[4:5])
-    for name, (error, spread, seconds) in found.items():
+    scores = main(sys.argv[1], *map(int, sys.argv[2:4]), *sys.argv[4:5])
+    for name, (error, spread, seconds) in scores.items():
         print(f"{name}, {1e3 * seconds:.1f} ms a member: error of the mean, spread")
         for record, pair in enumerate(zip(error, spread, strict=True), 1):
             print("  record {:2d}  {:.3f}  {:.3f}".format(record, *pair))

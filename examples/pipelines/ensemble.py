@@ -71,8 +71,8 @@ def main(run: str, members: int = 10_000, solved: int = 200, seed: int = 7) -> d
 
 
 if __name__ == "__main__":
-    found = main(sys.argv[1], *map(int, sys.argv[2:]))
-    for name, value in found.items():
+    results = main(sys.argv[1], *map(int, sys.argv[2:]))
+    for name, value in results.items():
         if isinstance(value, tuple):
             print(f"{name:>22}: {value[0]:.6g} ± {value[1]:.2g}")
         else:

@@ -69,8 +69,8 @@ def main(run, steps=50, cells=40, seed=11):
         return solver.solve({"permeability": a[None]}).outputs["pressure"][0]
 
     exact, slow = transport(solve, a0, steps, cells)
-    made, fast = transport(surrogate, a0, steps, cells)
-    error = np.linalg.norm(made - exact) / np.linalg.norm(exact)
+    concentration, fast = transport(surrogate, a0, steps, cells)
+    error = np.linalg.norm(concentration - exact) / np.linalg.norm(exact)
     return {"difference of c": error, "solver, s": slow, "surrogate, s": fast}
 
 

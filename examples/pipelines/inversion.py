@@ -59,21 +59,21 @@ def main(run, figure=None, seed=3):
         search.step(loss)
         return law.mean + waves @ (scale * xi.detach()) @ waves.T
 
-    found, panels = {}, [Panel("log permeability", true.numpy())]
+    rows, panels = {}, [Panel("log permeability", true.numpy())]
     sigma = np.hypot(noise, surrogate.config.scores[0].relative_l2 * exact.std())
     ways = {"surrogate": (surrogate, sigma), "solver": (pressure, noise)}
     for name, (forward, s) in ways.items():
         begin = time.perf_counter()
-        made, seconds = fit(forward, s), time.perf_counter() - begin
-        error = float((made - true).norm() / (true - law.mean).norm())
-        found[name] = error, float(misfit(made, pressure)) / noise, seconds
-        panels.append(Panel(f"{name}: error {error:.3f}", made.numpy()))
+        field, seconds = fit(forward, s), time.perf_counter() - begin
+        error = float((field - true).norm() / (true - law.mean).norm())
+        rows[name] = error, float(misfit(field, pressure)) / noise, seconds
+        panels.append(Panel(f"{name}: error {error:.3f}", field.numpy()))
     if figure:
         rows_of_fields(figure, [panels])
-    return found
+    return rows
 
 
 if __name__ == "__main__":
     words = "{:>9}: error of log a {:.3f} (prior mean 1), misfit {:.2f} noise, {:.2f} s"
-    for name, found in main(sys.argv[1], *map(Path, sys.argv[2:])).items():
-        print(words.format(name, *found))
+    for name, row in main(sys.argv[1], *map(Path, sys.argv[2:])).items():
+        print(words.format(name, *row))

@@ -58,19 +58,19 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     Args:
         extra: variables to set.
     """
-    kept = {
+    inherited = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith("PYTHON") or name in KEPT
     }
     path = os.pathsep.join(module_path())
     own = {"PYTHONSAFEPATH": "1", "PYTHONPATH": path}
-    return SETTINGS | kept | own | dict(extra or {})
+    return SETTINGS | inherited | own | dict(extra or {})
 
 
 def module_path() -> list[str]:
     """Return ``sys.path`` without the folder that Python put there unasked."""
-    asked = {
+    requested = {
         os.path.abspath(entry)
         for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep)
         if entry
@@ -80,7 +80,7 @@ def module_path() -> list[str]:
     if sys.argv and not sys.flags.safe_path:
         script = os.path.dirname(os.path.abspath(sys.argv[0]))
         unasked |= {script, os.path.realpath(script)}
-    unasked -= {*asked, home}
+    unasked -= {*requested, home}
     path = [p for p in sys.path if os.path.isabs(p) and p not in unasked]
     return path if home in path else [home, *path]
 
@@ -91,12 +91,12 @@ def close_folder() -> None:
     For processes that are opkit's own: the command line, and children.
     """
     sys.path[:] = module_path()
-    wanted = environment()
+    variables = environment()
     for name in ("PYTHONSAFEPATH", *SETTINGS):
-        os.environ[name] = wanted[name]
-    asked = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    if asked != [""]:
-        entries = [os.path.abspath(entry) for entry in asked if entry]
+        os.environ[name] = variables[name]
+    folders = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if folders != [""]:
+        entries = [os.path.abspath(entry) for entry in folders if entry]
         os.environ["PYTHONPATH"] = os.pathsep.join(entries)
 
 

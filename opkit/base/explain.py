@@ -32,10 +32,10 @@ def _fields(model: Any) -> dict[Any, Any]:
 
 
 def _nested(annotation: Any) -> list[Any]:
-    found = []
+    arguments = []
     for argument in get_args(annotation):
-        found += [argument, *_nested(argument)]
-    return found
+        arguments += [argument, *_nested(argument)]
+    return arguments
 
 
 def _elsewhere(key: str, model: Any, prefix: str = "") -> str:
@@ -55,16 +55,16 @@ def explain(error: ValidationError, model: Any) -> str:
     others = error.error_count() - 1
     more = f" (and {others} more)" if others else ""
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        known = _known_keys(model, path[:-1])
+        keys = _known_keys(model, path[:-1])
         hint = (
-            nearest(str(path[-1]), known)
+            nearest(str(path[-1]), keys)
             or _elsewhere(str(path[-1]), model)
-            or f" Known keys: {', '.join(known)}."
+            or f" Known keys: {', '.join(keys)}."
         )
         return f"unknown key {where!r}.{hint}{more}"
     message = first["msg"].removeprefix("Value error, ")
-    given = first.get("input")
-    shown = f", not {given!r:.80}" if isinstance(given, (str, int, float, bool)) else ""
+    value = first.get("input")
+    shown = f", not {value!r:.80}" if isinstance(value, (str, int, float, bool)) else ""
     if first["type"] == "missing":
         return f"{where} is missing{more}"
     return f"{where}: {message[:1].lower()}{message[1:]}{shown}{more}"

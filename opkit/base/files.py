@@ -44,8 +44,8 @@ def sweep(folder: Path) -> None:
     """Remove what processes of this machine that have ended left while they wrote."""
     with contextlib.suppress(OSError):
         for entry in os.scandir(folder):
-            found = _TEMPORARY.match(entry.name)
-            if not found or found[1] != _machine() or _lives(*found.groups()[1:]):
+            match = _TEMPORARY.match(entry.name)
+            if not match or match[1] != _machine() or _lives(*match.groups()[1:]):
                 continue
             with contextlib.suppress(OSError):
                 if entry.is_dir(follow_symlinks=False):
@@ -273,8 +273,8 @@ def appearing_folder(path: Path, replace: bool = True) -> Iterator[Path]:
     try:
         temporary.mkdir()
         yield temporary
-        for made in temporary.iterdir():
-            sync(made)
+        for entry in temporary.iterdir():
+            sync(entry)
         if replace and path.is_dir():
             sync(temporary)
             _rename(temporary, path, _EXCHANGE)

@@ -17,12 +17,12 @@ def visible(text: str) -> str:
     like another one; lone surrogates, as in file names that are not UTF-8, cannot be
     printed. Line breaks and tabs stay.
     """
-    return _UNSEEN.sub(lambda found: _written(found[0]), text)
+    return _UNSEEN.sub(lambda match: _written(match[0]), text)
 
 
 def visible_json(text: str) -> str:
     r"""Return JSON text with such characters as ``\u001b``: it stays JSON."""
-    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def one_line(text: str) -> str:
