@@ -244,6 +244,6 @@ def tune(
         for t in results
     ]
     table(rows)
-    for t in found:
+    for t in results:
         if t.reason is not None:
             say(f"Warning: trial {t.number} failed: {t.reason}", error=True)

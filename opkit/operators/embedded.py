@@ -21,10 +21,10 @@ from opkit.operators.inputs import Inputs
 from opkit.operators.interface import Accepts, Operator, build_operator, operator_class
 from opkit.operators.layers.boundary_curve import (
     channel_order,
+    check_curve,
     curve_of,
     face_cells,
     sizes,
-    verify_curve,
 )
 from opkit.operators.shapes import DataShape
 
@@ -92,7 +92,7 @@ class Embedded(Operator):
             OpkitInputError: faces that are not the closed curve around the domain.
         """
         x, boundary = inputs.fields, inputs.need("boundary")
-        verify_curve(x[:, 1], curve_of(boundary, self.order))
+        check_curve(x[:, 1], curve_of(boundary, self.order))
         u: Tensor = self.operator(self.embed(x, boundary))
         return self.scales[3] * u * x[:, 1:]
 

@@ -30,7 +30,7 @@ def case_section(subject: Subject) -> Section:
     geometry, solver = case.get("geometry", {}), case.get("solver", {})
     units = solver.get("units", {})
     extent = geometry.get("extent", {})
-    problem = {
+    facts = {
         "case": f"{case.get('name')}, version {case.get('version')}",
         "solver": str(solver.get("target", "")),
         "domain": ", ".join(f"{a} from {v[0]:g} to {v[1]:g}" for a, v in extent.items())
@@ -61,7 +61,7 @@ def case_section(subject: Subject) -> Section:
     words = (str(case.get("title", "")), str(case.get("equation", "")))
     references = tuple(f"Reference: {r}" for r in case.get("references", ()))
     with_laws = (laws,) if laws.rows else ()
-    tables = (pairs("Problem", problem), parameters, *with_laws, fields)
+    tables = (pairs("Problem", facts), parameters, *with_laws, fields)
     return Section("case", "Case", (*words, *references), tables=tables)
 
 

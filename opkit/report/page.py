@@ -11,9 +11,7 @@ import opkit
 from opkit.base.files import check_target, make_folder, write_bytes
 from opkit.errors import OpkitInputError
 from opkit.report import (
-    case_and_data as problem,
-)
-from opkit.report import (
+    case_and_data,
     limits,
     provenance,
     regions,
@@ -56,8 +54,8 @@ def report(
     check_target(out, [data], force)
     subject = read(Path(run), data)
     parts = [
-        problem.case_section(subject),
-        problem.data_section(subject),
+        case_and_data.case_section(subject),
+        case_and_data.data_section(subject),
         training.training_section(subject),
         training.errors_section(subject),
         regions.section(subject),

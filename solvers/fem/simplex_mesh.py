@@ -99,7 +99,7 @@ def build(
     """
     points = np.ascontiguousarray(points, dtype=np.float64)
     cells = np.array(cells, dtype=np.int64)
-    check(points, cells)
+    check_cells(points, cells)
     clockwise = signed_volumes(points, cells) < 0
     cells[clockwise, :2] = cells[clockwise, 1::-1]
     facets = boundary_facets(cells)
@@ -152,7 +152,7 @@ def _parts(
     return parts, tuple(names)
 
 
-def check(points: Array, cells: Indices) -> None:
+def check_cells(points: Array, cells: Indices) -> None:
     """Refuse what finite elements cannot be built on.
 
     Raises:

@@ -10,7 +10,7 @@ from pydantic import PrivateAttr
 from opkit.base.arrays import Array, Indices
 from opkit.base.mesh_groups import MeshGroups
 from opkit.solvers.fem.domains import MeshFile
-from opkit.solvers.fem.simplex_mesh import MeshError, SimplexMesh, check
+from opkit.solvers.fem.simplex_mesh import MeshError, SimplexMesh, check_cells
 
 
 class StoredMesh(MeshFile):
@@ -39,7 +39,7 @@ class StoredMesh(MeshFile):
         fault = groups.fault(len(points), points.shape[1], len(corners))
         if fault:
             raise MeshError(f"the stored mesh of {file.path.name}: {fault}")
-        check(points, corners)
+        check_cells(points, corners)
         digest = hashlib.sha256("\0".join(groups.names).encode())
         for array in (points, corners, groups.subdomains, groups.facets, groups.parts):
             digest.update(f"{array.shape}".encode())

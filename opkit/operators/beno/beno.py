@@ -26,9 +26,9 @@ from opkit.operators.inputs import Inputs
 from opkit.operators.interface import Accepts, Operator
 from opkit.operators.layers.boundary_curve import (
     channel_order,
+    check_curve,
     curve_of,
     sizes,
-    verify_curve,
 )
 from opkit.operators.shapes import DataShape
 from opkit.pde.boundary_curve import CURVE
@@ -131,7 +131,7 @@ class BENO(Operator):
             )
         source, inside = x.unbind(1)
         curve = curve_of(boundary, self.order)
-        verify_curve(inside, curve)
+        check_curve(inside, curve)
         if self.published is not None:
             result: Tensor = self.published(source, inside, curve)
             return result

@@ -85,7 +85,7 @@ def face_cells(curve: Curve, cells: int) -> tuple[Tensor, Tensor]:
     return tuple(p.round().long().clamp(0, cells - 1) for p in (row, column))  # type: ignore[return-value]
 
 
-def verify_curve(inside: Tensor, curve: Curve) -> None:
+def check_curve(inside: Tensor, curve: Curve) -> None:
     """Refuse faces that do not run counter-clockwise around the domain, one by one.
 
     Left out while a graph is traced.

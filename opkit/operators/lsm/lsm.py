@@ -87,7 +87,7 @@ class LatentUNet(nn.Module):
             for p, n in zip(self.patch(shape), shape, strict=True)
         )
 
-    def check(self, shape: Sequence[int]) -> None:
+    def check_shape(self, shape: Sequence[int]) -> None:
         """Refuse a grid that would be more padding than grid.
 
         Raises:
@@ -101,14 +101,14 @@ class LatentUNet(nn.Module):
             )
 
     def forward(self, x: Tensor, pairs: Sequence[Tensor] = ()) -> Tensor:
-        """(batch, channel, *space) to the same, for any grid `check` accepts.
+        """(batch, channel, *space) to the same, for any grid `check_shape` accepts.
 
         Args:
             x: features.
             pairs: scale and shift of the features of each scale, if there are any.
         """
         shape = tuple(x.shape[2:])
-        self.check(shape)
+        self.check_shape(shape)
         patch, padding = self.patch(shape), self.padding(shape)
         if any(padding):  # F.pad counts from the last axis, (low, high)
             x = F.pad(x, [side for n in reversed(padding) for side in (0, n)])
@@ -160,7 +160,7 @@ class LSM(Operator):
         channels = data.in_channels + d + self.numbers
         self.lifting = convolution(channels, width, 1, modes)
         self.unet = LatentUNet(d, options)
-        self.unet.check(data.shape)
+        self.unet.check_shape(data.shape)
         self.projection = nn.Sequential(
             convolution(width, middle, 1, modes),
             nn.GELU(),

@@ -76,7 +76,7 @@ class PointLSM(Operator):
         self.spectral_in = SpectralWeights(width, options.n_modes)
         self.grid_in = nn.Conv2d(2, width, 1)
         self.unet = LatentUNet(2, options)
-        self.unet.check(options.latent_shape)
+        self.unet.check_shape(options.latent_shape)
         self.spectral_out = SpectralWeights(width, options.n_modes)
         self.points_out = nn.Conv1d(2, width, 1)
         self.projection = nn.Sequential(
