@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from glob import glob
@@ -14,10 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opkit.base.files import check_target
-from opkit.base.sandbox import run_limited
 from opkit.datasets.disk import hdf5_appearing
 from opkit.datasets.header import SPLITS, Header, check
-from opkit.datasets.importers import npy, pdebench
 from opkit.datasets.importers.agree import (
     Part,
     Said,
@@ -25,26 +22,18 @@ from opkit.datasets.importers.agree import (
     mesh,
     variables,
 )
+from opkit.datasets.importers.apart import open_apart
+from opkit.datasets.importers.apart_child import ANY_HDF5, FORMATS
 from opkit.datasets.importers.fieldmap import FieldMap
 from opkit.datasets.importers.npy import in_order, is_folder_of_arrays
 from opkit.datasets.importers.of_case import fitted
 from opkit.datasets.importers.scrutiny import Scrutiny
-from opkit.datasets.importers.source import Source
+from opkit.datasets.importers.source import Source, check_expansion
 from opkit.datasets.write import Writer
 from opkit.errors import DataError, nearest
 
 __all__ = ["FORMATS", "FieldMap", "import_data", "list_arrays", "open_source"]
 
-FORMATS = {
-    "npz": "opkit.datasets.importers.npz",
-    "pt": "opkit.datasets.importers.pt",
-    "mat": "opkit.datasets.importers.mat",
-    "hdf5": "opkit.datasets.importers.hdf5",
-    "pdebench": "opkit.datasets.importers.pdebench",
-    "well": "opkit.datasets.importers.well",
-    "table": "opkit.datasets.importers.table",
-    "vtk": "opkit.datasets.importers.vtk",
-}
 SUFFIXES = {
     ".npz": "npz", ".npy": "npz", ".pt": "pt", ".pth": "pt", ".mat": "mat",
     ".nc": "hdf5", ".nc4": "hdf5", ".cdf": "hdf5", ".h5": "hdf5", ".hdf5": "hdf5",
@@ -234,15 +223,17 @@ def _provenance(
 
 
 def open_source(path: Path, format: str | None = None) -> Source:
-    """Open a foreign file, first in a child process with limits if it is HDF5.
+    """Open a foreign file; a child process with limits reads it.
 
     Raises:
         DataError: missing, unknown format, damaged or hostile.
     """
     if path.is_dir() and is_folder_of_arrays(path):
-        return npy.open_source(path)
+        return open_apart(path, "npy")
     if not path.is_file():
         raise DataError(f"{path}: no such file")
+    status = path.stat()
+    check_expansion(path, "it", 512 * status.st_blocks, status.st_size)
     told = format
     if format is None:
         if path.suffix.lower() in REFUSED:
@@ -253,21 +244,13 @@ def open_source(path: Path, format: str | None = None) -> Source:
         raise DataError(
             f"{path}: unknown format.{hint} Name one of {', '.join(FORMATS)}"
         )
-    if h5py.is_hdf5(path):
-        run_limited("opkit.datasets.importers.hdf5_child", [str(path)], str(path))
-        format = _layout(path) if told is None and format == "hdf5" else format
-    source: Source = importlib.import_module(FORMATS[format]).open_source(path)
+    if told is None and format == "hdf5" and h5py.is_hdf5(path):
+        format = ANY_HDF5
+    source = open_apart(path, format)
     if not source.arrays:
         why = next((f": {name} {r}" for name, r in source.refused.items()), "")
         raise DataError(f"{path}: holds no arrays of numbers{why}")
     return source
-
-
-def _layout(path: Path) -> str:
-    with h5py.File(path, "r") as file:
-        if "t0_fields" in file:
-            return "well"
-        return "pdebench" if pdebench.layout(file) else "hdf5"
 
 
 def _splits(

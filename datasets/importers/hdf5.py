@@ -15,14 +15,17 @@ from typing import Any
 import h5py
 import numpy as np
 import xarray as xr
+from h5py import h5t
 from numpy.typing import NDArray
 
 from opkit.datasets.audit import audit
 from opkit.datasets.importers.dataset import decoded, from_dataset
 from opkit.datasets.importers.source import (
+    MAX_SUSPECT,
     Coordinate,
     LazyArray,
     Source,
+    check_expansion,
     fault_of,
     unreadable,
 )
@@ -60,7 +63,7 @@ def open_source(path: Path) -> Source:
             return
         group, _, last = name.rpartition("/")
         names = groups.setdefault(group, [])
-        if reason := fault_of(item.dtype):
+        if reason := fault_of_item(item):
             refused[name] = reason
             names.append(last)
             if item.is_scale:
@@ -114,7 +117,7 @@ def _guarded(
         nonlocal sound
         with explained(path):
             if not sound:
-                check_chunks(file[name])
+                check_before_reading(path, file[name])
                 if reason := unwritten(file[name]):
                     raise DataError(f"{path}: {name} {reason}")
                 sound = True
@@ -132,6 +135,39 @@ def audited(path: Path) -> h5py.File:
     with explained(path):
         audit(file, flat=False)
     return file
+
+
+def fault_of_item(item: h5py.Dataset) -> str:
+    """Why a data set is not taken; empty where it is.
+
+    h5py reads enumerations and bit fields as the integers that stand for them.
+    """
+    kind = item.id.get_type()
+    names = h5py.check_enum_dtype(item.dtype)
+    if names is not None and item.dtype.kind != "b":
+        return (
+            f"is an enumeration ({', '.join(names)[:60]}), not numbers: store its "
+            "codes as integers if these are numbers"
+        )
+    if isinstance(kind, h5t.TypeBitfieldID):
+        return "holds bits, not numbers: store them as integers"
+    return fault_of(item.dtype)
+
+
+def check_before_reading(path: Path, item: h5py.Dataset) -> None:
+    """Refuse compressed chunks that would take far more memory than they take on disk.
+
+    Raises:
+        DataError: a chunk expands to more than its size, or is large and almost empty.
+    """
+    check_chunks(item)
+    if item.chunks is None:
+        return
+    chunk = int(np.prod(item.chunks, dtype=object)) * item.dtype.itemsize
+    if chunk > MAX_SUSPECT:
+        least: list[int] = []
+        item.id.chunk_iter(lambda found: least.append(found.size))
+        check_expansion(path, f"a chunk of {item.name}", min(least, default=0), chunk)
 
 
 def unwritten(item: h5py.Dataset) -> str:
@@ -164,14 +200,14 @@ def lazy(item: h5py.Dataset, dims: tuple[str, ...] | None = None) -> LazyArray:
     """Wrap a data set of a format whose layout is known, decoded by its attributes."""
     sound = False
     attributes = {name: _text(item.attrs[name]) for name in item.attrs if name in CF}
-    if reason := fault_of(item.dtype):
+    if reason := fault_of_item(item):
         raise DataError(f"{item.file.filename}: {item.name} {reason}")
 
     def read(index: tuple[slice, ...]) -> NDArray[Any]:
         nonlocal sound
         with explained(Path(item.file.filename)):
             if not sound:
-                check_chunks(item)
+                check_before_reading(Path(item.file.filename), item)
                 if reason := unwritten(item):
                     raise DataError(f"{item.file.filename}: {item.name} {reason}")
                 sound = True

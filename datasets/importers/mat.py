@@ -13,12 +13,16 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from opkit.datasets.importers.hdf5 import audited, unwritten
+from opkit.datasets.importers.hdf5 import (
+    audited,
+    check_before_reading,
+    fault_of_item,
+    unwritten,
+)
 from opkit.datasets.importers.source import (
     LazyArray,
     Source,
     check_expansion,
-    fault_of,
     sorted_out,
     unreadable,
 )
@@ -29,6 +33,7 @@ NUMBERS = {
     "double": 8, "single": 4, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2,
     "int32": 4, "uint32": 4, "int64": 8, "uint64": 8, "logical": 1,
 }  # fmt: skip
+EMPTY = "is an empty array: save one with values"
 OTHER = "is a {}, not an array of numbers: save what it holds as arrays of their own"
 
 
@@ -47,24 +52,44 @@ def open_source(path: Path) -> Source:
                 refused[name] = OTHER.format("struct")
             elif item.dtype.kind == "O":
                 refused[name] = OTHER.format("cell array")
-            elif reason := fault_of(item.dtype) or unwritten(item):
+            elif reason := _fault(path, item) or unwritten(item):
                 refused[name] = reason
             else:
                 arrays[name] = _reversed(path, item)
-        return Source(arrays, refused=refused)
+        return Source(arrays, refused=refused, close=file.close)
     return _old(path)
+
+
+def _fault(path: Path, item: h5py.Dataset) -> str:
+    """Why a data set is no array of numbers; empty where it is one.
+
+    MATLAB stores texts, dates, handles and empty arrays as numbers, and says in
+    attributes what they are.
+    """
+    with explained(path):
+        kind = item.attrs.get("MATLAB_class", b"double")
+        if "MATLAB_empty" in item.attrs:
+            return EMPTY
+    kind = kind.decode("utf-8", "replace") if isinstance(kind, bytes) else str(kind)
+    if kind not in NUMBERS:
+        return OTHER.format(kind[:40])
+    return fault_of_item(item) or ("" if item.size else EMPTY)
 
 
 def _old(path: Path) -> Source:
     from scipy.io import loadmat, whosmat
 
     try:
-        wanted, refused = [], {}
+        wanted, refused, total = [], {}, 0
         for name, shape, kind in whosmat(path):
             if kind in NUMBERS:
                 size = int(np.prod(shape, dtype=object)) * NUMBERS[kind]
-                check_expansion(path, name, path.stat().st_size, size)
-                wanted.append(name)
+                total += size
+                check_expansion(path, name, path.stat().st_size, total)
+                if size:
+                    wanted.append(name)
+                else:
+                    refused[name] = EMPTY
             else:
                 refused[name] = OTHER.format(kind)
         found = loadmat(path, variable_names=wanted) if wanted else {}
@@ -81,6 +106,7 @@ def _reversed(path: Path, item: h5py.Dataset) -> LazyArray:
 
     def read(index: tuple[slice, ...]) -> NDArray[Any]:
         with explained(path):
+            check_before_reading(path, item)
             return np.asarray(item[index[::-1]]).T
 
     return LazyArray(item.shape[::-1], item.dtype, read)

@@ -66,7 +66,7 @@ def open_source(path: Path) -> Source:
             f"{path}: not a PDEBench layout that is known: give --format hdf5 and "
             "name the axes, as in u=tensor:sample,time,x"
         )
-    return Source(arrays, coordinates, {"attributes": attributes})
+    return Source(arrays, coordinates, {"attributes": attributes}, close=file.close)
 
 
 def layout(file: h5py.File) -> str | None:
@@ -118,7 +118,7 @@ def _groups(path: Path, file: h5py.File) -> Source:
     coordinates["time"] = Coordinate(axes["t"])
     first = file[names[0]].attrs
     about = {name: _plain(value) for name, value in first.items()}
-    return Source(arrays, coordinates, {"attributes": about})
+    return Source(arrays, coordinates, {"attributes": about}, close=file.close)
 
 
 def _flow(file: h5py.File) -> Source:
@@ -140,7 +140,7 @@ def _flow(file: h5py.File) -> Source:
     same = times.ndim == 2 and len(times) and np.all(times == times[0])
     about = {name: _plain(value) for name, value in file.attrs.items()}
     coordinates = {"time": Coordinate(times[0])} if same else {}
-    return Source(arrays, coordinates, {"attributes": about})
+    return Source(arrays, coordinates, {"attributes": about}, close=file.close)
 
 
 def _component(whole: LazyArray, k: int, dims: tuple[str, ...]) -> LazyArray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from opkit.datasets.importers.source import (
     Coordinate,
     LazyArray,
     Source,
+    check_expansion,
     in_memory,
     unreadable,
 )
@@ -70,9 +72,14 @@ def open_source(path: Path) -> Source:
 
 def _read(path: Path) -> pd.DataFrame:
     if path.suffix.lower() == ".parquet":
-        require("pyarrow", "parquet")
+        parquet: Any = require("pyarrow.parquet", "parquet")
         try:
+            held = parquet.ParquetFile(path).metadata
+            size = 8 * held.num_rows * held.num_columns
+            check_expansion(path, "the table", path.stat().st_size, size)
             return pd.read_parquet(path, engine="pyarrow")
+        except DataError:
+            raise
         except Exception as error:  # pyarrow raises what it stumbles over
             raise unreadable(path, error) from error
     try:

@@ -1,44 +1,88 @@
-"""Meshes with fields of other codes: .vtu and .vtk, one sample a file.
-
-Read by meshio in a child process with limits, as `solvers.fem.read_mesh` reads meshes.
-"""
+"""Meshes with fields of other codes: .vtu and .vtk, one sample a file, by meshio."""
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from opkit.base.sandbox import Limits, run_limited
 from opkit.datasets.header import Mesh
 from opkit.datasets.importers.source import LazyArray, Source, in_memory
 from opkit.errors import DataError, require
 
-LIMITS = Limits(processor_seconds=60, wall_seconds=60)
 LARGEST_FILE = 512 << 20
-CHILD = "opkit.datasets.importers.vtk_child"
+DIMENSION = {
+    "vertex": 0,
+    "line": 1,
+    "triangle": 2,
+    "quad": 2,
+    "tetra": 3,
+    "hexahedron": 3,
+}
 
 
 def open_source(path: Path) -> Source:
     """Open a file; components of a vector are called ``name_x``, ``name_y`` and so on.
 
     Raises:
-        DataError: cannot be read within the limits, or cells of several kinds.
+        DataError: cannot be read, or cells of several kinds.
         MissingExtraError: meshio is not installed.
     """
     if path.stat().st_size > LARGEST_FILE:
         raise DataError(f"{path}: larger than {LARGEST_FILE >> 20} MiB")
-    require("meshio", "fem")
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "fields.npz"
-        run_limited(CHILD, [str(path.resolve()), str(out)], str(path), LIMITS)
-        with np.load(out, allow_pickle=False) as arrays:
-            mesh = Mesh(arrays["points"], arrays["cells"])
-            fields: dict[str, LazyArray] = {
-                str(name): in_memory(arrays[f"field_{k}"], (str(place),))
-                for k, (name, place) in enumerate(
-                    zip(arrays["names"], arrays["places"], strict=True)
-                )
-            }
-    return Source(fields, mesh=mesh)
+    meshio: Any = require("meshio", "fem")
+    try:
+        return _converted(meshio.read(path))
+    except (Exception, SystemExit) as error:  # readers end in many ways
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        reason = lines[-1][:200]
+        raise DataError(f"{path}: cannot be read as a mesh ({reason})") from None
+
+
+def _converted(mesh: Any) -> Source:
+    """Return what a meshio mesh holds.
+
+    Raises:
+        DataError: cells of several or of other kinds.
+    """
+    points = np.asarray(mesh.points, np.float64)
+    unknown = sorted({b.type for b in mesh.cells} - DIMENSION.keys())
+    if unknown:
+        raise DataError(
+            f"cells of type {unknown[0]}: write linear {', '.join(list(DIMENSION)[2:])}"
+        )
+    most = max((DIMENSION[b.type] for b in mesh.cells), default=0)
+    chosen = [k for k, b in enumerate(mesh.cells) if DIMENSION[b.type] == most]
+    kinds = sorted({mesh.cells[k].type for k in chosen})
+    if most < 2 or len(kinds) > 1:
+        raise DataError(
+            f"cells of the kinds {', '.join(kinds) or 'none'}: write one kind, such as "
+            "triangles"
+        )
+    if points.shape[1] == 3 and most == 2:
+        flat = np.ptp(points[:, 2]) <= 1e-9 * np.ptp(points, axis=0).max()
+        if not flat:
+            raise DataError("a surface in space: only flat meshes and solids are read")
+        points = points[:, :2]
+    cells = np.concatenate([np.asarray(mesh.cells[k].data, np.int64) for k in chosen])
+    fields = {name: (np.asarray(v), "node") for name, v in mesh.point_data.items()}
+    for name, values in mesh.cell_data.items():
+        if name in fields:
+            raise DataError(f"{name} is a field of points and one of cells: rename one")
+        joined = np.concatenate([np.asarray(values[k]) for k in chosen])
+        fields[name] = (joined, "cell")
+    single: dict[str, tuple[NDArray[Any], str]] = {}
+    for name, (values, place) in fields.items():
+        if values.dtype.kind not in "iuf":
+            continue
+        if values.ndim == 1 or values.shape[1:] == (1,):
+            single[name] = (values.reshape(-1), place)
+        elif values.ndim == 2 and values.shape[1] <= 3:
+            for k, letter in enumerate("xyz"[: values.shape[1]]):
+                single[f"{name}_{letter}"] = (values[:, k], place)
+    arrays: dict[str, LazyArray] = {
+        name: in_memory(values, (place,)) for name, (values, place) in single.items()
+    }
+    return Source(arrays, mesh=Mesh(points, cells))

@@ -49,7 +49,7 @@ def open_source(path: Path) -> Source:
             for name, value in file.attrs.items()
             if name in ("dataset_name", "grid_type", "simulation_parameters")
         }
-    return Source(arrays, coordinates, {"attributes": about})
+    return Source(arrays, coordinates, {"attributes": about}, close=file.close)
 
 
 def _dims(item: h5py.Dataset, axes: list[str]) -> tuple[str, ...]:

@@ -233,11 +233,11 @@ def _read(surrogate: Surrogate, source: Path) -> Any:
         return _read_plain(surrogate, source)
     if source.suffix not in ARRAYS:
         raise DataError(f"{source}: give a data file, .nc, .h5, .npz or .npy")
-    opened = open_source(source)
-    if source.suffix == ".npy":
-        return _whole(opened.arrays["array"])
-    asked = {v.name for v in surrogate.config.asked}
-    return {n: _whole(array) for n, array in opened.arrays.items() if n in asked}
+    with closing(open_source(source)) as opened:
+        if source.suffix == ".npy":
+            return _whole(opened.arrays["array"])
+        asked = {v.name for v in surrogate.config.asked}
+        return {n: _whole(array) for n, array in opened.arrays.items() if n in asked}
 
 
 def _whole(array: LazyArray) -> np.ndarray[Any, Any]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from opkit.base.device import present
 from opkit.base.show import Shown, grid
 from opkit.datasets.modes import need_steps
-from opkit.errors import BundleError, OpkitInputError
+from opkit.errors import OpkitInputError
 from opkit.metrics.domains import Domain, Elements, Grid
 from opkit.operators.inputs import Inputs, as_inputs
 from opkit.operators.shapes import DataShape, MeshShape
@@ -21,7 +21,7 @@ from opkit.surrogate.adapters import arrays, dolfinx_functions
 from opkit.surrogate.adapters.refuse import check_inputs, with_finite
 from opkit.surrogate.bundle import files as bundle
 from opkit.surrogate.bundle import forward
-from opkit.surrogate.bundle.build import model_of_record
+from opkit.surrogate.bundle.build import model_that_fits
 from opkit.surrogate.bundle.normalise import PhysicalModel
 from opkit.surrogate.bundle.record import BundleConfig
 from opkit.surrogate.checks import fallback
@@ -353,22 +353,7 @@ def build(
         BundleError: names or shapes of the weights do not fit the operator.
     """
     own = {k: v for k, v in weights.items() if not k.startswith(PREFIX)}
-    model = model_of_record(config, own)
-    expected = model.state_dict()
-    wrong = sorted(
-        name
-        for name in expected.keys() | own.keys()
-        if name not in expected
-        or name not in own
-        or expected[name].shape != own[name].shape
-        or expected[name].dtype != own[name].dtype
-    )
-    if wrong:
-        raise BundleError(
-            f"weights do not fit operator {config.operator}: {len(wrong)} of "
-            f"{len(expected)} tensors missing, unknown or of another shape "
-            f"({', '.join(wrong[:3])}); train again with this version"
-        )
+    model = model_that_fits(config, own)
     model.load_state_dict(own, strict=True)
     calibration = None
     if config.calibration is not None:
