@@ -19,8 +19,9 @@ from opkit.base.explain import explain
 from opkit.base.records import Record
 from opkit.base.show import Shown, grid
 from opkit.case.laws import Design, Parameter
+from opkit.case.quantities import Flux, Quantity
 from opkit.case.recipe import Recipe
-from opkit.errors import CaseError
+from opkit.errors import CaseError, nearest
 from opkit.solvers import solver_class
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ class Case(Shown, Record):
     parameters: dict[Identifier, Parameter] = Field(default={})
     design: Design = "random"
     outputs: tuple[Variable, ...] = Field(min_length=1)
+    quantities: dict[Identifier, Quantity] = Field(default={})
     samples: Samples
     recipes: dict[Name, Recipe] = Field(default={})
     _mesh: Mesh | None = PrivateAttr(None)
@@ -130,6 +132,16 @@ class Case(Shown, Record):
         )
         if twice:
             raise ValueError(f"{twice[0]} is a parameter and a field: rename one")
+        outputs = {v.name for v in self.outputs}
+        for name, quantity in self.quantities.items():
+            used = {quantity.of}
+            if isinstance(quantity, Flux):
+                used.add(quantity.and_of)
+            for missing in sorted(used - outputs):
+                raise ValueError(
+                    f"quantities.{name}: there is no output {missing!r}."
+                    f"{nearest(missing, outputs)}"
+                )
         return self
 
     @property
@@ -186,6 +198,8 @@ class Case(Shown, Record):
         data: dict[str, Any] = json.loads(self.model_dump_json())
         if not self.parameters:
             del data["parameters"], data["design"]
+        if not self.quantities:
+            del data["quantities"]
         return data
 
     def on_mesh(self, mesh: Mesh | None) -> Case:

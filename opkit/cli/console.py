@@ -279,7 +279,8 @@ class _Pace:
 
 
 def score_rows(scores: Sequence[Score]) -> list[dict[str, Any]]:
-    """Rows of a table of errors; those in H1 where there are any."""
+    """Rows of a table of errors; in H1, and of quantities, where there are any."""
+    quantities = list(dict.fromkeys(q for score in scores for q in score.quantities))
     slopes = any(score.relative_h1 is not None for score in scores)
     return [
         {
@@ -289,6 +290,7 @@ def score_rows(scores: Sequence[Score]) -> list[dict[str, Any]]:
             "samples": score.samples,
             "relative L2": score.relative_l2,
             **({"relative H1": score.relative_h1} if slopes else {}),
+            **{name: score.quantities.get(name) for name in quantities},
             "s/sample": score.seconds,
         }
         for score in scores

@@ -23,6 +23,8 @@ from opkit.metrics import functional
 from opkit.metrics.domains import Domain, Elements
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.bundle.record import Score
+from opkit.surrogate.checks.interface import Context, Pairs
+from opkit.surrogate.checks.quantities import Quantities, quantity_errors
 from opkit.surrogate.surrogate import Surrogate
 
 MAX_POINTS = 2**24
@@ -133,11 +135,20 @@ def _rows(
     names = ["surrogate", "mean", *guesses, *more]
     errors: dict[str, list[Tensor]] = {name: [] for name in names}
     slopes: dict[str, list[Tensor]] = {name: [] for name in names}
+    quantities = Quantities(Context(config, surrogate.model))
+    own_grid = shape == config.shape.shape
+    off: dict[str, dict[str, list[Tensor]]] = {name: {} for name in names}
 
     def note(name: str, prediction: Tensor, target: Tensor) -> None:
         errors[name].append(_error(prediction, target, space, domain))
         if on_mesh:
             slopes[name].append(functional.relative_h1(prediction, target, domain))
+
+    def note_quantities(name: str, prediction: Tensor, batch: Batch) -> None:
+        pairs = Pairs(batch.inputs, batch.outputs)
+        errors = quantity_errors(quantities, pairs, prediction) if own_grid else {}
+        for quantity, gap in errors.items():
+            off[name].setdefault(quantity, []).append(torch.from_numpy(gap).flatten())
 
     seconds = 0.0
     for batch in read(samples, count):
@@ -146,6 +157,8 @@ def _rows(
         seconds += time.perf_counter() - begin
         note("surrogate", prediction, batch.outputs)
         note("mean", at_points.expand_as(batch.outputs), batch.outputs)
+        note_quantities("surrogate", prediction, batch)
+        note_quantities("mean", at_points.expand_as(batch.outputs), batch)
         for name, guess in guesses.items():
             note(name, guess(batch.inputs, batch.outputs), batch.outputs)
         if coarse > 1:
@@ -163,6 +176,7 @@ def _rows(
             relative_l2=_mean(errors[name]),
             relative_h1=_mean(slopes[name]) if slopes[name] else None,
             seconds=seconds / count if name == "surrogate" else None,
+            quantities={key: _mean(parts) for key, parts in off[name].items()},
         )
         for name in names
         if name not in guesses or math.isfinite(_mean(errors[name]))

@@ -88,6 +88,7 @@ def table(
                 resolution=whole.points,
                 samples=len(rows),
                 seconds=seconds,
+                quantities={},
                 **{
                     key: error(outputs, truth, header, everywhere, mesh, norm)
                     for key, norm in norms.items()

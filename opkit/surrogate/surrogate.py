@@ -279,6 +279,7 @@ class Surrogate(Shown):
         static: Any = None,
         coverage: float = COVERAGE,
         significance: float = 0.05,
+        quantity: str | None = None,
     ) -> Solved:
         """Predict, and solve where the prediction may be off by more than tolerated.
 
@@ -290,6 +291,8 @@ class Surrogate(Shown):
             coverage: part of inputs like the training inputs for which the tolerance
                 must hold.
             significance: part of them that each check of inputs may take for strange.
+            quantity: name of a quantity of interest of the case: the tolerance is then
+                for its error, in its own units.
 
         Returns:
             Outputs, what was done for each sample, and what it saved.
@@ -314,6 +317,7 @@ class Surrogate(Shown):
             static,
             coverage,
             significance,
+            quantity,
         )
 
     @cached_property

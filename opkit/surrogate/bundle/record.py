@@ -107,6 +107,8 @@ class Score(_Record):
     relative_h1: float | None = None
     """On meshes only, where slopes belong to the elements."""
     seconds: float | None = None
+    quantities: dict[str, float] = Field(default={})
+    """Mean absolute error of each quantity of interest, in its own units."""
 
 
 class Provenance(_Record):
@@ -141,6 +143,7 @@ class CalibrationRecord(Record):
         checks: by name what each check reads.
         powers: by check the exponent of its reading in the scale σ of errors.
         unavailable: by name why there is no such check.
+        quantities: by name the units of the quantities of interest.
         solver_error: relative L2 of the solver on the surrogate's grid against the
             data, the largest of some samples; 0 where the data are of this grid.
     """
@@ -151,6 +154,7 @@ class CalibrationRecord(Record):
     checks: dict[str, str]
     powers: dict[str, float]
     unavailable: dict[str, str] = Field(default={})
+    quantities: dict[str, str] = Field(default={})
     solver_error: float = Field(default=0.0, ge=0)
 
     @model_validator(mode="after")

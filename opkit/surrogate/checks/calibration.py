@@ -19,7 +19,7 @@ q' σ(x) s of the prediction.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -38,6 +38,8 @@ PREFIX = "calibration."
 SCORES = "scores"
 """Name of the calibration samples' readings beside a check's own tensors."""
 OWN = ("errors", "points", "spread")
+QUANTITY = "quantity."
+"""Before the name of a quantity of interest."""
 SMALLEST = 1e-300
 """In place of a reading of 0, which has no negative power."""
 
@@ -55,6 +57,7 @@ class Calibration:
         errors: (frame, n) e / σ of the calibration samples, increasing.
         points: (frame, n) 95th percentiles over points of |û - u| / (s σ), increasing.
         spread: s (frame, channel, *space), in the outputs' units.
+        quantities: by quantity of interest (frame, n) |q(û) - q(u)| / σ, increasing.
     """
 
     record: CalibrationRecord
@@ -64,13 +67,17 @@ class Calibration:
     errors: Array
     points: Array
     spread: Tensor
+    quantities: Mapping[str, Array] = field(default_factory=dict)
 
     def error_bound(self, scale: Array, coverage: float, frames: int) -> Array:
         """Return the bound of e (batch, frame); infinite beyond what was calibrated."""
-        bound = np.full((len(scale), frames), np.inf)
-        known = min(frames, len(self.errors))
-        bound[:, :known] = conformal.quantile(self.errors[:known], coverage)
-        return bound * scale[:, None]
+        return _bound(self.errors, scale, coverage, frames)
+
+    def quantity_bound(
+        self, name: str, scale: Array, coverage: float, frames: int
+    ) -> Array:
+        """Return the bound of the error of a quantity of interest (batch, frame)."""
+        return _bound(self.quantities[name], scale, coverage, frames)
 
     def half_width(self, scale: Array, coverage: float, frames: int) -> Tensor:
         """Return half the pointwise band (batch, frame, channel, *space)."""
@@ -115,6 +122,8 @@ class Calibration:
                 self.spread, nan=torch.finfo(self.spread.dtype).max
             ),
         }
+        for name, errors in self.quantities.items():
+            plain[f"{QUANTITY}{name}"] = torch.from_numpy(_finite(errors))
         for name, check in self.checks.items():
             plain[f"{name}.{SCORES}"] = torch.from_numpy(_finite(self.scores[name]))
             plain |= {f"{name}.{key}": t for key, t in check.tensors().items()}
@@ -138,7 +147,11 @@ class Calibration:
         plain = {name.removeprefix(PREFIX): t for name, t in tensors.items()}
         parts: dict[str, dict[str, Tensor]] = {name: {} for name in record.checks}
         own: dict[str, Tensor] = {}
+        quantities: dict[str, Tensor] = {}
         for name, tensor in plain.items():
+            if name.startswith(QUANTITY):
+                quantities[name.removeprefix(QUANTITY)] = tensor
+                continue
             check, _, key = name.partition(".")
             if check in parts and key:
                 parts[check][key] = tensor
@@ -148,6 +161,9 @@ class Calibration:
         n, frames = record.samples, len(own["spread"])
         for name in ("errors", "points"):
             refuse_shape(own[name], (frames, n), name)
+        refuse_names(quantities, record.quantities, QUANTITY)
+        for name, tensor in quantities.items():
+            refuse_shape(tensor, (frames, n), QUANTITY + name)
         scores = {}
         for name, part in parts.items():
             if SCORES not in part:
@@ -163,7 +179,16 @@ class Calibration:
             own["errors"].double().numpy(),
             own["points"].double().numpy(),
             own["spread"],
+            {name: t.double().numpy() for name, t in quantities.items()},
         )
+
+
+def _bound(errors: Array, scale: Array, coverage: float, frames: int) -> Array:
+    """Return the conformal bound (batch, frame) of errors (frame, n) over σ."""
+    bound = np.full((len(scale), frames), np.inf)
+    known = min(frames, len(errors))
+    bound[:, :known] = conformal.quantile(errors[:known], coverage)
+    return bound * scale[:, None]
 
 
 def scale(

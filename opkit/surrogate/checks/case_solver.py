@@ -95,7 +95,7 @@ class CaseSolver:
         solver raises for inputs that are not its own.
         """
         if not self.mode.history:
-            given = self._inputs(inputs)
+            given = self.inputs(inputs)
             made, drift = self._without_means(given, self._outputs(outputs))
             return np.maximum(drift, self._measured(self.solver, given, made))
         solver = with_parameters(self.solver, records=1)
@@ -183,7 +183,7 @@ class CaseSolver:
             solver = with_parameters(solver, records=steps)
             fields = self._initial(inputs.fields[:, -1], inputs)
         else:
-            fields = self._inputs(inputs)
+            fields = self.inputs(inputs)
         if guess is not None and isinstance(solver, TakesGuess):
             solution = solver.solve_from(fields, self._outputs(guess))
         else:
@@ -215,7 +215,8 @@ class CaseSolver:
         variables = (*self.case.inputs, *self.case.outputs)
         return {v.name for v in variables if dim in v.dims}
 
-    def _inputs(self, inputs: Inputs) -> dict[str, Any]:
+    def inputs(self, inputs: Inputs) -> dict[str, Any]:
+        """Return inputs as the case names and stores them, float64."""
         values = self._split(inputs.fields, self.config.inputs)
         if inputs.boundary is not None:
             values |= self._split(inputs.boundary, self.config.boundary)

@@ -19,6 +19,7 @@ from opkit.surrogate.adapters import arrays
 from opkit.surrogate.checks.calibration import COVERAGE, Calibration, scale
 from opkit.surrogate.checks.interface import Pairs, Reading
 from opkit.surrogate.checks.novelty import Novelty
+from opkit.surrogate.checks.quantities import Quantified, Quantities
 from opkit.surrogate.checks.range import Range
 from opkit.surrogate.checks.residual import Residual
 
@@ -41,6 +42,8 @@ class Verdict:
         of_input: names of the checks that look at the input alone.
         scale: σ of the calibration (batch,).
         samples: calibration samples.
+        quantities: quantities of interest of the predictions by name, with bounds of
+            their errors that hold with probability ``coverage``.
     """
 
     error_bound: Array
@@ -51,6 +54,7 @@ class Verdict:
     of_input: frozenset[str]
     scale: Array
     samples: int
+    quantities: Mapping[str, Quantified]
 
     def resembles_training(self, significance: float = 0.05) -> NDArray[np.bool_]:
         """Say which inputs resemble the training inputs, (batch,).
@@ -114,6 +118,10 @@ class Checked(Shown, Verdict):
                 f"largest {name}": float(np.max(values, initial=0.0))
                 for name, values in self.readings.items()
             },
+            **{
+                f"largest bound of {name}": float(np.max(q.error_bound, initial=0.0))
+                for name, q in self.quantities.items()
+            },
         }
 
 
@@ -136,6 +144,7 @@ class Checker:
         self.calibration = calibration
         self.context = calibration.context
         self.config, self.model = self.context.config, self.context.model
+        self.quantities = Quantities(self.context)
 
     def judge(
         self,
@@ -196,7 +205,24 @@ class Checker:
             ),
             scale=sigma,
             samples=calibration.record.samples,
+            quantities=self._quantities(inputs, prediction, sigma, coverage),
         )
+
+    def _quantities(
+        self, inputs: Inputs, prediction: Tensor, sigma: Array, coverage: float
+    ) -> dict[str, Quantified]:
+        calibration = self.calibration
+        if not calibration.quantities:
+            return {}
+        quantified = {}
+        for name, value in self.quantities.of(inputs, prediction).items():
+            if name not in calibration.quantities:
+                continue
+            frames = value.shape[1] if value.ndim > 1 else 1
+            bound = calibration.quantity_bound(name, sigma, coverage, frames)
+            units = calibration.record.quantities[name]
+            quantified[name] = Quantified(value, bound.reshape(value.shape), units)
+        return quantified
 
     def check(
         self,

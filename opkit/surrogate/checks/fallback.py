@@ -31,6 +31,7 @@ from opkit.surrogate.adapters import arrays
 from opkit.surrogate.checks.calibration import COVERAGE
 from opkit.surrogate.checks.case_solver import CaseSolver
 from opkit.surrogate.checks.checker import Checker, Verdict
+from opkit.surrogate.checks.quantities import chosen
 
 PART = 1e-3
 """Relative residual to which solvers iterate, as a part of the tolerance: the residual
@@ -81,6 +82,7 @@ def solve(
     static: Any = None,
     coverage: float = COVERAGE,
     significance: float = 0.05,
+    quantity: str | None = None,
 ) -> Solved:
     """Predict for arrays of any kind, and solve where the prediction will not do.
 
@@ -93,6 +95,8 @@ def solve(
         static: fields that stay as they are, where ``inputs`` does not hold them.
         coverage: 1 - α of the error bound.
         significance: inputs with a p-value up to this do not resemble training inputs.
+        quantity: name of the quantity of interest whose error the tolerance is for, in
+            its own units; the relative L2 error of all outputs where None.
 
     Raises:
         OpkitInputError: inputs or a tolerance that cannot be.
@@ -112,7 +116,7 @@ def solve(
         predicted = time.perf_counter()
         verdict = checker.judge(batch, prediction, coverage, without_solver=True)
         judged = time.perf_counter()
-        accepted = _accepted(verdict, tolerance, significance)
+        accepted = _accepted(verdict, tolerance, significance, quantity)
         action = np.full(len(accepted), "accepted", dtype="<U8")
         outputs = prediction.detach().clone()
         counts, reached = np.zeros(len(action)), np.full(len(action), np.nan)
@@ -144,9 +148,11 @@ def solve(
 
 
 def _accepted(
-    verdict: Verdict, tolerance: float, significance: float
+    verdict: Verdict, tolerance: float, significance: float, quantity: str | None
 ) -> NDArray[np.bool_]:
     bound = verdict.error_bound
+    if quantity is not None:
+        bound = chosen(verdict.quantities, quantity).error_bound
     bound = bound if bound.ndim == 1 else bound.max(1)
     accepted = verdict.resembles_training(significance) & (bound <= tolerance)
     for values in verdict.readings.values():

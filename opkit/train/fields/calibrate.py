@@ -25,6 +25,7 @@ from opkit.surrogate.bundle.record import CalibrationRecord
 from opkit.surrogate.checks import CHECKS, conformal
 from opkit.surrogate.checks.calibration import COVERAGE, POINTS, Calibration, scale
 from opkit.surrogate.checks.interface import Check, Context, Pairs
+from opkit.surrogate.checks.quantities import Quantities, quantity_errors
 from opkit.surrogate.surrogate import Surrogate
 from opkit.train.fields.problem import Problem
 from opkit.train.loop.batches import Sample, Samples
@@ -45,11 +46,13 @@ class Measured:
         errors: relative L2 (sample, frame).
         readings: (sample,) by check.
         difference: |û - u| (sample, frame, channel, *space).
+        quantities: |q(û) - q(u)| (sample, frame) by quantity of interest.
     """
 
     errors: Array
     readings: dict[str, Array]
     difference: Tensor
+    quantities: dict[str, Array]
 
 
 def calibrate(surrogate: Surrogate, problem: Problem) -> Calibration:
@@ -61,11 +64,12 @@ def calibrate(surrogate: Surrogate, problem: Problem) -> Calibration:
     """
     context = Context(surrogate.config, surrogate.model)
     checks, unavailable = _fit(context, problem.train)
+    quantities = Quantities(context)
     apart = problem.calibration is not problem.selection
-    chosen = _measure(surrogate, checks, problem.selection)
+    chosen = _measure(surrogate, checks, quantities, problem.selection)
     if apart:
         powers = _powers(chosen, checks)
-        held_out = _measure(surrogate, checks, problem.calibration)
+        held_out = _measure(surrogate, checks, quantities, problem.calibration)
         spread = chosen.difference.mean(0)
         # where the error is always zero, such as on a Dirichlet boundary
         spread = spread.clamp(min=1e-3 * float(spread.mean()) + 1e-30)
@@ -83,6 +87,9 @@ def calibrate(surrogate: Surrogate, problem: Problem) -> Calibration:
             checks={name: check.describe() for name, check in checks.items()},
             powers=powers,
             unavailable=unavailable,
+            quantities={
+                name: quantities.by_name[name].units for name in held_out.quantities
+            },
             solver_error=_solver_error(context, problem),
         ),
         context,
@@ -91,6 +98,10 @@ def calibrate(surrogate: Surrogate, problem: Problem) -> Calibration:
         np.sort((held_out.errors / sigma[:, None]).T, axis=-1),
         np.sort((inside.double().numpy() / sigma[:, None]).T, axis=-1),
         spread,
+        {
+            name: np.sort((errors / sigma[:, None]).T, axis=-1)
+            for name, errors in held_out.quantities.items()
+        },
     )
 
 
@@ -107,9 +118,13 @@ def _fit(context: Context, samples: Samples) -> tuple[dict[str, Check], dict[str
 
 
 def _measure(
-    surrogate: Surrogate, checks: dict[str, Check], samples: Samples
+    surrogate: Surrogate,
+    checks: dict[str, Check],
+    quantities: Quantities,
+    samples: Samples,
 ) -> Measured:
     errors, differences = [], []
+    off: dict[str, list[Array]] = {}
     readings: dict[str, list[Array]] = {name: [] for name in checks}
     for batch in _chunks(samples):
         true = _pairs(batch)
@@ -119,6 +134,8 @@ def _measure(
         for name, check in checks.items():
             pairs = Pairs(true.inputs, outputs)
             readings[name].append(check.score(pairs).values)
+        for name, gap in quantity_errors(quantities, true, outputs).items():
+            off.setdefault(name, []).append(gap)
         if not surrogate.model.history:
             outputs, target = outputs[:, None], target[:, None]
         error = functional.relative_l2(outputs.flatten(0, 1), target.flatten(0, 1))
@@ -128,6 +145,7 @@ def _measure(
         torch.cat(errors).numpy(),
         {name: np.concatenate(parts) for name, parts in readings.items()},
         torch.cat(differences),
+        {name: np.concatenate(parts) for name, parts in off.items()},
     )
 
 

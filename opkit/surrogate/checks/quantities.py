@@ -1,0 +1,179 @@
+"""The quantities of interest of a surrogate's predictions, and bounds of their errors.
+
+The bound of |q(û) - q(u)| is the split-conformal one of `calibration`, with the same
+scale σ: the quantile of |q(û) - q(u)| / σ over calibration samples, times σ, in the
+quantity's own units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from pydantic import TypeAdapter
+from torch import Tensor
+
+from opkit.base.arrays import Array
+from opkit.case.quantities import Quantity
+from opkit.errors import CaseError, MissingExtraError, OpkitInputError
+from opkit.operators.inputs import Inputs
+from opkit.operators.shapes import MeshShape
+from opkit.solvers.interface import MovesNodes
+from opkit.surrogate.checks.functionals import Place, evaluate
+from opkit.surrogate.checks.interface import Context, Pairs
+
+
+@dataclass(frozen=True)
+class Quantified:
+    """A quantity of interest of predictions.
+
+    Args:
+        value: (batch,), or (batch, step) for rollouts.
+        error_bound: of its error, of the same shape; infinite where there are too few
+            calibration samples for the coverage.
+        units: of both.
+    """
+
+    value: Array
+    error_bound: Array
+    units: str
+
+
+class Quantities:
+    """The quantities that the case of a surrogate declares.
+
+    Args:
+        context: the surrogate.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self.context, self.config = context, context.config
+        declared = self.config.case.get("quantities", {})
+        adapter: TypeAdapter[Quantity] = TypeAdapter(Quantity)
+        on_space = "time" not in self.config.axes and not self.config.boundary
+        self.by_name: dict[str, Quantity] = (
+            {name: adapter.validate_python(v) for name, v in declared.items()}
+            if on_space
+            else {}
+        )
+
+    def of(self, inputs: Inputs, outputs: Tensor) -> dict[str, Array]:
+        """Return each quantity (batch,), or (batch, step) for rollouts, by name.
+
+        Args:
+            inputs: of the batch: where nodes are moved, they say where to.
+            outputs: (batch, [steps,] channel, *space), physical units.
+
+        Raises:
+            CaseError: nodes are moved, and the case's solver is not known here.
+            MissingExtraError: the same, and it is not installed.
+        """
+        if not self.by_name:
+            return {}
+        values = outputs.detach().cpu().double().numpy()
+        steps = values.shape[1] if self.context.model.history else 0
+        if steps:
+            values = values.reshape(-1, *values.shape[2:])
+        fields = self._by_name(values)
+        results = {}
+        for name, quantity in self.by_name.items():
+            q = self._one(quantity, fields, inputs)
+            results[name] = q.reshape(-1, steps) if steps else q
+        return results
+
+    def _one(
+        self, quantity: Quantity, fields: Mapping[str, Array], inputs: Inputs
+    ) -> Array:
+        if not self._moved:
+            return evaluate(quantity, fields, self._place)
+        points = self._points(inputs)
+        count = len(next(iter(fields.values())))
+        each = count // len(points)
+        parts = [
+            evaluate(
+                quantity,
+                {name: f[i : i + 1] for name, f in fields.items()},
+                self._at(points[i // each]),
+            )
+            for i in range(count)
+        ]
+        return np.concatenate(parts) if parts else np.zeros(0)
+
+    def _by_name(self, values: Array) -> dict[str, Array]:
+        """First channel of each output: layers above the first are not looked at."""
+        fields, start = {}, 0
+        for v in self.config.outputs:
+            fields[v.name] = values[:, start]
+            start += v.channels
+        return fields
+
+    @cached_property
+    def _moved(self) -> bool:
+        case = self.config.case
+        if not case.get("parameters"):
+            return False
+        return isinstance(self.context.case_solver.solver, MovesNodes)
+
+    def _points(self, inputs: Inputs) -> Array:
+        solver = self.context.case_solver.solver
+        assert isinstance(solver, MovesNodes)
+        return np.asarray(solver.points(self.context.case_solver.inputs(inputs)))
+
+    def _at(self, points: Array) -> Place:
+        here = self._place
+        return Place(
+            here.axes, here.coordinates, here.periodic, here.lengths, here.mesh, points
+        )
+
+    @cached_property
+    def _place(self) -> Place:
+        arrays = {n: t.cpu() for n, t in self.context.model.mesh.named_buffers()}
+        shape = self.config.shape.build(arrays)
+        if isinstance(shape, MeshShape):
+            return Place(("node",), mesh=(shape.points, shape.cells))
+        extent = self.config.case.get("geometry", {}).get("extent", {})
+        coordinates = []
+        for axis, n, closed, length in zip(
+            self.config.axes, shape.shape, shape.periodic, shape.extent, strict=True
+        ):
+            low = float(extent.get(axis, (0.0, length))[0])
+            points = np.arange(n) / (n if closed else max(n - 1, 1))
+            coordinates.append(low + length * points)
+        return Place(
+            tuple(self.config.axes),
+            tuple(coordinates),
+            tuple(shape.periodic),
+            tuple(shape.extent),
+        )
+
+
+def quantity_errors(
+    quantities: Quantities, true: Pairs, outputs: Tensor
+) -> dict[str, Array]:
+    """Return |q(û) - q(u)| (sample, frame) by name; none without their solver."""
+    try:
+        here = quantities.of(true.inputs, outputs)
+        there = quantities.of(true.inputs, true.outputs)
+    except (CaseError, MissingExtraError):
+        return {}
+    return {
+        name: np.abs(value - there[name]).reshape(len(value), -1)
+        for name, value in here.items()
+    }
+
+
+def chosen(quantities: Mapping[str, Quantified], name: str) -> Quantified:
+    """Return one quantity by name.
+
+    Raises:
+        OpkitInputError: there is none of that name.
+    """
+    if name not in quantities:
+        known = ", ".join(quantities) or "none"
+        raise OpkitInputError(
+            f"no quantity {name!r}: the surrogate has {known}; declare it under "
+            "quantities in the case, and train again"
+        )
+    return quantities[name]

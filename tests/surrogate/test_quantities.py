@@ -1,0 +1,111 @@
+"""Quantities of interest of a surrogate: values, conformal bounds, solving by them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from scipy.stats import binom
+
+import opkit
+from opkit.case import load_case
+from opkit.case.record import parse_case
+from opkit.datasets.read import DataFile
+from opkit.errors import CaseError, OpkitInputError
+from opkit.generate import generate
+from opkit.train import train
+
+FRESH = 200
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Darcy flow over ten numbers; its mean pressure and the pressure at a point."""
+    made = tmp_path_factory.mktemp("quantities")
+    data = load_case("darcy-parametric", ("resolution=17",)).dump()
+    data["quantities"] = {
+        "mean_pressure": {"kind": "mean", "of": "pressure", "units": "Pa"},
+        "probe": {"kind": "value", "of": "pressure", "at": [0.25, 0.5], "units": "Pa"},
+    }
+    data["samples"] = {"train": 60, "validation": 120, "test": FRESH}
+    (made / "case.yaml").write_text(yaml.safe_dump(data))
+    case = load_case(str(made / "case.yaml"))
+    generate(case, made / "d.h5", seed=2)
+    few = ["training.epochs=8", "model.n_modes=[6, 6]", "model.hidden_channels=8"]
+    train(made / "d.h5", made / "run", operator="fno", overrides=few)
+    return made
+
+
+def test_values_are_those_of_the_prediction(folder: Path) -> None:
+    """The mean by the trapezoidal rule, the value at a node."""
+    surrogate = opkit.load(folder / "run")
+    with DataFile(folder / "d.h5") as file:
+        c = file.read("coefficients", file.indices("test"))[:5]
+    checked = surrogate({"coefficients": c}, check=True)
+    p = checked.prediction["pressure"]
+    weights = np.ones(17)
+    weights[[0, -1]] = 0.5
+    mean = np.einsum("byx,y,x->b", p, weights, weights) / 16**2
+    found = checked.quantities
+    assert found["mean_pressure"].units == "Pa"
+    np.testing.assert_allclose(found["mean_pressure"].value, mean, rtol=1e-6)
+    np.testing.assert_allclose(found["probe"].value, p[:, 8, 4], rtol=1e-6)
+
+
+@pytest.mark.parametrize("coverage", [0.8, 0.9])
+def test_promised_coverage_is_held(folder: Path, coverage: float) -> None:
+    """On fresh samples; given the calibration samples, coverage is Beta distributed.
+
+    The tolerance is the 1e-3 quantile of the binomial law, at a coverage lowered by
+    three standard deviations of that Beta law.
+    """
+    surrogate = opkit.load(folder / "run")
+    n = surrogate.calibration.record.samples
+    with DataFile(folder / "d.h5") as file:
+        rows = file.indices("test")
+        c, truth = file.read("coefficients", rows), file.read("pressure", rows)
+    checked = surrogate({"coefficients": c}, check=True, coverage=coverage)
+    low = coverage - 3 * np.sqrt(coverage * (1 - coverage) / n)
+    fewest = binom.ppf(1e-3, FRESH, low)
+    exact = truth[:, 8, 4].astype(float)
+    probe = checked.quantities["probe"]
+    assert (np.abs(probe.value - exact) <= probe.error_bound).sum() >= fewest
+    # bounds are no wider than the errors: half of them is not enough
+    assert (np.abs(probe.value - exact) <= probe.error_bound / 4).sum() < FRESH
+
+
+def test_solving_by_a_quantity(folder: Path) -> None:
+    """A tolerance in the quantity's units decides which samples are solved."""
+    surrogate = opkit.load(folder / "run")
+    with DataFile(folder / "d.h5") as file:
+        c = file.read("coefficients", file.indices("test"))[:20]
+    bound = surrogate({"coefficients": c}, check=True).quantities["probe"].error_bound
+    asked = {"coefficients": c}
+    loose = surrogate.solve(asked, tolerance=2 * bound.max(), quantity="probe")
+    tight = surrogate.solve(asked, tolerance=bound.min() / 2, quantity="probe")
+    similar = loose.verdict.resembles_training()
+    assert ((loose.action == "accepted") == similar).all()
+    assert (tight.action != "accepted").all()
+    with pytest.raises(OpkitInputError, match=r"no quantity 'prob'.*mean_pressure"):
+        surrogate.solve(asked, tolerance=1.0, quantity="prob")
+
+
+def test_quantities_stand_in_the_table(folder: Path) -> None:
+    """Mean absolute errors of the surrogate, and of the mean predictor."""
+    rows = opkit.load(folder / "run").config.scores
+    own, mean = rows[0], rows[1]
+    assert own.quantities.keys() == {"mean_pressure", "probe"}
+    assert mean.predictor == "mean"
+    with DataFile(folder / "d.h5") as file:
+        train = file.read("pressure", file.indices("train"))[:, 8, 4].astype(float)
+        test = file.read("pressure", file.indices("test"))[:, 8, 4].astype(float)
+    exact = np.abs(test - train.mean()).mean()
+    assert mean.quantities["probe"] == pytest.approx(exact, rel=1e-5)
+
+
+def test_a_quantity_of_nothing() -> None:
+    """Refused with the case."""
+    data = load_case("darcy").dump()
+    data["quantities"] = {"q": {"kind": "mean", "of": "presure"}}
+    with pytest.raises(CaseError, match=r"quantities.q.*'presure'.*pressure"):
+        parse_case(data)
