@@ -125,6 +125,10 @@ def assert_holds(found, stored, where: str = "record") -> None:
     if isinstance(stored, dict):
         for key, value in stored.items():
             assert_holds(found[key], value, f"{where}.{key}")
+    elif isinstance(stored, list):
+        assert len(found) == len(stored), where
+        for k, (new, old) in enumerate(zip(found, stored, strict=True)):
+            assert_holds(new, old, f"{where}[{k}]")
     else:
         assert found == stored, where
 

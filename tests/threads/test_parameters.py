@@ -68,14 +68,14 @@ def test_the_file_follows_its_specification(folder: Path) -> None:
     assert all(each["passed"] for each in found)
     said = run("inspect", folder / "d.h5").stdout
     assert "log-uniform" in said
-    with xr.open_dataset(folder / "d.h5") as dataset:
+    with xr.open_dataset(folder / "d.h5", engine="h5netcdf") as dataset:
         assert dataset.viscosity.dims == ("sample",)
 
 
 def test_kinds_of_inputs_agree(folder: Path) -> None:
     """xarray, numpy and torch, in a batch and alone; a scalar in xarray broadcasts."""
     surrogate = opkit.load(folder / "run")
-    with xr.open_dataset(folder / "d.h5") as dataset:
+    with xr.open_dataset(folder / "d.h5", engine="h5netcdf") as dataset:
         two = dataset.isel(sample=slice(0, 2))[["initial_velocity", "viscosity"]].load()
     by_name = {name: values.values for name, values in two.items()}
     expected = surrogate(by_name)["velocity"]
@@ -89,7 +89,7 @@ def test_kinds_of_inputs_agree(folder: Path) -> None:
     np.testing.assert_array_equal(surrogate(number).velocity, surrogate(same).velocity)
     predicted = run("predict", folder / "run", folder / "d.h5", "-o", folder / "p.nc")
     assert predicted
-    with xr.open_dataset(folder / "p.nc") as out:
+    with xr.open_dataset(folder / "p.nc", engine="h5netcdf") as out:
         np.testing.assert_allclose(out.velocity[:2], expected, rtol=0, atol=2e-6)
 
 
@@ -217,7 +217,7 @@ def test_numbers_without_fields(numbers_alone: Path) -> None:
     """Every verb that reads a run or its data; arrays, dicts and xarray agree."""
     data, made = numbers_alone / "d.h5", numbers_alone / "run"
     surrogate = opkit.load(made)
-    with xr.open_dataset(data) as dataset:
+    with xr.open_dataset(data, engine="h5netcdf") as dataset:
         two = dataset.isel(sample=slice(0, 2))[["coefficients"]].load()
     assert two.coefficients.dims == ("sample", "coefficients_component")
     c = two.coefficients.values
