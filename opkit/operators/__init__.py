@@ -16,4 +16,5 @@ OPERATORS: dict[str, str] = {
     "deeponet": "opkit.operators.deeponet.deeponet:DeepONet",
     "pod-deeponet": "opkit.operators.deeponet.pod:PODDeepONet",
     "mionet": "opkit.operators.deeponet.mionet:MIONet",
+    "pod-gp": "opkit.operators.pod_gp.pod_gp:PODGP",
 }

@@ -1,0 +1,1 @@
+"""Principal modes of the outputs, and Gaussian processes of their coefficients."""
