@@ -22,10 +22,14 @@ TARGETS = frozenset(
         "opkit.solvers.fem.darcy_mesh:DarcyMesh",
         "opkit.solvers.fem.elasticity:Cantilever",
         "opkit.solvers.helmholtz.scattering:HelmholtzScattering",
+        "opkit.solvers.hyperelastic.cell:HyperelasticCell",
+        "opkit.solvers.hyperelastic.cell_strain:HyperelasticCellStrain",
         "opkit.solvers.linear_pde:LinearPDE",
         "opkit.solvers.manufactured:Manufactured",
         "opkit.solvers.navier_stokes:NavierStokes",
         "opkit.solvers.quasi_geostrophic:QuasiGeostrophic",
+        "opkit.solvers.steady_flow.channel_bumps:ChannelBumps",
+        "opkit.solvers.steady_flow.pipe:Pipe",
     }
 )
 

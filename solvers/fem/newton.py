@@ -68,10 +68,11 @@ class Numerics:
 
 @dataclass
 class Count:
-    """Corrections (each a linear solve) and the factorisations they needed."""
+    """Corrections (each a linear solve), factorisations, and steps of the path."""
 
     linear_solves: int = 0
     factorisations: int = 0
+    load_steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -176,6 +177,7 @@ def _path(
                     f"after {count.linear_solves} linear solves"
                 )
             continue
+        count.load_steps += 1
         before = (x, load)
         (x, residual), load = state, target
     return x, residual

@@ -12,6 +12,7 @@ t = 4e4 Pa is not. Q2 elements.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,17 +20,11 @@ import numpy as np
 from pydantic import Field
 
 from opkit.base.arrays import Array
-from opkit.errors import OpkitInputError, SolverError
+from opkit.errors import OpkitInputError
 from opkit.solvers.fem import newton
 from opkit.solvers.fem.quads.fields import at_points, gauss, gradients, to_nodes
-from opkit.solvers.fem.quads.grids import QuadGrid, o_grid, ray_angles
-from opkit.solvers.fem.quads.solution import (
-    GridSolution,
-    OGridResolution,
-    grid_solution,
-    guess_fields,
-    parameter,
-)
+from opkit.solvers.fem.quads.grids import QuadGrid, o_grid
+from opkit.solvers.fem.quads.solution import GridSolution, Values, grid_solution
 from opkit.solvers.hyperelastic.stress import (
     C1,
     C2,
@@ -38,83 +33,73 @@ from opkit.solvers.hyperelastic.stress import (
     plane_stress,
     von_mises,
 )
-from opkit.solvers.interface import Fields, solver_dataclass
-from opkit.solvers.laws import shapes
+from opkit.solvers.hyperelastic.voids import CellSolver, stable
+from opkit.solvers.interface import solver_dataclass
 
 if TYPE_CHECKING:
     from opkit.solvers.hyperelastic.systems import PlaneStress
 
+_LIMIT = 1e6
+
 
 @solver_dataclass
-class HyperelasticCell:
-    """Solver of the pulled cell with a void.
+class HyperelasticCell(CellSolver):
+    """Solver of the pulled cell with a void, fields on (y, x) = (outwards, around).
 
-    Parameter of a sample: ``void`` (10,), coefficients of the void's radius. Fields
-    (node,): ``displacement_x``, ``displacement_y``, ``stress_xx``, ``stress_yy``,
-    ``stress_xy`` (Cauchy, Pa), ``von_mises`` (Pa). Quantity: ``elongation``, the mean
-    upward displacement of the top edge.
+    Numbers of a sample: ``void`` (10,), coefficients of the void's radius, and
+    ``traction`` (), t in Pa. Outputs: ``displacement_x``, ``displacement_y``,
+    ``stress_xx``, ``stress_yy``, ``stress_xy`` (Cauchy, Pa), ``von_mises`` (Pa).
+    Detail: ``elongation``, the mean upward displacement of the top edge.
 
     Args:
-        resolution: cells outwards and around (a multiple of 4).
-        traction: t in Pa, at most 1e6.
-        load_steps: of the path from rest.
-        tolerance: largest relative residual.
-        path_tolerance: the same before the full load.
+        resolution: see `GridSolver`; (17, 80) are 8 cells outwards and 40 around.
+        traction: t in Pa where a sample has none, at most 1e6.
+        load_steps: see `GridSolver`.
+        rtol: see `GridSolver`.
+        path_tolerance: see `GridSolver`.
         c1: C1 in Pa.
         c2: C2 in Pa.
     """
 
-    resolution: OGridResolution = (8, 40)
-    traction: Annotated[float, Field(ge=-1e6, le=1e6)] = 4e4
-    load_steps: Annotated[int, Field(ge=1)] = 1
-    tolerance: Annotated[float, Field(ge=1e-12, lt=1)] = 1e-8
+    outputs = (*DISPLACEMENT, *COMPONENTS, "von_mises")
+    state = DISPLACEMENT
+
+    traction: Annotated[float, Field(ge=-_LIMIT, le=_LIMIT)] = 4e4
     path_tolerance: Annotated[float, Field(ge=1e-12, le=0.1)] = 3e-2
     c1: Annotated[float, Field(gt=0)] = C1
     c2: Annotated[float, Field(ge=0)] = C2
 
-    @property
-    def grid(self) -> QuadGrid:
-        """Numbering of the nodes: outwards, then counter-clockwise."""
-        return QuadGrid(*self.resolution, periodic=True)
+    def parameters(self) -> Mapping[str, tuple[int, ...]]:
+        """Void and traction."""
+        return {**super().parameters(), "traction": ()}
 
-    def sample(self, rng: np.random.Generator) -> Fields:
-        """Draw the coefficients of one void (10,)."""
-        return {"void": shapes.draw_void(rng)}
+    def own(self) -> Mapping[str, float]:
+        """The traction."""
+        return {"traction": self.traction}
 
-    def points(self, parameters: Fields) -> Array:
-        """Nodes (node, 2) of one sample."""
-        void = parameter(parameters, "void", (2 * shapes.VOID_MODES,))
-        return o_grid(self.grid, shapes.void_radius(void, ray_angles(self.grid)))
-
-    def solve_one(
-        self, parameters: Fields, initial: Fields | None = None
-    ) -> GridSolution:
+    def solve_one(self, sample: Values, initial: Values | None = None) -> GridSolution:
         """Solve for one sample.
 
         Args:
-            parameters: ``void``.
-            initial: fields of a guess, both displacements.
+            sample: its numbers.
+            initial: both displacements (node,) of a guess.
 
         Raises:
-            OpkitInputError: a parameter or a guess that cannot be used.
+            OpkitInputError: a number that cannot be used.
             NotConvergedError: no solution; names the last traction reached.
             SolverError: the solution is unstable, it would buckle.
             MissingExtraError: FEniCSx is not installed.
         """
-        system, points = self._system(parameters)
-        guess = None if initial is None else self._guess(system, initial)
-        numerics = newton.Numerics(self.tolerance, self.load_steps, self.path_tolerance)
+        system, points = self._system(sample)
         state = newton.solve(
             system,
             system.plain,
             system.plain,
-            numerics,
-            guess,
+            self._numerics(),
+            None if initial is None else self._guess(system, initial),
             accept=lambda x: not system.unstable_modes(x),
         )
-        if system.unstable_modes(state.x):
-            raise SolverError(f"the state at {system.label(1.0)} is unstable: buckling")
-        displacement = system.space.split(state.x)[0]
+        displacement = system.space.split(stable(system, state).x)[0]
         F = np.eye(2) + gradients(self.grid, points, displacement, gauss(2)[0])
         stress = to_nodes(self.grid, plane_stress(F, self.c1, self.c2))
         fields = dict(zip(DISPLACEMENT, displacement, strict=True))
@@ -124,12 +109,12 @@ class HyperelasticCell:
         elongation = float(displacement[1, top].mean())
         return grid_solution(state, points, fields, {"elongation": elongation})
 
-    def at_gauss_points(self, solution: GridSolution, order: int = 3) -> Fields:
+    def at_gauss_points(self, solution: GridSolution, order: int = 3) -> Values:
         """Stress at Gauss points, as the published clouds hold it.
 
         Args:
             solution: of `solve_one`.
-            order: points in each direction of a cell; 3 and resolution (3, 36) give
+            order: points in each direction of a cell; 3 and resolution (7, 72) give
                 972 points.
 
         Returns:
@@ -143,29 +128,31 @@ class HyperelasticCell:
         names = dict(zip(COMPONENTS, stress, strict=True))
         return {"points": place, **names, "von_mises": von_mises(*stress)}
 
-    def residual_one(self, parameters: Fields, fields: Fields) -> float:
+    def residual_one(self, sample: Values, fields: Values) -> float:
         """Residual of a displacement, relative to the load."""
-        system, _ = self._system(parameters)
+        system, _ = self._system(sample)
         return system.residual(self._guess(system, fields), 1.0)
 
-    def _system(self, parameters: Fields) -> tuple[PlaneStress, Array]:
-        points, unit = self.points(parameters), self.c1 + self.c2
-        if self.traction == 0:
-            raise OpkitInputError("traction 0 moves nothing: give another")
-        system = _system(self.resolution, self.c2 / unit)
-        system.prepare(points, np.array([0.0, self.traction]), unit)
+    def _system(self, sample: Values) -> tuple[PlaneStress, Array]:
+        points, unit = self.nodes(sample), self.c1 + self.c2
+        traction = float(sample["traction"])
+        if not 0 < abs(traction) <= _LIMIT:
+            raise OpkitInputError(
+                f"traction {traction:.4g} must be in [-{_LIMIT:g}, {_LIMIT:g}] and not "
+                "0, which moves nothing"
+            )
+        system = _system(self.grid, self.c2 / unit)
+        system.prepare(points, np.array([0.0, traction]), unit)
         return system, points
 
-    def _guess(self, system: PlaneStress, initial: Fields) -> Array:
-        nodes = int(np.prod(self.grid.shape))
-        return system.space.join(guess_fields(initial, DISPLACEMENT, nodes))
+    def _guess(self, system: PlaneStress, initial: Values) -> Array:
+        return system.space.join(np.stack([initial[name] for name in DISPLACEMENT]))
 
 
 @lru_cache(maxsize=16)
-def _system(resolution: tuple[int, int], share: float) -> PlaneStress:
+def _system(grid: QuadGrid, share: float) -> PlaneStress:
     from opkit.solvers.hyperelastic.systems import PlaneStress
 
-    grid = QuadGrid(*resolution, periodic=True)
     points = o_grid(grid, np.full(grid.shape[1], 0.3))
     bottom = np.flatnonzero(points[:, 1] == 0)
     return PlaneStress(grid, points, (bottom, bottom), lambda x: x[1] > 1 - 1e-9, share)

@@ -15,6 +15,7 @@ creases (Biot, 1963), and the finer the mesh, the earlier Newton's method fails.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,17 +23,11 @@ import numpy as np
 from pydantic import Field
 
 from opkit.base.arrays import Array
-from opkit.errors import OpkitInputError, SolverError
+from opkit.errors import OpkitInputError
 from opkit.solvers.fem import newton
 from opkit.solvers.fem.quads.fields import at_points, gauss, gradients, to_nodes
-from opkit.solvers.fem.quads.grids import QuadGrid, o_grid, ray_angles
-from opkit.solvers.fem.quads.solution import (
-    GridSolution,
-    OGridResolution,
-    grid_solution,
-    guess_fields,
-    parameter,
-)
+from opkit.solvers.fem.quads.grids import QuadGrid, o_grid
+from opkit.solvers.fem.quads.solution import GridSolution, Values, grid_solution
 from opkit.solvers.hyperelastic.stress import (
     C1,
     C2,
@@ -41,128 +36,113 @@ from opkit.solvers.hyperelastic.stress import (
     plane_strain,
     von_mises,
 )
-from opkit.solvers.interface import Fields, solver_dataclass
-from opkit.solvers.laws import shapes
+from opkit.solvers.hyperelastic.voids import CellSolver, stable
+from opkit.solvers.interface import solver_dataclass
 
 if TYPE_CHECKING:
     from opkit.solvers.hyperelastic.systems import PlaneStrain
 
 _BOUNDS = 0.5, 3.0
-_Stretch = Annotated[float, Field(ge=_BOUNDS[0], le=_BOUNDS[1])]
 
 
 @solver_dataclass
-class HyperelasticCellStrain:
-    """Solver of the stretched or compressed incompressible cell.
+class HyperelasticCellStrain(CellSolver):
+    """Solver of the stretched or compressed cell, on (y, x) = (outwards, around).
 
-    Parameters of a sample: ``void`` (10,), coefficients of the void's radius, and
-    ``stretch`` () in [0.5, 3]. Fields (node,): ``displacement_x``, ``displacement_y``,
+    Numbers of a sample: ``void`` (10,), coefficients of the void's radius, and
+    ``stretch`` (), λ in [0.5, 3]. Outputs: ``displacement_x``, ``displacement_y``,
     ``pressure`` (p), ``stress_xx``, ``stress_yy``, ``stress_xy`` (Cauchy), and
-    ``von_mises``. Quantity: ``force`` on the top edge, upwards.
+    ``von_mises``. Detail: ``force`` on the top edge, upwards.
 
     Args:
-        resolution: cells outwards and around (a multiple of 4).
-        stretches: bounds of the law of λ, uniform.
-        load_steps: of the path from rest.
-        tolerance: largest relative residual.
-        path_tolerance: the same before the full load.
+        resolution: see `GridSolver`; (17, 80) are 8 cells outwards and 40 around.
+        stretch: λ where a sample has none.
+        load_steps: see `GridSolver`.
+        rtol: see `GridSolver`.
+        path_tolerance: see `GridSolver`.
         modulus: μ in Pa.
     """
 
-    resolution: OGridResolution = (8, 40)
-    stretches: tuple[_Stretch, _Stretch] = (1.1, 1.7)
-    load_steps: Annotated[int, Field(ge=1)] = 4
-    tolerance: Annotated[float, Field(ge=1e-12, lt=1)] = 1e-8
+    outputs = (*DISPLACEMENT, "pressure", *COMPONENTS, "von_mises")
+    state = (*DISPLACEMENT, "pressure")
+
+    stretch: Annotated[float, Field(ge=_BOUNDS[0], le=_BOUNDS[1])] = 1.5
+    load_steps: Annotated[int, Field(ge=1, le=1000)] = 3
     path_tolerance: Annotated[float, Field(ge=1e-12, le=0.1)] = 3e-2
     modulus: Annotated[float, Field(gt=0)] = 2 * (C1 + C2)
 
-    @property
-    def grid(self) -> QuadGrid:
-        """Numbering of the nodes: outwards, then counter-clockwise."""
-        return QuadGrid(*self.resolution, periodic=True)
+    def parameters(self) -> Mapping[str, tuple[int, ...]]:
+        """Void and stretch."""
+        return {**super().parameters(), "stretch": ()}
 
-    def sample(self, rng: np.random.Generator) -> Fields:
-        """Draw the void, then the stretch."""
-        void = shapes.draw_void(rng)
-        return {"void": void, "stretch": np.array(rng.uniform(*self.stretches))}
+    def own(self) -> Mapping[str, float]:
+        """The stretch."""
+        return {"stretch": self.stretch}
 
-    def points(self, parameters: Fields) -> Array:
-        """Nodes (node, 2) of one sample."""
-        void = parameter(parameters, "void", (2 * shapes.VOID_MODES,))
-        return o_grid(self.grid, shapes.void_radius(void, ray_angles(self.grid)))
-
-    def solve_one(
-        self, parameters: Fields, initial: Fields | None = None
-    ) -> GridSolution:
+    def solve_one(self, sample: Values, initial: Values | None = None) -> GridSolution:
         """Solve for one sample.
 
         Args:
-            parameters: ``void`` and ``stretch``.
-            initial: fields of a guess: both displacements, and ``pressure``, which is
+            sample: its numbers.
+            initial: of a guess (node,): both displacements, and ``pressure``, which is
                 recovered by one linear solve where it is missing.
 
         Raises:
-            OpkitInputError: a parameter or a guess that cannot be used.
+            OpkitInputError: a number that cannot be used.
             NotConvergedError: no solution; names the last stretch reached.
             SolverError: the solution is unstable, it would buckle.
             MissingExtraError: FEniCSx is not installed.
         """
-        system, points = self._system(parameters)
+        system, points = self._system(sample)
         count = newton.Count()
-        guess = None if initial is None else self._guess(system, initial, count)
-        numerics = newton.Numerics(self.tolerance, self.load_steps, self.path_tolerance)
         state = newton.solve(
             system,
             np.zeros(system.space.size),
             system.plain,
-            numerics,
-            guess,
+            self._numerics(),
+            None if initial is None else self._guess(system, initial, count),
             count,
             accept=lambda x: not system.unstable_modes(x),
         )
-        if system.unstable_modes(state.x):
-            raise SolverError(f"the state at {system.label(1.0)} is unstable: buckling")
-        displacement, multiplier = system.space.split(state.x)
+        displacement, multiplier = system.space.split(stable(system, state).x)
         pressure = self.grid.at_nodes(multiplier)
         fields = dict(zip(DISPLACEMENT, displacement, strict=True))
         fields["pressure"] = self.modulus * pressure
         fields |= self._stress(points, displacement, pressure)
         top = np.flatnonzero(points[:, 1] == 1)
-        reaction = system.equations.force(state.x)[system.space.vector[1, top]].sum()
+        reaction = system.force(state.x, 1.0)[system.space.vector[1, top]].sum()
         force = {"force": self.modulus * float(reaction)}
         return grid_solution(state, points, fields, force)
 
-    def residual_one(self, parameters: Fields, fields: Fields) -> float:
+    def residual_one(self, sample: Values, fields: Values) -> float:
         """Relative residual of fields, ``pressure`` recovered where it is missing."""
-        system, _ = self._system(parameters)
+        system, _ = self._system(sample)
         return system.residual(self._guess(system, fields, newton.Count()), 1.0)
 
-    def _system(self, parameters: Fields) -> tuple[PlaneStrain, Array]:
-        points = self.points(parameters)
-        stretch = float(parameter(parameters, "stretch", ()))
+    def _system(self, sample: Values) -> tuple[PlaneStrain, Array]:
+        points, stretch = self.nodes(sample), float(sample["stretch"])
         if not _BOUNDS[0] <= stretch <= _BOUNDS[1] or stretch == 1:
             raise OpkitInputError(
                 f"stretch {stretch:.4g} must be in [{_BOUNDS[0]:g}, {_BOUNDS[1]:g}] "
                 "and not 1, where nothing moves"
             )
-        system = _system(self.resolution)
+        system = _system(self.grid)
         rise = (stretch - 1) * points[:, 1]
         system.prepare(points, stretch, np.stack([np.zeros_like(rise), rise]))
         return system, points
 
     def _guess(
-        self, system: PlaneStrain, initial: Fields, count: newton.Count
+        self, system: PlaneStrain, initial: Values, count: newton.Count
     ) -> Array:
-        nodes = int(np.prod(self.grid.shape))
-        displacement = guess_fields(initial, DISPLACEMENT, nodes)
+        displacement = np.stack([initial[name] for name in DISPLACEMENT])
         if "pressure" in initial:
-            pressure = guess_fields(initial, ("pressure",), nodes)[0] / self.modulus
-            return system.space.join(displacement, pressure[self.grid.vertices])
+            pressure = initial["pressure"][self.grid.vertices] / self.modulus
+            return system.space.join(displacement, pressure)
         count.linear_solves += 1
         count.factorisations += 1
         return system.with_multiplier(system.space.join(displacement))
 
-    def _stress(self, points: Array, displacement: Array, pressure: Array) -> Fields:
+    def _stress(self, points: Array, displacement: Array, pressure: Array) -> Values:
         from opkit.solvers.hyperelastic.systems import VOLUMETRIC
 
         where = gauss(2)[0]
@@ -174,10 +154,9 @@ class HyperelasticCellStrain:
 
 
 @lru_cache(maxsize=16)
-def _system(resolution: tuple[int, int]) -> PlaneStrain:
+def _system(grid: QuadGrid) -> PlaneStrain:
     from opkit.solvers.hyperelastic.systems import PlaneStrain
 
-    grid = QuadGrid(*resolution, periodic=True)
     points = o_grid(grid, np.full(grid.shape[1], 0.3))
     ends = np.flatnonzero((points[:, 1] == 0) | (points[:, 1] == 1))
     return PlaneStrain(grid, points, (ends, ends))

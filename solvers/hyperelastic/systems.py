@@ -13,14 +13,13 @@ not (Auricchio et al., Comput. Methods Appl. Mech. Eng. 199 (2010) 314).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from opkit.base.arrays import Array, Indices
 from opkit.solvers.fem.quads.grids import QuadGrid
-from opkit.solvers.fem.quads.space import Equations, GridSystem, QuadSpace
+from opkit.solvers.fem.quads.space import Equations, GridSystem, QuadSpace, projection
 from opkit.solvers.fem.stack import PETSc, fem, ufl
 from opkit.solvers.hyperelastic.stress import C1, C2
 
@@ -95,13 +94,12 @@ class PlaneStrain(GridSystem):
         form = ufl.derivative(energy * space.dx, space.state, test)
         fixed = np.concatenate([space.vector[k, moved[k]] for k in (0, 1)])
         super().__init__(space, Equations(space, form, fixed, symmetric=True))
-        tangent = _projection(space, J * ufl.inv(F).T)
-        self._projection = Equations(space, form, fixed, True, tangent)
+        tangent = projection(space, J * ufl.inv(F).T)
+        self.multiplier = Equations(space, form, fixed, True, tangent)
         self._stretch = 1.0
 
     def prepare(self, points: Array, stretch: float, plain: Array) -> None:
         """Move to a sample: the stretch, and a displacement (2, node) with its ends."""
-        self._projection.forget()
         self._stretch = stretch
         self.place(points, self.space.join(plain))
 
@@ -112,22 +110,3 @@ class PlaneStrain(GridSystem):
     def label(self, load: float) -> str:
         """The stretch in words."""
         return f"stretch {1 + load * (self._stretch - 1):.4g}"
-
-    def with_multiplier(self, x: Array) -> Array:
-        """The state with the p that leaves the least residual in the dual norm.
-
-        p minimises |F(u, p)| in the norm dual to |∇w|: one linear solve.
-        """
-        step = self._projection.correction(x, x[self.equations.fixed], True)
-        self._projection.forget()
-        state = x.copy()
-        state[self.space.scalar] += step[self.space.scalar]
-        return state
-
-
-def _projection(space: QuadSpace, cofactor: Any) -> Any:
-    """∇w·∇v - q cof F·∇v - r cof F·∇w: Laplacians that pair with p as J does."""
-    w, q = ufl.TrialFunctions(space.space)
-    v, r = ufl.TestFunctions(space.space)
-    pair = ufl.inner(cofactor, ufl.grad(v)) * q + ufl.inner(cofactor, ufl.grad(w)) * r
-    return (ufl.inner(ufl.grad(w), ufl.grad(v)) - pair) * space.dx

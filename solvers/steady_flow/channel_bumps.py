@@ -10,7 +10,7 @@ which are the units; p in units of ρ times the mean velocity squared. Method:
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -19,116 +19,97 @@ from pydantic import Field
 from opkit.base.arrays import Array
 from opkit.errors import OpkitInputError
 from opkit.solvers.fem.quads.fields import gradients
-from opkit.solvers.fem.quads.grids import QuadGrid, channel_grid
-from opkit.solvers.fem.quads.solution import (
-    Cells,
-    GridSolution,
-    grid_solution,
-    parameter,
-)
-from opkit.solvers.interface import Fields, solver_dataclass
+from opkit.solvers.fem.quads.grids import channel_grid
+from opkit.solvers.fem.quads.solution import Values
+from opkit.solvers.fem.quads.solver import Across
+from opkit.solvers.interface import solver_dataclass
 from opkit.solvers.laws import shapes
+from opkit.solvers.steady_flow.channels import VELOCITY, ChannelSolver, Conditions
 
 if TYPE_CHECKING:
     from opkit.solvers.steady_flow.flow import SteadyFlow
 
 _LIMIT = 600.0
 _START = 20.0
-_Reynolds = Annotated[float, Field(ge=1, le=_LIMIT)]
 
 
 @solver_dataclass
-class ChannelBumps:
+class ChannelBumps(ChannelSolver):
     """Solver of steady flow over bumps.
 
-    Parameters of a sample: ``bumps`` (bump, 3), rows of place, height and half width,
-    and ``reynolds`` () in [1, 600]. Fields (node,): ``velocity_x``, ``velocity_y``,
-    ``pressure``. Quantities: ``pressure_drop`` from inlet to outlet, ``reattachment``,
-    the last x at which the flow on the floor runs upstream (0 where nowhere).
+    Numbers of a sample: ``places``, ``heights``, ``widths`` (bump,) of the bumps, a
+    width is half of what the bump covers; ``reynolds`` () in [1, 600]. Outputs on
+    (y, x): ``velocity_x``, ``velocity_y``, ``pressure``. Details: ``pressure_drop``
+    from inlet to outlet, ``reattachment``, the last x at which the flow on the floor
+    runs upstream (0 where nowhere).
 
     Args:
-        resolution: cells along and across.
-        length: L.
-        reynolds: bounds of the law, uniform in log Re.
+        resolution: see `ChannelSolver`.
         load_steps: of the path from Re = 20 to 400; in proportion to log Re.
-        tolerance: largest relative residual.
-        path_tolerance: the same before the full Reynolds number.
+        rtol: see `GridSolver`.
+        path_tolerance: see `GridSolver`.
+        reynolds: Re where a sample has none.
+        bumps: how many there are.
+        length: L.
     """
 
-    resolution: tuple[Cells, Cells] = (128, 24)
+    coarser = (
+        (128, 24),
+        (96, 16),
+        (80, 14),
+        (64, 12),
+        (48, 12),
+        (48, 8),
+        (32, 8),
+        (24, 6),
+    )
+
+    resolution: tuple[Across, Across] = (49, 257)
+    reynolds: Annotated[float, Field(ge=1, le=_LIMIT)] = 400.0
+    bumps: Annotated[int, Field(ge=2, le=100)] = 3
     length: Annotated[float, Field(ge=2, le=100)] = 12.0
-    reynolds: tuple[_Reynolds, _Reynolds] = (100.0, 400.0)
-    load_steps: Annotated[int, Field(ge=1)] = 1
-    tolerance: Annotated[float, Field(ge=1e-12, lt=1)] = 1e-8
-    path_tolerance: Annotated[float, Field(ge=1e-12, le=0.1)] = 1e-2
 
-    @property
-    def grid(self) -> QuadGrid:
-        """Numbering of the nodes: downstream, then upwards."""
-        return QuadGrid(*self.resolution)
+    def parameters(self) -> Mapping[str, tuple[int, ...]]:
+        """The bumps and the Reynolds number."""
+        vectors = dict.fromkeys(("places", "heights", "widths"), (self.bumps,))
+        return {**vectors, "reynolds": ()}
 
-    def sample(self, rng: np.random.Generator) -> Fields:
-        """Draw the bumps, then the Reynolds number."""
-        bumps = shapes.draw_bumps(rng)
-        low, high = np.log(self.reynolds)
-        return {"bumps": bumps, "reynolds": np.array(np.exp(rng.uniform(low, high)))}
+    def own(self) -> Mapping[str, float]:
+        """The Reynolds number."""
+        return {"reynolds": self.reynolds}
 
-    def points(self, parameters: Fields) -> Array:
+    def nodes(self, sample: Values) -> Array:
         """Nodes (node, 2) of one sample; steps along grow from 0.6 to 1.8 of the mean.
 
         Raises:
             OpkitInputError: bumps that overlap, leave the channel, or pinch it off.
         """
-        bumps = np.asarray(parameters.get("bumps", np.zeros(0)), dtype=np.float64)
+        names = ("places", "heights", "widths")
+        bumps = np.stack([sample[name] for name in names], axis=1)
         shapes.check_bumps(bumps, self.length)
         t = np.linspace(0, 1, self.grid.shape[0])
         x = self.length * (0.6 * t + 0.4 * t**3)
         return channel_grid(self.grid, x, shapes.floor(bumps, x), np.ones_like(x))
 
-    def solve_one(
-        self, parameters: Fields, initial: Fields | None = None
-    ) -> GridSolution:
-        """Solve for one sample.
-
-        Args:
-            parameters: ``bumps`` and ``reynolds``.
-            initial: fields of a guess: both velocities; ``pressure`` may be missing.
-
-        Raises:
-            OpkitInputError: a parameter or a guess that cannot be used.
-            NotConvergedError: no solution; names the last Reynolds number reached.
-            MissingExtraError: FEniCSx is not installed.
-        """
-        flow, points = self._flow(parameters)
-        guess = None if initial is None else flow.guess(initial, 1.0)
-        state = flow.solve(self.tolerance, self.load_steps, self.path_tolerance, guess)
-        velocity, pressure = flow.space.split(state.x)
-        p = self.grid.at_nodes(pressure)
-        fields = {"velocity_x": velocity[0], "velocity_y": velocity[1], "pressure": p}
-        quantities = {
-            "pressure_drop": flow.pressure_drop(p),
-            "reattachment": self._reattachment(points, velocity),
-        }
-        return grid_solution(state, points, fields, quantities)
-
-    def residual_one(self, parameters: Fields, fields: Fields) -> float:
-        """Relative residual of fields; without a pressure, of a crude one."""
-        flow, _ = self._flow(parameters)
-        return flow.residual(flow.guess(fields, 1.0), 1.0)
-
-    def _flow(self, parameters: Fields) -> tuple[SteadyFlow, Array]:
-        points = self.points(parameters)
-        reynolds = float(parameter(parameters, "reynolds", ()))
+    def conditions(self, sample: Values) -> Conditions:
+        """A parabola of mean velocity 1."""
+        reynolds = float(sample["reynolds"])
         if not 1 <= reynolds <= _LIMIT:
             raise OpkitInputError(
                 f"reynolds {reynolds:.4g} must be in [1, {_LIMIT:g}]: beyond it, flow "
                 "over bumps is not steady"
             )
-        flow = _flow(self.grid)
-        t = np.linspace(0, 1, self.grid.shape[1])
-        plain = flow.lubrication(points, 6 * t * (1 - t), 1 / reynolds)
-        flow.prepare(points, plain, 1 / reynolds, 1 / _START)
-        return flow, points
+        return Conditions(6.0, 1 / reynolds, 1 / _START)
+
+    def quantities(
+        self, flow: SteadyFlow, fields: Mapping[str, Array]
+    ) -> Mapping[str, float]:
+        """Pressure drop and reattachment."""
+        velocity = np.stack([fields[name] for name in VELOCITY])
+        return {
+            **super().quantities(flow, fields),
+            "reattachment": self._reattachment(flow.points, velocity),
+        }
 
     def _reattachment(self, points: Array, velocity: Array) -> float:
         """Where ∂u_x/∂y on the floor, at the middles of cells, changes sign last."""
@@ -144,10 +125,3 @@ class ChannelBumps:
         if k == len(x) - 1:
             return float(x[k])
         return float(x[k] + (x[k + 1] - x[k]) * shear[k] / (shear[k] - shear[k + 1]))
-
-
-@lru_cache(maxsize=16)
-def _flow(grid: QuadGrid) -> SteadyFlow:
-    from opkit.solvers.steady_flow.flow import SteadyFlow
-
-    return SteadyFlow(grid)

@@ -11,18 +11,17 @@ Newton's method on a path from a thick fluid to the true one, linear in log ν.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from opkit.base.arrays import Array
 from opkit.solvers.fem import newton
 from opkit.solvers.fem.quads.grids import QuadGrid
-from opkit.solvers.fem.quads.solution import guess_fields
-from opkit.solvers.fem.quads.space import Equations, GridSystem, QuadSpace
+from opkit.solvers.fem.quads.solution import Values
+from opkit.solvers.fem.quads.space import Equations, GridSystem, QuadSpace, projection
 from opkit.solvers.fem.stack import PETSc, fem, ufl
-from opkit.solvers.interface import Fields
-
-VELOCITY = ("velocity_x", "velocity_y")
+from opkit.solvers.steady_flow.channels import VELOCITY
 
 
 class SteadyFlow(GridSystem):
@@ -51,6 +50,8 @@ class SteadyFlow(GridSystem):
         if "last" in edges:
             fixed = np.append(fixed, space.scalar[0])
         super().__init__(space, Equations(space, form * space.dx, fixed, False))
+        pairs = projection(space, ufl.Identity(2))
+        self.multiplier = Equations(space, form * space.dx, fixed, True, pairs)
         self._viscosities = (1.0, 1.0)
 
     def prepare(
@@ -68,31 +69,26 @@ class SteadyFlow(GridSystem):
         self.place(points, plain)
 
     def solve(
-        self,
-        tolerance: float,
-        steps: int,
-        path_tolerance: float,
-        guess: Array | None = None,
+        self, numerics: newton.Numerics, guess: Array | None = None
     ) -> newton.State:
-        """Solve, with ``steps`` for each twenty-fold decrease of the viscosity."""
+        """Solve, with the load steps for each twenty-fold decrease of the viscosity."""
         first, last = self._viscosities
-        needed = int(np.ceil(steps * np.log(first / last) / np.log(20.0) - 1e-9))
-        numerics = newton.Numerics(tolerance, max(1, needed), path_tolerance)
+        exact = numerics.load_steps * np.log(first / last) / np.log(20.0)
+        numerics = replace(numerics, load_steps=max(1, int(np.ceil(exact - 1e-9))))
         start = self.plain.copy()
         start[self.space.scalar] *= first / last
         return newton.solve(self, start, self.plain, numerics, guess)
 
-    def guess(self, initial: Fields, speed: float) -> Array:
-        """The state of a guess with velocities in units of ``speed``.
+    def guess(self, initial: Values, speed: float) -> Array:
+        """The state of a guess (node,) with velocities in units of ``speed``.
 
         The first correction does not depend on the pressure: it may be missing.
         """
-        nodes = len(self.points)
-        velocity = guess_fields(initial, VELOCITY, nodes) / speed
+        velocity = np.stack([initial[name] for name in VELOCITY]) / speed
         if "pressure" not in initial:
             return self.space.join(velocity, self.plain[self.space.scalar])
-        pressure = guess_fields(initial, ("pressure",), nodes)[0] / speed**2
-        return self.space.join(velocity, pressure[self.grid.vertices])
+        pressure = initial["pressure"][self.grid.vertices] / speed**2
+        return self.space.join(velocity, pressure)
 
     def set_load(self, load: float) -> None:
         """Set the viscosity."""

@@ -11,113 +11,76 @@ over ν) is 33; p: kinematic pressure. Method: `steady_flow`. Source: Li et al.,
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
 from opkit.base.arrays import Array
-from opkit.solvers.fem.quads.grids import QuadGrid, channel_grid
-from opkit.solvers.fem.quads.solution import (
-    Cells,
-    GridSolution,
-    grid_solution,
-    parameter,
-)
-from opkit.solvers.interface import Fields, solver_dataclass
+from opkit.errors import OpkitInputError
+from opkit.solvers.fem.quads.grids import channel_grid
+from opkit.solvers.fem.quads.solution import Values
+from opkit.solvers.fem.quads.solver import Across
+from opkit.solvers.interface import solver_dataclass
 from opkit.solvers.laws import shapes
-
-if TYPE_CHECKING:
-    from opkit.solvers.steady_flow.flow import SteadyFlow
+from opkit.solvers.steady_flow.channels import ChannelSolver, Conditions
 
 _START = 40.0  # Reynolds number at which the path starts
+_FASTEST = 2.0
 
 
 @solver_dataclass
-class Pipe:
+class Pipe(ChannelSolver):
     """Solver of steady flow through a curved pipe.
 
-    Parameter of a sample: ``axis`` (5, 2), position and slope at five stations. Fields
-    (node,): ``velocity_x``, ``velocity_y``, ``pressure``; 64 x 64 cells give the
-    published 129 x 129 points. Quantity: ``pressure_drop``.
+    Numbers of a sample: ``positions`` (4,) of the second to the fifth station, the
+    first is 0; ``slopes`` (5,) at the stations; ``inlet`` (), U. Outputs on (y, x):
+    ``velocity_x``, ``velocity_y``, ``pressure``. Detail: ``pressure_drop``.
 
     Args:
-        resolution: cells along and across.
-        inlet: U.
+        resolution: see `ChannelSolver`; the published data have (129, 129).
+        load_steps: see `ChannelSolver`.
+        rtol: see `GridSolver`.
+        path_tolerance: see `GridSolver`.
+        inlet: U where a sample has none.
         viscosity: ν.
-        load_steps: of the path for each twenty-fold Reynolds number.
-        tolerance: largest relative residual.
-        path_tolerance: the same before the full Reynolds number.
     """
 
-    resolution: tuple[Cells, Cells] = (64, 64)
-    inlet: Annotated[float, Field(gt=0, le=2)] = 0.25
+    coarser = ((48, 48), (48, 16), (32, 12), (24, 8), (16, 6), (12, 4), (8, 4), (6, 3))
+
+    resolution: tuple[Across, Across] = (129, 129)
+    load_steps: Annotated[int, Field(ge=1, le=1000)] = 2
+    inlet: Annotated[float, Field(gt=0, le=_FASTEST)] = 0.25
     viscosity: Annotated[float, Field(ge=1e-3, le=100)] = 0.005
-    load_steps: Annotated[int, Field(ge=1)] = 2
-    tolerance: Annotated[float, Field(ge=1e-12, lt=1)] = 1e-8
-    path_tolerance: Annotated[float, Field(ge=1e-12, le=0.1)] = 1e-2
 
-    @property
-    def grid(self) -> QuadGrid:
-        """Numbering of the nodes: downstream, then upwards."""
-        return QuadGrid(*self.resolution)
+    def parameters(self) -> Mapping[str, tuple[int, ...]]:
+        """The axis and the inlet's speed."""
+        stations = shapes.STATIONS
+        return {"positions": (stations - 1,), "slopes": (stations,), "inlet": ()}
 
-    def sample(self, rng: np.random.Generator) -> Fields:
-        """Draw the axis (5, 2)."""
-        return {"axis": shapes.draw_pipe(rng)}
+    def own(self) -> Mapping[str, float]:
+        """The inlet's speed."""
+        return {"inlet": self.inlet}
 
-    def points(self, parameters: Fields) -> Array:
+    def nodes(self, sample: Values) -> Array:
         """Nodes (node, 2) of one sample.
 
         Raises:
             OpkitInputError: an axis so steep that the pipe pinches off.
         """
-        axis = parameter(parameters, "axis", (shapes.STATIONS, 2))
+        positions = np.append(0.0, sample["positions"])
+        axis = np.stack([positions, sample["slopes"]], axis=1)
         x = np.linspace(0, shapes.PIPE_LENGTH, self.grid.shape[0])
         low = shapes.pipe_shift(axis, x)
         return channel_grid(self.grid, x, low, low + 1)
 
-    def solve_one(
-        self, parameters: Fields, initial: Fields | None = None
-    ) -> GridSolution:
-        """Solve for one sample.
-
-        Args:
-            parameters: ``axis``.
-            initial: fields of a guess: both velocities; ``pressure`` may be missing.
-
-        Raises:
-            OpkitInputError: a parameter or a guess that cannot be used.
-            NotConvergedError: no solution; names the last Reynolds number reached.
-            MissingExtraError: FEniCSx is not installed.
-        """
-        flow, points = self._flow(parameters)
-        guess = None if initial is None else flow.guess(initial, self.inlet)
-        state = flow.solve(self.tolerance, self.load_steps, self.path_tolerance, guess)
-        velocity, pressure = flow.space.split(state.x)
-        velocity = self.inlet * velocity
-        p = self.inlet**2 * self.grid.at_nodes(pressure)
-        fields = {"velocity_x": velocity[0], "velocity_y": velocity[1], "pressure": p}
-        drop = {"pressure_drop": flow.pressure_drop(p)}
-        return grid_solution(state, points, fields, drop)
-
-    def residual_one(self, parameters: Fields, fields: Fields) -> float:
-        """Relative residual of fields; without a pressure, of a crude one."""
-        flow, _ = self._flow(parameters)
-        return flow.residual(flow.guess(fields, self.inlet), 1.0)
-
-    def _flow(self, parameters: Fields) -> tuple[SteadyFlow, Array]:
-        points, viscosity = self.points(parameters), self.viscosity / self.inlet
-        flow = _flow(self.grid)
-        t = np.linspace(0, 1, self.grid.shape[1])
-        plain = flow.lubrication(points, 4 * t * (1 - t), viscosity)
-        flow.prepare(points, plain, viscosity, 2 / 3 / _START)
-        return flow, points
-
-
-@lru_cache(maxsize=16)
-def _flow(grid: QuadGrid) -> SteadyFlow:
-    from opkit.solvers.steady_flow.flow import SteadyFlow
-
-    return SteadyFlow(grid)
+    def conditions(self, sample: Values) -> Conditions:
+        """The inlet's parabola, in units of its largest velocity."""
+        inlet = float(sample["inlet"])
+        if not 0 < inlet <= _FASTEST:
+            raise OpkitInputError(
+                f"inlet {inlet:.4g} must be above 0 and at most {_FASTEST:g}: beyond "
+                "it, flow through the pipe is not steady"
+            )
+        return Conditions(4.0, self.viscosity / inlet, 2 / 3 / _START, inlet)

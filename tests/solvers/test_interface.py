@@ -36,6 +36,7 @@ CAPABILITIES = (
     Parametric, MovesNodes,
 )  # fmt: skip
 MESH = {OnMesh, KnowsDirichlet, Hierarchy, Tolerance}
+ON_GRIDS = {TakesGuess, Tolerance, Parametric, MovesNodes, Ladder}
 OFFERS: dict[str, set[type]] = {
     "darcy": {TakesGuess, Tolerance, OnDevice, DifferentiableResidual},
     "darcy-mesh": {*MESH, Parallel, ReadsMesh, DescribesItself, NamedParts},
@@ -47,6 +48,10 @@ OFFERS: dict[str, set[type]] = {
     "quasi-geostrophic": {Steps, Tolerance, OnDevice},
     "manufactured": set(),
     "hypino-heat": set(),
+    "hyperelastic-cell": ON_GRIDS,
+    "hyperelastic-cell-strain": ON_GRIDS,
+    "pipe": ON_GRIDS,
+    "channel-bumps": ON_GRIDS,
 }
 
 

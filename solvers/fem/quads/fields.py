@@ -40,18 +40,17 @@ def shape_gradients(points: Array) -> Array:
 
 def jacobians(grid: QuadGrid, nodes: Array, points: Array) -> Array:
     """∂x/∂ξ (cell, q, 2, 2), x in the first of the two axes."""
-    J: Array = np.einsum("cnx,qnk->cqxk", nodes[grid.lattice], shape_gradients(points))
-    return J
+    return _slopes(grid, nodes.T, points)
 
 
 def gradients(grid: QuadGrid, nodes: Array, values: Array, points: Array) -> Array:
     """∂u_a/∂x_b (cell, q, a, b) of values (a, node) at points of every cell."""
-    inverse = np.linalg.inv(jacobians(grid, nodes, points))
-    slopes = np.einsum(
-        "acn,qnk->cqak", values[:, grid.lattice], shape_gradients(points)
-    )
-    result: Array = slopes @ inverse
-    return result
+    (a, b), (c, d) = np.moveaxis(jacobians(grid, nodes, points), (-2, -1), (0, 1))
+    det = a * d - b * c
+    first, second = np.moveaxis(_slopes(grid, values, points), -1, 0)
+    x = (first * d[..., None] - second * c[..., None]) / det[..., None]
+    y = (second * a[..., None] - first * b[..., None]) / det[..., None]
+    return np.stack([x, y], axis=-1)
 
 
 def at_points(grid: QuadGrid, values: Array, points: Array) -> Array:
@@ -66,12 +65,10 @@ def to_nodes(grid: QuadGrid, at_gauss: Array) -> Array:
     t = np.array([0.0, 0.5, 1.0])
     line = np.stack([(x[1] - t) / (x[1] - x[0]), (t - x[0]) / (x[1] - x[0])], axis=1)
     extend = np.einsum("ip,jq->ijpq", line, line).reshape(9, 4)
-    values = np.einsum("nq,cqa->cna", extend, at_gauss)
-    size = int(np.prod(grid.shape))
-    sums = np.zeros((size, at_gauss.shape[-1]))
-    np.add.at(sums, grid.lattice, values)
-    count = np.bincount(grid.lattice.ravel(), minlength=size)
-    return (sums / count[:, None]).T
+    values = np.moveaxis(extend @ at_gauss, -1, 0).reshape(at_gauss.shape[-1], -1)
+    places, size = grid.lattice.ravel(), int(np.prod(grid.shape))
+    sums = np.stack([np.bincount(places, row, size) for row in values])
+    return sums / np.bincount(places, minlength=size)
 
 
 def integral(grid: QuadGrid, nodes: Array, values: Array) -> Array:
@@ -96,6 +93,14 @@ def relative_l2(grid: QuadGrid, nodes: Array, values: Array, exact: Array) -> fl
         for field in (np.atleast_2d(values - exact), np.atleast_2d(exact))
     ]
     return float(np.sqrt(squares[0] / squares[1]))
+
+
+def _slopes(grid: QuadGrid, values: Array, points: Array) -> Array:
+    """∂u_a/∂ξ_k (cell, q, a, k) of values (a, node)."""
+    shapes = np.moveaxis(shape_gradients(points), 1, 0).reshape(9, -1)
+    products = values[:, grid.lattice] @ shapes
+    parts = products.reshape(len(values), -1, len(points), 2)
+    return np.moveaxis(parts, 0, 2)
 
 
 def _line(t: Array) -> Array:

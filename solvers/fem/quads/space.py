@@ -117,12 +117,14 @@ class Equations:
         self._matrix.setOption(PETSc.Mat.Option.KEEP_NONZERO_PATTERN, True)
         self._vector = fem_petsc.create_vector(self.space.space)
         self._solver: Any = None
+        self._fresh = False
 
     def forget(self) -> None:
-        """Drop the factorisation: the next sample must not depend on this one."""
-        if self._solver is not None:
-            self._solver.destroy()
-        self._solver = None
+        """Drop the factorisation: the next sample must not depend on this one.
+
+        Its analysis stays: it follows from where the matrix has entries alone.
+        """
+        self._fresh = False
 
     def force(self, x: Array) -> Array:
         """F(x) in all rows, those of given degrees of freedom too: the reactions."""
@@ -133,21 +135,24 @@ class Equations:
         rows: Array = self._vector.array.copy()
         return rows
 
-    def residual(self, x: Array, values: Array) -> Array:
+    def residual(self, x: Array, values: Array, force: Array) -> Array:
         """F(x) in the free rows, x minus the given values in the fixed ones."""
-        r = self.force(x)
+        r = force.copy()
         r[self.fixed] = x[self.fixed] - values
         return r
 
-    def correction(self, x: Array, values: Array, factorise: bool) -> Array:
+    def correction(
+        self, x: Array, values: Array, factorise: bool, force: Array
+    ) -> Array:
         """Solve J dx = -F(x) for dx, such that x + dx has the given values."""
         jump = values - x[self.fixed]
-        b, dx = -self.force(x), self._vector.duplicate()
+        dx = self._vector.duplicate()
         dx.array[self.fixed] = jump
-        self._vector.array[:] = b
+        self._vector.array[:] = -force
         # A factorisation has forgotten the columns that a jump would need.
         far = np.abs(jump).max() > 1e-9 * (np.abs(values).max() + np.abs(x).max())
-        if factorise or self._solver is None or far:
+        if factorise or not self._fresh or far:
+            self.space.state.x.array[:] = x
             self._matrix.zeroEntries()
             fem_petsc.assemble_matrix(self._matrix, self._tangent)
             self._matrix.assemble()
@@ -157,6 +162,7 @@ class Equations:
                 self._solver = self._factorisation()
             else:
                 self._solver.setOperators(self._matrix)
+            self._fresh = True
         else:
             self._vector.array[self.fixed] = jump
         self._solver.solve(self._vector, dx)
@@ -164,6 +170,8 @@ class Equations:
         dx.destroy()
         if self._solver.getConvergedReason() < 0:
             step[:] = np.nan
+            self._solver.destroy()
+            self._solver, self._fresh = None, False
         return step
 
     def negative_pivots(self) -> int:
@@ -173,7 +181,7 @@ class Equations:
     @property
     def factorised(self) -> bool:
         """Is there a factorisation."""
-        return self._solver is not None
+        return self._fresh
 
     def _factorisation(self) -> Any:
         solver = PETSc.KSP().create(MPI.COMM_SELF)
@@ -188,9 +196,11 @@ class Equations:
         conditioner.setFactorSolverType("mumps")
         conditioner.setFactorSetUpSolverType()
         factor = conditioner.getFactorMatrix()
-        # 7: minimum fill, whose analysis costs a fifth of METIS's at these sizes;
+        # 6, 12: no permutation by the values, so that one analysis serves all samples;
+        # 7: least fill, or PORD, whose factors are the smallest of unsymmetric J here;
         # 14: per cent of room for pivoting; 24: needed to count negative pivots.
-        for number, value in ((7, 2), (14, 80), (24, 1)):
+        order = 2 if self._symmetric else 4
+        for number, value in ((6, 0), (7, order), (12, 1), (14, 80), (24, 1)):
             factor.setMumpsIcntl(number, value)
         return solver
 
@@ -201,20 +211,25 @@ class GridSystem:
     Args:
         space: spaces and state.
         equations: F(x) = 0.
+
+    Attributes:
+        multiplier: the same with `projection` as tangent, where there is a pressure.
     """
+
+    multiplier: Equations
 
     def __init__(self, space: QuadSpace, equations: Equations) -> None:
         self.space, self.equations = space, equations
         self.points = self.plain = np.empty(0)
         self._scale = 1.0
+        self._last: tuple[Array, float, Array] | None = None
 
     def place(self, points: Array, plain: Array) -> None:
         """Move to another sample, whose given values are those of the plain state."""
         self.equations.forget()
         self.space.move(points)
-        self.points, self.plain = points, plain
-        self.set_load(1.0)
-        self._scale = float(np.linalg.norm(self.equations.force(plain))) or 1.0
+        self.points, self.plain, self._last = points, plain, None
+        self._scale = float(np.linalg.norm(self.force(plain, 1.0))) or 1.0
 
     def set_load(self, load: float) -> None:
         """Put the load into the constants of the form."""
@@ -228,22 +243,56 @@ class GridSystem:
         """The load in words."""
         return f"{100 * load:.3g} % of the load"
 
+    def force(self, x: Array, load: float) -> Array:
+        """F(x) in all rows; the last one is kept, for the correction at the same x."""
+        last = self._last
+        if last is None or last[0] is not x or last[1] != load:
+            self.set_load(load)
+            last = self._last = (x, load, self.equations.force(x))
+        return last[2]
+
     def residual(self, x: Array, load: float) -> float:
         """|F(x)| over |F| of the plain state at the full load."""
-        self.set_load(load)
-        norm = float(np.linalg.norm(self.equations.residual(x, self.values(load))))
+        force = self.force(x, load)
+        r = self.equations.residual(x, self.values(load), force)
+        norm = float(np.linalg.norm(r))
         return norm / self._scale if np.isfinite(norm) else np.inf
 
     def correction(self, x: Array, load: float, factorise: bool) -> Array:
         """Newton's correction, or a chord's."""
+        force = self.force(x, load)
         self.set_load(load)
-        return self.equations.correction(x, self.values(load), factorise)
+        return self.equations.correction(x, self.values(load), factorise, force)
+
+    def with_multiplier(self, x: Array) -> Array:
+        """The state with the p that leaves the least residual in the dual norm.
+
+        p minimises |F(u, p)| in the norm dual to |∇w|: one linear solve.
+        """
+        given, force = x[self.equations.fixed], self.force(x, 1.0)
+        step = self.multiplier.correction(x, given, True, force)
+        state = x.copy()
+        state[self.space.scalar] += step[self.space.scalar]
+        return state
 
     def unstable_modes(self, x: Array) -> int:
         """Directions in which the energy falls, by the last tangent (Sylvester)."""
         if not self.equations.factorised:
             self.correction(x, 1.0, True)
         return self.equations.negative_pivots() - len(self.space.scalar)
+
+
+def projection(space: QuadSpace, cofactor: Any) -> Any:
+    """∇w·∇v - q cof·∇v - r cof·∇w: Laplacians that pair with p as J does.
+
+    Args:
+        space: with a bilinear scalar.
+        cofactor: cof F of a solid, the identity of a flow.
+    """
+    w, q = ufl.TrialFunctions(space.space)
+    v, r = ufl.TestFunctions(space.space)
+    pair = ufl.inner(cofactor, ufl.grad(v)) * q + ufl.inner(cofactor, ufl.grad(w)) * r
+    return (ufl.inner(ufl.grad(w), ufl.grad(v)) - pair) * space.dx
 
 
 def _match(space: Any, points: Array) -> Indices:

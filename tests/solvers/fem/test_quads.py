@@ -20,7 +20,11 @@ OPEN, CLOSED = QuadGrid(5, 4), QuadGrid(4, 24, periodic=True)
 
 
 def cell(grid: QuadGrid, rng: np.random.Generator) -> np.ndarray:
-    return o_grid(grid, shapes.void_radius(shapes.draw_void(rng), ray_angles(grid)))
+    return o_grid(grid, shapes.void_radius(void(rng), ray_angles(grid)))
+
+
+def void(rng: np.random.Generator) -> np.ndarray:
+    return rng.standard_normal(10) * shapes.VOID_STD
 
 
 def skewed(grid: QuadGrid) -> np.ndarray:
@@ -36,7 +40,7 @@ def test_cells_turn_left_and_cover_the_domain() -> None:
     assert (np.linalg.det(sides) > 0).all()
     # 1 - ∫ r² / 2 dθ; isoparametric edges miss it by the fourth power of their length
     angles = np.linspace(0, 2 * np.pi, 4096, endpoint=False)
-    radius = shapes.void_radius(shapes.draw_void(np.random.default_rng(0)), angles)
+    radius = shapes.void_radius(void(np.random.default_rng(0)), angles)
     area = integral(CLOSED, points, np.ones((1, len(points))))[0]
     step = 2 * np.pi / 24
     assert area == pytest.approx(1 - np.pi * (radius**2).mean(), abs=step**4)
@@ -117,9 +121,7 @@ def test_the_void_follows_its_law() -> None:
     """The variance of g is Σ_k 16 / (π (k² + 9)) at every angle."""
     rng = np.random.default_rng(0)
     angles = np.array([0.0, 1.0, 4.0])
-    draws = np.array(
-        [shapes.void_radius(shapes.draw_void(rng), angles) for _ in range(4000)]
-    )
+    draws = np.array([shapes.void_radius(void(rng), angles) for _ in range(4000)])
     assert (draws > 0.2).all() and (draws < 0.4).all()
     g = np.log(0.2 / (draws - 0.2) - 1)
     k = np.arange(1, 6)
@@ -148,8 +150,6 @@ def test_pipe_axes_pass_through_their_stations() -> None:
         ([[11.8, 0.3, 0.5]], "overlaps with the outlet"),
         ([[3, 1.2, 0.7]], "bump 0: height 1.2 .* pinched off"),
         ([[3, 0.3, 0.1]], "half width 0.1 is below"),
-        ([[3, np.nan, 0.5]], "finite numbers"),
-        ([3.0, 0.3, 0.5], "bump, 3"),
     ],
 )
 def test_bad_bumps_are_refused_in_one_line(bumps: list, message: str) -> None:
@@ -158,10 +158,7 @@ def test_bad_bumps_are_refused_in_one_line(bumps: list, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_drawn_bumps_pass_the_check() -> None:
-    rng = np.random.default_rng(0)
-    for _ in range(200):
-        bumps = shapes.draw_bumps(rng)
-        shapes.check_bumps(bumps, 12.0)
-        tops = shapes.floor(bumps, bumps[:, 0])
-        np.testing.assert_allclose(tops, bumps[:, 1])
+def test_the_floor_reaches_each_height() -> None:
+    bumps = np.array([[1.5, 0.4, 0.8], [3.7, 0.1, 0.5], [5.9, 0.3, 0.6]])
+    shapes.check_bumps(bumps, 12.0)
+    np.testing.assert_allclose(shapes.floor(bumps, bumps[:, 0]), bumps[:, 1])
