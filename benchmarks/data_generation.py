@@ -32,7 +32,7 @@ from opkit.datasets.card import card
 from opkit.generate import Progress, generate
 from opkit.generate.assemble import Assembler
 from opkit.generate.manifest import Manifest
-from opkit.generate.shard import Made
+from opkit.generate.shard import Shard
 
 
 class Stopwatch:
@@ -46,11 +46,11 @@ class Stopwatch:
         """Listen to the manifest and the file; return a function that stops it."""
         add, finish = Manifest.add, Assembler.finish
 
-        def listen(manifest: Manifest, made: Made) -> None:
-            for name, value in asdict(made).items():
+        def listen(manifest: Manifest, shard: Shard) -> None:
+            for name, value in asdict(shard).items():
                 if name.endswith("_seconds"):
                     self.seconds[name] += value
-            add(manifest, made)
+            add(manifest, shard)
 
         def listen_at_the_end(file: Assembler) -> None:
             finish(file)

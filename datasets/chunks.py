@@ -50,7 +50,7 @@ class ChunkReader:
         Raises:
             DataError: a checksum does not match, or chunks are missing.
         """
-        found: dict[str, NDArray[Any]] = {}
+        values: dict[str, NDArray[Any]] = {}
         batches = []
         for name in names:
             if name not in self._variables:
@@ -58,9 +58,9 @@ class ChunkReader:
             variable = self._variables[name]
             if variable.plain:
                 batches.append(_Batch(variable, rows))
-                found[name] = batches[-1].out
+                values[name] = batches[-1].out
             else:
-                found[name] = variable.read(rows)
+                values[name] = variable.read(rows)
         pieces = [piece for batch in batches for piece in batch.pieces()]
         spans = _side_by_side(pieces)
         self._prefetch(spans)
@@ -69,7 +69,7 @@ class ChunkReader:
                 raise DataError(f"{self._file.filename}: cut off at byte {end}")
         for batch in batches:
             batch.verify()
-        return found
+        return values
 
     def _prefetch(self, spans: list[Span]) -> None:
         """Ask for all at once; the first time also for what lies around."""
@@ -161,9 +161,9 @@ class _Batch:
 
     def pieces(self) -> list[Piece]:
         """The chunks to read, and where to."""
-        made: list[Piece] = []
+        pieces: list[Piece] = []
         if not len(self._rows):
-            return made
+            return pieces
         data, size = memoryview(self.out).cast("B"), self._variable.sample_bytes
         length = self._variable.chunk_bytes + CHECKSUM
         offsets = self._variable.offsets[self._rows].T.tolist()
@@ -174,8 +174,8 @@ class _Batch:
             for k, place in enumerate(places):
                 into = data[k * size + a : k * size + b]
                 tail = behind[k * rest : (k + 1) * rest]
-                made.append((place, place + length, into, tail))
-        return made
+                pieces.append((place, place + length, into, tail))
+        return pieces
 
     def verify(self) -> None:
         """Compare the checksums of samples that are read for the first time."""
@@ -190,8 +190,8 @@ class _Batch:
             chunk, behind = content[:, a:b], tails[new]
             if behind.shape[1] > CHECKSUM:
                 chunk = np.concatenate([chunk, behind[:, :-CHECKSUM]], axis=1)
-            found, wanted = fletcher32(chunk), stored(behind[:, -CHECKSUM:])
-            wrong = (found[0] != wanted[0]) | (found[1] != wanted[1])
+            sums, expected = fletcher32(chunk), stored(behind[:, -CHECKSUM:])
+            wrong = (sums[0] != expected[0]) | (sums[1] != expected[1])
             if wrong.any():
                 row = rows[new[wrong.argmax()]]
                 dataset = variable.dataset

@@ -27,13 +27,13 @@ def faults(file: DataFile) -> Iterator[str]:
             if dims != ("sample", *v.stored_dims):
                 yield f"{v.name}: dimension scales {dims}, header {v.stored_dims}"
             for name in ("units", "long_name", "role"):
-                found = text(item.attrs.get(name, ""))
-                if found != getattr(v, name):
-                    yield f"{v.name}: {name} {found!r}, header {getattr(v, name)!r}"
+                attribute = text(item.attrs.get(name, ""))
+                if attribute != getattr(v, name):
+                    yield f"{v.name}: {name} {attribute!r}, header {getattr(v, name)!r}"
         for name, axis in header.coordinates.items():
-            found = text(raw[name].attrs.get("units", ""))
-            if found != axis.units:
-                yield f"{name}: units {found!r}, header {axis.units!r}"
+            attribute = text(raw[name].attrs.get("units", ""))
+            if attribute != axis.units:
+                yield f"{name}: units {attribute!r}, header {axis.units!r}"
         if text(raw["split"].attrs.get("flag_meanings", "")) != " ".join(SPLITS):
             yield "split: flag_meanings do not name the splits"
     index = file.index
@@ -53,14 +53,14 @@ def duplicates(file: DataFile) -> list[tuple[str, int, int]]:
             total.update(np.ascontiguousarray(file.read(v.name, row)).data)
         groups[total.digest()].append(row)
     codes = file.header.split_codes
-    found = []
+    pairs = []
     for rows in groups.values():
         for row in rows[1:]:
             first, second = codes[rows[0]], codes[row]
             same = f"within {SPLITS[first]}"
             kind = same if first == second else "across splits"
-            found.append((kind, rows[0], row))
-    return found
+            pairs.append((kind, rows[0], row))
+    return pairs
 
 
 def leaks(file: DataFile) -> list[tuple[str, int, str, int]]:
@@ -69,14 +69,14 @@ def leaks(file: DataFile) -> list[tuple[str, int, str, int]]:
     Compares the stored digests of samples (inputs, outputs, the solver's numbers), and
     so reads no data; `duplicates` compares inputs alone.
     """
-    seen: dict[bytes, int] = {}
+    first_rows: dict[bytes, int] = {}
     codes = file.header.split_codes
-    found = []
+    pairs = []
     with explained(file.path):
         digests = file.handle["sha256"][:]
     for row, digest in enumerate(digests):
-        first = seen.setdefault(digest.tobytes(), row)
+        first = first_rows.setdefault(digest.tobytes(), row)
         if codes[first] != codes[row]:
             here, there = SPLITS[codes[first]], SPLITS[codes[row]]
-            found.append((here, first, there, row))
-    return found
+            pairs.append((here, first, there, row))
+    return pairs

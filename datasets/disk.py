@@ -37,16 +37,16 @@ def written(path: Path, **options: Any) -> Iterator[h5py.File]:
     Raises:
         OSError: the first refusal, when the file is closed.
     """
-    wanted = {"libver": LIBVER, **options}
+    settings = {"libver": LIBVER, **options}
     with (
-        Patient(path, "w+b") as raw,
-        raw.told(),
-        h5py.File(raw, "w", **wanted) as file,
+        QuietFile(path, "w+b") as raw,
+        raw.raising_refusals(),
+        h5py.File(raw, "w", **settings) as file,
     ):
         yield file
 
 
-class Patient(io.FileIO):
+class QuietFile(io.FileIO):
     """A file that HDF5 writes to, and that never tells it what the system refuses.
 
     HDF5 can crash when it closes a file that it could not write. The first refusal is
@@ -63,7 +63,7 @@ class Patient(io.FileIO):
 
         def some() -> None:
             nonlocal done
-            done += super(Patient, self).write(view[done:]) or 0
+            done += super(QuietFile, self).write(view[done:]) or 0
 
         while done < len(view) and self._try(some):
             pass
@@ -71,7 +71,7 @@ class Patient(io.FileIO):
 
     def truncate(self, size: int | None = None) -> int:
         """Set the file's size, unless something was refused."""
-        self._try(lambda: super(Patient, self).truncate(size))
+        self._try(lambda: super(QuietFile, self).truncate(size))
         return size or 0
 
     def hdf5(self, mode: str) -> h5py.File:
@@ -84,20 +84,20 @@ class Patient(io.FileIO):
         start_writing(self.fileno(), self._sent, end)
         self._sent = end
 
-    def check(self) -> None:
+    def raise_refusal(self) -> None:
         """Raise what was refused."""
         if self.refused is not None:
             raise self.refused
 
     @contextmanager
-    def told(self) -> Iterator[None]:
+    def raising_refusals(self) -> Iterator[None]:
         """Raise what was refused at the end, and instead of what HDF5 makes of it."""
         try:
             yield
         except (OSError, RuntimeError):
-            self.check()
+            self.raise_refusal()
             raise
-        self.check()
+        self.raise_refusal()
 
     def _try(self, call: Callable[[], object]) -> bool:
         if self.refused is None:

@@ -100,9 +100,9 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         for item in items:
             if not -len(self) <= item < len(self):
                 raise IndexError(f"item {item} of {len(self)}")
-        wanted = [v for v in self.header.variables if v.role != "points"]
-        data = self.file.read_together([v.name for v in wanted], self.rows[items])
-        fields = [v for v in wanted if not v.is_number]
+        variables = [v for v in self.header.variables if v.role != "points"]
+        data = self.file.read_together([v.name for v in variables], self.rows[items])
+        fields = [v for v in variables if not v.is_number]
         frames = {v.name: self._frames(v, data[v.name]) for v in fields}
         arrays = self.mode.arrange(frames, self.header)
         numbers = [data[v.name].reshape(len(items), -1) for v in self.header.parameters]

@@ -90,12 +90,12 @@ class Axis:
 
     def describe(self) -> dict[str, Any]:
         """Return what is stored as JSON; what is not said is left out."""
-        said: dict[str, Any] = {"units": self.units, "long_name": self.long_name}
+        labels: dict[str, Any] = {"units": self.units, "long_name": self.long_name}
         if self.calendar:
-            said["calendar"] = self.calendar
+            labels["calendar"] = self.calendar
         if self.periodic:
-            said["periodic"] = True
-        return said
+            labels["periodic"] = True
+        return labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -283,21 +283,21 @@ def check(header: Header, origin: str) -> Header:
     mesh_dims = {"node": "points", "cell": "cells"} if header.mesh else {}
     for dim, length in sizes.items():
         if dim in mesh_dims:
-            found = len(getattr(header.mesh, mesh_dims[dim]))
+            size = len(getattr(header.mesh, mesh_dims[dim]))
         elif dim in header.coordinates:
             axis = np.asarray(header.coordinates[dim].values)
-            found = len(axis) if axis.ndim == 1 else -1
+            size = len(axis) if axis.ndim == 1 else -1
             if not np.all(np.isfinite(axis)) or np.any(np.diff(axis) <= 0):
                 raise refuse(f"coordinate {dim} must be finite and increasing")
         else:
             raise refuse(f"dimension {dim} has no coordinate")
-        if found != length:
+        if size != length:
             raise refuse(f"coordinate {dim} does not have {length} values")
     _check_mesh(header.mesh, refuse)
     if header.mesh is not None and header.mesh.groups is not None:
-        taken = sorted(GROUP_NAMES.intersection(names))
-        if taken:
-            raise refuse(f"{taken[0]!r} names a part of the mesh, not a variable")
+        clashes = sorted(GROUP_NAMES.intersection(names))
+        if clashes:
+            raise refuse(f"{clashes[0]!r} names a part of the mesh, not a variable")
     if not set(header.splits) <= set(SPLITS):
         raise refuse(f"splits must be among {', '.join(SPLITS)}")
     rows = [np.asarray(r) for r in header.splits.values()]

@@ -45,8 +45,8 @@ def check_chunks(dataset: h5py.Dataset, rows: Iterable[int] | None = None) -> No
 
     def note(chunk: Any) -> None:
         number = chunk.chunk_offset[0] // dataset.chunks[0]
-        wanted = first is None or number in first
-        if wanted and chunk.size * RATIOS[kind] > HARMLESS_BYTES:
+        relevant = first is None or number in first
+        if relevant and chunk.size * RATIOS[kind] > HARMLESS_BYTES:
             large.append(chunk)
 
     dataset.id.chunk_iter(note)

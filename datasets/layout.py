@@ -64,17 +64,19 @@ class _Layout:
                 count, name = v.shape[-1], v.stored_dims[-1]
                 axis = Axis(np.arange(float(count)), "1", f"component of {v.name}")
                 self._scale(name, axis, "i8")
-            made = self._lay(v.name, v.dtype, ("sample", *v.stored_dims), shape)
-            _label(made, v.units, v.long_name)
-            made.attrs["role"] = fixed(v.role)
+            dataset = self._lay(v.name, v.dtype, ("sample", *v.stored_dims), shape)
+            _label(dataset, v.units, v.long_name)
+            dataset.attrs["role"] = fixed(v.role)
             if self.header.mesh is not None and not v.is_number:
-                made.attrs["mesh"] = fixed("mesh")
-                made.attrs["location"] = fixed("face" if "cell" in v.dims else "node")
+                dataset.attrs["mesh"] = fixed("mesh")
+                dataset.attrs["location"] = fixed(
+                    "face" if "cell" in v.dims else "node"
+                )
 
     def diagnostics(self, names: Sequence[str], measure: str) -> None:
         for name in names:
-            made = self._lay(f"solver_{name}", "f8", ("sample",), (self._samples,))
-            _label(made, "1", measure if name == "error" else name)
+            dataset = self._lay(f"solver_{name}", "f8", ("sample",), (self._samples,))
+            _label(dataset, "1", measure if name == "error" else name)
 
     def root_attributes(self) -> None:
         described = canonical(self.header.describe())
@@ -114,9 +116,9 @@ class _Layout:
             self._scale(name, Axis(np.arange(length, dtype=float), "1", name), "i8")
         names = [f"node_{axis}" for axis in "xyz"[:dimension]]
         for k, name in enumerate(names):
-            made = self._lay(name, "f8", ("node",), (nodes,))
-            made[:] = mesh.points[:, k]
-            _label(made, "1", f"{name[-1]} of the node")
+            dataset = self._lay(name, "f8", ("node",), (nodes,))
+            dataset[:] = mesh.points[:, k]
+            _label(dataset, "1", f"{name[-1]} of the node")
         cells = self._lay("cell_nodes", "i8", ("cell", CORNERS), mesh.cells.shape)
         cells[:] = mesh.cells
         cells.attrs["start_index"] = np.int64(0)
@@ -152,20 +154,20 @@ class _Layout:
         part.attrs["flag_meanings"] = fixed(" ".join(meanings))
 
     def _scale(self, name: str, axis: Axis, dtype: str) -> None:
-        made = self._create(name, dtype, (len(axis.values),), (len(axis.values),))
-        made[:] = axis.values
-        made.make_scale(name)
-        _label(made, axis.units, axis.long_name or name)
+        dataset = self._create(name, dtype, (len(axis.values),), (len(axis.values),))
+        dataset[:] = axis.values
+        dataset.make_scale(name)
+        _label(dataset, axis.units, axis.long_name or name)
         if axis.calendar:
-            made.attrs["calendar"] = fixed(axis.calendar)
+            dataset.attrs["calendar"] = fixed(axis.calendar)
 
     def _lay(
         self, name: str, dtype: str, dims: tuple[str, ...], shape: tuple[int, ...]
     ) -> h5py.Dataset:
-        made = self._create(name, dtype, shape, chunk_shape(dims, shape, dtype))
+        dataset = self._create(name, dtype, shape, chunk_shape(dims, shape, dtype))
         for axis, dim in enumerate(dims):
-            made.dims[axis].attach_scale(self._file[dim])
-        return made
+            dataset.dims[axis].attach_scale(self._file[dim])
+        return dataset
 
     def _create(
         self, name: str, dtype: str, shape: tuple[int, ...], chunks: tuple[int, ...]

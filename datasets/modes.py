@@ -153,12 +153,12 @@ class Autoregressive(Mode):
 
     def times(self, times: Array, header: Header) -> Array:
         """Return the times of the frames asked for."""
-        return times[self._given(header) :]
+        return times[self._history_records(header) :]
 
     def scored(self, records: Any, header: Header) -> Any:
         """Take every frame asked for as a sample."""
-        asked = records[:, self._given(header) :]
-        return asked.reshape(-1, *asked.shape[2:])
+        frames = records[:, self._history_records(header) :]
+        return frames.reshape(-1, *frames.shape[2:])
 
     def to_records(self, values: Array, timed: bool, layered: bool) -> Array:
         """Turn a state into a variable without time."""
@@ -168,8 +168,8 @@ class Autoregressive(Mode):
         """Turn records into (batch, time, channel, *space)."""
         return values if layered else values[:, :, None]
 
-    def _given(self, header: Header) -> int:
-        """Return how many records of a file are given."""
+    def _history_records(self, header: Header) -> int:
+        """Return how many records of a file the history takes."""
         return self.history - self._starts(header)
 
     def _starts(self, header: Header) -> bool:

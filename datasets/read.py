@@ -128,8 +128,8 @@ class DataFile(Shown):
             DataError: the file has no such split.
         """
         if split not in self.header.splits or not len(self.header.splits[split]):
-            found = [s for s in SPLITS if len(self.header.splits.get(s, ()))]
-            raise DataError(f"{self.path}: no split {split!r}; it has {found}")
+            splits = [s for s in SPLITS if len(self.header.splits.get(s, ()))]
+            raise DataError(f"{self.path}: no split {split!r}; it has {splits}")
         return self.header.splits[split]
 
     def read(self, name: str, rows: int | slice | NDArray[np.integer]) -> NDArray[Any]:
@@ -220,11 +220,11 @@ class DataFile(Shown):
             rows = np.arange(first, min(first + block, len(self)))
             fields = self.read_together(names, rows)
             for k, row in enumerate(rows):
-                found = sample_digest(
+                digest = sample_digest(
                     {name: values[k] for name, values in fields.items()},
                     {name: float(n[row]) for name, n in numbers.items()},
                 )
-                if found != digests[row].tobytes():
+                if digest != digests[row].tobytes():
                     raise DataError(f"{self.path}: sample {row} is damaged")
                 yield int(row)
         if self.content_hash() != self.stored_hash():
@@ -301,8 +301,8 @@ def _read_header(file: h5py.File, origin: str) -> Header:
     for v in variables:
         if v.name not in file:
             raise DataError(f"{origin}: variable {v.name!r} of the header is not there")
-        found = file[v.name]
-        if found.shape[1:] != v.shape or found.dtype != np.dtype(v.dtype):
+        dataset = file[v.name]
+        if dataset.shape[1:] != v.shape or dataset.dtype != np.dtype(v.dtype):
             raise DataError(f"{origin}: {v.name} is not what the header says")
     codes = np.asarray(file["split"][:])
     splits = {s: np.flatnonzero(codes == k) for k, s in enumerate(SPLITS)}

@@ -100,14 +100,14 @@ class Writer:
         self._digests[rows] = source["sha256"][:]
         for name, numbers in self._numbers.items():
             numbers[rows] = source[name][:]
-        found: list[tuple[int, ChunkWriter, Any]] = []
+        entries: list[tuple[int, ChunkWriter, Any]] = []
         for name, chunks in self._chunks.items():
 
             def note(chunk: Any, chunks: ChunkWriter = chunks) -> None:
-                found.append((chunk.byte_offset, chunks, chunk))
+                entries.append((chunk.byte_offset, chunks, chunk))
 
             source[name].id.chunk_iter(note)
-        for offset, chunks, chunk in sorted(found, key=itemgetter(0)):
+        for offset, chunks, chunk in sorted(entries, key=itemgetter(0)):
             raw = content[offset : offset + chunk.size]
             row, *inner = chunk.chunk_offset
             chunks.store((row + rows.start, *inner), raw, chunk.filter_mask)

@@ -53,8 +53,8 @@ def numbers(inputs: Fields, name: str, shape: tuple[int, ...] = ()) -> Array:
         )
     values = np.asarray(inputs[name], np.float64)
     if values.ndim != 1 + len(shape) or values.shape[1:] != shape:
-        wanted = ", ".join(("batch", *map(str, shape)))
-        raise OpkitInputError(f"{name} has shape {values.shape}: give ({wanted})")
+        expected = ", ".join(("batch", *map(str, shape)))
+        raise OpkitInputError(f"{name} has shape {values.shape}: give ({expected})")
     bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(1))
     if len(bad):
         raise OpkitInputError(f"{name} of sample {bad[0]} is not finite")
@@ -73,8 +73,10 @@ def _each(
             return method(self, inputs, *more)
         counts = {name: len(values) for name, values in {**inputs, **own}.items()}
         if len(set(counts.values())) > 1:
-            said = ", ".join(f"{name} {count}" for name, count in counts.items())
-            raise OpkitInputError(f"inputs have different numbers of samples: {said}")
+            lengths = ", ".join(f"{name} {count}" for name, count in counts.items())
+            raise OpkitInputError(
+                f"inputs have different numbers of samples: {lengths}"
+            )
         fields = [{k: v for k, v in f.items() if k not in own} for f in (inputs, *more)]
         results = []
         for i in range(next(iter(counts.values()))):

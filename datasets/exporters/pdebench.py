@@ -64,17 +64,17 @@ def _copy(
 ) -> None:
     """Write a variable sample by sample, axes turned, perhaps after its first frame."""
     timed = "time" in variable.dims
-    wanted = [*(["time"] if timed else []), *axes]
-    order = [variable.dims.index(d) for d in wanted]
+    dims = [*(["time"] if timed else []), *axes]
+    order = [variable.dims.index(d) for d in dims]
     shape = [variable.shape[k] for k in order]
     if start is not None:
         shape[0] += 1
     whole = (len(rows), *([1] if channel else []), *shape)
-    made = out.create_dataset(name, whole, variable.dtype, chunks=(1, *whole[1:]))
+    dataset = out.create_dataset(name, whole, variable.dtype, chunks=(1, *whole[1:]))
     for k, row in enumerate(rows):
         values = file.read(variable.name, int(row)).transpose(order)
         if start is not None:
             first = file.read(start.name, int(row))
             first = first.transpose([start.dims.index(d) for d in axes])
             values = np.concatenate([first[None], values])
-        made[k] = values[None] if channel else values
+        dataset[k] = values[None] if channel else values

@@ -41,8 +41,8 @@ def write(file: DataFile, split: str, path: Path) -> None:
         for name in ("time", *axes):
             axis = header.coordinates.get(name)
             values = np.zeros(1) if axis is None else axis.values
-            made = dimensions.create_dataset(name, data=values.astype(np.float32))
-            made.attrs["sample_varying"] = made.attrs["time_varying"] = False
+            dataset = dimensions.create_dataset(name, data=values.astype(np.float32))
+            dataset.attrs["sample_varying"] = dataset.attrs["time_varying"] = False
         _boundary(out, header.case.get("boundary", {}), header.sizes, axes)
         scalars = out.create_group("scalars")
         scalars.attrs["field_names"] = np.array([], "S1")
@@ -65,23 +65,23 @@ def _fields(
 ) -> list[str]:
     """Write a variable, or each of its layers, sample by sample."""
     dims = [d for d in variable.dims if d != "layer"]
-    wanted = [d for d in ("time", *axes) if d in dims]
+    order = [d for d in ("time", *axes) if d in dims]
     sizes = dict(zip(variable.dims, variable.shape, strict=True))
-    shape = (len(rows), *(sizes[d] for d in wanted))
+    shape = (len(rows), *(sizes[d] for d in order))
     layers = range(sizes["layer"]) if "layer" in variable.dims else [None]
     names = []
     for layer in layers:
         name = variable.name if layer is None else f"{variable.name}_{layer}"
-        made = group.create_dataset(name, shape, "f4", chunks=(1, *shape[1:]))
-        made.attrs["dim_varying"] = [a in dims for a in axes]
-        made.attrs["sample_varying"] = True
-        made.attrs["time_varying"] = "time" in dims
-        made.attrs["units"] = variable.units
+        dataset = group.create_dataset(name, shape, "f4", chunks=(1, *shape[1:]))
+        dataset.attrs["dim_varying"] = [a in dims for a in axes]
+        dataset.attrs["sample_varying"] = True
+        dataset.attrs["time_varying"] = "time" in dims
+        dataset.attrs["units"] = variable.units
         for k, row in enumerate(rows):
             values = file.read(variable.name, int(row))
             if layer is not None:
                 values = values.take(layer, variable.dims.index("layer"))
-            made[k] = values.transpose([dims.index(d) for d in wanted])
+            dataset[k] = values.transpose([dims.index(d) for d in order])
         names.append(name)
     return names
 
@@ -98,12 +98,12 @@ def _boundary(
     for axis in axes:
         kind = sides.get(ends[axis][0], {}).get("kind", "dirichlet")
         label = kinds.get(kind, "WALL")
-        made = group.create_group(f"{axis}_{label.lower()}")
-        made.attrs["bc_type"] = label
-        made.attrs["associated_dims"] = [axis]
-        made.attrs["associated_fields"] = np.array([], "S1")
-        made.attrs["sample_varying"] = made.attrs["time_varying"] = False
+        side = group.create_group(f"{axis}_{label.lower()}")
+        side.attrs["bc_type"] = label
+        side.attrs["associated_dims"] = [axis]
+        side.attrs["associated_fields"] = np.array([], "S1")
+        side.attrs["sample_varying"] = side.attrs["time_varying"] = False
         mask = np.zeros(sizes[axis], bool)
         mask[[0, -1]] = True
-        made.create_dataset("mask", data=mask)
-        made.create_dataset("values", data=np.zeros(2, np.float32))
+        side.create_dataset("mask", data=mask)
+        side.create_dataset("values", data=np.zeros(2, np.float32))

@@ -26,10 +26,10 @@ def write(file: DataFile, path: Path) -> None:
     group.attrs["content_hash"] = file.stored_hash()
 
     def lay(name: str, data: np.ndarray, *dims: str) -> None:
-        made = group.create_array(
+        array = group.create_array(
             name, shape=data.shape, dtype=data.dtype, dimension_names=dims
         )
-        made[...] = data
+        array[...] = data
 
     lay("sample", file.index, "sample")
     lay("split", header.split_codes, "sample")
@@ -43,13 +43,13 @@ def write(file: DataFile, path: Path) -> None:
         lay("points", header.mesh.points, "node", "axis")
         lay("cells", header.mesh.cells, "cell", "corner")
     for v in header.variables:
-        made = group.create_array(
+        array = group.create_array(
             v.name,
             shape=(len(file), *v.shape),
             chunks=(1, *v.shape),
             dtype=v.dtype,
             dimension_names=("sample", *v.stored_dims),
         )
-        made.attrs.update(units=v.units, long_name=v.long_name, role=v.role)
+        array.attrs.update(units=v.units, long_name=v.long_name, role=v.role)
         for row in range(len(file)):
-            made[row] = file.read(v.name, row)
+            array[row] = file.read(v.name, row)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opkit.datasets.header import Axis, Mesh, VariableSpec
-from opkit.datasets.importers.fieldmap import Taken
+from opkit.datasets.importers.fieldmap import Selection
 from opkit.datasets.importers.source import Coordinate, Source
 from opkit.errors import DataError
 
@@ -25,18 +25,18 @@ class Part:
     Args:
         path: of the file.
         source: what it holds.
-        taken: the field maps applied to it.
+        selections: the field maps applied to it.
         samples: how many it holds.
     """
 
     path: Path
     source: Source
-    taken: tuple[Taken, ...]
+    selections: tuple[Selection, ...]
     samples: int
 
 
 @dataclass(frozen=True)
-class Said:
+class AxisOptions:
     """What the user says of axes.
 
     Args:
@@ -57,15 +57,15 @@ def same_units(one: str, other: str) -> bool:
 
 
 def variables(
-    parts: Sequence[Part], dtype: Literal["float32", "float64"], said: Said
+    parts: Sequence[Part], dtype: Literal["float32", "float64"], options: AxisOptions
 ) -> tuple[VariableSpec, ...]:
     """Return the variables of all files.
 
     Raises:
         DataError: the files disagree about dims, shape or units of one.
     """
-    made = []
-    for column in zip(*(part.taken for part in parts), strict=True):
+    specs = []
+    for column in zip(*(part.selections for part in parts), strict=True):
         first = column[0]
         name = first.field.name
         for other in column[1:]:
@@ -74,36 +74,36 @@ def variables(
                     f"{name}: the files disagree about its shape: {_shaped(first)} in "
                     f"{first.path}, {_shaped(other)} in {other.path}"
                 )
-        asked = said.units.get(name, first.field.units)
-        units = _units(name, asked, [(str(t.path), t.array.units) for t in column])
+        override = options.units.get(name, first.field.units)
+        units = _units(name, override, [(str(t.path), t.array.units) for t in column])
         field = first.field
         number = set(first.target) <= {"component"}
         kind: Literal["float32", "float64"] = "float64" if number else dtype
-        made.append(
+        specs.append(
             VariableSpec(
                 name, field.role, first.target, first.shape, kind, units,
                 field.long_name,
             )
         )  # fmt: skip
-    return tuple(made)
+    return tuple(specs)
 
 
-def _shaped(taken: Taken) -> str:
-    return f"{','.join(taken.target)} {'x'.join(map(str, taken.shape))}"
+def _shaped(selection: Selection) -> str:
+    return f"{','.join(selection.target)} {'x'.join(map(str, selection.shape))}"
 
 
-def _units(name: str, asked: str, found: Sequence[tuple[str, str]]) -> str:
+def _units(name: str, override: str, by_file: Sequence[tuple[str, str]]) -> str:
     """Units that the user and all files agree about."""
-    if asked:
-        for where, units in found:
-            if units and not same_units(units, asked):
+    if override:
+        for where, units in by_file:
+            if units and not same_units(units, override):
                 raise DataError(
-                    f"{where}: {name} is in {units!r} there, not in {asked!r}: convert "
-                    "it, or leave the units to the file"
+                    f"{where}: {name} is in {units!r} there, not in {override!r}: "
+                    "convert it, or leave the units to the file"
                 )
-        return asked
-    where, units = found[0]
-    for other, others in found[1:]:
+        return override
+    where, units = by_file[0]
+    for other, others in by_file[1:]:
         if not same_units(units, others):
             raise DataError(
                 f"{other}: {name} is in {others or '1'!r} there and in "
@@ -113,91 +113,91 @@ def _units(name: str, asked: str, found: Sequence[tuple[str, str]]) -> str:
     return units or "1"
 
 
-def axes(parts: Sequence[Part], said: Said) -> dict[str, Axis]:
+def axes(parts: Sequence[Part], options: AxisOptions) -> dict[str, Axis]:
     """Return the axes of all variables in all files.
 
     Raises:
         DataError: they disagree, or the user contradicts them.
     """
-    found: dict[str, list[tuple[str, Taken]]] = {}
+    users_by_dim: dict[str, list[tuple[str, Selection]]] = {}
     for part in parts:
-        for taken in part.taken:
-            for dim in taken.target:
-                where = f"{part.path}: {taken.field.source}"
-                found.setdefault(dim, []).append((where, taken))
-    for dim in (*said.ends, *sorted(said.periodic)):
-        if dim not in found:
-            known = ", ".join(found) or "none"
-            raise DataError(f"axis {dim}: the variables have the axes {known}")
-    made = {}
-    for dim, users in found.items():
+        for selection in part.selections:
+            for dim in selection.target:
+                where = f"{part.path}: {selection.field.source}"
+                users_by_dim.setdefault(dim, []).append((where, selection))
+    for dim in (*options.ends, *sorted(options.periodic)):
+        if dim not in users_by_dim:
+            names = ", ".join(users_by_dim) or "none"
+            raise DataError(f"axis {dim}: the variables have the axes {names}")
+    result = {}
+    for dim, users in users_by_dim.items():
         if dim in ("node", "cell", "component"):
             continue
         where, first = users[0]
-        values, coordinate = _values(dim, where, first, said)
-        for other, taken in users[1:]:
-            theirs, its = _values(dim, other, taken, said)
+        values, coordinate = _values(dim, where, first, options)
+        for other, selection in users[1:]:
+            theirs, its = _values(dim, other, selection, options)
             if len(theirs) == len(values):
-                _check_equal(dim, (where, values), (other, theirs), first, taken)
+                _check_equal(dim, (where, values), (other, theirs), first, selection)
             here, there = (c.calendar or "standard" for c in (coordinate, its))
             if here != there:
                 raise DataError(
                     f"{other}: axis {dim} is in the calendar {there} there and in "
                     f"{here} in {where}"
                 )
-        stated = [(w, t.axes[dim].units if dim in t.axes else "") for w, t in users]
-        units = _units(f"axis {dim}", said.units.get(dim, ""), stated)
-        closed = dim in said.periodic
+        by_file = [(w, t.axes[dim].units if dim in t.axes else "") for w, t in users]
+        units = _units(f"axis {dim}", options.units.get(dim, ""), by_file)
+        closed = dim in options.periodic
         if closed:
             _check_even(dim, values)
-        made[dim] = Axis(
+        result[dim] = Axis(
             values, units, coordinate.long_name or dim, coordinate.calendar, closed
         )
-    return made
+    return result
 
 
 def _values(
-    dim: str, where: str, taken: Taken, said: Said
+    dim: str, where: str, selection: Selection, options: AxisOptions
 ) -> tuple[NDArray[np.float64], Coordinate]:
     """Values of an axis of a variable, and what the file says of it."""
-    n = taken.lengths[dim]
-    coordinate = taken.axes.get(dim, Coordinate(np.empty(0)))
+    n = selection.lengths[dim]
+    coordinate = selection.axes.get(dim, Coordinate(np.empty(0)))
     theirs = coordinate.values
     if theirs is not None and len(theirs) not in (0, n):
         raise DataError(
             f"{where}: axis {dim} has {len(theirs)} values there and {n} in the data"
         )
-    if dim in said.ends:
-        asked = np.asarray(said.ends[dim], np.float64)
-        kept = len(taken.kept(dim, np.arange(float(n))))
-        if len(asked) == kept != n and len(asked) > 2:
-            return asked, coordinate
-        if len(asked) == 2 and n != 2:
-            low, high = asked
-            asked = np.linspace(low, high, n, endpoint=dim not in said.periodic)
-        if len(asked) != n:
+    if dim in options.ends:
+        explicit = np.asarray(options.ends[dim], np.float64)
+        length = len(selection.axis_values(dim, np.arange(float(n))))
+        if len(explicit) == length != n and len(explicit) > 2:
+            return explicit, coordinate
+        if len(explicit) == 2 and n != 2:
+            low, high = explicit
+            explicit = np.linspace(low, high, n, endpoint=dim not in options.periodic)
+        if len(explicit) != n:
             raise DataError(
-                f"--axis {dim}: {len(asked)} values for {n} points of {where}: give "
+                f"--axis {dim}: {len(explicit)} values for {n} points of {where}: give "
                 "the two ends, or all values"
             )
         if theirs is not None and len(theirs) and not _counts(coordinate):
             ordered = np.sort(theirs)
-            if not _close(asked, ordered):
+            if not _close(explicit, ordered):
                 raise DataError(
                     f"{where}: axis {dim} is from {ordered[0]:g} to {ordered[-1]:g} "
-                    f"there and from {asked[0]:g} to {asked[-1]:g} in --axis: leave "
-                    "--axis out, or mend the file"
+                    f"there and from {explicit[0]:g} to {explicit[-1]:g} in --axis: "
+                    "leave --axis out, or mend the file"
                 )
         # The user's ends are of the increasing axis.
-        values = asked[::-1] if dim in taken.turned else asked
-        return taken.kept(dim, values), coordinate
+        values = explicit[::-1] if dim in selection.turned else explicit
+        return selection.axis_values(dim, values), coordinate
     if theirs is None:
         raise DataError(
             f"{where}: axis {dim} holds labels, not numbers: say --axis {dim}=LOW,HIGH"
         )
     if not len(theirs):
-        theirs = np.linspace(0.0, 1.0, n, endpoint=dim not in said.periodic)
-    return taken.kept(dim, theirs), coordinate
+        theirs = np.linspace(0.0, 1.0, n, endpoint=dim not in options.periodic)
+    return selection.axis_values(dim, theirs), coordinate
 
 
 def _counts(coordinate: Coordinate) -> bool:
@@ -224,8 +224,8 @@ def _check_equal(
     dim: str,
     one: tuple[str, NDArray[np.float64]],
     other: tuple[str, NDArray[np.float64]],
-    first: Taken,
-    second: Taken,
+    first: Selection,
+    second: Selection,
 ) -> None:
     (here, values), (there, theirs) = one, other
     if _close(theirs, values):
@@ -264,10 +264,16 @@ def mesh(parts: Sequence[Part], of_case: Mesh | None = None) -> Mesh | None:
     Raises:
         DataError: no mesh, several ones, or one of another size.
     """
-    on = {d for p in parts for t in p.taken for d in t.target if d in ("node", "cell")}
+    on = {
+        d
+        for p in parts
+        for t in p.selections
+        for d in t.target
+        if d in ("node", "cell")
+    }
     if not on:
         return None
-    found = []
+    meshes = []
     for part in parts:
         one = part.source.mesh or _mesh_of(part.source) or of_case
         if one is None:
@@ -275,8 +281,8 @@ def mesh(parts: Sequence[Part], of_case: Mesh | None = None) -> Mesh | None:
                 f"{part.path}: variables on {', '.join(sorted(on))} need a mesh: add "
                 "arrays points (node, 2 or 3) and cells (cell, corner), counted from 0"
             )
-        found.append(one)
-        first = found[0]
+        meshes.append(one)
+        first = meshes[0]
         if not (
             np.array_equal(one.cells, first.cells)
             and one.points.shape == first.points.shape
@@ -286,7 +292,7 @@ def mesh(parts: Sequence[Part], of_case: Mesh | None = None) -> Mesh | None:
                 f"{part.path}: has another mesh than {parts[0].path}: one import has "
                 "one mesh"
             )
-    return found[0]
+    return meshes[0]
 
 
 def _slack(points: NDArray[np.float64]) -> float:

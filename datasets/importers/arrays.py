@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from opkit.datasets.header import DIMENSIONS, SPLITS, Header, Mesh
-from opkit.datasets.importers.agree import Said
+from opkit.datasets.importers.agree import AxisOptions
 from opkit.datasets.importers.convert import convert
 from opkit.datasets.importers.dataset import from_dataset
 from opkit.datasets.importers.fieldmap import FieldMap
@@ -69,20 +69,20 @@ def save(
         ...            split={"validation": 0.1, "test": 0.1})  # doctest: +SKIP
     """
     splits = _by_split(data)
-    made = None
+    record = None
     if mesh is not None:
         points, cells = (np.asarray(part) for part in mesh)
-        made = Mesh(points.astype(np.float64), cells.astype(np.int64))
+        record = Mesh(points.astype(np.float64), cells.astype(np.int64))
     sources: dict[str, list[tuple[Path, Source]]] = {}
     for name in SPLITS:
         if name in splits:
             where = Path("data" if len(splits) == 1 else name)
             source = from_dataset(_dataset(splits[name], where), stored=False)
-            sources[name] = [(where, replace(source, mesh=made))]
+            sources[name] = [(where, replace(source, mesh=record))]
     fields = [_field(text, "input") for text in inputs]
     fields += [_field(text, "output") for text in outputs]
-    said = Said(axes or {}, units or {}, frozenset(periodic))
-    return convert(sources, Path(out), fields, said, None, like, dtype, split, seed)
+    options = AxisOptions(axes or {}, units or {}, frozenset(periodic))
+    return convert(sources, Path(out), fields, options, None, like, dtype, split, seed)
 
 
 def _by_split(data: Any) -> dict[str, Any]:

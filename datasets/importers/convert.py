@@ -16,8 +16,8 @@ from opkit.base.files import check_target
 from opkit.datasets.disk import hdf5_appearing
 from opkit.datasets.header import SPLITS, Header, check
 from opkit.datasets.importers.agree import (
+    AxisOptions,
     Part,
-    Said,
     axes,
     mesh,
     variables,
@@ -92,19 +92,28 @@ def import_data(
             finite, beyond the stored type or lost in it; equal inputs in two splits.
     """
     target = Path(out)
-    given = files if isinstance(files, Mapping) else {"train": files}
-    unknown = sorted({*given, *(held_out or {}), *(fractions or {})} - set(SPLITS))
-    if unknown or not given:
+    by_split = files if isinstance(files, Mapping) else {"train": files}
+    unknown = sorted({*by_split, *(held_out or {}), *(fractions or {})} - set(SPLITS))
+    if unknown or not by_split:
         raise DataError(f"split {unknown[:1]}: choose from {', '.join(SPLITS)}")
     sources: dict[str, list[tuple[Path, Source]]] = {}
     try:
         for split in SPLITS:
-            for path in expanded(given[split]) if split in given else ():
+            for path in expanded(by_split[split]) if split in by_split else ():
                 opened = path, open_source(path, format)
                 sources.setdefault(split, []).append(opened)
-        said = Said(coordinates or {}, units or {}, frozenset(periodic))
+        options = AxisOptions(coordinates or {}, units or {}, frozenset(periodic))
         return convert(
-            sources, target, fields, said, held_out, like, dtype, fractions, seed, force
+            sources,
+            target,
+            fields,
+            options,
+            held_out,
+            like,
+            dtype,
+            fractions,
+            seed,
+            force,
         )
     finally:
         for some in sources.values():
@@ -116,7 +125,7 @@ def convert(
     sources: Mapping[str, Sequence[tuple[Path, Source]]],
     target: Path,
     fields: Sequence[FieldMap],
-    said: Said,
+    options: AxisOptions,
     held_out: Mapping[str, int] | None = None,
     like: Header | None = None,
     dtype: Literal["float32", "float64"] = "float32",
@@ -136,21 +145,21 @@ def convert(
     splits = _splits(counts, held_out or {}, fractions or {}, seed)
     header = Header(
         case={},
-        variables=variables(every, dtype, said),
-        coordinates=axes(every, said),
+        variables=variables(every, dtype, options),
+        coordinates=axes(every, options),
         splits=splits,
         provenance=_provenance(parts, fractions, seed),
         mesh=mesh(every, like.mesh if like is not None else None),
     )
     if like is not None:
-        header = fitted(header, like, every, said)
+        header = fitted(header, like, every, options)
     check(header, str(target))
     with hdf5_appearing(target, replace=force) as file:
         writer, scrutiny, row = Writer(file, header), Scrutiny(header), 0
         for part in every:
-            for rows, found in _blocks(header, part):
-                _check_open(header, part.path, found)
-                values = scrutiny.look(part.path, rows.start, row, found)
+            for rows, block in _blocks(header, part):
+                _check_open(header, part.path, block)
+                values = scrutiny.look(part.path, rows.start, row, block)
                 here = slice(row, row + rows.stop - rows.start)
                 writer.put(here, np.arange(here.start, here.stop), values)
                 row = here.stop
@@ -174,30 +183,30 @@ def expanded(files: Files) -> list[Path]:
     if path.is_dir():
         if is_folder_of_arrays(path):
             return [path]
-        found = [p for p in path.iterdir() if p.suffix.lower() in SUFFIXES]
+        paths = [p for p in path.iterdir() if p.suffix.lower() in SUFFIXES]
     elif path.exists() or not set("*?[") & set(str(path)):
         return [path]
     else:
-        found = [Path(name) for name in glob(str(path))]
-        numpy = [p for p in found if p.suffix.lower() == ".npy"]
-        if numpy and len(found) > 1:
+        paths = [Path(name) for name in glob(str(path))]
+        numpy = [p for p in paths if p.suffix.lower() == ".npy"]
+        if numpy and len(paths) > 1:
             raise DataError(
                 f"{path}: name the folder of .npy files instead: arrays are put "
                 "together by their names"
             )
-    if not found:
+    if not paths:
         raise DataError(f"{path}: no files there; formats are {', '.join(SUFFIXES)}")
-    return sorted(found, key=in_order)
+    return sorted(paths, key=in_order)
 
 
 def _part(path: Path, source: Source, fields: Sequence[FieldMap]) -> Part:
-    taken = tuple(f.take(path, source) for f in fields)
-    counts = sorted({t.samples for t in taken if t.samples is not None}) or [1]
+    selections = tuple(f.take(path, source) for f in fields)
+    counts = sorted({t.samples for t in selections if t.samples is not None}) or [1]
     if len(counts) != 1:
         raise DataError(f"{path}: arrays with {counts} samples do not belong")
     if not counts[0]:
         raise DataError(f"{path}: has no samples")
-    return Part(path, source, taken, counts[0])
+    return Part(path, source, selections, counts[0])
 
 
 def _provenance(
@@ -205,7 +214,7 @@ def _provenance(
     fractions: Mapping[str, float] | None,
     seed: int,
 ) -> dict[str, Any]:
-    said: dict[str, Any] = {
+    provenance: dict[str, Any] = {
         "imported": {
             split: some[0].path.name if len(some) == 1 else [p.path.name for p in some]
             for split, some in parts.items()
@@ -213,13 +222,17 @@ def _provenance(
         "source": {s: dict(some[0].source.provenance) for s, some in parts.items()},
     }
     turned = {
-        d for some in parts.values() for p in some for t in p.taken for d in t.turned
+        d
+        for some in parts.values()
+        for p in some
+        for t in p.selections
+        for d in t.turned
     }
     if turned:
-        said["turned"] = sorted(turned)
+        provenance["turned"] = sorted(turned)
     if fractions:
-        said["split"] = {**fractions, "seed": seed}
-    return said
+        provenance["split"] = {**fractions, "seed": seed}
+    return provenance
 
 
 def open_source(path: Path, format: str | None = None) -> Source:
@@ -234,7 +247,7 @@ def open_source(path: Path, format: str | None = None) -> Source:
         raise DataError(f"{path}: no such file")
     status = path.stat()
     check_expansion(path, "it", 512 * status.st_blocks, status.st_size)
-    told = format
+    requested = format
     if format is None:
         if path.suffix.lower() in REFUSED:
             raise DataError(f"{path}: {REFUSED[path.suffix.lower()]}")
@@ -244,7 +257,7 @@ def open_source(path: Path, format: str | None = None) -> Source:
         raise DataError(
             f"{path}: unknown format.{hint} Name one of {', '.join(FORMATS)}"
         )
-    if told is None and format == "hdf5" and h5py.is_hdf5(path):
+    if requested is None and format == "hdf5" and h5py.is_hdf5(path):
         format = ANY_HDF5
     source = open_apart(path, format)
     if not source.arrays:
@@ -290,17 +303,17 @@ def _drawn(
     if min(fractions.values()) < 0 or total > 1 + 1e-9 or (whole and total < 1 - 1e-9):
         raise DataError(f"split {dict(fractions)}: give shares that add up to 1")
     order = np.random.default_rng(seed).permutation(rows)
-    made, start = {}, 0
+    shares, start = {}, 0
     for split, share in others.items():
         count = round(share * len(rows))
         if share and not count:
             raise DataError(
                 f"split {split}={share:g}: no sample of {len(rows)}: give more"
             )
-        made[split] = np.sort(order[start : start + count])
+        shares[split] = np.sort(order[start : start + count])
         start += count
-    made["train"] = np.sort(order[start:])
-    return made
+    shares["train"] = np.sort(order[start:])
+    return shares
 
 
 def _blocks(
@@ -309,7 +322,7 @@ def _blocks(
     block = max(1, BLOCK_BYTES // header.sample_nbytes)
     for first in range(0, part.samples, block):
         rows = slice(first, min(first + block, part.samples))
-        yield rows, {t.field.name: t.read(rows) for t in part.taken}
+        yield rows, {t.field.name: t.read(rows) for t in part.selections}
 
 
 def _check_open(header: Header, path: Path, values: Mapping[str, NDArray[Any]]) -> None:

@@ -80,11 +80,11 @@ def decoded(values: NDArray[Any], attributes: Mapping[str, Any]) -> NDArray[Any]
     dims = [f"axis_{k}" for k in range(values.ndim)]
     raw = xr.Variable(dims, values, dict(attributes))
     variable = xr.conventions.decode_cf_variable("values", raw, decode_times=False)
-    found = np.asarray(variable.values)
+    array = np.asarray(variable.values)
     limits = _limits(variable.attrs, variable.encoding)
     if limits is None:
-        return found
-    return _without(found, (found < limits[0]) | (found > limits[1]))
+        return array
+    return _without(array, (array < limits[0]) | (array > limits[1]))
 
 
 def _without(values: NDArray[Any], missing: NDArray[np.bool_]) -> NDArray[Any]:

@@ -72,7 +72,7 @@ class FieldMap:
         """Whether frames are cut and time remains a dimension."""
         return isinstance(self.frames, slice)
 
-    def take(self, path: Path, source: Source) -> Taken:
+    def take(self, path: Path, source: Source) -> Selection:
         """Apply the map to a file.
 
         Raises:
@@ -87,8 +87,8 @@ class FieldMap:
                 f"{nearest(self.source, source.arrays)} It has {known[:200]}"
             )
         array = source.arrays[self.source]
-        said = {**source.coordinates, **array.axes}
-        dims = self._dims(path, array, said)
+        coordinates = {**source.coordinates, **array.axes}
+        dims = self._dims(path, array, coordinates)
         theirs = array.dims or dims
         if self.frames is not None and "time" not in dims:
             raise DataError(f"{self.source}: frames are asked of an array without time")
@@ -101,13 +101,17 @@ class FieldMap:
             n = array.shape[dims.index("time")]
             if not -n <= self.frames < n:
                 raise DataError(f"{path}: {self.source} has no frame {self.frames}")
-        axes = {d: said[t] for d, t in zip(dims, theirs, strict=True) if t in said}
+        axes = {
+            d: coordinates[t]
+            for d, t in zip(dims, theirs, strict=True)
+            if t in coordinates
+        }
         axes = {d: c for d, c in axes.items() if d not in WITHOUT_VALUES}
         turned = {d for d, c in axes.items() if _runs_down(path, d, c)}
-        return Taken(self, path, array, dims, axes, frozenset(turned))
+        return Selection(self, path, array, dims, axes, frozenset(turned))
 
     def _dims(
-        self, path: Path, array: LazyArray, said: Mapping[str, Coordinate]
+        self, path: Path, array: LazyArray, coordinates: Mapping[str, Coordinate]
     ) -> tuple[str, ...]:
         dims = self.dims or array.dims
         if dims is None:
@@ -129,7 +133,7 @@ class FieldMap:
                 f"{','.join(dims)}"
             )
         for ours, theirs in zip(dims, array.dims or dims, strict=True):
-            meant = meaning(theirs, said.get(theirs))
+            meant = meaning(theirs, coordinates.get(theirs))
             if ours in ("sample", SINGLE) or not meant or ours in meant:
                 continue
             raise DataError(
@@ -189,7 +193,7 @@ def _runs_down(path: Path, dim: str, coordinate: Coordinate) -> bool:
 
 
 @dataclass(frozen=True)
-class Taken:
+class Selection:
     """A field map applied to one file.
 
     Args:
@@ -234,7 +238,7 @@ class Taken:
             lengths["time"] = len(range(lengths["time"])[self.field.frames])
         return tuple(lengths[d] for d in self.target)
 
-    def kept(self, dim: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def axis_values(self, dim: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Values of an axis of the variable, from those of the array's."""
         if dim == "time" and isinstance(self.field.frames, slice):
             values = values[self.field.frames]

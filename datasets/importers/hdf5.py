@@ -181,17 +181,17 @@ def unwritten(item: h5py.Dataset) -> str:
         )
         return "" if early else "was never written: only its fill value would be read"
     counts = [-(-n // c) for n, c in zip(item.shape, item.chunks, strict=True)]
-    wanted = int(np.prod(counts, dtype=np.int64))
+    count = int(np.prod(counts, dtype=np.int64))
     written: set[tuple[int, ...]] = set()
     item.id.chunk_iter(lambda chunk: written.add(chunk.chunk_offset))
-    if len(written) >= wanted:
+    if len(written) >= count:
         return ""
     for number in np.ndindex(*counts):
         first = tuple(int(k * c) for k, c in zip(number, item.chunks, strict=True))
         if first not in written:
             break
     return (
-        f"has {wanted - len(written)} of {wanted} chunks that were never written, the "
+        f"has {count - len(written)} of {count} chunks that were never written, the "
         f"first at index {first}: whoever wrote it did not finish; leave these out"
     )
 

@@ -80,24 +80,24 @@ def _old(path: Path) -> Source:
     from scipy.io import loadmat, whosmat
 
     try:
-        wanted, refused, total = [], {}, 0
+        names, refused, total = [], {}, 0
         for name, shape, kind in whosmat(path):
             if kind in NUMBERS:
                 size = int(np.prod(shape, dtype=object)) * NUMBERS[kind]
                 total += size
                 check_expansion(path, name, path.stat().st_size, total)
                 if size:
-                    wanted.append(name)
+                    names.append(name)
                 else:
                     refused[name] = EMPTY
             else:
                 refused[name] = OTHER.format(kind)
-        found = loadmat(path, variable_names=wanted) if wanted else {}
+        content = loadmat(path, variable_names=names) if names else {}
     except DataError:
         raise
     except Exception as error:  # scipy's reader raises what it stumbles over
         raise unreadable(path, error) from error
-    arrays, others = sorted_out({name: np.asarray(found[name]) for name in wanted})
+    arrays, others = sorted_out({name: np.asarray(content[name]) for name in names})
     return Source(arrays, refused=refused | others)
 
 

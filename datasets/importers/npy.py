@@ -68,10 +68,10 @@ def open_source(path: Path) -> Source:
                 f"{path}: samples of {name} are not those of {reference}: "
                 f"{', '.join(odd[:3])} is missing in one of them"
             )
-    found = {name: _stacked(path, name, parts) for name, parts in arrays.items()}
+    by_name = {name: _stacked(path, name, parts) for name, parts in arrays.items()}
     refused = {name: r for name, a in whole.items() if (r := fault_of(a.dtype))}
-    found |= {name: in_memory(a) for name, a in whole.items() if name not in refused}
-    return Source(found, refused=refused)
+    by_name |= {name: in_memory(a) for name, a in whole.items() if name not in refused}
+    return Source(by_name, refused=refused)
 
 
 def _load(file: Path) -> NDArray[Any]:

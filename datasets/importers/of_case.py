@@ -8,29 +8,31 @@ from dataclasses import replace
 import numpy as np
 
 from opkit.datasets.header import Header, Mesh, VariableSpec
-from opkit.datasets.importers.agree import Part, Said, same_units
+from opkit.datasets.importers.agree import AxisOptions, Part, same_units
 from opkit.errors import DataError
 
 SIDES = {"x": ("left", "right"), "y": ("bottom", "top"), "z": ("back", "front")}
 
 
-def fitted(header: Header, like: Header, parts: Sequence[Part], said: Said) -> Header:
+def fitted(
+    header: Header, like: Header, parts: Sequence[Part], options: AxisOptions
+) -> Header:
     """Return the header with the case of another one, if both agree.
 
     Args:
         header: of the data.
         like: of the case.
         parts: the files, which may say units and axes.
-        said: what the user says of them.
+        options: what the user says of them.
 
     Raises:
         DataError: variables, units, axes, periodicity or mesh of the case are others.
     """
     name = f"case {like.case.get('name', '')}".strip()
     _check_variables(name, header, like)
-    _check_units(name, header, like, parts, said)
-    _check_axes(name, header, like, parts, said)
-    for dim in sorted(said.periodic):
+    _check_units(name, header, like, parts, options)
+    _check_axes(name, header, like, parts, options)
+    for dim in sorted(options.periodic):
         ends = [like.case.get("boundary", {}).get(s, {}) for s in SIDES.get(dim, ())]
         if not ends or any(end.get("kind") != "periodic" for end in ends):
             raise DataError(f"{name}: its axis {dim} is not periodic")
@@ -50,7 +52,7 @@ def _check_variables(name: str, header: Header, like: Header) -> None:
     ours = {v.name: v for v in header.variables}
     theirs = {v.name: v for v in like.variables}
     for variable in sorted(ours.keys() | theirs.keys()):
-        here, there = _said(ours.get(variable)), _said(theirs.get(variable))
+        here, there = _described(ours.get(variable)), _described(theirs.get(variable))
         if here != there:
             raise DataError(
                 f"{name}: {variable} is {there} there and {here} here: name the "
@@ -58,7 +60,7 @@ def _check_variables(name: str, header: Header, like: Header) -> None:
             )
 
 
-def _said(variable: VariableSpec | None) -> str:
+def _described(variable: VariableSpec | None) -> str:
     if variable is None:
         return "missing"
     shape = "x".join(map(str, variable.shape))
@@ -66,12 +68,12 @@ def _said(variable: VariableSpec | None) -> str:
 
 
 def _check_units(
-    name: str, header: Header, like: Header, parts: Sequence[Part], said: Said
+    name: str, header: Header, like: Header, parts: Sequence[Part], options: AxisOptions
 ) -> None:
-    stated = {t.field.name for p in parts for t in p.taken if t.array.units}
+    stated = {t.field.name for p in parts for t in p.selections if t.array.units}
     for v in header.variables:
         theirs = like.variable(v.name).units
-        if v.name in stated | said.units.keys() and not same_units(v.units, theirs):
+        if v.name in stated | options.units.keys() and not same_units(v.units, theirs):
             raise DataError(
                 f"{name}: {v.name} is in {theirs!r} there and in {v.units!r} here: "
                 "convert it"
@@ -79,21 +81,23 @@ def _check_units(
 
 
 def _check_axes(
-    name: str, header: Header, like: Header, parts: Sequence[Part], said: Said
+    name: str, header: Header, like: Header, parts: Sequence[Part], options: AxisOptions
 ) -> None:
-    found = [(d, a) for p in parts for t in p.taken for d, a in t.axes.items()]
-    with_values = {d for d, a in found if a.values is not None and len(a.values)}
-    with_units = {d for d, a in found if a.units}
+    coordinates = [
+        (d, a) for p in parts for t in p.selections for d, a in t.axes.items()
+    ]
+    with_values = {d for d, a in coordinates if a.values is not None and len(a.values)}
+    with_units = {d for d, a in coordinates if a.units}
     for dim in like.coordinates.keys() & header.coordinates.keys():
         here, there = header.coordinates[dim], like.coordinates[dim]
         ours, its = here.values, there.values
         close = np.allclose(ours, its, rtol=1e-5, atol=1e-6 * np.ptp(its))
-        if dim in with_values | said.ends.keys() and not close:
+        if dim in with_values | options.ends.keys() and not close:
             raise DataError(
                 f"{name}: axis {dim} is from {its[0]:g} to {its[-1]:g} there and from "
                 f"{ours[0]:g} to {ours[-1]:g} here"
             )
-        known = dim in with_units | said.units.keys()
+        known = dim in with_units | options.units.keys()
         if known and not same_units(here.units, there.units):
             raise DataError(
                 f"{name}: axis {dim} is in {there.units!r} there and in "

@@ -56,9 +56,9 @@ def open_source(path: Path) -> Source:
                 arrays[name] = lazy(item, dims)
                 times = item.shape[dims.index("time")] if "time" in dims else times
         if "t-coordinate" in file and times:
-            found = axis(file["t-coordinate"])
+            times_axis = axis(file["t-coordinate"])
             coordinates["time"] = replace(
-                found, values=values(file["t-coordinate"])[:times]
+                times_axis, values=values(file["t-coordinate"])[:times]
             )
         attributes = {name: _plain(value) for name, value in file.attrs.items()}
     if not arrays:

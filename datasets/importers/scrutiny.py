@@ -64,12 +64,12 @@ class Scrutiny:
             values: by variable, (row, ...), as read.
         """
         stored = {}
-        for name, found in values.items():
+        for name, array in values.items():
             spec = self.header.variable(name)
             with np.errstate(over="ignore"):
-                stored[name] = np.ascontiguousarray(found.astype(spec.dtype))
+                stored[name] = np.ascontiguousarray(array.astype(spec.dtype))
             seen = self._seen.setdefault(name, _Seen())
-            self._note(seen, path, start, name, found, stored[name])
+            self._note(seen, path, start, name, array, stored[name])
         self._note_inputs(path, start, row, stored)
         return stored
 
@@ -128,10 +128,10 @@ class Scrutiny:
         path: Path,
         start: int,
         name: str,
-        found: NDArray[Any],
+        array: NDArray[Any],
         stored: NDArray[Any],
     ) -> None:
-        finite = np.isfinite(found)
+        finite = np.isfinite(array)
         if not finite.all():
             places = np.argwhere(~finite)
             if not seen.first:
@@ -144,13 +144,13 @@ class Scrutiny:
             seen.samples += len(np.unique(places[:, 0]))
             return
         if not np.isfinite(stored).all():
-            seen.beyond = max(seen.beyond, float(np.abs(found).max()))
+            seen.beyond = max(seen.beyond, float(np.abs(array).max()))
             return
-        if not found.size:
+        if not array.size:
             return
-        flat = found.reshape(len(found), -1)
+        flat = array.reshape(len(array), -1)
         exact = flat.astype(np.float64)
-        error = np.abs(exact - stored.reshape(len(found), -1)).max(axis=1)
+        error = np.abs(exact - stored.reshape(len(array), -1)).max(axis=1)
         low, high = exact.min(axis=1), exact.max(axis=1)
         seen.low, seen.high = min(seen.low, low.min()), max(seen.high, high.max())
         seen.rounding = max(seen.rounding, error.max())

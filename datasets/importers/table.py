@@ -63,11 +63,11 @@ def open_source(path: Path) -> Source:
         axes: dict[str, Coordinate] = {}
     else:
         arrays, axes = _gridded(path, dims, columns, units)
-    said = {
+    with_units = {
         name: LazyArray(a.shape, a.dtype, a.read, a.dims, units[name])
         for name, a in arrays.items()
     }
-    return Source(said, axes, refused=refused)
+    return Source(with_units, axes, refused=refused)
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -34,12 +34,12 @@ def _folders() -> Iterator[Traversable]:
 
 
 def _sources() -> dict[str, Traversable]:
-    found: dict[str, Traversable] = {}
+    sources: dict[str, Traversable] = {}
     for folder in _folders():
         for item in folder.iterdir():
             if item.name.endswith(".yaml"):
-                found.setdefault(item.name.removesuffix(".yaml"), item)
-    return found
+                sources.setdefault(item.name.removesuffix(".yaml"), item)
+    return sources
 
 
 def list_cases() -> list[str]:

@@ -230,10 +230,14 @@ def check_numbers(where: str, values: Any, batch: int) -> None:
     """
     array = np.asarray(values)
     if array.shape != (batch,) or array.dtype.kind not in "biuf":
-        found = "a single number" if array.ndim == 0 else f"of shape {array.shape}"
+        description = (
+            "a single number" if array.ndim == 0 else f"of shape {array.shape}"
+        )
         if array.dtype.kind not in "biuf":
-            found = _kind(values)
-        raise CaseError(f"{where} is {found}: give one number per sample, ({batch},)")
+            description = _kind(values)
+        raise CaseError(
+            f"{where} is {description}: give one number per sample, ({batch},)"
+        )
 
 
 def _check_fields(

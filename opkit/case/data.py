@@ -108,7 +108,7 @@ def named_files(case: Case) -> dict[str, str]:
     They decide what is made as the case's own text does. Files are texts in the
     solver's parameters or in the distribution that name a file with a suffix.
     """
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
 
     def look(value: Any) -> None:
         if isinstance(value, Mapping):
@@ -120,12 +120,12 @@ def named_files(case: Case) -> dict[str, str]:
         elif isinstance(value, str) and Path(value).suffix and len(value) < 4096:
             with suppress(OSError):
                 if Path(value).is_file():
-                    found[Path(value).name] = file_digest(Path(value))
+                    digests[Path(value).name] = file_digest(Path(value))
 
-    described = case.dump()
-    look(described["solver"].get("parameters", {}))
-    look(described.get("distribution", {}))
-    return dict(sorted(found.items()))
+    content = case.dump()
+    look(content["solver"].get("parameters", {}))
+    look(content.get("distribution", {}))
+    return dict(sorted(digests.items()))
 
 
 def mesh_of(solver: Solver) -> Mesh | None:
@@ -184,26 +184,26 @@ def share_out(counts: Samples, total: int | None) -> dict[str, np.ndarray[Any, A
     Raises:
         CaseError: no samples at all.
     """
-    wanted = {k: n for k, n in counts.model_dump().items() if n}
-    everything = sum(wanted.values())
+    sizes = {k: n for k, n in counts.model_dump().items() if n}
+    everything = sum(sizes.values())
     if total is None:
         total = everything
-    if total < 1 or not wanted:
+    if total < 1 or not sizes:
         raise CaseError("no samples asked for: give at least one")
-    exact = {k: n * total / everything for k, n in wanted.items()}
-    given = {k: int(v) for k, v in exact.items()}
-    for name in sorted(exact, key=lambda k: given[k] - exact[k]):
-        if sum(given.values()) < total:
-            given[name] += 1
-    for name in given:
-        largest = max(given, key=lambda k: given[k])
-        if not given[name] and given[largest] > 1:
-            given[name], given[largest] = 1, given[largest] - 1
-    ends = np.cumsum(list(given.values()))
+    exact = {k: n * total / everything for k, n in sizes.items()}
+    whole = {k: int(v) for k, v in exact.items()}
+    for name in sorted(exact, key=lambda k: whole[k] - exact[k]):
+        if sum(whole.values()) < total:
+            whole[name] += 1
+    for name in whole:
+        largest = max(whole, key=lambda k: whole[k])
+        if not whole[name] and whole[largest] > 1:
+            whole[name], whole[largest] = 1, whole[largest] - 1
+    ends = np.cumsum(list(whole.values()))
     return {
-        name: np.arange(end - given[name], end)
-        for name, end in zip(given, ends, strict=True)
-        if given[name]
+        name: np.arange(end - whole[name], end)
+        for name, end in zip(whole, ends, strict=True)
+        if whole[name]
     }
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from opkit.base.files import appearing
-from opkit.datasets.disk import Patient
+from opkit.datasets.disk import QuietFile
 from opkit.datasets.header import Header
 from opkit.datasets.read import DataFile, open_hdf5
 from opkit.datasets.write import Writer
 from opkit.errors import DataError
-from opkit.generate.shard import Made
+from opkit.generate.shard import Shard
 
 
 class Assembler:
@@ -32,7 +32,7 @@ class Assembler:
 
     def __init__(self, out: Path, folder: Path, header: Header, gzip: int) -> None:
         self._out, self._folder, self._header, self._gzip = out, folder, header, gzip
-        self._listed: queue.SimpleQueue[Made | None] = queue.SimpleQueue()
+        self._listed: queue.SimpleQueue[Shard | None] = queue.SimpleQueue()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="assembler")
         self._buffer = np.empty(0, np.uint8)
         self.processor_seconds = 0.0
@@ -45,9 +45,9 @@ class Assembler:
         self._listed.put(None)
         self._thread.shutdown()
 
-    def add(self, made: Made) -> None:
+    def add(self, shard: Shard) -> None:
         """Take a shard that is listed in the manifest, in any order."""
-        self._listed.put(made)
+        self._listed.put(shard)
 
     def finish(self) -> None:
         """Wait for the file.
@@ -67,24 +67,24 @@ class Assembler:
         finally:
             self.processor_seconds = time.thread_time()
 
-    def _write(self, first: Made, others: Iterator[Made]) -> None:
+    def _write(self, first: Shard, others: Iterator[Shard]) -> None:
         with (
             appearing(self._out, self._folder, replace=False) as temporary,
-            Patient(temporary, "w+b") as raw,
-            raw.told(),
+            QuietFile(temporary, "w+b") as raw,
+            raw.raising_refusals(),
         ):
             content = self._read(first)
             names, measure = _diagnostics(self._folder / first.name)
             with raw.hdf5("w") as file:
                 writer = Writer(file, self._header, names, measure, self._gzip)
                 self._copy(first, content, writer, raw)
-                for made in others:
-                    self._copy(made, self._read(made), writer, raw)
+                for shard in others:
+                    self._copy(shard, self._read(shard), writer, raw)
                 writer.finish()
 
-    def _read(self, made: Made) -> memoryview:
+    def _read(self, shard: Shard) -> memoryview:
         """Return the bytes of a shard, checked, until the next one is read."""
-        path = self._folder / made.name
+        path = self._folder / shard.name
         size = path.stat().st_size if path.exists() else 0
         if len(self._buffer) < size:
             self._buffer = np.empty(size, np.uint8)
@@ -92,32 +92,32 @@ class Assembler:
         if size:
             with path.open("rb", buffering=0) as file:
                 file.readinto(content)
-        if hashlib.sha256(content).hexdigest() != made.sha256:
+        if hashlib.sha256(content).hexdigest() != shard.sha256:
             raise DataError(f"{path}: damaged: generate again with --resume")
         return content
 
     def _copy(
-        self, made: Made, content: memoryview, writer: Writer, raw: Patient
+        self, shard: Shard, content: memoryview, writer: Writer, raw: QuietFile
     ) -> None:
-        with open_hdf5(self._folder / made.name) as shard:
-            writer.copy(slice(made.first, made.last), shard, content)
+        with open_hdf5(self._folder / shard.name) as source:
+            writer.copy(slice(shard.first, shard.last), source, content)
         raw.start_writing()
-        raw.check()
+        raw.raise_refusal()
 
-    def _in_order(self) -> Iterator[Made]:
+    def _in_order(self) -> Iterator[Shard]:
         """Yield shards in the order of their rows.
 
         Raises:
             _GivenUp: there will be no more.
         """
-        waiting: dict[int, Made] = {}
+        waiting: dict[int, Shard] = {}
         row = 0
         while row < self._header.samples:
             while row not in waiting:
-                made = self._listed.get()
-                if made is None:
+                shard = self._listed.get()
+                if shard is None:
                     raise _GivenUp
-                waiting[made.first] = made
+                waiting[shard.first] = shard
             yield waiting[row]
             row = waiting.pop(row).last
 

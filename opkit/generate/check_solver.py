@@ -216,11 +216,11 @@ class _Trial:
             return None, "solutions are constant: noise is no different"
         own = residual_of(self.solver, self.inputs, self._outputs())
         try:
-            found = residual_of(self.solver, self.inputs, noise)
+            residual = residual_of(self.solver, self.inputs, noise)
         except OpkitError as error:
             return True, f"refused: {error}"
-        detail = f"{found.min():.1e} or more"
-        if not (found > NOISE * own.max()).all():
+        detail = f"{residual.min():.1e} or more"
+        if not (residual > NOISE * own.max()).all():
             return False, (
                 f"{detail}, its own solutions {own.max():.1e}: measure how far outputs "
                 "are from solving the equation for these inputs"
@@ -306,11 +306,11 @@ class _Trial:
         outputs = self.solution.outputs
         return {v.name: np.asarray(outputs[v.name]) for v in self.header.outputs}
 
-    def _gap(self, found: Solution, truth: Solution, row: int | None = None) -> str:
+    def _gap(self, solution: Solution, truth: Solution, row: int | None = None) -> str:
         """The first output that differs and by how much; empty if none does."""
         for name, values in self._outputs().items():
             true = values if row is None else values[row : row + 1]
-            other = np.asarray(found.outputs[name])
+            other = np.asarray(solution.outputs[name])
             if not _same(other, true):
                 return _far(name, other, true)
         return ""
@@ -320,6 +320,6 @@ def _same(a: NDArray[Any], b: NDArray[Any]) -> bool:
     return bool(np.array_equal(a, b))
 
 
-def _far(name: str, found: NDArray[Any], true: NDArray[Any]) -> str:
+def _far(name: str, values: NDArray[Any], true: NDArray[Any]) -> str:
     size = float(np.linalg.norm(true)) or 1.0
-    return f"{name} by {float(np.linalg.norm(found - true)) / size:.1e} (relative L2)"
+    return f"{name} by {float(np.linalg.norm(values - true)) / size:.1e} (relative L2)"

@@ -15,7 +15,7 @@ from opkit.datasets.header import canonical
 from opkit.datasets.read import DataFile
 from opkit.errors import DataError
 from opkit.generate.planning import Plan
-from opkit.generate.shard import Made
+from opkit.generate.shard import Shard
 
 NAME = "manifest.jsonl"
 
@@ -51,7 +51,7 @@ class Manifest:
     ) -> None:
         self._path = folder / NAME
         self.mark, self.picked = mark, picked
-        self.made: dict[str, Made] = {}
+        self.shards: dict[str, Shard] = {}
 
     def create(self) -> None:
         """Start an empty manifest."""
@@ -66,7 +66,7 @@ class Manifest:
         Raises:
             DataError: the folder belongs to another case, seed or number of samples.
         """
-        listed: dict[str, Made] = {}
+        listed: dict[str, Shard] = {}
         lines = self._path.read_bytes().split(b"\n") if self._path.exists() else []
         for number, line in enumerate(lines):
             try:
@@ -84,26 +84,26 @@ class Manifest:
                 listed[listed_one.name] = listed_one
         for file in sorted(self._path.parent.iterdir()):
             if file.suffix == ".h5" and not file.name.startswith("."):
-                made_or_none = self._judge(file, listed.get(file.name))
-                if made_or_none is not None:
-                    self.made[file.name] = made_or_none
+                intact = self._judge(file, listed.get(file.name))
+                if intact is not None:
+                    self.shards[file.name] = intact
                     continue
             if file.name not in (NAME, "lock"):
                 file.unlink()
         content = self._line({"fingerprint": self.mark})
-        for made in self.made.values():
-            content += self._line(asdict(made))
+        for shard in self.shards.values():
+            content += self._line(asdict(shard))
         write_bytes(self._path, content)
 
-    def add(self, made: Made) -> None:
+    def add(self, shard: Shard) -> None:
         """List a finished shard."""
         with self._path.open("ab") as file:
-            file.write(self._line(asdict(made)))
+            file.write(self._line(asdict(shard)))
             file.flush()
             os.fsync(file.fileno())
-        self.made[made.name] = made
+        self.shards[shard.name] = shard
 
-    def _judge(self, file: Path, listed: Made | None) -> Made | None:
+    def _judge(self, file: Path, listed: Shard | None) -> Shard | None:
         digest = file_digest(file)
         if listed is not None:
             return listed if listed.sha256 == digest else None
@@ -120,7 +120,7 @@ class Manifest:
         if self.picked is not None:
             first = list(self.picked).index(first)
         last = first + len(index)
-        return Made(file.name, first, last, digest, float(error.max()))
+        return Shard(file.name, first, last, digest, float(error.max()))
 
     @classmethod
     def _line(cls, data: dict[str, Any]) -> bytes:
@@ -132,9 +132,9 @@ class Manifest:
         return {**data, "line": hashlib.sha256(canonical(data).encode()).hexdigest()}
 
     @classmethod
-    def _read(cls, data: Any) -> Made | None:
+    def _read(cls, data: Any) -> Shard | None:
         """Take a line if it is intact; a shard that none lists is read in full."""
         if not isinstance(data, dict):
             return None
         plain = {key: value for key, value in data.items() if key != "line"}
-        return Made(**plain) if cls._sealed(plain) == data else None
+        return Shard(**plain) if cls._sealed(plain) == data else None

@@ -80,8 +80,8 @@ def plan(
     per_sample = header.sample_nbytes
     points = per_sample // np.dtype(dtype).itemsize
     batch = int(np.clip(BATCH_POINTS // points, 1, 32))
-    wanted = min(header.samples // SHARDS, SHARD_BYTES // per_sample)
-    shard = max(batch, wanted // batch * batch)
+    most = min(header.samples // SHARDS, SHARD_BYTES // per_sample)
+    shard = max(batch, most // batch * batch)
     file_bytes = header.samples * (per_sample + 64) + (64 << 10)
     return Plan(
         header=header,

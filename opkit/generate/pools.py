@@ -127,10 +127,10 @@ class LocalWorkers:
 def _mpiexec() -> str:
     """Return the launcher of this environment, or else of the system."""
     beside = shutil.which("mpiexec", path=os.path.dirname(sys.executable))
-    found = beside or shutil.which("mpiexec")
-    if found is None:
+    launcher = beside or shutil.which("mpiexec")
+    if launcher is None:
         raise OpkitInputError("no mpiexec on PATH: install MPI, or leave out --ranks")
-    return found
+    return launcher
 
 
 TIMEOUT = "20s"

@@ -19,7 +19,7 @@ from opkit.errors import DataError, Interrupted, OpkitInputError
 from opkit.generate.assemble import Assembler
 from opkit.generate.manifest import Manifest, fingerprint
 from opkit.generate.planning import Plan, plan
-from opkit.generate.shard import Made, Task, crumb_path
+from opkit.generate.shard import Shard, Task, note_path
 from opkit.generate.worker import raise_failure
 from opkit.solvers.interface import Parallel
 
@@ -119,7 +119,7 @@ def generate(
         return _finished(target, planned, resume, picked)
     folder = target.with_name(target.name + ".parts")
     _make_folder(folder, target, resume, planned)
-    with locked(folder / "lock"), _kept_if_begun(folder, target, planned.shards):
+    with locked(folder / "lock"), _delete_if_empty(folder, target, planned.shards):
         manifest = Manifest(folder, mark, picked)
         manifest.resume() if resume else manifest.create()
         tasks = _tasks(case, planned, folder, manifest, gzip)
@@ -130,9 +130,9 @@ def generate(
             _workers(scheduler, workers, ranks) as pool,
         ):
             if not tasks and progress:
-                progress(_all_solved(planned, list(manifest.made.values())))
-            for made in manifest.made.values():
-                file.add(made)
+                progress(_all_solved(planned, list(manifest.shards.values())))
+            for shard in manifest.shards.values():
+                file.add(shard)
             _solve_all(pool, tasks, file, manifest, planned, progress)
             file.finish()
         shutil.rmtree(folder)
@@ -140,7 +140,7 @@ def generate(
 
 
 @contextmanager
-def _kept_if_begun(folder: Path, target: Path, shards: int) -> Iterator[None]:
+def _delete_if_empty(folder: Path, target: Path, shards: int) -> Iterator[None]:
     """After an error, delete a folder without a finished shard: nothing to resume.
 
     Raises:
@@ -149,14 +149,14 @@ def _kept_if_begun(folder: Path, target: Path, shards: int) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        kept = len(list(folder.glob("shard-*.h5")))
-        if not kept:
+        finished = len(list(folder.glob("shard-*.h5")))
+        if not finished:
             shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, KeyboardInterrupt):
             raise Interrupted(
-                f"{kept} of {shards} shards are kept in {folder}, go on with the same "
-                "command and --resume"
-                if kept
+                f"{finished} of {shards} shards are kept in {folder}, go on with the "
+                "same command and --resume"
+                if finished
                 else f"no shard was finished, nothing is kept of {target}"
             ) from None
         raise
@@ -180,8 +180,8 @@ def _finished(
         raise DataError(f"{target}: exists already: choose another name or delete it")
     with DataFile(target) as file:
         same = file.header.describe(), planned.header.describe()
-        wanted = range(planned.samples) if picked is None else picked
-        alike = list(file.index) == list(wanted)
+        numbers = range(planned.samples) if picked is None else picked
+        alike = list(file.index) == list(numbers)
     for description in same:
         del description["provenance"]
     if same[0] != same[1] or not alike:
@@ -217,7 +217,7 @@ def _tasks(
     for number in range(planned.shards):
         rows = planned.rows(number)
         name = f"shard-{number:06d}.h5"
-        if name in manifest.made:
+        if name in manifest.shards:
             continue
         tasks.append(
             Task(
@@ -248,14 +248,14 @@ def _solve_all(
 
     That all are solved is told before the last is listed, so before there is a file.
     """
-    resumed = sum(made.last - made.first for made in manifest.made.values())
+    resumed = sum(shard.last - shard.first for shard in manifest.shards.values())
     running = {pool.submit(asdict(task)): task for task in tasks}
 
     def report() -> None:
         if progress is None:
             return
-        done = sum(made.last - made.first for made in manifest.made.values())
-        worst = max((made.worst for made in manifest.made.values()), default=0.0)
+        done = sum(shard.last - shard.first for shard in manifest.shards.values())
+        worst = max((shard.worst for shard in manifest.shards.values()), default=0.0)
         for task in running.values():
             part, error = _peek(task)
             done, worst = done + part, max(worst, error)
@@ -269,23 +269,23 @@ def _solve_all(
             if future is file.future:
                 file.finish()  # too early: it says what went wrong
                 continue
-            made = Made(**_result(future))
+            shard = Shard(**_result(future))
             del running[future]
             if progress and not running:
-                progress(_all_solved(planned, [*manifest.made.values(), made]))
-            manifest.add(made)
-            file.add(made)
+                progress(_all_solved(planned, [*manifest.shards.values(), shard]))
+            manifest.add(shard)
+            file.add(shard)
 
 
-def _all_solved(planned: Plan, made: list[Made]) -> Progress:
+def _all_solved(planned: Plan, shards: list[Shard]) -> Progress:
     n = planned.samples
-    return Progress(n, n, n, max(m.worst for m in made), "writing the file")
+    return Progress(n, n, n, max(m.worst for m in shards), "writing the file")
 
 
 def _peek(task: Task) -> tuple[int, float]:
     """Read how far a worker is from the note it leaves."""
     try:
-        note = json.loads(crumb_path(task).read_text())
+        note = json.loads(note_path(task).read_text())
     except (OSError, ValueError):
         return 0, 0.0
     return note["first"] - task.first, note["worst"]

@@ -51,7 +51,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Made:
+class Shard:
     """What a worker answers: one line of the manifest.
 
     Args:
@@ -78,7 +78,7 @@ class Made:
 
 
 def make_shard(task: Task) -> dict[str, Any]:
-    """Make one shard file and return its `Made` as a dict.
+    """Make one shard file and return its `Shard` as a dict.
 
     Raises:
         SolverError: a sample could not be solved; its seed is set.
@@ -102,8 +102,8 @@ def make_shard(task: Task) -> dict[str, Any]:
         solved = time.perf_counter()
         digest = file.finish()
         waited += time.perf_counter() - solved
-    crumb_path(task).unlink(missing_ok=True)
-    made = Made(
+    note_path(task).unlink(missing_ok=True)
+    shard = Shard(
         name=Path(task.path).name,
         first=task.first,
         last=task.last,
@@ -114,7 +114,7 @@ def make_shard(task: Task) -> dict[str, Any]:
         solve_processor_seconds=busy,
         write_processor_seconds=file.processor_seconds,
     )
-    return asdict(made)
+    return asdict(shard)
 
 
 def follow(task: Task) -> None:
@@ -150,12 +150,12 @@ def shard_header(header: Header, task: Task) -> Header:
 def _solve_all(
     task: Task, case: Case, solver: Solver, header: Header
 ) -> Iterator[tuple[list[int], Fields, Solution]]:
-    crumb = Crumb(crumb_path(task), task.seed)
-    size = 1 if crumb.found else task.batch
+    note = ProgressNote(note_path(task), task.seed)
+    size = 1 if note.worker_died else task.batch
     worst = 0.0
     for first in range(task.first, task.last, size):
         numbers = range(first, min(first + size, task.last))
-        crumb.drop(numbers, worst)
+        note.write(numbers, worst)
         inputs = _draw_all(task, case, solver, header, numbers)
         streams = task.streams(numbers)
         solution = solve_checked(solver, inputs, task.seed, streams, header.outputs)
@@ -229,12 +229,12 @@ def _stored(
     return values
 
 
-def crumb_path(task: Task) -> Path:
+def note_path(task: Task) -> Path:
     """Where a worker notes what it is at, for whoever finds it dead."""
     return Path(task.path).with_suffix(".at")
 
 
-class Crumb:
+class ProgressNote:
     """A note of the samples being solved, to find one that kills its worker."""
 
     def __init__(self, path: Path, seed: int) -> None:
@@ -245,11 +245,11 @@ class Crumb:
             self._last = None
 
     @property
-    def found(self) -> bool:
+    def worker_died(self) -> bool:
         """Whether another worker died over this shard."""
         return self._last is not None
 
-    def drop(self, numbers: range, worst: float) -> None:
+    def write(self, numbers: range, worst: float) -> None:
         """Note which samples come next.
 
         Raises:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opkit.base.files import publish, temporary_beside, why
-from opkit.datasets.disk import Patient
+from opkit.datasets.disk import QuietFile
 from opkit.datasets.header import Header
 from opkit.datasets.layout import blank
 from opkit.datasets.write import Writer
@@ -40,7 +40,7 @@ class ShardFile:
         self._header, self._gzip, self._key = header, gzip, key
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._last: Future[None] | None = None
-        self._raw: Patient | None = None
+        self._raw: QuietFile | None = None
         self._file: Any = None
         self._row = 0
         self.processor_seconds = 0.0
@@ -78,11 +78,11 @@ class ShardFile:
             DataError: the disk is full, or the folder cannot be written.
         """
         self._wait()
-        with self._told():
+        with self._raising():
             self._writer.finish()
             assert self._file is not None
             self._file.close()
-        with self._told():
+        with self._raising():
             digest = self._thread.submit(self._digest)  # while the disk is waited for
             publish(self._temporary, self._path)
             return digest.result()
@@ -95,7 +95,7 @@ class ShardFile:
         self, index: NDArray[np.int64], fields: Fields, solution: Solution
     ) -> None:
         names = sorted(solution.details)
-        with self._told():
+        with self._raising():
             if self._raw is None:
                 self._open(["error", *names], solution.measure)
             numbers = {k: np.asarray(solution.details[k], float) for k in names}
@@ -107,9 +107,9 @@ class ShardFile:
 
     def _open(self, names: list[str], measure: str) -> None:
         laid = _laid_out(self._key, self._header, names, measure, self._gzip)
-        self._raw = Patient(self._temporary, "w+b")
+        self._raw = QuietFile(self._temporary, "w+b")
         self._raw.write(laid)
-        self._raw.check()
+        self._raw.raise_refusal()
         self._file = self._raw.hdf5("r+")
         self._writer = Writer(self._file, self._header, names, measure, self._gzip)
 
@@ -122,10 +122,10 @@ class ShardFile:
         return digest
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _raising(self) -> Iterator[None]:
         begun = time.thread_time()
         try:
-            with self._raw.told() if self._raw else nullcontext():
+            with self._raw.raising_refusals() if self._raw else nullcontext():
                 yield
         except (OSError, RuntimeError) as error:
             raise DataError(f"{self._path}: {why(error)}") from error

@@ -108,12 +108,12 @@ def _checksums(file: DataFile) -> Iterator[Finding]:
 
 def _duplicates(file: DataFile) -> Iterator[Finding]:
     try:
-        found = duplicates(file)
+        pairs = duplicates(file)
     except DataError as error:
         yield Finding("duplicates", None, str(error))
         return
-    across = [pair for pair in found if pair[0] == "across splits"]
-    detail = f"{len(across)} across splits, {len(found) - len(across)} within"
+    across = [pair for pair in pairs if pair[0] == "across splits"]
+    detail = f"{len(across)} across splits, {len(pairs) - len(across)} within"
     if across:
         detail += f"; samples {across[0][1]} and {across[0][2]}"
     yield Finding("duplicates", not across, detail)
@@ -160,16 +160,18 @@ def _check_claims(file: DataFile, case: Case) -> None:
 
 def _same_grid(file: DataFile, case: Case, solver: Solver) -> Finding:
     header = file.header
-    wanted = header_of(case, solver, header.seed or 0, len(file), header.dtype)
+    expected = header_of(case, solver, header.seed or 0, len(file), header.dtype)
     wrong = []
-    if wanted.variables != header.variables:
+    if expected.variables != header.variables:
         wrong.append("variables are not those of the case")
-    for name, axis in wanted.coordinates.items():
-        found = header.coordinates.get(name)
-        same = found is not None and found.values.shape == axis.values.shape
-        if found is None or not (same and np.allclose(found.values, axis.values)):
+    for name, axis in expected.coordinates.items():
+        axis_here = header.coordinates.get(name)
+        same = axis_here is not None and axis_here.values.shape == axis.values.shape
+        if axis_here is None or not (
+            same and np.allclose(axis_here.values, axis.values)
+        ):
             wrong.append(f"coordinate {name} is not the solver's")
-    if not _same_mesh(wanted.mesh, header.mesh):
+    if not _same_mesh(expected.mesh, header.mesh):
         wrong.append("the mesh is not the solver's")
     return Finding("case", not wrong, "; ".join(wrong) or case.identity)
 
@@ -245,7 +247,7 @@ def _worst(values: NDArray[np.float64], rows: NDArray[np.int64]) -> tuple[float,
 
 
 def _read(file: DataFile, row: int, role: str) -> Fields:
-    wanted = file.header.inputs if role == "input" else file.header.outputs
+    variables = file.header.inputs if role == "input" else file.header.outputs
     return {
-        v.name: file.read(v.name, int(row)).astype(np.float64)[None] for v in wanted
+        v.name: file.read(v.name, int(row)).astype(np.float64)[None] for v in variables
     }

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 import opkit.errors
 from opkit.errors import OpkitError, SolverError
-from opkit.generate.shard import Task, crumb_path, follow, make_shard
+from opkit.generate.shard import Task, follow, make_shard, note_path
 
 
 def run_task(task: dict[str, Any]) -> dict[str, Any]:
@@ -46,21 +46,21 @@ def raise_failure(failure: dict[str, Any]) -> None:
     kind = getattr(opkit.errors, failure["kind"], OpkitError)
     if not (isinstance(kind, type) and issubclass(kind, OpkitError)):
         kind = OpkitError
-    found = kind(failure["message"])
-    if isinstance(found, SolverError) and failure["seed"]:
-        found.seed = tuple(failure["seed"])
+    error = kind(failure["message"])
+    if isinstance(error, SolverError) and failure["seed"]:
+        error.seed = tuple(failure["seed"])
     if failure["trace"]:
-        found.add_note(failure["trace"])
-    raise found
+        error.add_note(failure["trace"])
+    raise error
 
 
 def _where(error: Exception) -> str:
     """Say in one line what a solver raised, and where."""
     lines = str(error).strip().splitlines()
-    said = f": {lines[0]}" if lines else ""
+    reason = f": {lines[0]}" if lines else ""
     last = traceback.extract_tb(error.__traceback__)[-1]
     return (
-        f"the solver raised {type(error).__name__}{said} "
+        f"the solver raised {type(error).__name__}{reason} "
         f"({last.filename}, line {last.lineno}): --debug shows the traceback"
     )
 
@@ -97,7 +97,7 @@ def main() -> None:
     while True:
         task = json.loads(tasks.get())
         if ranks is not None:
-            if crumb_path(Task(**task)).exists():
+            if note_path(Task(**task)).exists():
                 task["batch"] = 1  # as this rank will do: to find what kills workers
             ranks.bcast(task)
         answer = run_task(task)

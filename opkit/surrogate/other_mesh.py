@@ -55,13 +55,13 @@ def transfer(surrogate: Surrogate, mesh: MeshShape) -> Predict:
     there = SparseMatrix(_inputs(trained, mesh))
     back = SparseMatrix(interpolation(trained.points, trained.cells, mesh.points))
     fixed = torch.from_numpy(mesh.fixed)
-    given = torch.from_numpy(mesh.given).float()
+    boundary_values = torch.from_numpy(mesh.given).float()
 
     def predict(inputs: Tensor) -> Tensor:
         moved = there(inputs.permute(2, 0, 1)).permute(1, 2, 0)
         outputs = surrogate.predict(moved.contiguous())
         values = back(outputs.permute(2, 0, 1)).permute(1, 2, 0)
-        return torch.where(fixed, given.to(values), values)
+        return torch.where(fixed, boundary_values.to(values), values)
 
     return predict
 

@@ -11,7 +11,7 @@ import torch
 import xarray as xr
 
 from opkit.base.files import appearing, check_target
-from opkit.datasets.disk import Patient
+from opkit.datasets.disk import QuietFile
 from opkit.datasets.field_dataset import FieldDataset
 from opkit.datasets.header import Axis
 from opkit.datasets.importers.convert import open_source
@@ -79,7 +79,7 @@ def predict(
             raise OpkitInputError(f"{steps} steps: roll out one at least")
     if _is_data_file(source):
         samples = _samples(surrogate, source, split, subsample)
-        inputs = _given(surrogate, samples)
+        inputs = _inputs_of(surrogate, samples)
         count = steps or len(samples.times) if surrogate.config.history else None
         outputs = _timed(_outputs(surrogate, inputs, count), samples, count)
     else:
@@ -106,21 +106,21 @@ def _outputs(surrogate: Surrogate, inputs: Any, steps: int | None) -> Any:
 
 
 def _fields(
-    given: Any, variables: tuple[Channels, ...]
+    content: Any, variables: tuple[Channels, ...]
 ) -> dict[str, np.ndarray[Any, Any]]:
     """Variables as arrays (sample, [component,] node or cell)."""
-    if isinstance(given, np.ndarray) and len(variables) == 1:
-        given = {variables[0].name: given}
-    elif isinstance(given, np.ndarray):  # channels of all variables
+    if isinstance(content, np.ndarray) and len(variables) == 1:
+        content = {variables[0].name: content}
+    elif isinstance(content, np.ndarray):  # channels of all variables
         ends = np.cumsum([v.channels for v in variables])[:-1]
-        parts = np.split(given, ends, axis=-2)
-        given = {
+        parts = np.split(content, ends, axis=-2)
+        content = {
             v.name: part if v.channels > 1 else part.squeeze(-2)
             for v, part in zip(variables, parts, strict=True)
         }
     fields = {}
     for variable in variables:
-        array = np.asarray(given[variable.name])
+        array = np.asarray(content[variable.name])
         single = array.ndim == 1 + (variable.channels > 1)
         fields[variable.name] = array[None] if single else array
     return fields
@@ -161,7 +161,7 @@ def _samples(
     return surrogate.samples(source, split, subsample, trusted=True)
 
 
-def _given(surrogate: Surrogate, samples: FieldDataset) -> xr.Dataset:
+def _inputs_of(surrogate: Surrogate, samples: FieldDataset) -> xr.Dataset:
     """Return what a surrogate is given for samples of a data file, by name."""
     config, header = surrogate.config, samples.header
     items = samples.__getitems__(list(range(len(samples))))
@@ -220,12 +220,12 @@ def _timed(outputs: xr.Dataset, samples: FieldDataset, steps: int | None) -> xr.
 
 
 def _labels(axis: Axis | Coordinate) -> dict[str, str]:
-    said = {
+    labels = {
         "units": axis.units,
         "long_name": axis.long_name,
         "calendar": axis.calendar,
     }
-    return {name: value for name, value in said.items() if value}
+    return {name: value for name, value in labels.items() if value}
 
 
 def _read(surrogate: Surrogate, source: Path) -> Any:
@@ -236,8 +236,8 @@ def _read(surrogate: Surrogate, source: Path) -> Any:
     with closing(open_source(source)) as opened:
         if source.suffix == ".npy":
             return _whole(opened.arrays["array"])
-        asked = {v.name for v in surrogate.config.asked}
-        return {n: _whole(array) for n, array in opened.arrays.items() if n in asked}
+        names = {v.name for v in surrogate.config.all_inputs}
+        return {n: _whole(array) for n, array in opened.arrays.items() if n in names}
 
 
 def _whole(array: LazyArray) -> np.ndarray[Any, Any]:
@@ -246,7 +246,7 @@ def _whole(array: LazyArray) -> np.ndarray[Any, Any]:
 
 def _read_plain(surrogate: Surrogate, source: Path) -> Any:
     """Read the inputs of any netCDF or HDF5 file, decoded as for an import."""
-    names = [v.name for v in surrogate.config.asked]
+    names = [v.name for v in surrogate.config.all_inputs]
     with closing(open_source(source)) as file:
         missing = [name for name in names if name not in file.arrays]
         if missing:
@@ -280,7 +280,7 @@ def _write(target: Path, outputs: Any, replace: bool) -> tuple[int, ...]:
         first = np.asarray(next(iter(outputs.values())))
     with appearing(target, replace=replace) as temporary:
         if target.suffix in NETCDF:
-            with Patient(temporary, "w+b") as raw, raw.told():
+            with QuietFile(temporary, "w+b") as raw, raw.raising_refusals():
                 outputs.to_netcdf(raw, engine="h5netcdf")
         elif target.suffix == ".npy":
             if not isinstance(outputs, np.ndarray) and len(outputs) != 1:
@@ -299,9 +299,9 @@ def _named(outputs: Any, config: BundleConfig, inputs: Any, timed: bool) -> xr.D
     space = len(config.axes)
     if isinstance(outputs, np.ndarray):
         channels = sum(v.channels for v in config.inputs)
-        given = np.ndim(inputs) in (space, space + 1)
+        plain = np.ndim(inputs) in (space, space + 1)
         alone = sum(v.channels for v in config.outputs) == 1
-        if not config.history and channels == 1 and given and alone:
+        if not config.history and channels == 1 and plain and alone:
             outputs = np.expand_dims(outputs, -space - 1)
         ends = np.cumsum([v.channels for v in config.outputs])[:-1]
         parts = np.split(outputs, ends, axis=-space - 1)

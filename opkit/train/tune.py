@@ -124,8 +124,8 @@ def tune(
         settings = [*overrides, *chosen]
         run = folder / f"trial-{trial.number:03d}"
         if (run / "config.yaml").is_file():
-            wanted = resolve_recipe(case, operator, settings)
-            _refuse_other_search(run, wanted, seed, data_hash)
+            trial_recipe = resolve_recipe(case, operator, settings)
+            _refuse_other_search(run, trial_recipe, seed, data_hash)
         value, reason = None, None
         try:
             value = validation(run, settings)
@@ -145,7 +145,7 @@ def tune(
     try:
         study.optimize(objective, n_trials=trials)
     except KeyboardInterrupt:
-        raise Interrupted(_kept(folder, done, trials)) from None
+        raise Interrupted(_progress_of(folder, done, trials)) from None
     if all(trial.validation is None for trial in done):
         raise OpkitInputError(
             f"all {trials} trials failed: trial 0 with {done[0].settings}: "
@@ -158,7 +158,7 @@ def _value(trial: Trial) -> float:
     return float("inf") if trial.validation is None else trial.validation
 
 
-def _kept(folder: Path, done: Sequence[Trial], trials: int) -> str:
+def _progress_of(folder: Path, done: Sequence[Trial], trials: int) -> str:
     """Say what is left of a search that was interrupted, and how to go on."""
     begun = any(folder.glob("trial-*/config.yaml"))
     if not (begun or done):

@@ -194,10 +194,10 @@ def torsion(space: Space, fixed: NDArray[np.bool_]) -> Array:
     return phi / phi.max()
 
 
-def lift(space: Space, fixed: NDArray[np.bool_], given: Array) -> Array:
+def lift(space: Space, fixed: NDArray[np.bool_], fixed_values: Array) -> Array:
     """Harmonic extension of the values on fixed nodes, (channel, node)."""
     free = np.flatnonzero(~fixed)
-    values = np.where(fixed, given, 0.0)
+    values = np.where(fixed, fixed_values, 0.0)
     if not len(free) or not values.any():
         return values
     inner = splu(space.stiffness[free][:, free].tocsc())

@@ -68,7 +68,7 @@ def _apply_array(
     static: Any,
 ) -> Any:
     if config.boundary or (config.parameters and config.inputs):
-        names = ", ".join(v.name for v in config.asked)
+        names = ", ".join(v.name for v in config.all_inputs)
         raise OpkitInputError(f"give a dict or an xarray.Dataset with {names}")
     tensor = as_tensor(inputs)
     if config.parameters:
@@ -257,8 +257,8 @@ def as_tensor(values: Any) -> Tensor:
     return torch.from_numpy(np.array(array, dtype=kind))
 
 
-def _check_names(given: list[str], expected: list[str]) -> None:
-    missing = [name for name in expected if name not in given]
+def _check_names(names: list[str], expected: list[str]) -> None:
+    missing = [name for name in expected if name not in names]
     if missing:
         raise OpkitInputError(
             f"inputs lack {', '.join(missing)}: give {', '.join(expected)}"

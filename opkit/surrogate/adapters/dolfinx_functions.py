@@ -77,17 +77,17 @@ def apply(
         columns.append(torch.from_numpy(sorted_values.T.copy()))
     outputs = predict(Inputs(torch.cat(columns)[None]))[0].detach().numpy()
     domain = function.function_space.mesh
-    made, first = {}, 0
+    functions, first = {}, 0
     for variable in config.outputs:
         shape = (variable.channels,) if variable.channels > 1 else ()
         space = fem.functionspace(domain, ("Lagrange", mesh.degree, shape))
         order = _order(space, mesh, "node", variable.name)
-        found = fem.Function(space, name=variable.name)
+        result = fem.Function(space, name=variable.name)
         rows = outputs[first : first + variable.channels]
-        found.x.array[:] = rows[:, order].T.ravel()
-        made[variable.name] = found
+        result.x.array[:] = rows[:, order].T.ravel()
+        functions[variable.name] = result
         first += variable.channels
-    return made if len(made) > 1 else next(iter(made.values()))
+    return functions if len(functions) > 1 else next(iter(functions.values()))
 
 
 def _order(space: Any, mesh: MeshShape, on: str, name: str) -> NDArray[np.int64]:

@@ -54,11 +54,11 @@ def apply(
         dataset = inputs
     if static is not None:
         dataset = dataset.assign(_static(static, config))
-    missing = [v.name for v in config.asked if v.name not in dataset.data_vars]
+    missing = [v.name for v in config.all_inputs if v.name not in dataset.data_vars]
     if missing:
         raise OpkitInputError(
             f"inputs lack {', '.join(missing)}: give "
-            + ", ".join(v.name for v in config.asked)
+            + ", ".join(v.name for v in config.all_inputs)
         )
     outputs = _apply(predict, dataset, config, steps)
     if not single:
@@ -97,7 +97,7 @@ def _apply(
     core_out = [_dims(v, "outputs", config, steps is not None) for v in config.outputs]
     check_coordinates(dataset.coords, config)
     arrays = []
-    for variable, dims in zip(config.asked, core_in, strict=True):
+    for variable, dims in zip(config.all_inputs, core_in, strict=True):
         array = dataset[variable.name]
         lacking = [d for d in dims if d not in array.dims]
         if lacking:
@@ -202,13 +202,13 @@ def _dims(variable: Channels, role: str, config: BundleConfig, time: bool) -> li
 
 
 def _times(
-    given: xr.DataArray, steps: int, config: BundleConfig
+    axis: xr.DataArray, steps: int, config: BundleConfig
 ) -> tuple[str, Array, Mapping[Any, Any]] | None:
     """Continue the time axis of the inputs by the spacing of its last two frames.
 
     Of one frame by the case's time between records; None where that is not known.
     """
-    values = np.asarray(given.values)
+    values = np.asarray(axis.values)
     if len(values) > 1:
         step = values[-1] - values[-2]
     else:
@@ -216,7 +216,7 @@ def _times(
         if "record_interval" not in parameters:
             return None
         step = parameters["record_interval"]
-    return "time", values[-1] + step * np.arange(1, steps + 1), given.attrs
+    return "time", values[-1] + step * np.arange(1, steps + 1), axis.attrs
 
 
 def _float(dtype: Any) -> Any:
@@ -225,13 +225,13 @@ def _float(dtype: Any) -> Any:
     return dtype if dtype in (np.float32, np.float64) else np.dtype(np.float32)
 
 
-def _check_units(name: str, given: Any, expected: str) -> None:
-    if given is None or str(given).strip() == expected:
+def _check_units(name: str, units: Any, expected: str) -> None:
+    if units is None or str(units).strip() == expected:
         return
-    if expected in NO_UNITS and str(given).strip() in NO_UNITS:
+    if expected in NO_UNITS and str(units).strip() in NO_UNITS:
         return
     raise OpkitInputError(
-        f"{name} is in {given!r}, the surrogate was trained on {expected!r}: convert "
+        f"{name} is in {units!r}, the surrogate was trained on {expected!r}: convert "
         "it, or correct its attribute units"
     )
 

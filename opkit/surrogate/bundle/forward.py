@@ -25,8 +25,8 @@ def predict(model: PhysicalModel, inputs: Inputs, steps: int = 1) -> Tensor:
     if not model.history:
         return forward(model, inputs)
     by_step = frames(model, inputs, steps)
-    wanted = any(part.requires_grad for part in inputs.by_role.values())
-    if steps == 1 or (wanted and torch.is_grad_enabled()):
+    differentiable = any(part.requires_grad for part in inputs.by_role.values())
+    if steps == 1 or (differentiable and torch.is_grad_enabled()):
         return torch.stack(list(by_step), 1)
     first = next(by_step)
     rollout = first.new_empty(len(first), steps, *first.shape[1:])

@@ -218,6 +218,6 @@ class BundleConfig(_Record):
         }
 
     @property
-    def asked(self) -> tuple[Channels, ...]:
+    def all_inputs(self) -> tuple[Channels, ...]:
         """All variables that the surrogate is given."""
         return tuple(v for variables in self.by_role.values() for v in variables)

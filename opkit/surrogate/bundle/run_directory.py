@@ -131,15 +131,15 @@ class RunDirectory:
 
     def events(self) -> list[dict[str, Any]]:
         """Read ``log.jsonl``; a torn last line is left out."""
-        found = []
+        events = []
         for line in _text(self.path / "log.jsonl").splitlines():
             try:
                 event = json.loads(line)
             except (ValueError, RecursionError):
                 continue
             if isinstance(event, dict):
-                found.append(event)
-        return found
+                events.append(event)
+        return events
 
     def metrics(self) -> list[dict[str, float]]:
         """Read ``metrics.csv``; a torn last line is left out."""

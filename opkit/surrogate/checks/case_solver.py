@@ -95,9 +95,9 @@ class CaseSolver:
         solver raises for inputs that are not its own.
         """
         if not self.mode.history:
-            given = self.inputs(inputs)
-            made, drift = self._without_means(given, self._outputs(outputs))
-            return np.maximum(drift, self._measured(self.solver, given, made))
+            fields = self.inputs(inputs)
+            records, drift = self._without_means(fields, self._outputs(outputs))
+            return np.maximum(drift, self._measured(self.solver, fields, records))
         solver = with_parameters(self.solver, records=1)
         steps = outputs.shape[1]
         states = torch.cat([inputs.fields[:, -1:], outputs], 1).detach().cpu().double()
@@ -140,11 +140,11 @@ class CaseSolver:
         self, inputs: dict[str, Any], outputs: dict[str, Any]
     ) -> tuple[dict[str, Any], Array]:
         """As `_centred`, for all records of (batch, time, ..., *space) outputs."""
-        made, worst = {}, np.zeros(len(next(iter(outputs.values()))))
+        centred, worst = {}, np.zeros(len(next(iter(outputs.values()))))
         space = tuple(range(-len(self.case.space), 0))
         for name, values in outputs.items():
             initial = inputs.get(f"initial_{name}")
-            made[name] = values
+            centred[name] = values
             if not (self.timed and all(self.case.periodic.values())):
                 continue
             if initial is None or (
@@ -155,8 +155,8 @@ class CaseSolver:
             size = np.sqrt(np.square(values).mean(space)).clip(1e-300)
             drift = np.abs(mean.reshape(size.shape)) / size
             worst = np.maximum(worst, drift.reshape(len(worst), -1).max(1))
-            made[name] = values - mean
-        return made, worst
+            centred[name] = values - mean
+        return centred, worst
 
     def solve(
         self,
@@ -296,5 +296,5 @@ def _sound(states: Tensor) -> NDArray[np.bool_]:
     size = states.flatten(2).square().mean(2).sqrt()
     largest = torch.where(size[:, 0] > 0, BLOWN_UP * size[:, 0], torch.inf)
     good = size.isfinite().all(1) & (size.amax(1) <= largest)
-    found: NDArray[np.bool_] = good.numpy()
-    return found
+    mask: NDArray[np.bool_] = good.numpy()
+    return mask

@@ -38,11 +38,11 @@ def attempt(
         if main and new and not epochs_kept:
             directory.discard()
         if isinstance(error, KeyboardInterrupt):
-            raise Interrupted(_said(directory, epochs, epochs_kept, new)) from None
+            raise Interrupted(_summary(directory, epochs, epochs_kept, new)) from None
         raise
 
 
-def _said(directory: RunDirectory, epochs: int, epochs_kept: int, new: bool) -> str:
+def _summary(directory: RunDirectory, epochs: int, epochs_kept: int, new: bool) -> str:
     path = directory.path
     if epochs_kept:
         count = "epoch 1" if epochs_kept == 1 else f"epochs 1 to {epochs_kept}"
