@@ -24,12 +24,12 @@ def find(home: Path, **extra: str) -> subprocess.CompletedProcess[str]:
     if not tools.exists():
         tools.mkdir()
         for tool in ("sh", "echo"):
-            found = next(
+            name = next(
                 folder / tool
                 for folder in map(Path, os.defpath.split(os.pathsep))
                 if (folder / tool).exists()
             )
-            (tools / tool).symlink_to(found)
+            (tools / tool).symlink_to(name)
     environment = {"PATH": f"{home / 'bin'}:{tools}", "HOME": str(home), **extra}
     return subprocess.run(
         ["/bin/sh", str(SCRIPT)], env=environment, capture_output=True, text=True

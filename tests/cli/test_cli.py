@@ -75,15 +75,15 @@ def test_debug_shows_the_traceback() -> None:
 
 
 def test_doctor_names_what_it_found() -> None:
-    told = json.loads(opkit("doctor", "--json").stdout)
-    found = {row["what"]: row["found"] for row in told["machine"]}
-    assert found["self-test"].startswith("passed in")
-    assert "GB" in found["memory"] and found["processor"]
-    packages = {row["package"]: row for row in told["packages"]}
+    report = json.loads(opkit("doctor", "--json").stdout)
+    versions = {row["what"]: row["found"] for row in report["machine"]}
+    assert versions["self-test"].startswith("passed in")
+    assert "GB" in versions["memory"] and versions["processor"]
+    packages = {row["package"]: row for row in report["packages"]}
     assert packages["torchmetrics"]["blocks"] == "train, tune"
     for row in packages.values():  # what is missing has a command, what is there none
         assert (row["install"] is None) == (row["found"] is not None)
-    assert found["Python"].startswith("3.")
+    assert versions["Python"].startswith("3.")
     for what in (
         "torch",
         "GPU",
@@ -93,4 +93,4 @@ def test_doctor_names_what_it_found() -> None:
         "HDF5",
         "spectral backend",
     ):
-        assert found[what]
+        assert versions[what]

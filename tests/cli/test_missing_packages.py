@@ -100,7 +100,7 @@ OPTIONAL = [
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a data file, a run on it, and arrays of another origin."""
     folder = tmp_path_factory.mktemp("verbs")
     sizes = ("samples.train=8", "samples.validation=2", "samples.test=2")
@@ -134,31 +134,31 @@ def run(
 
 def one_line(end: dict[str, object]) -> str | None:
     """Return the extra that a refusal names, None for success; nothing else may be."""
-    said = str(end["said"]).strip()
+    text = str(end["said"]).strip()
     assert end["code"] in (0, 2), end
-    assert "Traceback" not in said, end
+    assert "Traceback" not in text, end
     if end["code"] == 0:
         return None
-    errors = [line for line in said.splitlines() if line.startswith("Error: ")]
+    errors = [line for line in text.splitlines() if line.startswith("Error: ")]
     assert len(errors) == 1, end
-    assert said.splitlines()[-1] == errors[0], end
-    found = re.search(r'python -m pip install "opkit\[(\w+)\]"$', errors[0])
-    assert found, end
-    return found[1]
+    assert text.splitlines()[-1] == errors[0], end
+    match = re.search(r'python -m pip install "opkit\[(\w+)\]"$', errors[0])
+    assert match, end
+    return match[1]
 
 
 @pytest.fixture
-def folder(made: Path, tmp_path: Path) -> Path:
+def folder(prepared: Path, tmp_path: Path) -> Path:
     """A fresh folder with links to what was made."""
-    for path in made.iterdir():
+    for path in prepared.iterdir():
         (tmp_path / path.name).symlink_to(path)
     return tmp_path
 
 
 def test_the_base_install_names_the_extra(folder: Path) -> None:
-    wanted = {line: extra for line, extra in VERBS.items() if extra is not None}
-    ends = run(folder, OPTIONAL, verbs=wanted)
-    assert {end["line"]: one_line(end) for end in ends} == wanted
+    extras = {line: extra for line, extra in VERBS.items() if extra is not None}
+    ends = run(folder, OPTIONAL, verbs=extras)
+    assert {end["line"]: one_line(end) for end in ends} == extras
 
 
 @pytest.mark.slow

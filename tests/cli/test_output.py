@@ -36,8 +36,8 @@ def run(monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["opkit", *map(str, words)])
         with pytest.raises(SystemExit) as end:
             opkit.cli.main()
-        said = capsys.readouterr()
-        return int(end.value.code or 0), said.out, said.err
+        streams = capsys.readouterr()
+        return int(end.value.code or 0), streams.out, streams.err
 
     return go
 
@@ -67,25 +67,25 @@ def test_short_progress_is_one_line():
 
 
 @dataclass
-class Found:
+class Example:
     path: Path
     errors: tuple[float, ...]
     array: np.ndarray
 
 
 def test_plain_keeps_numbers_and_has_no_nan():
-    found = Found(Path("a/b"), (0.5, float("inf")), np.array([1.5, np.nan]))
-    assert plain(found) == {"path": "a/b", "errors": [0.5, None], "array": [1.5, None]}
+    value = Example(Path("a/b"), (0.5, float("inf")), np.array([1.5, np.nan]))
+    assert plain(value) == {"path": "a/b", "errors": [0.5, None], "array": [1.5, None]}
     assert plain({"n": np.int64(3), "b": np.bool_(True)}) == {"n": 3, "b": True}
-    json.loads(json.dumps(plain(found), allow_nan=False))
+    json.loads(json.dumps(plain(value), allow_nan=False))
 
 
 def test_errors_and_warnings_are_json_where_asked(run, tmp_path):
     code, out, err = run("runs", tmp_path / "none", "--json")
     assert (code, out) == (2, "")
-    found = json.loads(err)
-    assert found.keys() == {"error", "kind", "code"}
-    assert (found["kind"], found["code"]) == ("BundleError", 2)
+    line = json.loads(err)
+    assert line.keys() == {"error", "kind", "code"}
+    assert (line["kind"], line["code"]) == ("BundleError", 2)
     code, out, err = run("train", "--no-such-option", "--json")
     assert code == 2 and json.loads(err)["kind"] == "UsageError"
 
@@ -134,18 +134,18 @@ def test_json_of_training_is_the_result_of_python(run, make_data, tmp_path):
     _, out, _ = run(*words, "--dry-run")
     assert json.loads(out) == plain(plan(data))
     code, out, _ = run(*words, "-o", tmp_path / "runs/a")
-    found, result = json.loads(out), plain(train(data, tmp_path / "runs/b"))
-    assert code == 0 and found.keys() == result.keys()
+    printed, result = json.loads(out), plain(train(data, tmp_path / "runs/b"))
+    assert code == 0 and printed.keys() == result.keys()
     for key in ("best_epoch", "best_validation", "flags"):
-        assert found[key] == result[key]
-    assert found["run"] == str(tmp_path / "runs/a")
+        assert printed[key] == result[key]
+    assert printed["run"] == str(tmp_path / "runs/a")
     _, out, _ = run("evaluate", tmp_path / "runs/a", "--json")
     rows = json.loads(out)["rows"]
-    assert rows[0]["relative_l2"] == found["scores"][0]["relative_l2"]
+    assert rows[0]["relative_l2"] == printed["scores"][0]["relative_l2"]
     _, out, _ = run("runs", tmp_path / "runs", "--json")
     (first, _) = json.loads(out)
     assert first["error"] == rows[0]["relative_l2"] and first["split"] == "test"
-    assert first["best_validation"] == found["best_validation"]
+    assert first["best_validation"] == printed["best_validation"]
 
 
 def test_an_error_on_validation_samples_is_not_called_test(run, make_data, tmp_path):
@@ -159,10 +159,10 @@ def test_an_error_on_validation_samples_is_not_called_test(run, make_data, tmp_p
 
 def test_operators_with_options_and_defaults(run):
     _, out, _ = run("operators", "--json")
-    found = {row["name"]: row for row in json.loads(out)}
-    assert found["fno"]["geometries"] == ["grid"]
-    assert found["fno"]["dimensions"] == [1, 2, 3]
-    defaults = {row["option"]: row["default"] for row in found["fno"]["options"]}
+    rows = {row["name"]: row for row in json.loads(out)}
+    assert rows["fno"]["geometries"] == ["grid"]
+    assert rows["fno"]["dimensions"] == [1, 2, 3]
+    defaults = {row["option"]: row["default"] for row in rows["fno"]["options"]}
     assert defaults["n_modes"] == [16, 16] and defaults["hidden_channels"] == 32
 
 

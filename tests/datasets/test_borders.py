@@ -115,8 +115,8 @@ def test_chunks_never_written(tmp_path: Path) -> None:
     path = tmp_path / "torn.h5"
     with h5py.File(path, "w") as file:
         file["a"] = A
-        made = file.create_dataset("u", A.shape, "f4", chunks=(1, N, N))
-        made[:3] = U[:3]
+        dataset = file.create_dataset("u", A.shape, "f4", chunks=(1, N, N))
+        dataset[:3] = U[:3]
     for kind in ("hdf5", None):
         refused(
             path,
@@ -314,13 +314,13 @@ def test_files_that_disagree(tmp_path: Path, change: str, split: str) -> None:
 def test_all_files_of_a_split_are_read(tmp_path: Path) -> None:
     for k in range(11):
         dataset(A + 10 * k, U + 10 * k).to_netcdf(tmp_path / f"run{k}.nc")
-    wanted = np.concatenate([U + 10 * k for k in range(11)]).astype("f4")
+    expected = np.concatenate([U + 10 * k for k in range(11)]).astype("f4")
     for files in (
         str(tmp_path / "run*.nc"),
         [tmp_path / f"run{k}.nc" for k in range(11)],
     ):
         file = imported(files, tmp_path)
-        np.testing.assert_array_equal(file.read("p", slice(None)), wanted)
+        np.testing.assert_array_equal(file.read("p", slice(None)), expected)
     down = dataset(
         A[:, ::-1] + 200, U[:, ::-1] + 200, y=("y", AXIS[::-1], {"units": "m"})
     )

@@ -46,9 +46,9 @@ def assert_same_fields(a: Path, b: Path) -> None:
 
 
 def test_the_well_and_back(heat_file: Path, tmp_path: Path) -> None:
-    made = export_data(heat_file, tmp_path / "well", "well")
-    assert [p.name for p in made] == ["train.hdf5", "validation.hdf5", "test.hdf5"]
-    with h5py.File(made[0]) as file:
+    paths = export_data(heat_file, tmp_path / "well", "well")
+    assert [p.name for p in paths] == ["train.hdf5", "validation.hdf5", "test.hdf5"]
+    with h5py.File(paths[0]) as file:
         assert file.attrs["n_trajectories"] == 8
         assert file.attrs["n_spatial_dims"] == 2
         assert list(file["t0_fields"].attrs["field_names"]) == list(NAMES)
@@ -65,27 +65,27 @@ def test_the_well_and_back(heat_file: Path, tmp_path: Path) -> None:
         FieldMap.parse(f"{NAMES[0]}={NAMES[0]}", "input"),
         FieldMap.parse(f"{NAMES[1]}={NAMES[1]}", "output"),
     ]
-    back = import_data({p.stem: p for p in made}, tmp_path / "back.h5", fields)
+    back = import_data({p.stem: p for p in paths}, tmp_path / "back.h5", fields)
     assert_same_fields(heat_file, back)
 
 
 def test_pdebench_and_back(heat_file: Path, tmp_path: Path) -> None:
-    made = export_data(heat_file, tmp_path / "bench", "pdebench")
-    with h5py.File(made[2]) as file:
+    paths = export_data(heat_file, tmp_path / "bench", "pdebench")
+    with h5py.File(paths[2]) as file:
         assert file["tensor"].shape == (2, 5, 8, 8)  # the initial state comes first
         assert file["t-coordinate"][:].tolist() == [0, 1, 2, 3, 4]
     fields = [
         FieldMap.parse("initial_temperature=tensor@0", "input"),
         FieldMap.parse("temperature=tensor@1:", "output"),
     ]
-    back = import_data({p.stem: p for p in made}, tmp_path / "back.h5", fields)
+    back = import_data({p.stem: p for p in paths}, tmp_path / "back.h5", fields)
     assert_same_fields(heat_file, back)
 
 
 def test_zarr_holds_the_same(heat_file: Path, tmp_path: Path) -> None:
     zarr = pytest.importorskip("zarr")
-    (made,) = export_data(heat_file, tmp_path / "heat.zarr", "zarr")
-    group = zarr.open_group(made, mode="r", zarr_format=3)
+    (path,) = export_data(heat_file, tmp_path / "heat.zarr", "zarr")
+    group = zarr.open_group(path, mode="r", zarr_format=3)
     with DataFile(heat_file) as file:
         assert group.attrs["content_hash"] == file.content_hash()
         for name in NAMES:

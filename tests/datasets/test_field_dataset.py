@@ -110,7 +110,7 @@ def test_space_time_repeats_what_has_no_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_worker_processes_read_the_same(heat_file: Path, context: str) -> None:
     dataset = FieldDataset(heat_file, "train")
-    wanted = [dataset[k] for k in range(len(dataset))]  # opened before the fork
+    expected = [dataset[k] for k in range(len(dataset))]  # opened before the fork
     loader = DataLoader(
         dataset,
         batch_size=3,
@@ -122,7 +122,7 @@ def test_worker_processes_read_the_same(heat_file: Path, context: str) -> None:
         got = [batch for batch in loader]
         for name in ("inputs", "outputs"):
             together = torch.cat([batch[name] for batch in got])
-            assert torch.equal(together, torch.stack([item[name] for item in wanted]))
+            assert torch.equal(together, torch.stack([item[name] for item in expected]))
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,10 @@ from opkit.datasets.digest import (
 
 def raw_chunk(data: np.ndarray) -> bytes:
     with h5py.File("x", "w", driver="core", backing_store=False) as file:
-        made = file.create_dataset("x", data=data, chunks=data.shape, fletcher32=True)
-        return bytes(made.id.read_direct_chunk((0,))[1])
+        dataset = file.create_dataset(
+            "x", data=data, chunks=data.shape, fletcher32=True
+        )
+        return bytes(dataset.id.read_direct_chunk((0,))[1])
 
 
 @pytest.mark.parametrize("words", [2, 254, 512, 514, 4096, SLAB + 256, 84101 * 2])
@@ -34,8 +36,8 @@ def test_equals_the_checksum_of_hdf5(words: int, fill: str) -> None:
 def test_many_chunks_at_once(words: int) -> None:
     data = np.random.default_rng(words).integers(0, 256, (40, 2 * words), np.uint8)
     behind = [np.frombuffer(raw_chunk(d.view(np.uint16))[-4:], np.uint8) for d in data]
-    for found, wanted in zip(fletcher32(data), stored(np.stack(behind)), strict=True):
-        np.testing.assert_array_equal(found, wanted)
+    for sums, expected in zip(fletcher32(data), stored(np.stack(behind)), strict=True):
+        np.testing.assert_array_equal(sums, expected)
 
 
 def test_any_flipped_bit_changes_it() -> None:

@@ -16,15 +16,15 @@ Shown = pytest.CaptureFixture[str]
 def run(shown: Shown, *words: object, code: int = 0) -> str:
     """Run the command line here; return what it printed, or its one line of error."""
     shown.readouterr()
-    found: object = 0
+    exit_code: object = 0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["opkit", *map(str, words)])
         try:
             opkit.cli.main()
         except SystemExit as end:
-            found = end.code or 0
+            exit_code = end.code or 0
     out, err = shown.readouterr()
-    assert found == code, err
+    assert exit_code == code, err
     if code:
         assert len(err.strip().splitlines()) == 1, err
     return err if code else out
@@ -60,8 +60,8 @@ def test_import_with_a_case(tmp_path: Path, capsys: Shown) -> None:
         assert file.header.splits["validation"].tolist() == [4, 5]
         for name, array in arrays.items():
             np.testing.assert_array_equal(file.read(name, slice(None)), array)
-    found = json.loads(run(capsys, "validate", out, "--all", "--json"))
-    assert {row["name"]: row["passed"] for row in found}["residual"] is True
+    findings = json.loads(run(capsys, "validate", out, "--all", "--json"))
+    assert {row["name"]: row["passed"] for row in findings}["residual"] is True
 
     wrong = tmp_path / "wrong.h5"
     words[1] = wrong

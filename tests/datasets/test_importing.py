@@ -139,9 +139,9 @@ def test_pdebench_with_a_group_a_sample(tmp_path: Path, components: int) -> None
     ]
     out = import_data(source, tmp_path / "out.h5", fields, held_out={"test": 1})
     with DataFile(out) as file:
-        wanted = data[..., -1].swapaxes(2, 3)  # (sample, time, y, x)
-        np.testing.assert_array_equal(file.read("u", slice(None)), wanted[:, 1:])
-        np.testing.assert_array_equal(file.read("initial_u", 2), wanted[2, 0])
+        expected = data[..., -1].swapaxes(2, 3)  # (sample, time, y, x)
+        np.testing.assert_array_equal(file.read("u", slice(None)), expected[:, 1:])
+        np.testing.assert_array_equal(file.read("initial_u", 2), expected[2, 0])
         axes = file.header.coordinates
         np.testing.assert_allclose(axes["x"].values, np.linspace(-0.9, 0.9, 5), 1e-6)
         assert axes["time"].values.tolist() == [1, 2, 3]
@@ -195,17 +195,17 @@ def test_pdebench_incompressible_flow(tmp_path: Path) -> None:
             "velocity": arrays["velocity"][:, 1:, ..., 1],
             "density": arrays["particles"][:, 1:, ..., 0],
         }.items():
-            found = file.read(name, slice(None))
-            np.testing.assert_array_equal(found, array.swapaxes(-1, -2))
+            values = file.read(name, slice(None))
+            np.testing.assert_array_equal(values, array.swapaxes(-1, -2))
         assert file.header.coordinates["time"].values.tolist() == [0.5, 1.0]
 
 
 def test_a_case_can_be_attached(tmp_path: Path) -> None:
     """What the case's solver made passes; other grids and axes do not fit."""
-    made = generate(
+    path = generate(
         load_case("darcy", ("resolution=16",)), tmp_path / "a.h5", samples=4
     )
-    with DataFile(made) as file:
+    with DataFile(path) as file:
         arrays = {n: file.read(n, slice(None)) for n in ("permeability", "pressure")}
         like = file.header
     source = write(tmp_path / "d.npz", arrays)

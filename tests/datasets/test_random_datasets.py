@@ -91,15 +91,15 @@ def test_values_are_those_of_xarray(
         DataFile(out, trusted=True) as file,
         xr.open_dataset(path, engine=kind["engine"]) as theirs,
     ):
-        wanted = theirs.sortby("y").transpose("sample", "time", "y", "x")
+        expected = theirs.sortby("y").transpose("sample", "time", "y", "x")
         for name in ("a", "u"):
             np.testing.assert_array_equal(
-                file.read(name, slice(None)), wanted[name].values.astype("f8")
+                file.read(name, slice(None)), expected[name].values.astype("f8")
             )
             assert file.header.variable(name).units == (units or "1")
         axes = file.header.coordinates
-        np.testing.assert_array_equal(axes["y"].values, wanted.y.values)
+        np.testing.assert_array_equal(axes["y"].values, expected.y.values)
         assert (axes["y"].units, axes["x"].units) == ("m", "km")
-        wanted.load()
+        expected.load()
     with xr.open_dataset(out, engine="h5netcdf") as ours:
-        assert list(ours.time.values) == list(wanted.time.values)
+        assert list(ours.time.values) == list(expected.time.values)

@@ -72,8 +72,8 @@ def test_quadrature_is_exact_to_degree_five(dimension):
         exact = np.prod([factorial(p) for p in powers]) / factorial(
             dimension + sum(powers)
         )
-        found = weight @ np.prod(where ** np.array(powers), axis=1)
-        assert found == pytest.approx(exact, rel=1e-13)
+        integral = weight @ np.prod(where ** np.array(powers), axis=1)
+        assert integral == pytest.approx(exact, rel=1e-13)
 
 
 @pytest.mark.parametrize(("dimension", "degree"), SPACES)
@@ -250,12 +250,12 @@ def test_mass_is_bounded_by_its_diagonal():
 
 def test_sparse_matrices_multiply_and_differentiate():
     mesh = LShape().mesh(4)
-    for made, own in (
+    for applied, own in (
         (mass_matrix(mesh.points, mesh.cells, torch.float64), mass),
         (stiffness_matrix(mesh.points, mesh.cells, torch.float64), stiffness),
     ):
         dense = torch.from_numpy(own(mesh.points, mesh.cells).toarray())
-        assert torch.equal(made.to_dense(), dense)
+        assert torch.equal(applied.to_dense(), dense)
     P = interpolation(mesh.points, mesh.cells, np.array([(0.1, -0.3), (-0.5, 0.4)]))
     module = SparseMatrix(P, torch.float64)
     assert not module.state_dict()

@@ -24,8 +24,8 @@ SMALL = [
 ]  # fmt: skip
 
 
-def relative(found: np.ndarray, true: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(found - true, axis=-1) / np.linalg.norm(true, axis=-1)
+def relative(values: np.ndarray, true: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(values - true, axis=-1) / np.linalg.norm(true, axis=-1)
 
 
 def heat_file(path, frames=4, n=16):
@@ -91,11 +91,11 @@ def test_a_surrogate_that_loses_is_flagged_everywhere(untrained, tmp_path):
     assert words in card
     listed = CliRunner().invoke(app, ["runs", str(tmp_path), "--json"])
     assert words in " ".join(json.loads(listed.stdout)[0]["flags"])
-    found = evaluate(result.run)
-    assert found.reproduced
-    assert found.flags == result.flags
-    said = CliRunner().invoke(app, ["evaluate", str(result.run)])
-    assert f"Warning: {words}" in said.output
+    evaluation = evaluate(result.run)
+    assert evaluation.reproduced
+    assert evaluation.flags == result.flags
+    printed = CliRunner().invoke(app, ["evaluate", str(result.run)])
+    assert f"Warning: {words}" in printed.output
     steps = CliRunner().invoke(app, ["evaluate", str(result.run), "--rollout"])
     assert "not better than persistence in 4 of 4 steps" in steps.output
 
@@ -148,10 +148,10 @@ def test_a_linear_system_is_fitted_exactly_in_any_units():
     fields = torch.einsum("btk,kcx->btcx", z, shapes)
     fields *= torch.tensor([1e-9, 1e9])[:, None]
     roll = baselines.fit(fields[:20])
-    found = roll(fields[20:, 0], 5)
+    prediction = roll(fields[20:, 0], 5)
     for channel in range(2):
         true = fields[20:, 1:, channel]
-        error = (found[:, :, channel] - true).norm() / true.norm()
+        error = (prediction[:, :, channel] - true).norm() / true.norm()
         assert error < 1e-8  # double precision, five steps
 
 

@@ -24,9 +24,11 @@ def run(tmp_path, make_data):
 
 
 def test_stored_figures_are_found_again_exactly(run):
-    found = evaluate(run)
-    assert found.reproduced is True
-    assert [r.relative_l2 for r in found.rows] == [r.relative_l2 for r in found.stored]
+    evaluation = evaluate(run)
+    assert evaluation.reproduced is True
+    assert [r.relative_l2 for r in evaluation.rows] == [
+        r.relative_l2 for r in evaluation.stored
+    ]
     assert evaluate(run / "bundle").reproduced is True
 
 
@@ -61,15 +63,15 @@ def test_finer_grids_contain_the_training_grid(tmp_path, make_data):
     result = train(
         make_data(n=96), tmp_path / "run", operator="fno", overrides=overrides
     )
-    found = [r.resolution[0] for r in result.scores if r.predictor == "surrogate"]
-    assert found == [24, 96, 48, 12]
+    sizes = [r.resolution[0] for r in result.scores if r.predictor == "surrogate"]
+    assert sizes == [24, 96, 48, 12]
 
 
 def test_other_data_are_measured_but_not_compared(run, make_data):
     other = make_data("other.h5", n=32, seed=7)
-    found = evaluate(run, other)
-    assert not found.same_data and found.reproduced is None
-    assert found.rows[0].relative_l2 != found.stored[0].relative_l2
+    evaluation = evaluate(run, other)
+    assert not evaluation.same_data and evaluation.reproduced is None
+    assert evaluation.rows[0].relative_l2 != evaluation.stored[0].relative_l2
 
 
 def test_data_of_another_case_or_gone_are_refused(run, make_data, tmp_path, request):
@@ -91,8 +93,10 @@ def test_upsampling_is_exact_for_linear_fields_and_periodic_across_the_edge():
         scores.upsample(coarse, (9, 9), (False, False)), expected
     )
     wave = torch.tensor([0.0, 1.0, 0.0, -1.0])[None, None]
-    found = scores.upsample(wave, (8,), (True,))[0, 0]
-    torch.testing.assert_close(found, torch.tensor([0, 0.5, 1, 0.5, 0, -0.5, -1, -0.5]))
+    upsampled = scores.upsample(wave, (8,), (True,))[0, 0]
+    torch.testing.assert_close(
+        upsampled, torch.tensor([0, 0.5, 1, 0.5, 0, -0.5, -1, -0.5])
+    )
 
 
 def test_list_and_figures_of_a_run(run, tmp_path):
@@ -100,9 +104,9 @@ def test_list_and_figures_of_a_run(run, tmp_path):
     assert (summary.operator, summary.case, summary.epochs) == ("fno", "helmholtz", 3)
     assert summary.error == surrogate.load(run).config.scores[0].relative_l2
     pytest.importorskip("matplotlib")
-    made = figures.draw(run)
-    assert {p.name for p in made} >= {"curves.png", "samples.png", "worst.png"}
-    assert all(p.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" for p in made)
+    paths = figures.draw(run)
+    assert {p.name for p in paths} >= {"curves.png", "samples.png", "worst.png"}
+    assert all(p.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" for p in paths)
 
 
 @pytest.mark.parametrize(

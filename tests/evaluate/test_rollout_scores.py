@@ -28,30 +28,30 @@ def test_growing_errors_are_found_with_their_size_and_time():
     growth = torch.tensor([0.1, 0.2, 0.4, 0.8])
     scale = torch.tensor([0.5, 1.0, 4.0])  # of the trajectories
     error = waves(scale[:, None] * growth, 2)
-    found = compare(target + error, target, 0 * target[:, 0], times, threshold=0.3)
+    result = compare(target + error, target, 0 * target[:, 0], times, threshold=0.3)
     # cos(2π k x) have equal norms: the relative error is the ratio of amplitudes
     expected = (scale[:, None] * growth).mean(0)
-    np.testing.assert_allclose(found.relative_l2, expected, rtol=1e-5)
-    np.testing.assert_allclose(found.persistence, 1, rtol=1e-6)
+    np.testing.assert_allclose(result.relative_l2, expected, rtol=1e-5)
+    np.testing.assert_allclose(result.persistence, 1, rtol=1e-6)
     # below 0.3: up to the third time, up to the second, never
-    np.testing.assert_array_equal(found.horizons, [1.5, 1.0, 0.0])
-    assert found.horizon == 1.0
+    np.testing.assert_array_equal(result.horizons, [1.5, 1.0, 0.0])
+    assert result.horizon == 1.0
     # orthogonal waves: the squares add
     squares = (scale[:, None] * growth).square().mean(0)
-    np.testing.assert_allclose(found.energy_drift, squares, rtol=1e-5)
-    np.testing.assert_allclose(found.mean_drift, 0, atol=1e-6)
+    np.testing.assert_allclose(result.energy_drift, squares, rtol=1e-5)
+    np.testing.assert_allclose(result.mean_drift, 0, atol=1e-6)
 
 
 def test_a_prediction_that_leaves_and_comes_back_counts_as_left():
     target = waves(torch.ones(1, 3), 1)
     factor = torch.tensor([1.0, 2.0, 1.0]).view(1, 3, 1, 1)
-    found = compare(factor * target, target, target[:, 0], np.arange(3.0), 0.2)
-    assert found.horizons.tolist() == [0.0]
+    result = compare(factor * target, target, target[:, 0], np.arange(3.0), 0.2)
+    assert result.horizons.tolist() == [0.0]
     always = compare(target, target, target[:, 0], np.arange(3.0), 0.2)
     assert always.horizon == np.inf
     # twice the amplitude is four times the energy, 0.602 decades
-    assert found.energy_drift[1] == pytest.approx(3)
-    assert found.spectral_error[1] == pytest.approx(np.log10(4), rel=1e-5)
+    assert result.energy_drift[1] == pytest.approx(3)
+    assert result.spectral_error[1] == pytest.approx(np.log10(4), rel=1e-5)
     shifted = compare(target + 0.5, target, target[:, 0], np.arange(3.0), 0.2)
     # rms of a cosine is 1/√2
     np.testing.assert_allclose(shifted.mean_drift, 0.5 * np.sqrt(2), rtol=1e-5)
@@ -60,15 +60,15 @@ def test_a_prediction_that_leaves_and_comes_back_counts_as_left():
 def test_units_of_a_channel_do_not_matter():
     generator = torch.Generator().manual_seed(0)
     target = torch.randn(2, 3, 2, POINTS, generator=generator)
-    made = target + 0.1 * torch.randn(target.shape, generator=generator)
-    plain = compare(made, target, target[:, 0], np.arange(3.0), 0.2)
+    prediction = target + 0.1 * torch.randn(target.shape, generator=generator)
+    plain = compare(prediction, target, target[:, 0], np.arange(3.0), 0.2)
     units = torch.tensor([1e-6, 1e6])[:, None]
     other = compare(
-        units * made, units * target, units * target[:, 0], plain.times, 0.2
+        units * prediction, units * target, units * target[:, 0], plain.times, 0.2
     )
     for name in ("relative_l2", "mean_drift", "energy_drift"):
-        found, expected = getattr(other, name), getattr(plain, name)
-        np.testing.assert_allclose(found, expected, rtol=1e-4)
+        value, expected = getattr(other, name), getattr(plain, name)
+        np.testing.assert_allclose(value, expected, rtol=1e-4)
 
 
 def test_steps_of_a_run_on_the_command_line(tmp_path, make_trajectories):
@@ -78,13 +78,13 @@ def test_steps_of_a_run_on_the_command_line(tmp_path, make_trajectories):
         "model.n_layers=1", "training.epochs=2",
     ]  # fmt: skip
     run = train(data, tmp_path / "run", operator="fno", overrides=settings).run
-    found = rollouts(opkit.load(run), data)
+    result = rollouts(opkit.load(run), data)
     steps = len(FieldDataset(data, "test", mode="autoregressive")[0]["outputs"])
-    assert len(found.times) == len(found.relative_l2) == steps
-    made = CliRunner().invoke(app, ["evaluate", str(run), "--rollout", "--json"])
-    assert made.exit_code == 0, made.output
-    printed = json.loads(made.stdout)["relative_l2"]
-    np.testing.assert_allclose(printed, found.relative_l2, rtol=1e-3)
+    assert len(result.times) == len(result.relative_l2) == steps
+    outcome = CliRunner().invoke(app, ["evaluate", str(run), "--rollout", "--json"])
+    assert outcome.exit_code == 0, outcome.output
+    printed = json.loads(outcome.stdout)["relative_l2"]
+    np.testing.assert_allclose(printed, result.relative_l2, rtol=1e-3)
     # the mean over steps is the figure that the bundle stores
     stored = opkit.load(run).config.scores[0].relative_l2
-    assert np.mean(found.relative_l2) == pytest.approx(stored, rel=1e-5)
+    assert np.mean(result.relative_l2) == pytest.approx(stored, rel=1e-5)

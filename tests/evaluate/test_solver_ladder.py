@@ -34,8 +34,10 @@ def test_nodes_are_interpolated_exactly_for_bilinear_fields():
     y, x = np.linspace(0, 1, 13)[:, None], np.linspace(0, 1, 25)
     field = (1 + 2 * x - 3 * y + 4 * x * y)[None]
     for factor in (2, 3, 4):
-        found = on_grid(case, Echo("pressure"), factor).solve({"permeability": field})
-        np.testing.assert_allclose(found["pressure"], field, atol=1e-14)
+        solution = on_grid(case, Echo("pressure"), factor).solve(
+            {"permeability": field}
+        )
+        np.testing.assert_allclose(solution["pressure"], field, atol=1e-14)
 
 
 def test_periodic_fields_that_the_coarse_grid_holds_come_back():
@@ -43,8 +45,8 @@ def test_periodic_fields_that_the_coarse_grid_holds_come_back():
     x = np.arange(24) / 24
     field = np.cos(2 * np.pi * 3 * x) * np.sin(2 * np.pi * 5 * x)[:, None]
     initial = {"initial_vorticity": field[None]}
-    found = on_grid(case, Echo("vorticity", times=True), 2).solve(initial)
-    np.testing.assert_allclose(found["vorticity"][0, 0], field, atol=1e-13)
+    solution = on_grid(case, Echo("vorticity", times=True), 2).solve(initial)
+    np.testing.assert_allclose(solution["vorticity"][0, 0], field, atol=1e-13)
 
 
 def test_darcy_on_coarse_grids_converges_to_the_fine_one():
@@ -91,10 +93,12 @@ def test_meshes_keep_linear_outputs_and_the_integrals_of_inputs(cantilever):
     echo = Twice(coarse, names)
     step = on_mesh(cantilever, fine, echo, 4)
     field = np.random.default_rng(0).uniform(1, 2, (2, len(fine.mesh()[1])))
-    found = step.solve({"modulus": field})
+    solution = step.solve({"modulus": field})
     x, y = fine.mesh()[0].T
     for name in names:
-        np.testing.assert_allclose(found[name], (1 + 2 * x - 3 * y)[None], atol=1e-13)
+        np.testing.assert_allclose(
+            solution[name], (1 + 2 * x - 3 * y)[None], atol=1e-13
+        )
     # 16 fine triangles of one size in each coarse one
     assert echo.seen.shape == (2, field.shape[1] // 16)
     np.testing.assert_allclose(echo.seen.mean(1), field.mean(1), rtol=1e-13)

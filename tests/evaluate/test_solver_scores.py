@@ -20,11 +20,11 @@ def relative(e, u, axes):
 
 def test_rollouts_of_layers_are_means_over_frames_after_the_given_ones():
     spec = VariableSpec("q", "output", ("time", "layer", "y", "x"), (5, 2, 8, 8))
-    found, true = (fields(seed, (3, 5, 2, 8, 8)) for seed in (0, 1))
+    predicted, true = (fields(seed, (3, 5, 2, 8, 8)) for seed in (0, 1))
     recipe = Recipe(operator="fno", mode="autoregressive", history=2, subsample=2)
-    e, u = ((f[:, 2:, :, ::2, ::2]) for f in (found["q"] - true["q"], true["q"]))
+    e, u = ((f[:, 2:, :, ::2, ::2]) for f in (predicted["q"] - true["q"], true["q"]))
     expected = relative(e, u, (-2, -1)).mean()  # of each frame and layer
-    assert error(found, true, header(spec), recipe) == pytest.approx(
+    assert error(predicted, true, header(spec), recipe) == pytest.approx(
         expected, rel=1e-12
     )
 
@@ -38,10 +38,10 @@ def header(spec):
 
 def test_space_time_fields_are_measured_as_one():
     spec = VariableSpec("q", "output", ("time", "y", "x"), (5, 8, 8))
-    found, true = (fields(seed, (3, 5, 8, 8)) for seed in (0, 1))
+    predicted, true = (fields(seed, (3, 5, 8, 8)) for seed in (0, 1))
     recipe = Recipe(operator="fno", mode="space-time")
-    expected = relative(found["q"] - true["q"], true["q"], (1, 2, 3)).mean()
-    assert error(found, true, header(spec), recipe) == pytest.approx(
+    expected = relative(predicted["q"] - true["q"], true["q"], (1, 2, 3)).mean()
+    assert error(predicted, true, header(spec), recipe) == pytest.approx(
         expected, rel=1e-12
     )
 

@@ -36,30 +36,33 @@ def test_an_ensemble_is_lazy_and_its_corrected_mean_is_the_solvers(
     darcy_run: Path,
 ) -> None:
     pytest.importorskip("dask.array")
-    found = example("ensemble").main(str(darcy_run), members=60, solved=60)
-    assert found["lazy"]
+    results = example("ensemble").main(str(darcy_run), members=60, solved=60)
+    assert results["lazy"]
     # all members solved: surrogate mean + mean gap = solver mean, up to float32
-    assert found["corrected mean"][0] == pytest.approx(
-        found["solver mean"][0], rel=1e-5
+    assert results["corrected mean"][0] == pytest.approx(
+        results["solver mean"][0], rel=1e-5
     )
-    gap, bias = found["solver mean"][0] - found["surrogate mean"][0], found["bias"][0]
+    gap, bias = (
+        results["solver mean"][0] - results["surrogate mean"][0],
+        results["bias"][0],
+    )
     assert gap == pytest.approx(bias, rel=1e-3)
     # chunks do not change what is drawn
     few = example("ensemble")
     few.CHUNK = 7
     again = few.main(str(darcy_run), members=60, solved=10)
-    assert again["surrogate mean"] == pytest.approx(found["surrogate mean"], rel=1e-5)
+    assert again["surrogate mean"] == pytest.approx(results["surrogate mean"], rel=1e-5)
 
 
 def test_inversion_finds_the_permeability(darcy_run: Path, tmp_path: Path) -> None:
     figure = tmp_path / "fields.png"
-    found = example("inversion").main(str(darcy_run), figure)
-    error, misfit, _ = found["solver"]
+    rows = example("inversion").main(str(darcy_run), figure)
+    error, misfit, _ = rows["solver"]
     # the prior mean has error 1, and fitting to the noise has misfit 1
     assert error < 0.5
     assert 0.4 < misfit < 1.1
     # a surrogate wrong by 10 % cannot use data that are right to 1 %
-    assert error < found["surrogate"][0] < 3
+    assert error < rows["surrogate"][0] < 3
     assert figure.read_bytes()[:4] == b"\x89PNG"
 
 
@@ -97,8 +100,8 @@ def test_pcn_samples_a_gaussian_posterior() -> None:
 def test_both_chains_move_at_the_tuned_rate(flow_run: Path) -> None:
     module = example("bayes")
     module.NOISE = 1.0  # as large as the values' spread: short chains get about
-    found = module.main(str(flow_run), 1200)
-    for error, spread, rate, beta, seconds in found.values():
+    rows = module.main(str(flow_run), 1200)
+    for error, spread, rate, beta, seconds in rows.values():
         assert 0 < error < 2**0.5 and spread > 0  # a draw of the prior has error √2
         assert 0.1 < rate < 0.6 and 0 < beta < 1 and seconds > 0
 
@@ -106,8 +109,8 @@ def test_both_chains_move_at_the_tuned_rate(flow_run: Path) -> None:
 def test_a_surrogate_in_a_dolfinx_loop(darcy_run: Path) -> None:
     pytest.importorskip("dolfinx_solver")
     module = example("fenicsx_loop")
-    found = module.main(str(darcy_run), 4, 10)
-    assert 0 < found["difference of c"] < 0.2
+    results = module.main(str(darcy_run), 4, 10)
+    assert 0 < results["difference of c"] < 0.2
 
 
 def test_a_dolfinx_loop_conserves_a_constant(darcy_run: Path) -> None:
@@ -124,11 +127,11 @@ def test_a_dolfinx_loop_conserves_a_constant(darcy_run: Path) -> None:
 @pytest.mark.slow
 def test_eddies_spread(eddies_run: Path, tmp_path: Path) -> None:
     module = example("eddy_forecast")
-    found = module.main(str(eddies_run), 4, 2, tmp_path / "eddies.png")
-    for error, spread, seconds in found.values():
+    scores = module.main(str(eddies_run), 4, 2, tmp_path / "eddies.png")
+    for error, spread, seconds in scores.values():
         assert error.shape == spread.shape == (4,)
         assert (error > 0).all() and (spread > 0).all() and seconds > 0
-    error, spread, _ = found["solver"]
+    error, spread, _ = scores["solver"]
     # members differ from the analysis by a tenth, as the analysis does from the truth
     assert 0.03 < spread[0] < 0.3 and 0.03 < error[0] < 0.3
     assert (tmp_path / "eddies.png").stat().st_size > 10_000

@@ -53,10 +53,10 @@ def test_same_outputs_as_in_python(program, package, data, tmp_path, count):
     model = package / "model-aoti.pt2"
     done = predict(program, model, tmp_path / "x.f32", tmp_path / "y.f32")
     assert done.returncode == 0, done.stderr
-    found = np.fromfile(tmp_path / "y.f32", np.float32).reshape(x.shape)
+    outputs = np.fromfile(tmp_path / "y.f32", np.float32).reshape(x.shape)
     expected = surrogate.predict(x).numpy()
     # float32 arithmetic in another order
-    assert np.linalg.norm(found - expected) < 1e-6 * np.linalg.norm(expected)
+    assert np.linalg.norm(outputs - expected) < 1e-6 * np.linalg.norm(expected)
 
 
 @pytest.mark.parametrize(

@@ -64,21 +64,21 @@ def fno(tmp_path_factory: pytest.TempPathFactory, bundles) -> Path:
 def test_every_operator_and_target(name, to, bundles, data, tmp_path):
     """The file was compared by the exporter; look at it from outside, at batch 5."""
     run = bundles(tmp_path / "bundle", name, OPTIONS[name])
-    made = export(run, to, data=data)
+    report = export(run, to, data=data)
     path = run / TARGETS[to].default
     surrogate = opkit.load(run)
     samples = real_inputs(run, surrogate.config, data).fields
     x = torch.cat([samples, samples[:2] + 100])
     with torch.no_grad():
-        found, expected = TARGETS[to].open(path)((x,)), surrogate.predict(x)
-    gap = (found - expected).norm() / expected.norm()
+        outputs, expected = TARGETS[to].open(path)((x,)), surrogate.predict(x)
+    gap = (outputs - expected).norm() / expected.norm()
     # other inputs, same arithmetic: the same bound with some room
-    assert gap < 3 * made.difference.tolerance < 1e-4
+    assert gap < 3 * report.difference.tolerance < 1e-4
     # and the samples differ from one another by far more
-    bound = 20 * 3 * made.difference.tolerance * found[0].norm()
-    assert (found[0] - found[1]).norm() > bound
-    assert made.difference.relative_l2 <= made.difference.tolerance
-    assert made.bytes == path.stat().st_size
+    bound = 20 * 3 * report.difference.tolerance * outputs[0].norm()
+    assert (outputs[0] - outputs[1]).norm() > bound
+    assert report.difference.relative_l2 <= report.difference.tolerance
+    assert report.bytes == path.stat().st_size
 
 
 def test_files_run_in_a_process_without_opkit(fno, data, tmp_path):
@@ -97,13 +97,13 @@ def test_files_run_in_a_process_without_opkit(fno, data, tmp_path):
 
 
 def test_report_says_what_goes_in_and_out(fno, data, tmp_path):
-    made = export(fno, "pt2", tmp_path / "a.pt2", data=data, batch=2)
+    result = export(fno, "pt2", tmp_path / "a.pt2", data=data, batch=2)
     report = json.loads((tmp_path / "a.pt2.json").read_text())
-    assert report == made.model_dump(mode="json")
-    (given,), (out,) = report["inputs"], report["outputs"]
-    assert given["shape"] == [2, 1, 18, 18] and out["shape"] == [2, 1, 18, 18]
-    assert given["axes"] == ["batch", "channel", "y", "x"]
-    assert given["variables"] == [
+    assert report == result.model_dump(mode="json")
+    (field,), (out,) = report["inputs"], report["outputs"]
+    assert field["shape"] == [2, 1, 18, 18] and out["shape"] == [2, 1, 18, 18]
+    assert field["axes"] == ["batch", "channel", "y", "x"]
+    assert field["variables"] == [
         {"name": "permeability", "units": "m2", "channels": 1}
     ]
     assert out["variables"][0]["units"] == "Pa"
@@ -119,9 +119,9 @@ def test_report_says_what_goes_in_and_out(fno, data, tmp_path):
 def test_autoregressive_surrogates_give_one_step(bundles, write, tmp_path, static):
     data = write(tmp_path / "waves.h5", static=bool(static), timed=True)
     run = bundles(tmp_path / "b", "fno", OPTIONS["fno"], history=2, static=static)
-    made = export(run, "pt2", data=data)
-    assert made.inputs[0].shape == ("batch", 2, 1, 18, 18)
-    assert [field.name for field in made.inputs] == ["inputs", "static"][: 1 + static]
+    report = export(run, "pt2", data=data)
+    assert report.inputs[0].shape == ("batch", 2, 1, 18, 18)
+    assert [field.name for field in report.inputs] == ["inputs", "static"][: 1 + static]
     surrogate = opkit.load(run)
     samples = tuple(real_inputs(run, surrogate.config, data).by_role.values())
     step = TARGETS["pt2"].open(run / "model.pt2")
@@ -129,9 +129,9 @@ def test_autoregressive_surrogates_give_one_step(bundles, write, tmp_path, stati
     window = torch.stack([samples[0][:, 1], first], 1)
     second = step((window, *samples[1:]))
     expected = surrogate.predict(real_inputs(run, surrogate.config, data), 2)
-    found = torch.stack([first, second], 1)
+    frames_out = torch.stack([first, second], 1)
     # two steps of float32 arithmetic in another order
-    assert (found - expected).norm() < 1e-5 * expected.norm()
+    assert (frames_out - expected).norm() < 1e-5 * expected.norm()
 
 
 @pytest.mark.parametrize("fault", ["wrong", "nan"])

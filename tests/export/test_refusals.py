@@ -30,11 +30,11 @@ def refused(monkeypatch, capsys, tmp_path):
         monkeypatch.setattr(sys, "argv", ["opkit", "export", *map(str, words)])
         with pytest.raises(SystemExit) as caught:
             main()
-        said = capsys.readouterr().err
-        assert caught.value.code == 2, said
-        assert len(said.strip().splitlines()) == 1 and "Traceback" not in said
+        text = capsys.readouterr().err
+        assert caught.value.code == 2, text
+        assert len(text.strip().splitlines()) == 1 and "Traceback" not in text
         assert sorted(tmp_path.rglob("*")) == before
-        return said
+        return text
 
     return run
 
@@ -68,8 +68,8 @@ def test_an_existing_file_stays(refused, fno, tmp_path):
 
 def test_data_on_another_grid(refused, fno, write, tmp_path):
     data = write(tmp_path / "coarse.h5", size=9)
-    said = refused(fno, "--to", "pt2", "-o", tmp_path / "a.pt2", "--data", data)
-    assert "(9, 9)" in said and "(18, 18)" in said
+    text = refused(fno, "--to", "pt2", "-o", tmp_path / "a.pt2", "--data", data)
+    assert "(9, 9)" in text and "(18, 18)" in text
 
 
 def test_missing_extra(refused, fno, data, tmp_path, monkeypatch):
@@ -89,8 +89,8 @@ def test_no_compiler(refused, fno, data, tmp_path, monkeypatch):
 def test_an_operator_that_onnx_has_no_form_for(refused, bundles, data, tmp_path):
     run = bundles(tmp_path / "bundle", "elliptic-fno", FNO)
     words = ("--to", "onnx", "-o", tmp_path / "a.onnx", "--data", data)
-    said = refused(run, *words)
-    assert "aten.linalg_cholesky" in said and "--to pt2" in said
+    text = refused(run, *words)
+    assert "aten.linalg_cholesky" in text and "--to pt2" in text
 
 
 def test_products_with_sparse_matrices_are_refused_by_name():

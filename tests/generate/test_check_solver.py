@@ -80,14 +80,14 @@ def test_the_plug_in_passes(heat: Callable[..., Case]) -> None:
 def test_one_that_is_broken_fails_there(
     stranger: Callable[..., Case], change: tuple[str, str], where: str, says: str
 ) -> None:
-    found = failures(stranger(change))
-    assert where in found
-    assert re.search(says, found[where])
-    assert all("\n" not in detail for detail in found.values())
+    faults = failures(stranger(change))
+    assert where in faults
+    assert re.search(says, faults[where])
+    assert all("\n" not in detail for detail in faults.values())
     # A solver that gives others each time, or in place, fails what compares them too.
     comparing = {"again", "batches", "pickling", "another process"}
     comparing |= {"residual of its solutions", "residual of noise"}
-    assert found.keys() <= {where} | comparing
+    assert faults.keys() <= {where} | comparing
 
 
 def test_nothing_is_asked_of_what_was_not_solved(stranger: Callable[..., Case]) -> None:
@@ -98,10 +98,10 @@ def test_nothing_is_asked_of_what_was_not_solved(stranger: Callable[..., Case]) 
 
 def test_one_that_takes_anything(stranger: Callable[..., Case]) -> None:
     checked = 'checked_field(inputs, "start", self.resolution)'
-    found = failures(stranger((checked, 'np.asarray(inputs["start"])')))
-    assert found.keys() == {"NaN", "shapes"}
-    assert "takes NaN in start: refuse it" in found["NaN"]
-    assert "takes start of shape (3, 7)" in found["shapes"]
+    faults = failures(stranger((checked, 'np.asarray(inputs["start"])')))
+    assert faults.keys() == {"NaN", "shapes"}
+    assert "takes NaN in start: refuse it" in faults["NaN"]
+    assert "takes start of shape (3, 7)" in faults["shapes"]
 
 
 def test_the_verb(stranger: Callable[..., Case], tmp_path: Path) -> None:

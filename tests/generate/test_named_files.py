@@ -39,11 +39,11 @@ def test_a_mesh_that_changes_is_another_generation(tmp_path: Path) -> None:
     """Fingerprint, content hash, caches and --resume see the content of the file."""
     path = tmp_path / "m.msh"
     domain = f"{{kind: file, path: {path}, refinements: 1}}"
-    given = "{boundary: {kind: dirichlet, value: 0}}"
+    condition = "{boundary: {kind: dirichlet, value: 0}}"
     overrides = (
         f"solver.parameters.domain={domain}",
-        f"solver.parameters.boundary={given}",
-        f"boundary={given}",
+        f"solver.parameters.boundary={condition}",
+        f"boundary={condition}",
     )
     path.write_text(MESH.replace("WIDE", "1"))
     case = load_case("darcy-mesh", overrides)

@@ -23,7 +23,7 @@ PARALLEL = "solver.parameters.parallel=true"
 
 def ranks_of(generation: int) -> list[int]:
     """Numbers of the serving processes below a process, launchers left out."""
-    found, below = [], [generation]
+    ranks, below = [], [generation]
     while below:
         number = below.pop()
         try:
@@ -33,8 +33,8 @@ def ranks_of(generation: int) -> list[int]:
         except OSError:
             continue
         if b"python" in line[0] and b"opkit.generate.worker" in line:
-            found.append(number)
-    return found
+            ranks.append(number)
+    return ranks
 
 
 @pytest.mark.fem

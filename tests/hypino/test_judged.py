@@ -88,8 +88,8 @@ def test_the_network_is_judged(model):
     assert both.distance == pytest.approx(relative, rel=1e-3)
     assert net.distance == pytest.approx(relative, rel=1e-2)
     assert (both.residual, both.history) == (net.residual, net.history)
-    found = both.derivatives(0.9, 0.2)
-    assert found["u_x"] == pytest.approx(waves(0.9, 0.2, 1, 0), abs=0.02)
+    jet = both.derivatives(0.9, 0.2)
+    assert jet["u_x"] == pytest.approx(waves(0.9, 0.2, 1, 0), abs=0.02)
     exactly = net.derivatives(0.9, 0.2)
     h = 1e-2
     slope = (net(0.9 + h, 0.2) - net(0.9 - h, 0.2)) / (2 * h)
@@ -176,8 +176,8 @@ def test_the_verb_solve(tmp_path, capsys):
     with np.load(tmp_path / "u.npz") as file:
         assert file["u_xx"].shape == file["error"].shape == (224, 224)
     verb("u_xx + u_yy = 1", **options, at=["0.5 0.5"], method="elements")
-    told = capsys.readouterr().out
-    assert "estimated error" in told and "eigenvalue nearest to 0: -" in told
+    text = capsys.readouterr().out
+    assert "estimated error" in text and "eigenvalue nearest to 0: -" in text
     for wrong, message in (
         ({"at": ["1"]}, "two numbers"),
         ({"out": tmp_path}, "npz"),

@@ -27,8 +27,8 @@ def mesh(n=33):
     return np.meshgrid(axis, axis)
 
 
-def relative(found, exact):
-    return np.linalg.norm(found - exact) / np.linalg.norm(exact)
+def relative(values, exact):
+    return np.linalg.norm(values - exact) / np.linalg.norm(exact)
 
 
 @pytest.fixture
@@ -82,23 +82,23 @@ def test_values_outside_the_domain_are_not_numbers(model):
 def test_refinement_never_raises_the_residual(model, average):
     # An untrained model's corrections are noise: still the residual may only fall.
     pde = opkit.hypino.PDE("u_xx + u_yy + u = f", "u = x on all", "sin(3*x) + y")
-    stated = opkit.hypino.state_problem(pde)
-    first = write(model, stated, average=average)
-    refined, history = refine(model, stated, first, 3, average)
+    problem = opkit.hypino.state_problem(pde)
+    first = write(model, problem, average=average)
+    refined, history = refine(model, problem, first, 3, average)
     assert all(b < a for a, b in itertools.pairwise(history))
     orientations = 8 if average else 1
     assert len(refined.members) == orientations * (len(history) - 1)
     with torch.no_grad():
-        found = float(modal_defect(stated, refined.jet).norm())
+        norm = float(modal_defect(problem, refined.jet).norm())
     # Single precision, and networks of either sign that cancel.
-    assert found == pytest.approx(history[-1], rel=0.01)
+    assert norm == pytest.approx(history[-1], rel=0.01)
 
 
 def test_the_modal_residual_is_the_error_in_u():
     # On the square with u = 0, sines are eigenfunctions: any sum of them is measured
     # exactly, whatever its wave numbers.
     pde = opkit.hypino.PDE("u_xx + 3*u_yy - 2*u = f", "u = 0 on all", "0*x")
-    stated = opkit.hypino.state_problem(pde, torch.float64)
+    problem = opkit.hypino.state_problem(pde, torch.float64)
 
     def wrong(points):
         one, two = (points[..., k] + 1 for k in range(2))
@@ -112,18 +112,18 @@ def test_the_modal_residual_is_the_error_in_u():
 
     # ∫ of sin² sin² over the square is 1, its area 4.
     exact = math.sqrt((0.3**2 + 0.4**2) / 4)
-    assert float(modal_defect(stated, wrong).norm()) == pytest.approx(exact, rel=1e-6)
-    assert float(defect(stated, wrong).norm()) > 10 * exact  # not by points
+    assert float(modal_defect(problem, wrong).norm()) == pytest.approx(exact, rel=1e-6)
+    assert float(defect(problem, wrong).norm()) > 10 * exact  # not by points
 
 
 def test_the_residual_is_linear_in_the_solution(model):
     pde = opkit.hypino.PDE("u_xx + 2*u_yy = f", "u = 1 on all; ", "x")
-    stated = opkit.hypino.state_problem(pde, torch.float64)
+    problem = opkit.hypino.state_problem(pde, torch.float64)
     generator = torch.Generator().manual_seed(0)
-    target = random_target(TargetShape(8, 1), 1, generator, stated.coefficients)
-    empty = defect(stated, nothing)
-    once = defect(stated, Ensemble((target,), (1.0,)).jet)
-    thrice = defect(stated, Ensemble((target,), (3.0,)).jet)
+    target = random_target(TargetShape(8, 1), 1, generator, problem.coefficients)
+    empty = defect(problem, nothing)
+    once = defect(problem, Ensemble((target,), (1.0,)).jet)
+    thrice = defect(problem, Ensemble((target,), (3.0,)).jet)
     torch.testing.assert_close(thrice - empty, 3 * (once - empty))
     # By hand: mean f² = 1/3 over λ², λ = 3 (π/2)² (halved with L), and g² = 1.
     exact = math.sqrt(1 / 3 / (3 * math.pi**2 / 4) ** 2 + 1)
@@ -160,12 +160,12 @@ def test_fine_tuning_lowers_the_residual_or_keeps_the_start(model):
     pde = opkit.hypino.PDE(
         "u_y - u_xx = 0", "u = 0 on left, right; u = 1 - x^2 on bottom"
     )
-    stated = opkit.hypino.state_problem(pde)
-    start = write(model, stated, average=False)
-    before = float(defect(stated, start.jet).norm())
-    tuned = fine_tune(stated, start, 60, 20)
-    assert float(defect(stated, tuned.jet).norm()) < 0.5 * before
-    ruined = fine_tune(stated, tuned, 3, 0, learning_rate=10.0)
+    problem = opkit.hypino.state_problem(pde)
+    start = write(model, problem, average=False)
+    before = float(defect(problem, start.jet).norm())
+    tuned = fine_tune(problem, start, 60, 20)
+    assert float(defect(problem, tuned.jet).norm()) < 0.5 * before
+    ruined = fine_tune(problem, tuned, 3, 0, learning_rate=10.0)
     assert ruined is tuned
 
 

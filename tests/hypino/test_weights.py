@@ -63,12 +63,14 @@ def test_one_flipped_bit_is_refused_or_changes_nothing(model, tmp_path):
         changed[place] ^= 1 << int(rng.integers(8))
         path.write_bytes(changed)
         try:
-            found = opkit.hypino.load(path)
+            reloaded = opkit.hypino.load(path)
         except BundleError as error:
             assert "\n" not in str(error)
             refused += 1
             continue
-        assert place < header and same(found, model)  # the card, or the checksum's name
+        assert place < header and same(
+            reloaded, model
+        )  # the card, or the checksum's name
     assert refused >= 200
 
 

@@ -55,8 +55,8 @@ def test_layer_and_its_gradients(act, block):
         torch.autograd.grad(truth, inputs, seed),
         strict=True,
     )
-    for found, expected in pairs:
-        assert torch.allclose(found, expected, rtol=1e-12, atol=1e-12)
+    for value, expected in pairs:
+        assert torch.allclose(value, expected, rtol=1e-12, atol=1e-12)
     with torch.no_grad():
         assert torch.equal(pointwise.layer(y, v, skip, gate, act, p), ours)
 
@@ -73,8 +73,8 @@ def test_mlp_and_its_gradients(width, hidden, out, block):
         torch.autograd.grad(truth, (x, *p), seed),
         strict=True,
     )
-    for found, expected in pairs:
-        assert torch.allclose(found, expected, rtol=1e-12, atol=1e-12)
+    for value, expected in pairs:
+        assert torch.allclose(value, expected, rtol=1e-12, atol=1e-12)
     with torch.no_grad():
         assert torch.equal(pointwise.mlp(x, p), ours)
 
@@ -104,8 +104,8 @@ def test_gradients_of_some_inputs_only():
         torch.autograd.grad(truth.sum(), (v, gate), create_graph=True),
         strict=True,
     )
-    for found, expected in pairs:
-        assert torch.allclose(found, expected, rtol=1e-12, atol=1e-12)
+    for value, expected in pairs:
+        assert torch.allclose(value, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_no_points():
@@ -129,10 +129,10 @@ def test_saved_memory_of_a_layer():
     model = ChannelsLastFNO((4, 4), 1, 1, 8, n_layers=1)
     x = torch.randn(2, 1, 16, 16)
     field = 8 * 2 * 16 * 16 * 4
-    kept = saved_bytes(lambda: model(x), model.parameters())
+    nbytes = saved_bytes(lambda: model(x), model.parameters())
     # input of the model, v, u, input of the projection, and the kept modes
     spectrum = 4 * 3 * 2 * 2 * 8 * 4
-    assert kept <= 3 * field + x.nbytes + spectrum
+    assert nbytes <= 3 * field + x.nbytes + spectrum
 
 
 def test_large_buffers_are_plain_tensors():

@@ -148,13 +148,13 @@ def test_recomputing_changes_no_bit(last):
     x, weight = problem((6, 5), (4, 3), batch=2, channels=(2, 3))
     x = x.to(memory_format=torch.channels_last) if last else x
     bias = torch.randn(3, dtype=x.dtype)
-    found = []
+    results = []
     for recompute in (False, True):
         inputs = [t.clone().requires_grad_() for t in (x, weight, bias)]
         y = spectral_conv(*inputs, recompute=recompute, backend="cpu")
-        found.append([y, *torch.autograd.grad(y.square().sum(), inputs)])
-    for kept, again in zip(*found, strict=True):
-        assert torch.equal(kept, again)
+        results.append([y, *torch.autograd.grad(y.square().sum(), inputs)])
+    for first, again in zip(*results, strict=True):
+        assert torch.equal(first, again)
 
     def squared(x, w):
         return spectral_conv(x, w, recompute=True, backend="cpu") ** 2

@@ -75,10 +75,10 @@ def describe(kernel: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> La
 
 def launches(monkeypatch, grid, modes, precision, batch=16, channels=32) -> set[Launch]:
     """All launches of a forward and a backward pass."""
-    found: set[Launch] = set()
+    result: set[Launch] = set()
 
     def record(kernel, grid, *args, **keywords):
-        found.add(describe(kernel, args, keywords))
+        result.add(describe(kernel, args, keywords))
 
     with monkeypatch.context() as patch:
         patch.setattr(launch, "run", record)
@@ -90,7 +90,7 @@ def launches(monkeypatch, grid, modes, precision, batch=16, channels=32) -> set[
         launch.mix_input(z, weight, precision)
         launch.mix_weight(z, z, precision)
         launch.synthesis(z, modes, list(grid), 1.0, True, False, precision)
-    return found
+    return result
 
 
 def compile_launch(item: Launch, capability: int) -> Resources:
@@ -152,13 +152,13 @@ SHARED = {80: 163 * 1024, 90: 227 * 1024, 100: 227 * 1024}
 
 
 def faults(item: Launch, capability: int) -> list[str]:
-    found = compile_launch(item, capability)
+    code = compile_launch(item, capability)
     faults = []
-    if found.stack or found.local:
-        faults.append(f"{item.name} spills {found.stack + found.local} bytes")
-    if found.shared > SHARED[capability]:
-        faults.append(f"{item.name} needs {found.shared} bytes of shared memory")
-    if "mma" not in found.ptx:
+    if code.stack or code.local:
+        faults.append(f"{item.name} spills {code.stack + code.local} bytes")
+    if code.shared > SHARED[capability]:
+        faults.append(f"{item.name} needs {code.shared} bytes of shared memory")
+    if "mma" not in code.ptx:
         faults.append(f"{item.name} does not use tensor cores")
     return faults
 

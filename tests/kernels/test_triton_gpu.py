@@ -41,8 +41,8 @@ def test_accuracy_against_float64(grid, modes, precision):
     truth = [y, *torch.autograd.grad(y, leaves, grad)]
     singles = [leaf.detach().float().requires_grad_() for leaf in leaves]
     y = spectral_conv(*singles, backend="triton", precision=precision)
-    found = [y, *torch.autograd.grad(y, singles, grad.to(y.dtype))]
-    for one, other in zip(found, truth, strict=True):
+    values = [y, *torch.autograd.grad(y, singles, grad.to(y.dtype))]
+    for one, other in zip(values, truth, strict=True):
         assert relative(one, other) < LIMITS[precision]
 
 

@@ -33,8 +33,8 @@ def test_relative_l2_is_the_ratio_of_norms_of_each_sample_then_the_mean():
         )
         for b in range(5)
     ]
-    found = functional.relative_l2(torch.tensor(p), torch.tensor(t))
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    error = functional.relative_l2(torch.tensor(p), torch.tensor(t))
+    np.testing.assert_allclose(error, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["relative_l2", "nrmse", "relative_h1"])
@@ -64,8 +64,8 @@ def test_vrmse_of_the_own_mean_is_one_and_of_a_constant_target_is_set_by_eps():
         functional.vrmse(mean, t), torch.ones(3).double(), rtol=1e-6, atol=0
     )
     constant = torch.full((1, 1, 16), 2.0, dtype=torch.float64)
-    found = functional.vrmse(constant + 1, constant, eps=4.0)
-    torch.testing.assert_close(found, torch.tensor([0.5], dtype=torch.float64))
+    error = functional.vrmse(constant + 1, constant, eps=4.0)
+    torch.testing.assert_close(error, torch.tensor([0.5], dtype=torch.float64))
 
 
 def test_zero_target_counts_as_eps():
@@ -77,8 +77,8 @@ def test_h1_of_a_sine_sees_the_derivative():
     # e = sin 4x / 10, t = sin x: sqrt((1 + 16) / (1 + 1)) / 10 up to O(h²) differences
     n = 512
     p = wave(1, n) + 0.1 * wave(4, n)
-    found = functional.relative_h1(p, wave(1, n), TORUS).item()
-    assert found == pytest.approx(math.sqrt(17 / 2) / 10, rel=2e-3)
+    error = functional.relative_h1(p, wave(1, n), TORUS).item()
+    assert error == pytest.approx(math.sqrt(17 / 2) / 10, rel=2e-3)
 
 
 def test_h1_differences_are_second_order_on_both_kinds_of_axes():

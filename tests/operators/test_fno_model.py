@@ -61,13 +61,13 @@ def test_equals_neuraloperator(grid, options):
     target = torch.randn_like(truth)
     (truth * target).sum().backward()
     (y * target).sum().backward()
-    found = dict(ours.named_parameters())
+    parameters = dict(ours.named_parameters())
     for name, parameter in theirs.named_parameters():
         grad = parameter.grad
         if name.endswith("weight.tensor"):
             name, grad = name.removesuffix(".tensor"), from_complex(grad, len(grid))
         # instance norm takes the bias out again: its gradient is rounding alone
-        error = (found[name].grad - grad).norm()
+        error = (parameters[name].grad - grad).norm()
         assert error < 1e-4 * grad.norm() + 2e-5, name
 
 
@@ -176,8 +176,8 @@ def test_saved_activations():
     """At most half of what neuraloperator's model keeps for the backward pass."""
     theirs, ours = pair(2)
     x = torch.randn(2, 2, 32, 32)
-    kept, others = (
+    nbytes, others = (
         saved_bytes(lambda model=model: model(x), (x, *model.parameters()))
         for model in (ours, theirs)
     )
-    assert kept < others / 2
+    assert nbytes < others / 2

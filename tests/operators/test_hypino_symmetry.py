@@ -25,8 +25,8 @@ def test_networks_are_carried_back_exactly(symmetry):
     moved = points.flip(-1) if symmetry.exchange else points
     sign = torch.tensor([symmetry.mirror_x, symmetry.mirror_y])
     moved = torch.where(sign, -moved, moved)
-    found = symmetry.carry_back(target).value(points)
-    torch.testing.assert_close(found, target.value(moved))
+    values = symmetry.carry_back(target).value(points)
+    torch.testing.assert_close(values, target.value(moved))
 
 
 def test_a_problem_and_its_solution_move_together():
@@ -53,8 +53,8 @@ def test_a_problem_and_its_solution_move_together():
         else:
             slopes, bends = (sx * along["a"], sy * along["b"]), (0.0, along["bb"])
         _, c_x, c_y, c_xx, c_yy = moved_c[0].tolist()
-        found = c_x * slopes[0] + c_y * slopes[1] + c_xx * bends[0] + c_yy * bends[1]
-        torch.testing.assert_close(found, 1 + 6 * b + 12)
+        applied = c_x * slopes[0] + c_y * slopes[1] + c_xx * bends[0] + c_yy * bends[1]
+        torch.testing.assert_close(applied, 1 + 6 * b + 12)
 
 
 def test_mirrored_problems_have_mirrored_solutions(model):
@@ -71,9 +71,9 @@ def test_mirrored_problems_have_mirrored_solutions(model):
     fields = []
     x = torch.rand(1, 50, 2, generator=torch.Generator().manual_seed(1)) * 2 - 1
     for text, points in zip(texts, (x, x.flip(-1)), strict=True):
-        stated = opkit.hypino.state_problem(opkit.hypino.PDE(*text))
+        problem = opkit.hypino.state_problem(opkit.hypino.PDE(*text))
         with torch.no_grad():
-            fields.append(write(model, stated).value(points))
+            fields.append(write(model, problem).value(points))
     scale = float(fields[0].abs().max())
     # Corners belong to both sides; data there may differ by which comes first.
     assert (fields[0] - fields[1]).abs().max() < 0.02 * scale

@@ -32,16 +32,16 @@ def test_same_function(grid, target, modes, separable, norm):
     conv = layer(modes, separable=separable, fft_norm=norm)
     x = torch.randn(2, 3, *grid, dtype=torch.float64)
     expected = conv(x, output_shape=target)
-    found = SpectralProducts(conv, grid, target)(x)
+    outputs = SpectralProducts(conv, grid, target)(x)
     # float64 has 1e-16; sums of up to 864 terms
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(outputs, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_channels_last_memory_and_no_bias():
     conv = layer((5, 6), bias=False)
     x = torch.randn(2, 17, 12, 3, dtype=torch.float64).movedim(-1, 1)
-    found = SpectralProducts(conv, (17, 12), (17, 12))(x)
-    torch.testing.assert_close(found, conv(x), rtol=1e-12, atol=1e-12)
+    outputs = SpectralProducts(conv, (17, 12), (17, 12))(x)
+    torch.testing.assert_close(outputs, conv(x), rtol=1e-12, atol=1e-12)
 
 
 def test_traces_into_real_products_of_torch_itself():

@@ -35,14 +35,14 @@ def l_shape(cells: int = 8, degree: int = 1, channels: int = 1, **changes) -> Me
         "outer": Condition(kind="dirichlet", value=2.0),
     }
     solver = DarcyMesh(resolution=(cells,), boundary=boundary, degree=degree)
-    fixed, given = solver.dirichlet()
+    fixed, values = solver.dirichlet()
     data = MeshShape(
         1,
         channels,
         "cell",
         *solver.mesh(),
         fixed,
-        np.repeat(given, channels, 0),
+        np.repeat(values, channels, 0),
         solver.hierarchy(),
     )
     return replace(data, **changes)
@@ -67,9 +67,9 @@ def test_cell_data_are_projected_in_l2(degree):
     exact = spsolve(
         mass(data.points, data.cells).tocsc(), cell_moments(data.points, data.cells) @ f
     )
-    found = Projection(data)(torch.from_numpy(f).float()).numpy()
+    projection = Projection(data)(torch.from_numpy(f).float()).numpy()
     # the iteration stops at 1e-7, in single precision
-    np.testing.assert_allclose(found, exact, atol=5e-6 * np.abs(exact).max())
+    np.testing.assert_allclose(projection, exact, atol=5e-6 * np.abs(exact).max())
 
 
 def test_bounds_of_the_mass_matrix_are_wathens():
@@ -140,10 +140,10 @@ def test_dirichlet_values_are_exact(processor, degree, levels):
     model, x = build(data, processor=processor, n_levels=levels)
     u = model(x)
     assert u.shape == (6, 2, len(data.points))
-    given = torch.from_numpy(data.given).float()
+    values = torch.from_numpy(data.given).float()
     fixed = torch.from_numpy(data.fixed)
-    assert (u[..., fixed] == given[..., fixed]).all()
-    assert not (u[..., ~fixed] == given[..., ~fixed]).any()
+    assert (u[..., fixed] == values[..., fixed]).all()
+    assert not (u[..., ~fixed] == values[..., ~fixed]).any()
     u.square().sum().backward()
     assert all(p.grad.abs().max() > 0 for p in model.parameters())
 

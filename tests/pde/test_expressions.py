@@ -30,8 +30,8 @@ def test_formulas_have_their_values(text, value):
     x, y = np.random.default_rng(0).uniform(-1, 1, (2, 50))
     expression = read_expression(text)
     np.testing.assert_allclose(expression(x, y, np), value(x, y), rtol=1e-14)
-    found = expression(torch.from_numpy(x), torch.from_numpy(y), torch)
-    np.testing.assert_allclose(found.numpy(), value(x, y), rtol=1e-12)
+    values = expression(torch.from_numpy(x), torch.from_numpy(y), torch)
+    np.testing.assert_allclose(values.numpy(), value(x, y), rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -47,8 +47,8 @@ def test_formulas_have_their_values(text, value):
 )
 def test_equations_have_their_coefficients(text, coefficients):
     source = "x" if "f" in text else None
-    found = read_equation(text, source).coefficients
-    assert found == pytest.approx(coefficients, abs=1e-15)
+    values = read_equation(text, source).coefficients
+    assert values == pytest.approx(coefficients, abs=1e-15)
 
 
 def test_fields_of_both_sides_become_the_source():

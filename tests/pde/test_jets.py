@@ -24,9 +24,9 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def assert_close(found, expected, tolerance):
+def assert_close(values, expected, tolerance):
     scale = expected.abs().amax(-1, keepdim=True).clamp_min(1.0)
-    assert ((found - expected).abs() / scale).max() < tolerance
+    assert ((values - expected).abs() / scale).max() < tolerance
 
 
 def test_programs_have_the_derivatives_of_autograd():

@@ -51,8 +51,8 @@ def run(name: str, folder: Path, scale: float, seed: int) -> Iterator[tuple[str,
         yield from corruption.battery(folder, counts, seed)
     elif name == "headers":
         verbs = [lambda p: ["inspect", str(p)], lambda p: ["validate", str(p)]]
-        found = headers.battery(folder, many(300), verbs, seed)
-        yield "edited headers, inspect and validate", found
+        results = headers.battery(folder, many(300), verbs, seed)
+        yield "edited headers, inspect and validate", results
     elif name == "hostile":
         yield from _hostile(folder, round(1 / scale))
 
@@ -93,16 +93,16 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save", type=Path)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     processes.install_plugin()
-    saved = asked.save is not None and asked.save.exists()
-    total: Counts = json.loads(asked.save.read_text()) if saved else {}
-    for name in asked.names:
+    saved = options.save is not None and options.save.exists()
+    total: Counts = json.loads(options.save.read_text()) if saved else {}
+    for name in options.names:
         with tempfile.TemporaryDirectory() as folder:
-            for row, counts in run(name, Path(folder), asked.scale, asked.seed):
+            for row, counts in run(name, Path(folder), options.scale, options.seed):
                 add(total, row, counts)
-                if asked.save:
-                    asked.save.write_text(json.dumps(total, indent=1))
+                if options.save:
+                    options.save.write_text(json.dumps(total, indent=1))
     cells = [
         (name, ", ".join(f"{k} {v}" for k, v in row.items()))
         for name, row in total.items()

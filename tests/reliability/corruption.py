@@ -60,7 +60,7 @@ def everything(path: Path) -> str:
         return text + "".join(a.tobytes().hex() for a in arrays)
 
 
-def outcome(path: Path, wanted: str) -> str:
+def outcome(path: Path, reference: str) -> str:
     """Read a file in a child with limits and say what came of it."""
     child = os.fork()
     if child == 0:
@@ -69,7 +69,7 @@ def outcome(path: Path, wanted: str) -> str:
             resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
             resource.setrlimit(resource.RLIMIT_CPU, (20, 21))
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-            code = 0 if everything(path) == wanted else 1
+            code = 0 if everything(path) == reference else 1
         except DataError as error:
             code = 2 if "\n" not in str(error) else 3
         except MemoryError:
@@ -136,7 +136,7 @@ def battery(
     for gzip in (0, 4):
         good = folder / f"good-{gzip}.h5"
         make(good, gzip)
-        wanted, content = everything(good), good.read_bytes()
+        reference, content = everything(good), good.read_bytes()
         spans = payload_spans(good)
         inside = [k for low, high in spans for k in range(low, high)]
         outside = sorted(set(range(len(content))) - set(inside))
@@ -151,7 +151,7 @@ def battery(
             bad = folder / "bad.h5"
             for _ in range(counts[name] // 2):
                 bad.write_bytes(damage(bytearray(content), rng))
-                result[outcome(bad, wanted)] += 1
+                result[outcome(bad, reference)] += 1
             yield f"{name}{', gzip' if gzip else ''}", result
 
 

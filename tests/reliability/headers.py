@@ -127,8 +127,8 @@ def battery(
     for _ in range(count):
 
         def change(data: dict[str, Any]) -> str:
-            made = edited(data, rng)
-            return json.dumps(made)
+            header = edited(data, rng)
+            return json.dumps(header)
 
         hostile_hdf5.with_header(path, change)
         result["files"] += 1

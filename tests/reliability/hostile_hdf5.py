@@ -58,11 +58,11 @@ def gzip_bomb(path: Path) -> None:
     with changed(path) as file:
         del file["vorticity"]
         shape = (64, 2048, 2048)
-        made = file.create_dataset(
+        dataset = file.create_dataset(
             "vorticity", shape, "f4", chunks=(1, 2048, 2048), compression=9
         )
-        for k in range(len(made)):
-            made[k] = np.zeros(shape[1:], "f4")
+        for k in range(len(dataset)):
+            dataset[k] = np.zeros(shape[1:], "f4")
 
 
 @hostile
@@ -141,8 +141,8 @@ def variable_length_data(path: Path) -> None:
 @hostile
 def object_references(path: Path) -> None:
     with changed(path) as file:
-        made = file.create_dataset("refs", (3,), dtype=h5py.ref_dtype)
-        made[0] = file["vorticity"].ref
+        dataset = file.create_dataset("refs", (3,), dtype=h5py.ref_dtype)
+        dataset[0] = file["vorticity"].ref
 
 
 @hostile

@@ -85,10 +85,10 @@ def array_files(folder: Path, canary: Path) -> dict[str, Path]:
         return path
 
     def head(shape: tuple[int, ...], kind: str = "<f4") -> bytes:
-        made = io.BytesIO()
+        buffer = io.BytesIO()
         text = {"descr": kind, "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(made, text)
-        return made.getvalue()
+        np.lib.format.write_array_header_1_0(buffer, text)
+        return buffer.getvalue()
 
     def raw(name: str, content: bytes) -> Path:
         (folder / name).write_bytes(content)

@@ -27,7 +27,7 @@ def main_kills(folder: Path, count: int, seed: int = 0) -> dict[str, int]:
     """
     rng, problem = random.Random(seed), processes.case(delay=DELAY)
     begun = time.monotonic()
-    wanted = processes.reference(folder, problem)
+    expected = processes.reference(folder, problem)
     usual = time.monotonic() - begun
     result = dict.fromkeys(
         ("kills", "before the end", "unreadable", "bad or lost rows", "same hash"), 0
@@ -43,12 +43,12 @@ def main_kills(folder: Path, count: int, seed: int = 0) -> dict[str, int]:
         result["kills"] += 1
         if not out.exists() and processes.parts(out).exists():
             result["before the end"] += 1
-            found = processes.inspect(out)
-            result["unreadable"] += found.unreadable
-            result["bad or lost rows"] += found.lost
-            result["most redone"] = max(result["most redone"], found.redo)
+            remains = processes.inspect(out)
+            result["unreadable"] += remains.unreadable
+            result["bad or lost rows"] += remains.lost
+            result["most redone"] = max(result["most redone"], remains.redo)
         generate(problem, out, samples=processes.SAMPLES, resume=True)
-        result["same hash"] += processes.content(out) == wanted
+        result["same hash"] += processes.content(out) == expected
         out.unlink()
     return result
 
@@ -60,7 +60,7 @@ def worker_kills(folder: Path, count: int, seed: int = 1) -> dict[str, int]:
     times over one task, are rightly given up.
     """
     rng, problem = random.Random(seed), processes.case(delay=DELAY)
-    wanted = processes.reference(folder, problem)
+    expected = processes.reference(folder, problem)
     killed = generations = same = 0
     while killed < count:
         out = folder / "orphan.h5"
@@ -78,7 +78,7 @@ def worker_kills(folder: Path, count: int, seed: int = 1) -> dict[str, int]:
         generate(
             problem, out, samples=processes.SAMPLES, workers=workers, progress=strike
         )
-        same += processes.content(out) == wanted
+        same += processes.content(out) == expected
         generations += 1
         out.unlink()
     return {"worker kills": killed, "generations": generations, "same hash": same}
@@ -122,7 +122,7 @@ def assembled():
 def point_kills(folder: Path, count: int) -> Iterator[tuple[str, dict[str, int]]]:
     """kill -9 at named points, each `count` times."""
     plain = processes.case()
-    wanted = processes.reference(folder, plain)
+    expected = processes.reference(folder, plain)
     for name, point in POINTS.items():
         same = died = 0
         for number in range(count):
@@ -146,7 +146,7 @@ def point_kills(folder: Path, count: int) -> Iterator[tuple[str, dict[str, int]]
             child = processes.start(plain, out, before=HOOKS % (number, call))
             died += child.wait(60) == -signal.SIGKILL
             generate(plain, out, samples=processes.SAMPLES, resume=True)
-            same += processes.content(out) == wanted
+            same += processes.content(out) == expected
             out.unlink()
             shutil.rmtree(processes.parts(out), ignore_errors=True)
         yield name, {"kills": died, "same hash": same}
@@ -155,7 +155,7 @@ def point_kills(folder: Path, count: int) -> Iterator[tuple[str, dict[str, int]]
 def signals(folder: Path, count: int, seed: int = 2) -> dict[str, int]:
     """SIGINT and SIGTERM: an end within 5 s, no worker left, and it resumes."""
     rng, problem = random.Random(seed), processes.case(delay=DELAY)
-    wanted = processes.reference(folder, problem)
+    expected = processes.reference(folder, problem)
     result = dict.fromkeys(("signals", "within 5 s", "no worker left", "same hash"), 0)
     for number in range(count):
         out = folder / "stopped.h5"
@@ -169,7 +169,7 @@ def signals(folder: Path, count: int, seed: int = 2) -> dict[str, int]:
         result["within 5 s"] += time.monotonic() - started < 5
         result["no worker left"] += _gone(workers)
         generate(problem, out, samples=processes.SAMPLES, resume=True)
-        result["same hash"] += processes.content(out) == wanted
+        result["same hash"] += processes.content(out) == expected
         out.unlink()
     return result
 
@@ -184,7 +184,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (%d, %d))
 def disk_full(folder: Path, offsets: int) -> dict[str, int]:
     """A limit on file size at many offsets, within shards and within the final file."""
     problem = processes.case()
-    wanted = processes.reference(folder, problem)
+    expected = processes.reference(folder, problem)
     size = (folder / "reference.h5").stat().st_size
     result = dict.fromkeys(("offsets", "one typed line", "no partial file",
                             "same hash after --resume"), 0)  # fmt: skip
@@ -201,7 +201,7 @@ def disk_full(folder: Path, offsets: int) -> dict[str, int]:
             not out.exists() and not processes.inspect(out).lost
         )
         generate(problem, out, samples=processes.SAMPLES, resume=True)
-        result["same hash after --resume"] += processes.content(out) == wanted
+        result["same hash after --resume"] += processes.content(out) == expected
         out.unlink()
     return result
 
@@ -209,7 +209,7 @@ def disk_full(folder: Path, offsets: int) -> dict[str, int]:
 def two_writers(folder: Path, count: int) -> dict[str, int]:
     """Two generations into one file, HDF5's own locks on and off."""
     problem = processes.case(delay=DELAY)
-    wanted = processes.reference(folder, problem)
+    expected = processes.reference(folder, problem)
     result = dict.fromkeys(("races", "second refused", "same hash"), 0)
     for number in range(count):
         out = folder / "raced.h5"
@@ -222,7 +222,7 @@ def two_writers(folder: Path, count: int) -> dict[str, int]:
         result["second refused"] += codes == [0, 2] and any(
             "another process" in text for text in texts
         )
-        result["same hash"] += processes.content(out) == wanted
+        result["same hash"] += processes.content(out) == expected
         out.unlink()
     return result
 

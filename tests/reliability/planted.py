@@ -33,8 +33,8 @@ class Trap:
         self.folder = folder
         self._canaries = folder.with_name(folder.name + ".canaries")
         self._script = folder.with_name(folder.name + ".bin") / "opkit"
-        for made in (folder, self._canaries, self._script.parent):
-            made.mkdir()
+        for folder_to_make in (folder, self._canaries, self._script.parent):
+            folder_to_make.mkdir()
         self._script.write_text(
             "import sys\nfrom opkit.cli import main\n"
             "if __name__ == '__main__':\n    sys.exit(main())\n"

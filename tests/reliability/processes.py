@@ -92,27 +92,31 @@ class Remains:
 
 def inspect(out: Path) -> Remains:
     """Look at every shard under its final name, and at the manifest."""
-    found, intact = Remains(), {}
+    remains, intact = Remains(), {}
     for shard in parts(out).glob("shard-*.h5"):
         try:
             with DataFile(shard, trusted=True) as file:
                 intact[shard.name] = sum(1 for _ in file.verify())
         except DataError:
-            found.unreadable += 1
+            remains.unreadable += 1
     manifest = parts(out) / "manifest.jsonl"
     if manifest.exists():
         for line in manifest.read_text().splitlines()[1:]:
             try:
-                made = json.loads(line)
+                line_content = json.loads(line)
             except ValueError:
                 continue  # cut short by the kill; the shard itself is still there
-            found.listed += made["last"] - made["first"]
-            found.lost += made["last"] - made["first"] - intact.get(made["name"], 0)
+            remains.listed += line_content["last"] - line_content["first"]
+            remains.lost += (
+                line_content["last"]
+                - line_content["first"]
+                - intact.get(line_content["name"], 0)
+            )
     for note in parts(out).glob("*.at"):
         at = json.loads(note.read_text())
         first = int(note.name[6:12]) * SHARD
-        found.redo += at["last"] - first
-    return found
+        remains.redo += at["last"] - first
+    return remains
 
 
 SHARD = 32  # samples a shard of this case, as planned

@@ -39,8 +39,8 @@ def test_generate_and_read_in_a_folder_of_traps(trap: planted.Trap) -> None:
     """A plug-in on PYTHONPATH still runs in two workers; nothing of the folder does."""
     stated = (PLUGIN / "toy-heat.yaml").read_text()
     (trap.folder / "heat.yaml").write_text(stated)
-    made = "generate case heat.yaml -o d.h5 --samples 6 --resolution 8 -w 2"
-    for verb in (made, "inspect d.h5", "validate d.h5"):
+    command = "generate case heat.yaml -o d.h5 --samples 6 --resolution 8 -w 2"
+    for verb in (command, "inspect d.h5", "validate d.h5"):
         done = trap.opkit(*verb.split(), path=[str(PLUGIN)])
         assert (done.returncode, trap.ran()) == (0, []), (verb, done.stderr)
 
@@ -162,11 +162,11 @@ def test_variables_that_change_what_runs_are_not_handed_on(
     monkeypatch.setenv("PYTHONBREAKPOINT", "evil.run")
     monkeypatch.setenv("PYTHONWARNINGS", "error::evil.Warning")
     monkeypatch.setenv("PYTHONHASHSEED", "3")
-    made = children.environment({"A": "b"})
-    names = {name for name in made if name.startswith("PYTHON")}
+    variables = children.environment({"A": "b"})
+    names = {name for name in variables if name.startswith("PYTHON")}
     assert names >= {"PYTHONPATH", "PYTHONSAFEPATH", "PYTHONHASHSEED"}
     assert not names & {"PYTHONSTARTUP", "PYTHONBREAKPOINT", "PYTHONWARNINGS"}
-    assert made["A"] == "b" and "-P" in children.python("m")
+    assert variables["A"] == "b" and "-P" in children.python("m")
 
 
 def test_settings_files_of_the_folder_are_not_obeyed(

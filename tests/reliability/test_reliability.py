@@ -27,24 +27,24 @@ def counts(smoke: int, full: int) -> list[object]:
 
 @pytest.mark.parametrize("count", counts(3, 200))
 def test_kills(tmp_path: Path, count: int) -> None:
-    found = kills.main_kills(tmp_path, count)
-    assert found["unreadable"] == found["bad or lost rows"] == 0
-    assert found["same hash"] == found["kills"] == count
-    assert found["most redone"] <= processes.SHARD * 2  # at most one shard a worker
-    assert found["before the end"] > 0
+    outcomes = kills.main_kills(tmp_path, count)
+    assert outcomes["unreadable"] == outcomes["bad or lost rows"] == 0
+    assert outcomes["same hash"] == outcomes["kills"] == count
+    assert outcomes["most redone"] <= processes.SHARD * 2  # at most one shard a worker
+    assert outcomes["before the end"] > 0
 
 
 @pytest.mark.parametrize("count", counts(3, 50))
 def test_worker_kills(tmp_path: Path, count: int) -> None:
-    found = kills.worker_kills(tmp_path, count)
-    assert found["worker kills"] == count
-    assert found["same hash"] == found["generations"]
+    outcomes = kills.worker_kills(tmp_path, count)
+    assert outcomes["worker kills"] == count
+    assert outcomes["same hash"] == outcomes["generations"]
 
 
 @pytest.mark.parametrize("count", counts(1, 10))
 def test_kills_at_named_points(tmp_path: Path, count: int) -> None:
-    for name, found in kills.point_kills(tmp_path, count):
-        assert found == {"kills": count, "same hash": count}, name
+    for name, outcomes in kills.point_kills(tmp_path, count):
+        assert outcomes == {"kills": count, "same hash": count}, name
 
 
 @pytest.mark.parametrize("count", counts(2, 20))
@@ -65,9 +65,9 @@ def test_two_writers(tmp_path: Path, count: int) -> None:
 @pytest.mark.parametrize("share", counts(20, 1))
 def test_corruption(tmp_path: Path, share: int) -> None:
     amounts = {name: max(2, n // share) for name, n in corruption.FULL.items()}
-    for name, found in corruption.battery(tmp_path, amounts):
-        assert found["silent"] == found["crashed"] == found["hung"] == 0, name
-        assert found["refused"] > 0, name
+    for name, outcomes in corruption.battery(tmp_path, amounts):
+        assert outcomes["silent"] == outcomes["crashed"] == outcomes["hung"] == 0, name
+        assert outcomes["refused"] > 0, name
 
 
 @pytest.mark.parametrize("every", counts(15, 1))

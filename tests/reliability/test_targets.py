@@ -215,10 +215,10 @@ def test_one_process_trains_in_a_run(tmp_path: Path) -> None:
     )
 
     def other() -> str:
-        found = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", code, run.path], capture_output=True, text=True
         )
-        return found.stdout
+        return process.stdout
 
     with run.held():
         assert "another process trains there" in other()
@@ -255,17 +255,17 @@ def test_a_bundle_killed_while_it_is_written_again_is_the_old_one(
         "for name in ('mkdir', 'fsync', 'rename', 'scandir', 'listdir'): die(name)\n"
         "bundle.write(Path(sys.argv[1]) / 'bundle', config, weights, 'card')\n"
     )
-    found = []
+    outcomes = []
     for step in range(1, 40):
         words = [sys.executable, "-c", code, run, str(step)]
         ended = subprocess.run(words, check=False).returncode
         weights = bundle.read(run)[1]
         name = next(iter(weights))
         old = torch.equal(weights[name], before[1][name])
-        found.append("old" if old else "new")
+        outcomes.append("old" if old else "new")
         if not old:
             shutil.rmtree(run)
             shutil.copytree(darcy.run, run)  # type: ignore[attr-defined]
         if ended == 0:
             break
-    assert ended == 0 and found[-1] == "new" and "old" in found
+    assert ended == 0 and outcomes[-1] == "new" and "old" in outcomes

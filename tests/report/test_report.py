@@ -69,28 +69,28 @@ def rollout_page(eddies_run: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def test_the_page_says_what_was_measured(page: Path, darcy_run: Path) -> None:
-    found = Reader(page.read_text())
+    reader = Reader(page.read_text())
     for row in evaluate(darcy_run).rows:
-        assert number(row.relative_l2) in found.text
+        assert number(row.relative_l2) in reader.text
     with DataFile(darcy_run.parent / "data.h5") as file:
-        assert file.content_hash() in found.text
-        assert str(file.header.case["equation"]) in found.text
+        assert file.content_hash() in reader.text
+        assert str(file.header.case["equation"]) in reader.text
     config = bundle.read_config(darcy_run)
-    assert config.weights_sha256 in found.text
-    assert "The errors stored in the bundle are reproduced exactly." in found.text
+    assert config.weights_sha256 in reader.text
+    assert "The errors stored in the bundle are reproduced exactly." in reader.text
     # a small run: the solver's coarsest grid is still better
-    assert re.search(r"The ladder of coarser grids ends at \d+ × \d+", found.text)
-    assert "no factor is claimed" in found.text
-    assert found.tags.count("table") == found.tags.count("caption") > 8
-    assert found.tags.count("img") == 2 + 4 * 4
-    assert all(len(alt) > 20 for alt in found.alts)
+    assert re.search(r"The ladder of coarser grids ends at \d+ × \d+", reader.text)
+    assert "no factor is claimed" in reader.text
+    assert reader.tags.count("table") == reader.tags.count("caption") > 8
+    assert reader.tags.count("img") == 2 + 4 * 4
+    assert all(len(alt) > 20 for alt in reader.alts)
 
 
 def test_the_page_needs_nothing_else_and_runs_nothing(page: Path) -> None:
-    found = Reader(page.read_text())
-    assert "script" not in found.tags and "link" not in found.tags
-    assert found.addresses
-    assert all(a.startswith(("data:image/", "#")) for a in found.addresses)
+    reader = Reader(page.read_text())
+    assert "script" not in reader.tags and "link" not in reader.tags
+    assert reader.addresses
+    assert all(a.startswith(("data:image/", "#")) for a in reader.addresses)
 
 
 def test_the_command_in_the_page_makes_the_same_data(
@@ -112,10 +112,10 @@ def test_the_command_in_the_page_makes_the_same_data(
 
 @pytest.mark.slow
 def test_rollouts_have_steps_spectra_and_invariants(rollout_page: Path) -> None:
-    found = Reader(rollout_page.read_text())
-    assert "Error per step" in found.text
-    assert "Spectrum of potential_vorticity" in found.text
-    assert "Mean square of potential_vorticity" in found.text
+    reader = Reader(rollout_page.read_text())
+    assert "Error per step" in reader.text
+    assert "Spectrum of potential_vorticity" in reader.text
+    assert "Mean square of potential_vorticity" in reader.text
 
 
 GEOMETRIES = {
@@ -144,10 +144,10 @@ def test_other_geometries_are_drawn(name: str, tmp_path: Path) -> None:
         overrides=[*settings, "training.epochs=2"],
     )
     page = report.report(tmp_path / "run", tmp_path / "report.html")
-    found = Reader(page.read_text())
+    reader = Reader(page.read_text())
     panels = {"darcy-mesh": 4, "elliptic-boundary": 5, "burgers": 4}[name]
-    assert found.tags.count("img") == 2 + 4 * panels
-    assert "Limits of use" in found.text
+    assert reader.tags.count("img") == 2 + 4 * panels
+    assert "Limits of use" in reader.text
 
 
 def tampered(run: Path, folder: Path) -> Path:
@@ -155,14 +155,14 @@ def tampered(run: Path, folder: Path) -> Path:
     shutil.copytree(run.parent, folder)
     config = bundle.read_config(folder / "run")
     case = {**config.case, "title": EVIL, "equation": EVIL, "references": [EVIL]}
-    made = config.provenance.model_copy(
+    provenance = config.provenance.model_copy(
         update={"command": EVIL, "environment": {EVIL: EVIL}}
     )
     inputs = tuple(v.model_copy(update={"units": EVIL}) for v in config.inputs)
     changed = config.model_copy(
         update={
             "case": case,
-            "provenance": made,
+            "provenance": provenance,
             "flags": (EVIL,),
             "inputs": inputs,
         }
@@ -179,10 +179,10 @@ def evil_page(darcy_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def test_markup_in_a_bundle_stays_text(evil_page: Path) -> None:
-    found = Reader(evil_page.read_text())
-    assert "script" not in found.tags
-    assert found.text.count(EVIL) >= 4
-    assert all(a.startswith(("data:image/", "#")) for a in found.addresses)
+    reader = Reader(evil_page.read_text())
+    assert "script" not in reader.tags
+    assert reader.text.count(EVIL) >= 4
+    assert all(a.startswith(("data:image/", "#")) for a in reader.addresses)
 
 
 def test_regions_are_quartiles_of_features() -> None:
@@ -215,8 +215,8 @@ def test_bad_input_is_one_error_and_leaves_nothing(
 
 def browser() -> str:
     for name in ("chromium", "chromium-browser", "google-chrome"):
-        if found := shutil.which(name):
-            return found
+        if path := shutil.which(name):
+            return path
     pytest.skip("no chromium: apt-get install chromium")
 
 
@@ -233,23 +233,23 @@ def test_a_browser_shows_it_on_a_phone_without_scripts_or_requests(
         with starter.chromium.launch(**arguments) as chromium:
             size = {"width": 360, "height": 780}
             view = chromium.new_page(viewport=size, color_scheme=scheme)
-            said: list[str] = []
-            asked: list[str] = []
-            view.on("console", lambda message: said.append(message.text))
-            view.on("pageerror", lambda error: said.append(str(error)))
-            view.on("request", lambda r: asked.append(r.url))
+            messages: list[str] = []
+            requests: list[str] = []
+            view.on("console", lambda message: messages.append(message.text))
+            view.on("pageerror", lambda error: messages.append(str(error)))
+            view.on("request", lambda r: requests.append(r.url))
             view.goto(path.as_uri(), wait_until="load")
-            assert not said
-            outside = [u for u in asked if not u.startswith("data:image/")]
+            assert not messages
+            outside = [u for u in requests if not u.startswith("data:image/")]
             assert outside == [path.as_uri()]
             assert view.title() != "hacked"
             assert view.locator("script").count() == 0
             width = "document.documentElement.scrollWidth"
             assert view.evaluate(width) <= 360
             for kind in ("table", "img", "section", "pre"):
-                found = view.locator(kind).all()
-                assert found
-                assert all(item.is_visible() for item in found)
+                elements = view.locator(kind).all()
+                assert elements
+                assert all(item.is_visible() for item in elements)
             drawn = "[...document.images].map(i => i.complete && i.naturalWidth > 50)"
             assert all(view.evaluate(drawn))
             paper = "getComputedStyle(document.body).backgroundColor"

@@ -28,39 +28,39 @@ def cole_hopf(points: int, viscosity: float, time: float) -> np.ndarray:
 
 @pytest.mark.parametrize("device", ["cpu", "cpu:0"])
 def test_cole_hopf_solution(device: str) -> None:
-    made = solver(
+    burgers = solver(
         viscosity=0.05, records=3, record_interval=0.1, device=device, rtol=1e-7
     )
     start = cole_hopf(128, 0.05, 0.0)
-    solution = made.solve({"initial_velocity": start[None]})
+    solution = burgers.solve({"initial_velocity": start[None]})
     exact = np.stack([cole_hopf(128, 0.05, t) for t in (0.1, 0.2, 0.3)])
     error = np.linalg.norm(solution.outputs["velocity"][0] - exact, axis=1)
     error /= np.linalg.norm(exact, axis=1)
     # the initial tail beyond 2/3 of 64 modes is below 1e-8
     assert (error < solution.error[0] + 1e-8).all()
-    assert solution.error[0] <= made.rtol
+    assert solution.error[0] <= burgers.rtol
 
 
 def test_convergence_in_space_is_spectral() -> None:
     errors = []
     for n in (32, 64):
-        made = solver(resolution=(n,), record_interval=0.3)
+        burgers = solver(resolution=(n,), record_interval=0.3)
         start = cole_hopf(n, 0.1, 0.0)[None]
-        result = made.solve({"initial_velocity": start}).outputs["velocity"][0, 0]
+        result = burgers.solve({"initial_velocity": start}).outputs["velocity"][0, 0]
         errors.append(np.abs(result - cole_hopf(n, 0.1, 0.3)).max())
     assert errors[1] < errors[0] / 2**8
 
 
 @pytest.mark.parametrize("rtol", [1e-4, 1e-6, 1e-8])
 def test_the_error_measure_bounds_the_error(rtol: float) -> None:
-    made = solver(rtol=rtol, resolution=(64,))
+    burgers = solver(rtol=rtol, resolution=(64,))
     exact = solver(rtol=1e-11, resolution=(64,))
     inputs = {
-        "initial_velocity": made.sample(np.random.default_rng(0))["initial_velocity"][
-            None
-        ]
+        "initial_velocity": burgers.sample(np.random.default_rng(0))[
+            "initial_velocity"
+        ][None]
     }
-    solution = made.solve(inputs)
+    solution = burgers.solve(inputs)
     reference = exact.solve(inputs).outputs["velocity"]
     error = np.linalg.norm(solution.outputs["velocity"] - reference)
     error /= np.linalg.norm(reference)
@@ -69,9 +69,9 @@ def test_the_error_measure_bounds_the_error(rtol: float) -> None:
 
 
 def test_the_mean_is_kept_and_energy_falls() -> None:
-    made = solver(records=4, record_interval=0.25, mean_flow=0.3)
-    start = made.sample(np.random.default_rng(1))["initial_velocity"]
-    records = made.solve({"initial_velocity": start[None]}).outputs["velocity"][0]
+    burgers = solver(records=4, record_interval=0.25, mean_flow=0.3)
+    start = burgers.sample(np.random.default_rng(1))["initial_velocity"]
+    records = burgers.solve({"initial_velocity": start[None]}).outputs["velocity"][0]
     np.testing.assert_allclose(records.mean(1), 0.3, rtol=1e-13)
     energy = [(start**2).mean(), *(records**2).mean(1)]
     assert (np.diff(energy) < 0).all()
@@ -80,34 +80,34 @@ def test_the_mean_is_kept_and_energy_falls() -> None:
 @settings(max_examples=5, deadline=None)
 @given(st.integers(0, 10**6), st.integers(0, 127))
 def test_translation_and_reflection(seed: int, shift: int) -> None:
-    made = solver(rtol=1e-5)
-    start = made.sample(np.random.default_rng(seed))["initial_velocity"]
+    burgers = solver(rtol=1e-5)
+    start = burgers.sample(np.random.default_rng(seed))["initial_velocity"]
 
     def act(u: np.ndarray) -> np.ndarray:  # x to shift − x, u to −u
         return -np.roll(u[..., ::-1], shift, -1)
 
     batch = np.stack([start, act(start)])
-    result = made.solve({"initial_velocity": batch}).outputs["velocity"]
+    result = burgers.solve({"initial_velocity": batch}).outputs["velocity"]
     np.testing.assert_allclose(result[1], act(result[0]), rtol=0, atol=1e-12)
 
 
 def test_a_sample_does_not_depend_on_its_batch() -> None:
-    made = solver(rtol=1e-6)
+    burgers = solver(rtol=1e-6)
     batch = np.stack(
-        [made.sample(np.random.default_rng(i))["initial_velocity"] for i in range(5)]
+        [burgers.sample(np.random.default_rng(i))["initial_velocity"] for i in range(5)]
     )
-    whole = made.solve({"initial_velocity": batch})
-    alone = made.solve({"initial_velocity": batch[3:4]})
+    whole = burgers.solve({"initial_velocity": batch})
+    alone = burgers.solve({"initial_velocity": batch[3:4]})
     assert (alone.outputs["velocity"][0] == whole.outputs["velocity"][3]).all()
     assert alone.error[0] == whole.error[3]
 
 
 def test_torch_agrees() -> None:
-    made, other = solver(rtol=1e-6), solver(rtol=1e-6, device="cpu:0")
+    burgers, other = solver(rtol=1e-6), solver(rtol=1e-6, device="cpu:0")
     batch = np.stack(
-        [made.sample(np.random.default_rng(i))["initial_velocity"] for i in range(3)]
+        [burgers.sample(np.random.default_rng(i))["initial_velocity"] for i in range(3)]
     )
-    expected = made.solve({"initial_velocity": batch})
+    expected = burgers.solve({"initial_velocity": batch})
     result = other.solve({"initial_velocity": batch})
     np.testing.assert_allclose(
         result.outputs["velocity"], expected.outputs["velocity"], rtol=0, atol=1e-12
@@ -116,22 +116,22 @@ def test_torch_agrees() -> None:
 
 
 def test_residual() -> None:
-    made = solver(records=2, record_interval=0.2, rtol=1e-8)
-    start = made.sample(np.random.default_rng(0))["initial_velocity"]
+    burgers = solver(records=2, record_interval=0.2, rtol=1e-8)
+    start = burgers.sample(np.random.default_rng(0))["initial_velocity"]
     inputs = {"initial_velocity": start[None]}
-    outputs = made.solve(inputs).outputs
-    assert made.residual(inputs, outputs)[0] < 1e-12
+    outputs = burgers.solve(inputs).outputs
+    assert burgers.residual(inputs, outputs)[0] < 1e-12
     single = {name: field.astype(np.float32) for name, field in outputs.items()}
-    assert made.residual(inputs, single)[0] < 1e-6
+    assert burgers.residual(inputs, single)[0] < 1e-6
     wrong = {"velocity": 1.01 * outputs["velocity"]}
-    assert made.residual(inputs, wrong)[0] > 5e-3
+    assert burgers.residual(inputs, wrong)[0] > 5e-3
 
 
 def test_fronts_too_steep_for_the_grid_are_refused() -> None:
-    made = solver(viscosity=1e-4, resolution=(64,), rtol=1e-4)
+    burgers = solver(viscosity=1e-4, resolution=(64,), rtol=1e-4)
     start = np.sin(2 * np.pi * np.arange(64) / 64)[None]
     with pytest.raises(NotConvergedError, match="64 points"):
-        made.solve({"initial_velocity": start})
+        burgers.solve({"initial_velocity": start})
 
 
 @pytest.mark.parametrize(
@@ -160,10 +160,10 @@ def test_bad_inputs() -> None:
 
 def test_the_case_solves() -> None:
     case = load_case("burgers", ("resolution=256",))
-    made = case.build_solver()
-    drawn = made.sample(np.random.default_rng(0))
+    burgers = case.build_solver()
+    drawn = burgers.sample(np.random.default_rng(0))
     batch = {name: field[None] for name, field in drawn.items()}
-    solution = made.solve(batch)
+    solution = burgers.solve(batch)
     assert set(batch) == {v.name for v in case.inputs}
     assert solution.outputs["velocity"].shape == (1, 1, 256)
     assert solution.error[0] <= 1e-6

@@ -56,10 +56,10 @@ def test_every_solver_refuses_alike(case: str, fault: str) -> None:
     solver, inputs = one(case)
     change, message = FAULTS[fault]
     for name, values in inputs.items():
-        wanted = r"\(batch, " + ", ".join(map(str, values.shape[1:])) + r"\)"
+        shape = r"\(batch, " + ", ".join(map(str, values.shape[1:])) + r"\)"
         with pytest.raises(OpkitInputError) as caught:
             solver.solve({**inputs, name: change(values)})
-        assert caught.match(message.format(name=name, wanted=wanted))
+        assert caught.match(message.format(name=name, wanted=shape))
         assert "\n" not in str(caught.value)
 
 

@@ -51,8 +51,8 @@ def test_known_changes() -> None:
 
 
 def test_only_some_records() -> None:
-    found = largest_change(lambda k: k, lambda a, b: np.array([b, -a]), [3, 1])
-    assert found.tolist() == [3, 0]
+    change = largest_change(lambda k: k, lambda a, b: np.array([b, -a]), [3, 1])
+    assert change.tolist() == [3, 0]
 
 
 def test_relative_change_of_layers_and_of_nothing() -> None:

@@ -29,10 +29,10 @@ def test_both_directions_against_numpy(
     u = np.random.default_rng(0).standard_normal(fft.real_shape)
     expected = np.fft.rfftn(u, axes=axes)
     size = np.abs(expected).max()
-    kept = u.copy()
+    original = u.copy()
     u_hat = fft.forward(u)
     np.testing.assert_allclose(u_hat, expected, rtol=0, atol=4e-15 * size)
-    assert (u == kept).all(), "forward must keep its input"
+    assert (u == original).all(), "forward must keep its input"
     back = fft.inverse(u_hat.copy())
     np.testing.assert_allclose(back, u, rtol=0, atol=1e-14 * np.abs(u).max())
     out = np.empty(fft.real_shape)

@@ -60,13 +60,13 @@ def weights() -> dict[str, torch.Tensor]:
 
 def test_round_trip_keeps_every_bit_and_complex_tensors(tmp_path, weights):
     bundle.write(tmp_path / "b", config(), weights, "# card\n")
-    found, tensors = bundle.read(tmp_path / "b")
+    stored_config, tensors = bundle.read(tmp_path / "b")
     assert set(tensors) == set(weights)
     for name, tensor in weights.items():
         assert tensors[name].dtype == tensor.dtype
         assert torch.equal(tensors[name], tensor)
-    assert found.provenance.best_validation == 0.1 + 0.2
-    assert found.complex_tensors == ("c",)
+    assert stored_config.provenance.best_validation == 0.1 + 0.2
+    assert stored_config.complex_tensors == ("c",)
     assert (tmp_path / "b" / "card.md").read_text() == "# card\n"
 
 

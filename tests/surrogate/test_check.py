@@ -122,10 +122,10 @@ def test_a_rollout_that_blows_up_has_no_finite_residual(flow, growth):
     steps = torch.arange(1.0, 5.0).reshape(1, 4, 1, 1, 1)
     states = true.clone()
     states[1:3] *= (growth**steps).float()
-    found = s.checker.judge(Inputs(inputs), states).residual
+    residual = s.checker.judge(Inputs(inputs), states).residual
     plain = s.checker.judge(Inputs(inputs), true).residual
-    assert np.isinf(found[1:3]).all()
-    np.testing.assert_array_equal(found[[0, 3]], plain[[0, 3]])
+    assert np.isinf(residual[1:3]).all()
+    np.testing.assert_array_equal(residual[[0, 3]], plain[[0, 3]])
 
 
 def _card(run):

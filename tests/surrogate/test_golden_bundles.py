@@ -28,9 +28,9 @@ def test_golden_bundle(version):
     assert surrogate.config.opkit_version == version.partition("-")[0]
     assert surrogate.config.format_version == FORMAT
     with np.load(FOLDER / version / "prediction.npz") as stored:
-        found = surrogate(stored["inputs"])
+        outputs = surrogate(stored["inputs"])
         # fp32 on other processors and library versions
-        np.testing.assert_allclose(found, stored["outputs"], rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(outputs, stored["outputs"], rtol=1e-3, atol=1e-4)
         if "error_bound" not in stored:
             with pytest.raises(BundleError, match="no calibration"):
                 surrogate(stored["inputs"], check=True)

@@ -22,18 +22,18 @@ def test_moments_equal_numpys_however_the_data_are_cut(offset):
     # 1e4 beside a spread of 1: sums of squares in one pass would lose 8 of 16 digits
     x = torch.randn(10, 3, 6, 5, generator=torch.Generator().manual_seed(0)) + offset
     for cuts in ([10], [1] * 10, [3, 7]):
-        found = fitted(*x.split(cuts))
+        moments = fitted(*x.split(cuts))
         values = x.double().numpy()
         # float32 buffers
         np.testing.assert_allclose(
-            found.mean, values.mean((0, 2, 3)), rtol=1e-6, atol=1e-7
+            moments.mean, values.mean((0, 2, 3)), rtol=1e-6, atol=1e-7
         )
-        np.testing.assert_allclose(found.std, values.std((0, 2, 3)), rtol=1e-6)
+        np.testing.assert_allclose(moments.std, values.std((0, 2, 3)), rtol=1e-6)
         np.testing.assert_array_equal(
-            found.low, values.min((0, 2, 3)).astype(np.float32)
+            moments.low, values.min((0, 2, 3)).astype(np.float32)
         )
         np.testing.assert_array_equal(
-            found.high, values.max((0, 2, 3)).astype(np.float32)
+            moments.high, values.max((0, 2, 3)).astype(np.float32)
         )
 
 

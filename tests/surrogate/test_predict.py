@@ -27,14 +27,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_data_file_to_netcdf(trained: tuple[Path, Path], tmp_path: Path) -> None:
     run, data = trained
     shape = predict(run, data, tmp_path / "out.nc", split="test")
-    with xr.open_dataset(data, engine="h5netcdf") as given:
-        rows = np.flatnonzero(given["split"].values == 2)
-        expected = opkit.load(run)(given["permeability"].values[rows])
-    with xr.open_dataset(tmp_path / "out.nc", engine="h5netcdf") as made:
-        assert made["pressure"].dims == ("sample", "y", "x")
-        assert made["pressure"].shape == shape == expected.shape
-        np.testing.assert_array_equal(made["sample"], rows)
-        np.testing.assert_array_equal(made["pressure"], expected)
+    with xr.open_dataset(data, engine="h5netcdf") as data_in:
+        rows = np.flatnonzero(data_in["split"].values == 2)
+        expected = opkit.load(run)(data_in["permeability"].values[rows])
+    with xr.open_dataset(tmp_path / "out.nc", engine="h5netcdf") as data_out:
+        assert data_out["pressure"].dims == ("sample", "y", "x")
+        assert data_out["pressure"].shape == shape == expected.shape
+        np.testing.assert_array_equal(data_out["sample"], rows)
+        np.testing.assert_array_equal(data_out["pressure"], expected)
 
 
 @pytest.mark.parametrize("kind", ["npz", "npy"])
@@ -47,9 +47,9 @@ def test_arrays(trained: tuple[Path, Path], tmp_path: Path, kind: str) -> None:
     else:
         np.save(source, field)
     predict(run, source, target)
-    made = np.load(target)
-    made = made["pressure"] if kind == "npz" else made
-    np.testing.assert_array_equal(made, opkit.load(run)(field))
+    content = np.load(target)
+    content = content["pressure"] if kind == "npz" else content
+    np.testing.assert_array_equal(content, opkit.load(run)(field))
 
 
 def _pickle(path: Path) -> None:

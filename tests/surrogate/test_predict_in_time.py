@@ -59,16 +59,16 @@ def test_static_fields_and_any_history(tmp_path, make_trajectories, history):
     settings = ("mode=autoregressive", f"history={history}", *SMALL)
     run = train(data, tmp_path / "run", operator="fno", overrides=settings).run
     predict(run, data, tmp_path / "out.nc", "test")
-    made = opened(tmp_path / "out.nc")["wave"]
-    given = opened(data).isel(sample=slice(34, 40))
-    assert made.dims == ("sample", "time", "x")
-    np.testing.assert_array_equal(made["time"], np.arange(history, 6))
+    written = opened(tmp_path / "out.nc")["wave"]
+    source = opened(data).isel(sample=slice(34, 40))
+    assert written.dims == ("sample", "time", "x")
+    np.testing.assert_array_equal(written["time"], np.arange(history, 6))
     expected = opkit.load(run).rollout(
-        given["wave"].values[:, :history, None],
+        source["wave"].values[:, :history, None],
         6 - history,
-        static=given["speed"].values[:, None],
+        static=source["speed"].values[:, None],
     )
-    np.testing.assert_array_equal(made, expected[:, :, 0])
+    np.testing.assert_array_equal(written, expected[:, :, 0])
 
 
 def test_space_time_is_written_with_its_times(tmp_path, make_trajectories):
@@ -76,12 +76,12 @@ def test_space_time_is_written_with_its_times(tmp_path, make_trajectories):
     settings = ("mode=space-time", *SMALL[1:], "model.n_modes=[3, 4]")
     run = train(data, tmp_path / "run", operator="fno", overrides=settings).run
     predict(run, data, tmp_path / "out.nc", "test")
-    made = opened(tmp_path / "out.nc")["wave"]
-    assert made.dims == ("sample", "time", "x")
-    np.testing.assert_array_equal(made["time"], np.arange(6.0))
+    wave = opened(tmp_path / "out.nc")["wave"]
+    assert wave.dims == ("sample", "time", "x")
+    np.testing.assert_array_equal(wave["time"], np.arange(6.0))
     first = opened(data)["initial_wave"].values[34:]
     expected = opkit.load(run)(np.repeat(first[:, None], 6, 1))
-    np.testing.assert_array_equal(made, expected)
+    np.testing.assert_array_equal(wave, expected)
     with pytest.raises(OpkitInputError, match="mode=autoregressive"):
         predict(run, data, tmp_path / "no.nc", steps=2)
 
@@ -90,9 +90,9 @@ def test_a_map_in_time_says_when_its_output_is(tmp_path, make_trajectories):
     data = make_trajectories()
     run = train(data, tmp_path / "run", operator="fno", overrides=SMALL).run
     predict(run, data, tmp_path / "out.nc", "test")
-    made = opened(tmp_path / "out.nc")
-    assert made["wave"].dims == ("sample", "x")
-    assert float(made["time"]) == 5.0  # the last of records at 0 to 5
+    output = opened(tmp_path / "out.nc")
+    assert output["wave"].dims == ("sample", "x")
+    assert float(output["time"]) == 5.0  # the last of records at 0 to 5
 
 
 def test_inputs_alone_from_netcdf_and_npz(flow, tmp_path):
@@ -104,12 +104,12 @@ def test_inputs_alone_from_netcdf_and_npz(flow, tmp_path):
     )
     plain.to_netcdf(tmp_path / "in.nc", engine="h5netcdf")
     predict(flow.run, tmp_path / "in.nc", tmp_path / "out.nc", steps=3)
-    made = opened(tmp_path / "out.nc")["vorticity"]
-    assert made.dims == ("member", "time", "y", "x")
-    np.testing.assert_allclose(made["time"], [2.0, 3.0, 4.0])
-    assert "units" in made.attrs
+    vorticity = opened(tmp_path / "out.nc")["vorticity"]
+    assert vorticity.dims == ("member", "time", "y", "x")
+    np.testing.assert_allclose(vorticity["time"], [2.0, 3.0, 4.0])
+    assert "units" in vorticity.attrs
     expected = flow.load().rollout(flow.permeability, 3)[:, :, 0]
-    np.testing.assert_array_equal(made, expected)
+    np.testing.assert_array_equal(vorticity, expected)
     np.savez(tmp_path / "in.npz", vorticity=frames)
     predict(flow.run, tmp_path / "in.npz", tmp_path / "out.npz", steps=3)
     np.testing.assert_array_equal(np.load(tmp_path / "out.npz")["vorticity"], expected)
@@ -167,11 +167,11 @@ def test_a_run_takes_its_own_file_at_its_own_stride(tmp_path):
         data, tmp_path / "r", operator="fno", overrides=("subsample=3", *PLANE)
     ).run
     predict(run, data, tmp_path / "out.nc", "test")
-    made = opened(tmp_path / "out.nc")
-    assert made["u"].shape == (6, 22, 22)
-    np.testing.assert_allclose(made["x"], np.linspace(0, 1, 22))
+    output = opened(tmp_path / "out.nc")
+    assert output["u"].shape == (6, 22, 22)
+    np.testing.assert_allclose(output["x"], np.linspace(0, 1, 22))
     a = opened(data)["a"].values[18:]
-    np.testing.assert_array_equal(made["u"], opkit.load(run)(a[:, ::3, ::3]))
+    np.testing.assert_array_equal(output["u"], opkit.load(run)(a[:, ::3, ::3]))
     with pytest.warns(UserWarning, match="trained at"):
         predict(run, data, tmp_path / "fine.nc", "test", subsample=1)
     assert opened(tmp_path / "fine.nc")["u"].shape == (6, 64, 64)
@@ -189,10 +189,10 @@ def test_a_bundle_from_before_takes_its_own_file(tmp_path):
     bundle.write(tmp_path / "old", old, weights, "card")
     data = bounded(tmp_path / "a.h5", 64)
     predict(tmp_path / "old", data, tmp_path / "out.nc", "test")
-    made = opened(tmp_path / "out.nc")
-    np.testing.assert_allclose(made["x"], np.linspace(0, 1, 64)[::2])
+    output = opened(tmp_path / "out.nc")
+    np.testing.assert_allclose(output["x"], np.linspace(0, 1, 64)[::2])
     a = opened(data)["a"].values[18:, ::2, ::2]
-    np.testing.assert_array_equal(made["u"], opkit.load(run)(a))
+    np.testing.assert_array_equal(output["u"], opkit.load(run)(a))
     # a file on which the stride leaves yet another domain is refused
     other = bounded(tmp_path / "b.h5", 16)
     with pytest.raises(OpkitInputError, match="another domain"):

@@ -15,10 +15,10 @@ GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "bundles"
 
 
 def normaliser(low: list[float], high: list[float]) -> Normaliser:
-    made = Normaliser(len(low))
-    made.low.copy_(torch.tensor(low))
-    made.high.copy_(torch.tensor(high))
-    return made
+    result = Normaliser(len(low))
+    result.low.copy_(torch.tensor(low))
+    result.high.copy_(torch.tensor(high))
+    return result
 
 
 def test_the_farthest_value_counts_in_units_of_the_range_less_five_percent():

@@ -91,8 +91,8 @@ def test_numpy_single_fields_and_batches_give_the_same_kind():
 
 
 def test_an_empty_batch_has_empty_predictions():
-    found = linear()(np.zeros((0, 8, 6), np.float32))
-    assert (found.shape, found.dtype) == ((0, 8, 6), np.float32)
+    outputs = linear()(np.zeros((0, 8, 6), np.float32))
+    assert (outputs.shape, outputs.dtype) == ((0, 8, 6), np.float32)
 
 
 def test_dicts_with_several_variables_and_layers():

@@ -22,11 +22,11 @@ def test_names_coordinates_and_attributes_are_carried_over(darcy):
     s = darcy.load()
     a = darcy.permeability[:4]
     expected = s(a)
-    made = s(field(a, units="1", comment="core 7"))
-    assert made.name == "pressure" and made.dims == ("member", "y", "x")
-    assert made.attrs == {"units": "1", "long_name": "pressure"}
-    assert made.y.attrs == {"long_name": "north"}
-    np.testing.assert_array_equal(made, expected)
+    outputs = s(field(a, units="1", comment="core 7"))
+    assert outputs.name == "pressure" and outputs.dims == ("member", "y", "x")
+    assert outputs.attrs == {"units": "1", "long_name": "pressure"}
+    assert outputs.y.attrs == {"long_name": "north"}
+    np.testing.assert_array_equal(outputs, expected)
     turned = field(a).transpose("x", "member", "y").expand_dims(model=[0, 1])
     np.testing.assert_allclose(
         s(turned).transpose("model", "member", "y", "x")[1], expected
@@ -115,12 +115,12 @@ def test_rollouts_continue_the_time_axis(flow):
         coords={"time": ("time", [1.0, 2.0], {"units": "s"})},
         name="vorticity",
     )
-    made = s.rollout(frames.transpose("time", "y", "member", "x"), 3)
-    np.testing.assert_array_equal(made.time, [3.0, 4.0, 5.0])
-    assert made.time.attrs == {"units": "s"}
+    rollout = s.rollout(frames.transpose("time", "y", "member", "x"), 3)
+    np.testing.assert_array_equal(rollout.time, [3.0, 4.0, 5.0])
+    assert rollout.time.attrs == {"units": "s"}
     expected = s.rollout(flow.permeability, 3)[:, :, 0]
     np.testing.assert_allclose(
-        made.transpose("member", "time", "y", "x"), expected, rtol=1e-5, atol=1e-6
+        rollout.transpose("member", "time", "y", "x"), expected, rtol=1e-5, atol=1e-6
     )
     one = s(frames)
     assert "time" not in one.dims

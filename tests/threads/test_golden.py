@@ -66,11 +66,11 @@ def test_every_solver_of_0_1_0_has_a_file_and_its_name():
 def test_data_file(name, answers, capsys):
     path = GOLDEN / "data" / f"{name}.h5"
     with DataFile(path) as file:
-        found = json.loads(json.dumps(answers.describe(file)))
-    assert found == json.loads(path.with_suffix(".json").read_text())
+        description = json.loads(json.dumps(answers.describe(file)))
+    assert description == json.loads(path.with_suffix(".json").read_text())
     checks = command(capsys, "validate", path, "--all", "--json")
     passed = {check["name"]: check["passed"] for check in checks}
-    if found["case"] is None:
+    if description["case"] is None:
         assert passed.pop("case") is None  # imported: no solver is known
     else:
         assert {"case", "inputs", "residual"} <= passed.keys()
@@ -97,58 +97,58 @@ def test_bundle(name, answers):
     assert_holds(surrogate.config.model_dump(mode="json"), record)
     with np.load(folder / "prediction.npz") as file:
         stored = dict(file)
-    found = answers.ask(surrogate, stored)
+    arrays = answers.ask(surrogate, stored)
     for field in [key for key in stored if key.startswith("outputs/")]:
         variable = field.partition("/")[2]
-        alike(found.pop(f"checked/{variable}"), stored[field])
-        if f"once/{variable}" in found:
-            alike(found.pop(f"once/{variable}"), stored[field][:, 0])
-    given = {key for key in stored if key == "static" or key.startswith("inputs/")}
-    assert found.keys() == stored.keys() - given
-    for key, value in found.items():
+        alike(arrays.pop(f"checked/{variable}"), stored[field])
+        if f"once/{variable}" in arrays:
+            alike(arrays.pop(f"once/{variable}"), stored[field][:, 0])
+    keys = {key for key in stored if key == "static" or key.startswith("inputs/")}
+    assert arrays.keys() == stored.keys() - keys
+    for key, value in arrays.items():
         alike(value, stored[key])
 
 
-def assert_calibrated_as(found, stored) -> None:
+def assert_calibrated_as(record, stored) -> None:
     """The record of format 2 spelled out its two checks; today they have names."""
     for key in ("samples", "selection", "source", "solver_error"):
-        assert getattr(found, key) == stored[key]
-    assert found.powers["novelty"] == stored["novelty_power"]
-    assert found.powers.get("residual", 0.0) == stored["residual_power"]
-    assert found.unavailable.get("residual", "") == stored["no_residual"]
-    assert ("residual" in found.checks) == bool(stored["residual"])
-    assert stored["residual"] in found.checks.get("residual", "")
+        assert getattr(record, key) == stored[key]
+    assert record.powers["novelty"] == stored["novelty_power"]
+    assert record.powers.get("residual", 0.0) == stored["residual_power"]
+    assert record.unavailable.get("residual", "") == stored["no_residual"]
+    assert ("residual" in record.checks) == bool(stored["residual"])
+    assert stored["residual"] in record.checks.get("residual", "")
 
 
-def assert_holds(found, stored, where: str = "record") -> None:
+def assert_holds(record, stored, where: str = "record") -> None:
     """All that was stored is still there; newer versions may have more keys."""
     if isinstance(stored, dict):
         for key, value in stored.items():
-            assert_holds(found[key], value, f"{where}.{key}")
+            assert_holds(record[key], value, f"{where}.{key}")
     elif isinstance(stored, list):
-        assert len(found) == len(stored), where
-        for k, (new, old) in enumerate(zip(found, stored, strict=True)):
+        assert len(record) == len(stored), where
+        for k, (new, old) in enumerate(zip(record, stored, strict=True)):
             assert_holds(new, old, f"{where}[{k}]")
     else:
-        assert found == stored, where
+        assert record == stored, where
 
 
-def alike(found: np.ndarray, stored: np.ndarray) -> None:
+def alike(values: np.ndarray, stored: np.ndarray) -> None:
     """Compare as closely as fp32 on other processors and library versions allows."""
-    assert found.shape == stored.shape
+    assert values.shape == stored.shape
     if stored.dtype == bool:
-        np.testing.assert_array_equal(found, stored)
+        np.testing.assert_array_equal(values, stored)
         return
     size = np.abs(stored[np.isfinite(stored)]).max(initial=0.0)
-    np.testing.assert_allclose(found, stored, rtol=1e-3, atol=1e-4 * size)
+    np.testing.assert_allclose(values, stored, rtol=1e-3, atol=1e-4 * size)
 
 
 def test_the_hypernetwork_that_is_shipped(answers, capsys):
-    found = command(capsys, *answers.SOLVE)
+    printed = command(capsys, *answers.SOLVE)
     stored = json.loads((GOLDEN / "solution.json").read_text())
     for key in ("residual", "history"):
-        np.testing.assert_allclose(found[key], stored[key], rtol=1e-3)
-    assert len(stored["values"]) == len(found["values"]) == 2
-    for new, old in zip(found["values"], stored["values"], strict=True):
-        kept = {key: new[key] for key in old}  # files of before know no error
-        assert kept == pytest.approx(old, rel=1e-3, abs=1e-4)
+        np.testing.assert_allclose(printed[key], stored[key], rtol=1e-3)
+    assert len(stored["values"]) == len(printed["values"]) == 2
+    for new, old in zip(printed["values"], stored["values"], strict=True):
+        common = {key: new[key] for key in old}  # files of before know no error
+        assert common == pytest.approx(old, rel=1e-3, abs=1e-4)

@@ -36,12 +36,12 @@ def case_text(**changes: object) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("parameters")
-    (made / "case.yaml").write_text(case_text())
-    run("generate", "case", made / "case.yaml", "--out", made / "d.h5", "--samples", 40)
+    path = tmp_path_factory.mktemp("parameters")
+    (path / "case.yaml").write_text(case_text())
+    run("generate", "case", path / "case.yaml", "--out", path / "d.h5", "--samples", 40)
     few = ["training.epochs=2", "model.n_modes=[8]", "model.hidden_channels=8"]
-    run("train", made / "d.h5", "--out", made / "run", *settings(*few))
-    return made
+    run("train", path / "d.h5", "--out", path / "run", *settings(*few))
+    return path
 
 
 def test_each_sample_is_solved_with_its_own_viscosity(folder: Path) -> None:
@@ -64,10 +64,10 @@ def test_each_sample_is_solved_with_its_own_viscosity(folder: Path) -> None:
 
 def test_the_file_follows_its_specification(folder: Path) -> None:
     """Inputs are redrawn from their laws, outputs checked by the solver."""
-    found = json.loads(run("validate", folder / "d.h5", "--json").stdout)
-    assert all(each["passed"] for each in found)
-    said = run("inspect", folder / "d.h5").stdout
-    assert "log-uniform" in said
+    findings = json.loads(run("validate", folder / "d.h5", "--json").stdout)
+    assert all(each["passed"] for each in findings)
+    text = run("inspect", folder / "d.h5").stdout
+    assert "log-uniform" in text
     with xr.open_dataset(folder / "d.h5", engine="h5netcdf") as dataset:
         assert dataset.viscosity.dims == ("sample",)
 
@@ -215,8 +215,8 @@ def numbers_alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_numbers_without_fields(numbers_alone: Path) -> None:
     """Every verb that reads a run or its data; arrays, dicts and xarray agree."""
-    data, made = numbers_alone / "d.h5", numbers_alone / "run"
-    surrogate = opkit.load(made)
+    data, run_folder = numbers_alone / "d.h5", numbers_alone / "run"
+    surrogate = opkit.load(run_folder)
     with xr.open_dataset(data, engine="h5netcdf") as dataset:
         two = dataset.isel(sample=slice(0, 2))[["coefficients"]].load()
     assert two.coefficients.dims == ("sample", "coefficients_component")
@@ -236,11 +236,11 @@ def test_numbers_without_fields(numbers_alone: Path) -> None:
     exact = truth.solve({"coefficients": c}).outputs["pressure"]
     gap = np.abs(solved.outputs["pressure"] - exact).max()
     assert gap <= 1e-5 * np.abs(exact).max()
-    run("evaluate", made, "--solver")
-    run("report", made, "-o", numbers_alone / "r.html")
-    run("plot", made)
+    run("evaluate", run_folder, "--solver")
+    run("report", run_folder, "-o", numbers_alone / "r.html")
+    run("plot", run_folder)
     run("inspect", data, "--plot", numbers_alone / "d.png")
-    run("predict", made, data, "-o", numbers_alone / "p.nc", "--split", "test")
+    run("predict", run_folder, data, "-o", numbers_alone / "p.nc", "--split", "test")
     run("validate", data)
 
 

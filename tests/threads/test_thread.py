@@ -31,7 +31,7 @@ class Result:
 def run(*words: str | Path, code: int = 0) -> Result:
     """Run the command line in this process."""
     out, err = io.StringIO(), io.StringIO()
-    found: object = 0
+    exit_code: object = 0
     with (
         pytest.MonkeyPatch.context() as patch,
         contextlib.redirect_stdout(out),
@@ -42,8 +42,8 @@ def run(*words: str | Path, code: int = 0) -> Result:
         try:
             opkit.cli.main()
         except SystemExit as end:
-            found = end.code or 0
-    assert found == code, err.getvalue()
+            exit_code = end.code or 0
+    assert exit_code == code, err.getvalue()
     if code == 2:
         assert len(err.getvalue().strip().splitlines()) == 1, err.getvalue()
     return Result(out.getvalue(), err.getvalue())
@@ -55,11 +55,11 @@ def settings(*texts: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("thread")
+    path = tmp_path_factory.mktemp("thread")
     size = ["--resolution", "17", "--samples", "26"]
-    run("generate", "case", "darcy", "--out", made / "darcy.h5", *size)
-    run("train", made / "darcy.h5", "--out", made / "run", *settings(*SETTINGS))
-    return made
+    run("generate", "case", "darcy", "--out", path / "darcy.h5", *size)
+    run("train", path / "darcy.h5", "--out", path / "run", *settings(*SETTINGS))
+    return path
 
 
 def test_generate_with_and_without_the_word_case(folder: Path, tmp_path: Path) -> None:

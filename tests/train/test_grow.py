@@ -136,8 +136,8 @@ def test_what_cannot_go_on_is_refused(darcy, grown, tmp_path):
     _, out = grown
 
     def go(**options):
-        given = {"operator": "fno", "start": darcy.run, "device": "cpu"} | options
-        train(darcy.data, tmp_path / "none", **given)
+        arguments = {"operator": "fno", "start": darcy.run, "device": "cpu"} | options
+        train(darcy.data, tmp_path / "none", **arguments)
 
     with pytest.raises(OpkitInputError, match="model cannot change"):
         go(overrides=["model.hidden_channels=16"])
@@ -162,12 +162,12 @@ def _copy_of_validation(darcy, folder):
 def test_both_verbs_on_the_command_line(darcy, tmp_path):
     runner = CliRunner()
     new, run = tmp_path / "new.h5", tmp_path / "run"
-    made = runner.invoke(
+    result = runner.invoke(
         app,
         ["generate", "darcy", "--resolution", "17", "--samples", "4", "--seed", "9",
          "--where-uncertain", str(darcy.run), "--pool", "12", "-o", str(new), "-q"],
     )  # fmt: skip
-    assert made.exit_code == 0, made.output
+    assert result.exit_code == 0, result.output
     trained = runner.invoke(
         app,
         ["train", "--continue", str(darcy.run), "--data", str(new), "-o", str(run),

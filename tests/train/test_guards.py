@@ -99,8 +99,8 @@ def test_a_normaliser_fitted_on_the_wrong_split_marks_the_run(
     from opkit.train import main
     from opkit.train.fields.model import fit_normalisers
 
-    def wrong(model, given):
-        swapped = replace(given, train=given.validation, validation=given.train)
+    def wrong(model, problem):
+        swapped = replace(problem, train=problem.validation, validation=problem.train)
         return fit_normalisers(model, swapped)
 
     monkeypatch.setattr(main, "fit_normalisers", wrong)
@@ -122,9 +122,9 @@ def test_held_out_samples_are_not_trained_on(tmp_path, make_data):
     data = make_data(train=40, validation=0)
     recipe = resolve_recipe({}, "fno", ["training.holdout=0.25"])
     problem = prepare(data, recipe, seed=3)
-    kept, held = problem.train.fields["inputs"], problem.validation.fields["inputs"]
-    assert (len(kept), len(held)) == (30, 10)
-    assert len(torch.unique(torch.cat([kept, held]).flatten(1), dim=0)) == 40
+    training, held = problem.train.fields["inputs"], problem.validation.fields["inputs"]
+    assert (len(training), len(held)) == (30, 10)
+    assert len(torch.unique(torch.cat([training, held]).flatten(1), dim=0)) == 40
     again = prepare(data, recipe, seed=3)
     assert torch.equal(again.validation.fields["inputs"], held)
 

@@ -44,8 +44,8 @@ def stream(seed=0, epochs=4, **changes):
 
 def drawn(source, epoch, batch_size=4, rank=0, world=1):
     parts = slices(len(source), batch_size, rank, world)
-    found = [batch for batch, _ in source.draw(epoch, parts, CPU)]
-    return {name: torch.cat([batch[name] for batch in found]) for name in found[0]}
+    batches = [batch for batch, _ in source.draw(epoch, parts, CPU)]
+    return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
 
 
 def test_problems_depend_on_seed_and_epoch_alone():
@@ -78,10 +78,10 @@ def test_unlabelled_problems_come_late_and_evenly_spread():
 
 def test_held_out_problems_are_labelled_and_of_no_epoch():
     source = stream()
-    kept = {purpose: source.labelled(purpose) for purpose in ("validation", "test")}
-    for memory in kept.values():
+    batches = {purpose: source.labelled(purpose) for purpose in ("validation", "test")}
+    for memory in batches.values():
         assert len(memory) == 8 and memory.fields["labelled"].all()
-    everything = [memory.fields["grids"] for memory in kept.values()]
+    everything = [memory.fields["grids"] for memory in batches.values()]
     everything += [drawn(source, epoch)["grids"] for epoch in range(1, 5)]
     together = torch.cat(everything).flatten(1)
     assert together.unique(dim=0).shape == together.shape
@@ -123,8 +123,8 @@ def test_a_run_is_resumed_bit_for_bit_listed_and_loaded(tmp_path):
     both = train(
         "manufactured", tmp_path / "c", operator="hypino", overrides=half, resume=True
     )
-    expected, found = (opkit.hypino.load(r.run).state_dict() for r in (long, both))
-    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    expected, weights = (opkit.hypino.load(r.run).state_dict() for r in (long, both))
+    assert all(torch.equal(expected[name], weights[name]) for name in expected)
     assert both.scores == long.scores
 
     listed = summarise(whole.run)
@@ -160,14 +160,14 @@ def test_scores_of_the_mean_are_those_of_a_plain_computation():
 
 
 def test_a_plan_counts_steps_and_memory():
-    found = plan("manufactured", operator="hypino", overrides=SMALL)
-    assert (found.steps_per_epoch, found.steps) == (3, 6)
-    assert found.train_samples == 12 and found.validation_samples == 8
-    assert found.step_bytes > 4 * 4 * found.parameters
+    planned = plan("manufactured", operator="hypino", overrides=SMALL)
+    assert (planned.steps_per_epoch, planned.steps) == (3, 6)
+    assert planned.train_samples == 12 and planned.validation_samples == 8
+    assert planned.step_bytes > 4 * 4 * planned.parameters
     bigger = (*SMALL, "training.batch_size=12")
     more = plan("manufactured", operator="hypino", overrides=bigger)
-    weights = 16 * found.parameters
-    grown = (more.step_bytes - weights) / (found.step_bytes - weights)
+    weights = 16 * planned.parameters
+    grown = (more.step_bytes - weights) / (planned.step_bytes - weights)
     assert grown == pytest.approx(3, rel=1e-3)
 
 

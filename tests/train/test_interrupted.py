@@ -90,11 +90,11 @@ def test_ctrl_c_while_data_are_made(tmp_path, heat):
 
 
 def test_epochs_are_kept_as_they_end(tmp_path, make_data, quick_saving):
-    kept = []
+    epochs = []
 
     def listen(event):
         if isinstance(event, Epoch):
-            kept.append(checkpoint.finished(tmp_path / "run/checkpoints"))
+            epochs.append(checkpoint.finished(tmp_path / "run/checkpoints"))
 
     train(make_data(), tmp_path / "run", progress=listen)
-    assert kept == [0, 1, 2, 3]  # of the epochs before
+    assert epochs == [0, 1, 2, 3]  # of the epochs before

@@ -59,9 +59,11 @@ def test_tensorboard_holds_the_metrics(tmp_path, make_data):
     train(make_data(), tmp_path / "run", operator="fno", overrides=overrides)
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     events.Reload()
-    found = [event.value for event in events.Scalars("validation")]
+    values = [event.value for event in events.Scalars("validation")]
     rows = RunDirectory(tmp_path / "run").metrics()
-    assert found == pytest.approx([row["validation"] for row in rows], rel=1e-6)  # fp32
+    assert values == pytest.approx(
+        [row["validation"] for row in rows], rel=1e-6
+    )  # fp32
 
 
 def test_a_logger_that_is_missing_or_unknown_is_said(tmp_path, make_data, monkeypatch):

@@ -107,9 +107,9 @@ def test_windows_are_pieces_of_the_trajectory(make_trajectories):
         piece = task._window(batch, random)
         frames = torch.cat([piece["inputs"], piece["outputs"]], 1)
         assert frames.shape[1] == 4
-        found = [k for k in range(3) if torch.equal(frames, whole[:, k : k + 4])]
-        assert len(found) == 1
-        starts.update(found)
+        matches = [k for k in range(3) if torch.equal(frames, whole[:, k : k + 4])]
+        assert len(matches) == 1
+        starts.update(matches)
     assert starts == {0, 1, 2}
 
 

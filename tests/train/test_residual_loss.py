@@ -38,14 +38,14 @@ def residual(case, data, run) -> float:
 
 def test_physics_lowers_the_residual_of_unseen_samples(tmp_path, darcy):
     case, data = darcy
-    found = {}
+    residuals = {}
     for weight in (0, 1):
         run = tmp_path / f"run-{weight}"
         settings = [*SMALL, f"training.physics={weight}"]
         train(data, run, operator="fno", overrides=settings)
-        found[weight] = residual(case, data, run)
+        residuals[weight] = residual(case, data, run)
     # the residual is in the norm of the error's slopes, which the loss alone neglects
-    assert found[1] < 0.8 * found[0]
+    assert residuals[1] < 0.8 * residuals[0]
 
 
 def test_physics_needs_a_residual_with_gradients(tmp_path, make_trajectories):

@@ -98,13 +98,13 @@ def test_resuming_keeps_the_settings_of_the_first_start(tmp_path, make_data, run
         train(data, run, operator="unet", resume=True)
     assert len(runs.columns(run)) == epochs
     more = ["train", "--resume", str(run), "--set", "training.epochs=3", "-q"]
-    said = CliRunner().invoke(app, more)  # the run directory knows its data
-    assert said.exit_code == 0, said.output
+    result = CliRunner().invoke(app, more)  # the run directory knows its data
+    assert result.exit_code == 0, result.output
     assert len(runs.columns(run)) == 3
     data.unlink()
-    said = CliRunner().invoke(app, more)
-    assert isinstance(said.exception, OpkitInputError)
-    assert "the data of" in str(said.exception)
+    result = CliRunner().invoke(app, more)
+    assert isinstance(result.exception, OpkitInputError)
+    assert "the data of" in str(result.exception)
 
 
 def test_damaged_checkpoint_is_said(tmp_path, make_data):

@@ -78,8 +78,8 @@ def test_the_kept_weights_are_the_best_on_validation(tmp_path, make_data):
         torch.stack([held[i][k] for i in range(len(held))])
         for k in ("inputs", "outputs")
     )
-    found = functional.relative_l2(s.predict(x), t).mean().item()
-    assert found == pytest.approx(result.best_validation, rel=1e-5)
+    error = functional.relative_l2(s.predict(x), t).mean().item()
+    assert error == pytest.approx(result.best_validation, rel=1e-5)
 
 
 def test_training_leaves_the_callers_random_numbers_alone(tmp_path, make_data):
@@ -177,11 +177,15 @@ def test_step_schedule_halves_every_step_size_epochs():
 
 
 def test_plan_counts_without_training(tmp_path, make_data):
-    found = plan(make_data(), operator="fno", overrides=["training.batch_size=10"])
-    assert (found.train_samples, found.steps_per_epoch, found.steps) == (24, 3, 12)
-    assert found.data_bytes == 24 * 2 * 16 * 16 * 4
-    assert found.parameters > 8 * 8 * 5 * 2 * 8  # more than one layer's weights
-    assert found.step_bytes > 4 * 4 * found.parameters
+    planned = plan(make_data(), operator="fno", overrides=["training.batch_size=10"])
+    assert (planned.train_samples, planned.steps_per_epoch, planned.steps) == (
+        24,
+        3,
+        12,
+    )
+    assert planned.data_bytes == 24 * 2 * 16 * 16 * 4
+    assert planned.parameters > 8 * 8 * 5 * 2 * 8  # more than one layer's weights
+    assert planned.step_bytes > 4 * 4 * planned.parameters
     assert not list(tmp_path.glob("run*"))
 
 

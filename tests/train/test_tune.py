@@ -21,21 +21,21 @@ def test_best_first_reproducible_and_every_trial_is_a_run(tmp_path, make_data, c
     data = make_data(case=changed)
     overrides = ["training.epochs=2"]
     seen = []
-    found = tune(
+    trials = tune(
         data, tmp_path / "a", operator="fno", trials=3, overrides=overrides,
         progress=seen.append,
     )  # fmt: skip
-    values = [trial.validation for trial in found]
+    values = [trial.validation for trial in trials]
     assert values == sorted(values) and len(seen) == 3
-    assert {t.settings for t in found} == {t.settings for t in seen}
-    assert all(any("model.n_modes=[" in s for s in t.settings) for t in found)
-    rates = {s for t in found for s in t.settings if "learning_rate" in s}
+    assert {t.settings for t in trials} == {t.settings for t in seen}
+    assert all(any("model.n_modes=[" in s for s in t.settings) for t in trials)
+    rates = {s for t in trials for s in t.settings if "learning_rate" in s}
     assert len(rates) == 3
     by_path = {run.path: run.best_validation for run in list_runs(tmp_path / "a")}
-    assert by_path == {t.run: t.validation for t in found}
+    assert by_path == {t.run: t.validation for t in trials}
     again = tune(data, tmp_path / "b", operator="fno", trials=3, overrides=overrides)
     assert [(t.settings, t.validation) for t in again] == [
-        (t.settings, t.validation) for t in found
+        (t.settings, t.validation) for t in trials
     ]
 
 
@@ -57,13 +57,13 @@ MODES = "search={model.n_modes: {choices: [[4, 4], [40, 40]]}}"
 def test_a_trial_that_fails_is_listed_and_the_search_goes_on(tmp_path, make_data):
     data = make_data()  # 16 x 16 points: 40 modes do not fit
     words = [MODES, "training.epochs=1"]
-    found = tune(data, tmp_path / "a", operator="fno", trials=4, overrides=words)
-    fits = ["[4, 4]" in trial.settings[0] for trial in found]
+    trials = tune(data, tmp_path / "a", operator="fno", trials=4, overrides=words)
+    fits = ["[4, 4]" in trial.settings[0] for trial in trials]
     assert True in fits and False in fits and fits == sorted(fits, reverse=True)
-    for trial, good in zip(found, fits, strict=True):
+    for trial, good in zip(trials, fits, strict=True):
         assert (trial.validation is not None) == (trial.reason is None) == good
         assert good or "n_modes [40, 40] exceeds" in str(trial.reason)
-    assert len({trial.validation for trial in found if trial.reason is None}) == 1
+    assert len({trial.validation for trial in trials if trial.reason is None}) == 1
 
 
 def test_all_trials_failed(tmp_path, make_data):

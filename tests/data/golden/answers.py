@@ -66,30 +66,30 @@ def _content(values: NDArray[Any]) -> dict[str, Any]:
     return {"sum": math.fsum(plain), "first": plain[:4], "last": plain[-1]}
 
 
-def ask(surrogate: Any, given: Mapping[str, NDArray[Any]]) -> Arrays:
+def ask(surrogate: Any, fields: Mapping[str, NDArray[Any]]) -> Arrays:
     """Predict, roll out where the surrogate does so, and check.
 
     Args:
         surrogate: from `opkit.load`.
         given: ``inputs/NAME`` of every variable, and ``static`` where it takes that.
     """
-    inputs = {k[7:]: v for k, v in given.items() if k.startswith("inputs/")}
+    inputs = {k[7:]: v for k, v in fields.items() if k.startswith("inputs/")}
     more: dict[str, Any] = {"check": True, "coverage": COVERAGE}
-    found: Arrays = {}
+    arrays: Arrays = {}
     if surrogate.config.recipe.mode == "autoregressive":
-        static = given.get("static")
+        static = fields.get("static")
         outputs = surrogate.rollout(inputs, STEPS, static)
         checked = surrogate.rollout(inputs, STEPS, static, **more)
         if static is None:
-            found |= _named("once", surrogate(inputs))
+            arrays |= _named("once", surrogate(inputs))
     else:
         outputs = surrogate(inputs)
         checked = surrogate(inputs, **more)
-        found |= _named("upper", checked.upper)
-    found |= _named("outputs", outputs) | _named("checked", checked.prediction)
-    found |= _named("in_range", checked.in_range)
+        arrays |= _named("upper", checked.upper)
+    arrays |= _named("outputs", outputs) | _named("checked", checked.prediction)
+    arrays |= _named("in_range", checked.in_range)
     verdict = {name: getattr(checked, name) for name in VERDICT}
-    return found | {k: v for k, v in verdict.items() if v is not None}
+    return arrays | {k: v for k, v in verdict.items() if v is not None}
 
 
 def _named(prefix: str, fields: Mapping[str, NDArray[Any]]) -> Arrays:

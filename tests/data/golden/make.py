@@ -219,8 +219,8 @@ def import_waves() -> None:
     splits = ("train", "validation", "test")
     files = [w for s in splits for w in (f"--{s}", f"waves-{s}.npz")]
     inputs = ("initial_wave=u:sample,time,x@0", "speed=c:sample,x")
-    given = [w for text in inputs for w in ("--input", text)]
-    asked = (
+    input_options = [w for text in inputs for w in ("--input", text)]
+    arguments = (
         "--output",
         "wave=u:sample,time,x",
         "--axis",
@@ -228,7 +228,7 @@ def import_waves() -> None:
         "--axis",
         "time=0,3",
     )
-    command("import", "waves.h5", *files, *given, *asked)
+    command("import", "waves.h5", *files, *input_options, *arguments)
 
 
 def write_places() -> None:
@@ -271,8 +271,8 @@ def write_places() -> None:
 
 def keep_data(path: Path) -> None:
     with DataFile(path) as file:
-        found = describe(file)
-    text = json.dumps(found, sort_keys=True) + "\n"
+        description = describe(file)
+    text = json.dumps(description, sort_keys=True) + "\n"
     (HERE / "data" / f"{path.stem}.json").write_text(text)
     shutil.copy(path, HERE / "data")
 
@@ -282,17 +282,19 @@ def keep_bundle(run: Path, data: Path) -> None:
     shutil.copytree(run / "bundle", target)
     surrogate = opkit.load(target)
     with DataFile(data) as file:
-        given = inputs_of(surrogate.config, file)
-    found = ask(surrogate, given)
-    kept = {k: v for k, v in found.items() if not k.startswith(REPEATED)}
-    np.savez_compressed(target / "prediction.npz", allow_pickle=False, **given, **kept)
+        inputs = inputs_of(surrogate.config, file)
+    answers = ask(surrogate, inputs)
+    stored = {k: v for k, v in answers.items() if not k.startswith(REPEATED)}
+    np.savez_compressed(
+        target / "prediction.npz", allow_pickle=False, **inputs, **stored
+    )
 
 
 def inputs_of(config: Any, file: DataFile) -> Arrays:
     """Read the first test samples as what a surrogate takes by name of the variable."""
     recipe, rows = config.recipe, file.indices("test")[:ROWS]
     stride = (slice(None, None, recipe.subsample),) * len(config.axes)
-    given: Arrays = {}
+    inputs: Arrays = {}
     for variable in (*config.inputs, *config.boundary):
         values = file.read(variable.name, rows)
         if recipe.mode == "autoregressive":
@@ -301,10 +303,10 @@ def inputs_of(config: Any, file: DataFile) -> Arrays:
             values = np.repeat(values[:, None], config.shape.shape[0], 1)
         elif recipe.subsample > 1:
             values = values[:, *stride]
-        given[f"inputs/{variable.name}"] = values
+        inputs[f"inputs/{variable.name}"] = values
     if config.static_channels:
-        given["static"] = file.read("speed", rows)[:, None]
-    return given
+        inputs["static"] = file.read("speed", rows)[:, None]
+    return inputs
 
 
 if __name__ == "__main__":

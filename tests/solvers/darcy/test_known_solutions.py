@@ -35,7 +35,7 @@ def test_manufactured_solution_is_met_at_second_order(
     errors = []
     for n in (21, 41, 81, 161):
         a, p, f = smooth_problem(n, n)
-        found, _, _ = solve_one(
+        pressure, _, _ = solve_one(
             a,
             f[1:-1, 1:-1],
             np.zeros((n - 2, n - 2)),
@@ -43,7 +43,7 @@ def test_manufactured_solution_is_met_at_second_order(
             1e-11,
             preconditioner=preconditioner,
         )
-        errors.append(float(np.sqrt(np.mean((found - p[1:-1, 1:-1]) ** 2))))
+        errors.append(float(np.sqrt(np.mean((pressure - p[1:-1, 1:-1]) ** 2))))
     assert observed_orders(errors) == pytest.approx(2.0, abs=0.2)
 
 
@@ -52,8 +52,10 @@ def test_rectangular_grids_are_second_order_too() -> None:
     for n in (17, 33, 65, 129):
         m = 2 * n + 2  # even and odd numbers of nodes, steps of different length
         a, p, f = smooth_problem(n, m)
-        found, _, _ = solve_one(a, f[1:-1, 1:-1], np.zeros((m - 2, n - 2)), rtol=1e-11)
-        errors.append(float(np.sqrt(np.mean((found - p[1:-1, 1:-1]) ** 2))))
+        pressure, _, _ = solve_one(
+            a, f[1:-1, 1:-1], np.zeros((m - 2, n - 2)), rtol=1e-11
+        )
+        errors.append(float(np.sqrt(np.mean((pressure - p[1:-1, 1:-1]) ** 2))))
     assert observed_orders(errors) == pytest.approx(2.0, abs=0.2)
 
 

@@ -23,9 +23,9 @@ def test_all_terms_are_the_gaussian_field_itself() -> None:
     pairs = [(int(wide[0][i]), int(wide[1][i])) for i in order[:count]]
     own = {(int(a), int(b)): x for a, b, x in zip(k_y, k_x, xi, strict=True)}
     inside = np.array([own.get(pair, 0.0) for pair in pairs])
-    kept = {pair for pair in pairs if pair in own}
+    present = {pair for pair in pairs if pair in own}
     log_a = np.log(solver.permeability({"coefficients": inside[None]})[0])
-    dropped = np.array([(a, b) not in kept for a, b in zip(k_y, k_x, strict=True)])
+    dropped = np.array([(a, b) not in present for a, b in zip(k_y, k_x, strict=True)])
     xi_kept = np.where(dropped, 0.0, xi)
 
     class Fixed:

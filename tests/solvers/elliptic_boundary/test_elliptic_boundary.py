@@ -152,13 +152,13 @@ def test_stored_boundary_data_determine_the_stored_solution(condition):
     name = "elliptic-boundary" + ("-neumann" if condition == "neumann" else "")
     sets = (f"distribution.condition={condition}", "resolution=16")
     case = load_case(name, sets)
-    made = case.build_solver()
-    header_of(case, made, 0, 4, "float32")  # the file has these variables
+    built = case.build_solver()
+    header_of(case, built, 0, 4, "float32")  # the file has these variables
     for index in range(4):
-        inputs = {k: v[None] for k, v in draw(case, made, 0, index, "float32").items()}
-        stored = {k: np.float32(v) for k, v in made.solve(inputs).outputs.items()}
+        inputs = {k: v[None] for k, v in draw(case, built, 0, index, "float32").items()}
+        stored = {k: np.float32(v) for k, v in built.solve(inputs).outputs.items()}
         read = {k: np.float32(v) for k, v in inputs.items()}
-        again = made.solve(read).outputs["potential"]
+        again = built.solve(read).outputs["potential"]
         scale = np.abs(again).max()
         # rounding of the stored potential to float32
         assert np.abs(again - stored["potential"]).max() < 1e-6 * scale
@@ -169,11 +169,11 @@ def test_stored_boundary_data_determine_the_stored_solution(condition):
             wrong["boundary_value"][0, face] += 1
             if condition == "neumann":
                 wrong["boundary_value"][0] -= 1 / 64
-            other = made.solve(wrong).outputs["potential"]
+            other = built.solve(wrong).outputs["potential"]
             assert np.abs(other - stored["potential"]).max() > 1e-3 * scale
         # rounding to float32 as the residual sees it: 6e-8 of each value over a cell
         # of size 1/16, against differences of order 1/16
-        assert made.residual(read, stored)[0] < 1e-5
+        assert built.residual(read, stored)[0] < 1e-5
 
 
 def test_faces_run_once_around_counter_clockwise():

@@ -171,8 +171,10 @@ def test_tetrahedra() -> None:
     from opkit.solvers.fem.poisson import Poisson
 
     mesh = cube(4)
-    given = {"bottom": Condition(kind="dirichlet", value=1.0), "top": ZERO}
-    poisson = Poisson(mesh, 2, given | {"boundary": CLOSED}, 0.0, "iterative", 1e-11)
+    conditions = {"bottom": Condition(kind="dirichlet", value=1.0), "top": ZERO}
+    poisson = Poisson(
+        mesh, 2, conditions | {"boundary": CLOSED}, 0.0, "iterative", 1e-11
+    )
     p, _, _ = poisson.solve(np.full(len(mesh.cells), 7.0))
     assert p == pytest.approx(1 - poisson.nodes[:, 2], abs=1e-9)
     # Series: the largest pressure of -Δp = 1 in the cube is 0.0562128.
@@ -223,8 +225,8 @@ def test_notched_triangle_with_a_held_outside(pressure: Solve) -> None:
     mirrored = {
         (round(1 - x, 9), round(y, 9)): v for (x, y), v in zip(points, p, strict=True)
     }
-    found = [mirrored.get((round(x, 9), round(y, 9))) for x, y in points[left]]
-    paired = [(a, b) for a, b in zip(p[left], found, strict=True) if b is not None]
+    partners = [mirrored.get((round(x, 9), round(y, 9))) for x, y in points[left]]
+    paired = [(a, b) for a, b in zip(p[left], partners, strict=True) if b is not None]
     assert len(paired) > 0.8 * left.sum()
     a, b = np.array(paired).T
     assert a == pytest.approx(b, abs=0.02)  # the triangulation itself is not mirrored

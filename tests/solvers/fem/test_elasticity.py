@@ -10,9 +10,9 @@ from opkit.solvers.fem.elasticity import Cantilever, _System
 
 
 def displacement(solver: Cantilever, modulus: np.ndarray) -> np.ndarray:
-    found = solver.solve({"modulus": modulus[None]})
-    assert (found.error < 1e-8).all()
-    return np.stack([found.outputs[f"displacement_{axis}"][0] for axis in "xy"])
+    solution = solver.solve({"modulus": modulus[None]})
+    assert (solution.error < 1e-8).all()
+    return np.stack([solution.outputs[f"displacement_{axis}"][0] for axis in "xy"])
 
 
 @pytest.mark.parametrize("degree", [1, 2])
@@ -68,8 +68,8 @@ def test_the_mesh_nests_and_the_end_is_clamped(degree: int) -> None:
     solver = Cantilever(resolution=(4,), length=3, degree=degree)
     points, cells = solver.mesh()
     assert len(points) == (4 * degree + 1) * (12 * degree + 1)
-    fixed, given = solver.dirichlet()
-    assert fixed.sum() == 4 * degree + 1 and not given.any()
+    fixed, values = solver.dirichlet()
+    assert fixed.sum() == 4 * degree + 1 and not values.any()
     u = displacement(solver, np.linspace(1, 2, len(cells)))
     assert (u[:, fixed] == 0).all() and (u[:, ~fixed] != 0).all()
     for coarse, triangles in solver.hierarchy():

@@ -62,10 +62,10 @@ def test_dirichlet_values_are_those_of_the_solution(degree):
         solver = DarcyMesh(
             resolution=(4,), domain=domain, boundary=boundary, degree=degree
         )
-        fixed, given = solver.dirichlet()
+        fixed, values = solver.dirichlet()
         cells = len(solver.simplex_mesh().cells)
         solution = solver.solve({"permeability": np.ones((1, cells))})
         p = solution.outputs["pressure"]
-        np.testing.assert_allclose(p[:, fixed], given[:, fixed], rtol=1e-14)
+        np.testing.assert_allclose(p[:, fixed], values[:, fixed], rtol=1e-14)
         assert not np.isin(p[:, ~fixed], (1.0, -2.0)).any()
-        assert not given[:, ~fixed].any()
+        assert not values[:, ~fixed].any()

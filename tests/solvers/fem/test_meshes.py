@@ -149,8 +149,8 @@ def test_files_of_other_makers() -> None:
     }
     for name, facts in expected.items():
         mesh = read_mesh(MESHES / name)
-        found = (len(mesh.points), len(mesh.cells), mesh.dimension, mesh.names)
-        assert found == facts
+        counts = (len(mesh.points), len(mesh.cells), mesh.dimension, mesh.names)
+        assert counts == facts
         assert mesh.volumes().min() > 0
     assert read_mesh(MESHES / "square.msh").volumes().sum() == pytest.approx(1)
     assert read_mesh(MESHES / "box.msh").volumes().sum() == pytest.approx(1)
@@ -370,6 +370,6 @@ def test_inspect_states_lengths(tmp_path: Path, capsys: pytest.CaptureFixture) -
         with pytest.raises(SystemExit) as end:
             opkit.cli.main()
     assert not end.value.code
-    said = json.loads(capsys.readouterr().out)
-    assert {p["part"]: p["length"] for p in said["parts"]} == dict(a=2, b=1, c=2, d=1)
-    assert said["subdomains"] == [{"subdomain": 9, "cells": 4, "area": 2.0}]
+    card = json.loads(capsys.readouterr().out)
+    assert {p["part"]: p["length"] for p in card["parts"]} == dict(a=2, b=1, c=2, d=1)
+    assert card["subdomains"] == [{"subdomain": 9, "cells": 4, "area": 2.0}]

@@ -66,8 +66,8 @@ def test_names_and_orders_do_not_matter(
     mesh = read_mesh(path)
     assert mesh.volumes().sum() == pytest.approx(wide, rel=1e-12)
     lengths = dict(zip(SIDES, (1.0, 1.0, wide, wide), strict=True))
-    wanted = {name: lengths[side] for side, name in zip(SIDES, names, strict=True)}
-    assert mesh.part_sizes() == pytest.approx(wanted, rel=1e-12)
+    expected = {name: lengths[side] for side, name in zip(SIDES, names, strict=True)}
+    assert mesh.part_sizes() == pytest.approx(expected, rel=1e-12)
     assert len(edges(mesh.cells)) == 56
     flux = Condition(kind="neumann")
     ends = {"left": 0.0, "right": 1.0}
@@ -76,9 +76,9 @@ def test_names_and_orders_do_not_matter(
     solver = DarcyMesh(
         resolution=(1,), domain=MeshFile(path=path), boundary=boundary, forcing=0.0
     )
-    found = solver.solve({"permeability": np.ones((1, len(mesh.cells)))})
+    solution = solver.solve({"permeability": np.ones((1, len(mesh.cells)))})
     exact = mesh.points[:, 0] / wide
-    np.testing.assert_allclose(found.outputs["pressure"][0], exact, atol=1e-7)
+    np.testing.assert_allclose(solution.outputs["pressure"][0], exact, atol=1e-7)
 
 
 @settings(max_examples=2, deadline=None)
@@ -104,7 +104,7 @@ def test_corners_do_not_depend_on_names(names: list[str]) -> None:
     fixed, given_values = solver.dirichlet()
     corner = np.flatnonzero((mesh.points == (0, 0)).all(axis=1))[0]
     assert fixed[corner] and given_values[0, corner] == 1.0  # left 0, bottom 2
-    found = solver.solve({"permeability": np.ones((1, len(mesh.cells)))})
+    solution = solver.solve({"permeability": np.ones((1, len(mesh.cells)))})
     np.testing.assert_allclose(
-        found.outputs["pressure"][0, fixed], given_values[0, fixed], atol=1e-14
+        solution.outputs["pressure"][0, fixed], given_values[0, fixed], atol=1e-14
     )

@@ -80,8 +80,8 @@ def test_finite_elements_converge_to_a_manufactured_solution(holes):
         cells=16,
     )
     u = closed.reference()[0]
-    found, estimate, _ = computed.reference()
-    error = np.abs(found - u).max()
+    values, estimate, _ = computed.reference()
+    error = np.abs(values - u).max()
     assert error < 1e-3
     # Third order: the finer mesh's error is about 0.4 of the difference of the two.
     assert error < 1.5 * estimate

@@ -41,10 +41,10 @@ def orders(problem, waves, counts):
 )
 def test_elliptic_problems_are_of_third_order(neumann, holes):
     problem = state(ALL, WAVES, neumann, holes)
-    found, error = orders(problem, WAVES, (16, 32, 64))
+    order, error = orders(problem, WAVES, (16, 32, 64))
     assert error < 2e-5
     # Quadratic elements: h³, and in the maximum norm a little less or more.
-    assert np.mean(found) > 2.6
+    assert np.mean(order) > 2.6
 
 
 @pytest.mark.parametrize("neumann", [(), ("right",), ("left", "right")])
@@ -59,9 +59,9 @@ def test_elliptic_problems_are_of_third_order(neumann, holes):
 )
 def test_problems_in_time_are_of_fourth_order(coefficients, neumann):
     problem = state(coefficients, WAVES, neumann)
-    found, error = orders(problem, WAVES, (16, 32, 64))
+    order, error = orders(problem, WAVES, (16, 32, 64))
     assert error < 1e-6
-    assert np.mean(found) > 3.8
+    assert np.mean(order) > 3.8
 
 
 def test_the_heat_equation_forgets_data_that_do_not_match():
@@ -75,9 +75,9 @@ def test_the_heat_equation_forgets_data_that_do_not_match():
         * np.exp(-(n**2) * np.pi**2 / 4 * (y + 1))
         for n in range(1, 60, 2)
     )  # fmt: skip
-    found = refer(problem)
-    np.testing.assert_allclose(found.values(x, y), exact, atol=1e-5)
-    assert np.all(np.abs(found.values(x, y) - exact) < found.error_at(x, y))
+    solution = refer(problem)
+    np.testing.assert_allclose(solution.values(x, y), exact, atol=1e-5)
+    assert np.all(np.abs(solution.values(x, y) - exact) < solution.error_at(x, y))
 
 
 def test_a_standing_wave_and_a_travelling_one():
@@ -87,8 +87,8 @@ def test_a_standing_wave_and_a_travelling_one():
     )
     x, y, _ = grid(standing)
     exact = np.sin(np.pi * x) * np.cos(2 * np.pi * (y + 1))
-    found = refer(standing)
-    assert np.abs(found.values(x, y) - exact).max() < found.error_estimate < 1e-4
+    solution = refer(standing)
+    assert np.abs(solution.values(x, y) - exact).max() < solution.error_estimate < 1e-4
     # d'Alembert: a bump that runs to the right, and has not reached the end yet.
     pulse = LinearProblem(
         equation="u_yy - u_xx/4 = 0",
@@ -100,9 +100,11 @@ def test_a_standing_wave_and_a_travelling_one():
     exact = np.exp(-60 * (x + 0.5 - (y + 1) / 2) ** 2)
     within = x < 0.9  # at the right end the bump's tail is reflected
     early = within & (y < 0.5)
-    found = refer(pulse)
-    off = np.abs(found.values(x, y) - exact)[early].max()
-    assert off < max(found.error_estimate, 1e-6)  # the data at the ends are not quite 0
+    solution = refer(pulse)
+    off = np.abs(solution.values(x, y) - exact)[early].max()
+    assert off < max(
+        solution.error_estimate, 1e-6
+    )  # the data at the ends are not quite 0
 
 
 def test_derivatives_converge():
@@ -127,26 +129,26 @@ def test_eigenvalues_of_the_square_and_of_a_rectangle_of_sides():
         problem = LinearProblem(equation=equation, boundary="u = 0 on all")
         exact = c_0 - np.pi**2 / 4 * near
         discrete = discretise(problem, 32)
-        found = spectrum(discrete.free_matrix, discrete.free_mass, discrete.factors)
+        values = spectrum(discrete.free_matrix, discrete.free_mass, discrete.factors)
         # Fourth order of eigenvalues: (λ/10)³ h⁴.
-        assert abs(found.eigenvalue - exact) < 5e-5 + 1e-3 * max(c_0 / 30, 0) ** 3
-        assert found.singular == pytest.approx(abs(exact), abs=0.05)
+        assert abs(values.eigenvalue - exact) < 5e-5 + 1e-3 * max(c_0 / 30, 0) ** 3
+        assert values.singular == pytest.approx(abs(exact), abs=0.05)
         size = max(abs(c_0), abs(exact - c_0))
-        assert found.distance(c_0) == pytest.approx(abs(exact) / size, abs=5e-4)
+        assert values.distance(c_0) == pytest.approx(abs(exact) / size, abs=5e-4)
 
 
 def test_the_singular_value_of_an_operator_with_first_derivatives():
     # u_xx + u_yy + b u_x: λ = -π²/2 - b²/4; ‖L⁻¹‖ is larger than 1/|λ|.
     problem = LinearProblem(equation="u_xx + u_yy + 8*u_x = 0", boundary="u = 0 on all")
     discrete = discretise(problem, 12)
-    found = spectrum(discrete.free_matrix, discrete.free_mass, discrete.factors)
-    assert found.eigenvalue.real == pytest.approx(-(np.pi**2) / 2 - 16, rel=2e-3)
+    values = spectrum(discrete.free_matrix, discrete.free_mass, discrete.factors)
+    assert values.eigenvalue.real == pytest.approx(-(np.pi**2) / 2 - 16, rel=2e-3)
     lower = np.linalg.cholesky(discrete.free_mass.toarray())
     whole = np.linalg.solve(lower, discrete.free_matrix.toarray())
     whole = np.linalg.solve(lower, whole.T)
     least = np.linalg.svd(whole, compute_uv=False)[-1]
-    assert found.singular == pytest.approx(least, rel=0.01)
-    assert found.singular < 0.8 * abs(found.eigenvalue)
+    assert values.singular == pytest.approx(least, rel=0.01)
+    assert values.singular < 0.8 * abs(values.eigenvalue)
 
 
 def test_next_to_an_eigenvalue_the_answer_is_right_and_the_distance_told():
@@ -154,12 +156,12 @@ def test_next_to_an_eigenvalue_the_answer_is_right_and_the_distance_told():
     problem = LinearProblem(
         equation="u_xx + u_yy + 4.9*u = f", boundary="u = 0 on all", source=source
     )
-    found = refer(problem)
+    solution = refer(problem)
     x, y, _ = grid(problem)
     exact = (1 + x) * (1 - x**2) * (1 - y**2)
-    assert np.abs(found.values(x, y) - exact).max() < found.error_estimate < 3e-4
-    assert found.values([0.0], [0.0])[0] == pytest.approx(1, abs=1e-4)
-    assert found.eigenvalue_distance == pytest.approx(0.0348 / 4.9348, rel=0.01)
+    assert np.abs(solution.values(x, y) - exact).max() < solution.error_estimate < 3e-4
+    assert solution.values([0.0], [0.0])[0] == pytest.approx(1, abs=1e-4)
+    assert solution.eigenvalue_distance == pytest.approx(0.0348 / 4.9348, rel=0.01)
 
 
 def test_short_waves_at_a_hundred_u():
@@ -167,11 +169,11 @@ def test_short_waves_at_a_hundred_u():
     problem = LinearProblem(
         equation="u_xx + u_yy + 100*u = 0", boundary="u = sin(6*x+1)*cos(8*y) on all"
     )
-    found = refer(problem, largest=81)
+    solution = refer(problem, largest=81)
     x, y, _ = grid(problem)
-    off = np.abs(found.values(x, y) - np.sin(6 * x + 1) * np.cos(8 * y)).max()
-    assert off < found.error_estimate < 3e-3
-    assert found.eigenvalue_distance < 0.012  # (2.467 · 41 - 100) / 101.2
+    off = np.abs(solution.values(x, y) - np.sin(6 * x + 1) * np.cos(8 * y)).max()
+    assert off < solution.error_estimate < 3e-3
+    assert solution.eigenvalue_distance < 0.012  # (2.467 · 41 - 100) / 101.2
 
 
 @pytest.mark.parametrize("holes", [(), (Rectangle(lower=(0, 0), upper=(1, 1)),)])
@@ -189,8 +191,8 @@ def test_constants_are_an_eigenfunction_of_fluxes():
     problem = LinearProblem(
         equation="u_xx + u_yy + 0.0001*u = 0", boundary="u_n = x on all"
     )
-    found = refer(problem, largest=36)
-    assert found.spectrum.eigenvalue == pytest.approx(1e-4, rel=1e-3)
+    solution = refer(problem, largest=36)
+    assert solution.spectrum.eigenvalue == pytest.approx(1e-4, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -213,10 +215,14 @@ def test_constants_are_an_eigenfunction_of_fluxes():
 )
 def test_holes_of_every_kind_are_meshed(holes):
     problem = state(ALL, WAVES, (), holes)
-    found = refer(problem, largest=36)
+    solution = refer(problem, largest=36)
     x, y, inside = grid(problem)
     x, y = x[inside], y[inside]
-    assert np.abs(found.values(x, y) - WAVES(x, y)).max() < found.error_estimate < 2e-3
+    assert (
+        np.abs(solution.values(x, y) - WAVES(x, y)).max()
+        < solution.error_estimate
+        < 2e-3
+    )
     # The mesh covers the domain: its area by counting 1001 x 1001 points, whose error
     # is a share of the perimeter's cells.
     axis = (np.arange(1001) + 0.5) * 2 / 1001 - 1
@@ -241,17 +247,17 @@ def check_estimate(seed, largest):
     while True:
         problem, waves = draw(rng)
         try:
-            found = refer(problem, largest=largest)
+            solution = refer(problem, largest=largest)
         except EigenvalueError:
             continue
-        if (found.eigenvalue_distance or 1.0) > 0.05:
+        if (solution.eigenvalue_distance or 1.0) > 0.05:
             break
     x, y, inside = grid(problem)
     x, y = x[inside], y[inside]
-    off = np.abs(found.values(x, y) - waves(x, y))
-    assert off.max() <= 2 * found.error_estimate
-    assert np.sqrt(np.mean(off**2)) <= 2 * found.error_rms
-    assert found.error_estimate < 0.05 * found.largest  # and says something
+    off = np.abs(solution.values(x, y) - waves(x, y))
+    assert off.max() <= 2 * solution.error_estimate
+    assert np.sqrt(np.mean(off**2)) <= 2 * solution.error_rms
+    assert solution.error_estimate < 0.05 * solution.largest  # and says something
 
 
 def test_where_data_jump_the_estimate_is_large_and_elsewhere_small():
@@ -274,10 +280,13 @@ def test_a_source_narrower_than_the_cells_is_noticed():
         boundary="u = 0 on all",
         source="exp(-40000*((x - 0.313)**2 + (y - 0.1)**2))",
     )
-    found = refer(narrow, largest=36)
+    solution = refer(narrow, largest=36)
     finer = refer(narrow, largest=81)
     x, y, _ = grid(narrow)
-    assert np.abs(found.values(x, y) - finer.values(x, y)).max() <= found.error_estimate
+    assert (
+        np.abs(solution.values(x, y) - finer.values(x, y)).max()
+        <= solution.error_estimate
+    )
 
 
 def test_a_spike_of_boundary_data_is_noticed():
@@ -292,11 +301,11 @@ def test_values_outside_are_not_numbers():
     problem = LinearProblem(
         equation="u_xx + u_yy = 1", boundary="u = 0 on all", holes=(DISK,)
     )
-    found = refer(problem, largest=36)
+    solution = refer(problem, largest=36)
     x, y = [0.2, 1.2, 0.9], [-0.1, 0.0, 0.9]
-    assert np.isnan(found.values(x, y)).tolist() == [True, True, False]
-    assert np.isnan(found.jet(x, y)[:, :2]).all()
-    assert np.isnan(found.error_at(x, y)).tolist() == [True, True, False]
+    assert np.isnan(solution.values(x, y)).tolist() == [True, True, False]
+    assert np.isnan(solution.jet(x, y)[:, :2]).all()
+    assert np.isnan(solution.error_at(x, y)).tolist() == [True, True, False]
 
 
 def test_points_on_curved_boundaries_are_found():
@@ -352,28 +361,28 @@ def test_another_code_on_the_same_mesh_finds_the_same():
     left = (left - u.dx(0) * v.dx(0) - 2 * u.dx(1) * v.dx(1)) * ufl.dx
     right = (x[0] ** 2 - x[1]) * v * ufl.dx
     domain.topology.create_connectivity(1, 2)
-    given = []
+    conditions = []
     for on_disk in (False, True):
         facets = stack.mesh.locate_entities_boundary(
             domain, 1, lambda p, on=on_disk: (np.abs(p[:2]).max(0) < 1 - 1e-9) == on
         )
         value = fem.Function(space)
         value.interpolate(lambda p, on=on_disk: p[0] ** 2 if on else p[0] * p[1])
-        given.append(
+        conditions.append(
             fem.dirichletbc(value, fem.locate_dofs_topological(space, 1, facets))
         )
-    matrix = stack.fem_petsc.assemble_matrix(fem.form(left), bcs=given)
+    matrix = stack.fem_petsc.assemble_matrix(fem.form(left), bcs=conditions)
     matrix.assemble()
     b = stack.fem_petsc.assemble_vector(fem.form(right))
-    stack.fem_petsc.apply_lifting(b, [fem.form(left)], [given])
-    stack.fem_petsc.set_bc(b, given)
+    stack.fem_petsc.apply_lifting(b, [fem.form(left)], [conditions])
+    stack.fem_petsc.set_bc(b, conditions)
     solver = stack.PETSc.KSP().create(stack.MPI.COMM_SELF)
     solver.setOperators(matrix)
     solver.setType("preonly")
     solver.getPC().setType("lu")
-    found = fem.Function(space)
-    solver.solve(b, found.x.petsc_vec)
+    function = fem.Function(space)
+    solver.solve(b, function.x.petsc_vec)
     places = space.tabulate_dof_coordinates()[:, :2]
     ours = PlanarField(mesh, nodal).values(*places.T)
     # Curved cells: quadrature of rational functions, to 1e-6 of either code.
-    np.testing.assert_allclose(ours, found.x.array, atol=2e-6)
+    np.testing.assert_allclose(ours, function.x.array, atol=2e-6)

@@ -148,8 +148,8 @@ def test_the_square_with_a_disk_and_a_triangle():
     torch.testing.assert_close(normals.norm(dim=-1), torch.ones(1, 4000, dtype=DOUBLE))
     # By length: of 8 + π/2 + 0.6 (2 + √2) the circle has its share, ± 4 deviations.
     share = torch.pi / 2 / (8 + torch.pi / 2 + 0.6 * (2 + 2**0.5))
-    found = (geometry.radius[0, piece[0]] > 0).double().mean()
-    assert abs(float(found) - share) < 4 * (share * (1 - share) / 4000) ** 0.5
+    round_share = (geometry.radius[0, piece[0]] > 0).double().mean()
+    assert abs(float(round_share) - share) < 4 * (share * (1 - share) / 4000) ** 0.5
 
 
 def test_nearest_boundary_points():

@@ -57,15 +57,15 @@ def test_series_vanish_on_the_sides(drawn):
 def test_jets_of_series_are_those_of_autograd(drawn):
     _, _, series = drawn
     points = draw_of(1).symmetric(COUNT, 12, 2).requires_grad_()
-    found = series.evaluate(points)
-    u = found[0]
+    jet = series.evaluate(points)
+    u = jet[0]
     (slope,) = torch.autograd.grad(u.sum(), points, create_graph=True)
     bends = [
         torch.autograd.grad(slope[..., k].sum(), points, retain_graph=True)[0][..., k]
         for k in range(2)
     ]
     expected = torch.stack([u, slope[..., 0], slope[..., 1], *bends])
-    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(jet, expected, rtol=1e-9, atol=1e-9)
 
 
 def test_series_in_time_solve_the_homogeneous_equation(drawn):
@@ -147,8 +147,8 @@ def test_the_size_of_poisson_with_a_constant_source():
     grids = torch.zeros(1, 5, 129, 129, dtype=DOUBLE)
     grids[:, 4] = 1
     c = torch.tensor([[0.0, 0, 0, -1, -1]], dtype=DOUBLE)
-    found = data_size(c, grids, torch.ones(1, 129, 129, dtype=torch.bool))
-    assert float(found) == pytest.approx(float(modes.norm()) / 2, rel=1e-3)
+    size = data_size(c, grids, torch.ones(1, 129, 129, dtype=torch.bool))
+    assert float(size) == pytest.approx(float(modes.norm()) / 2, rel=1e-3)
 
 
 @pytest.mark.parametrize("waves", [(1, 1), (2, 8), (5, 3)])
@@ -161,8 +161,8 @@ def test_the_size_of_short_waves_is_theirs(waves):
     grids = torch.zeros(1, 5, 32, 32, dtype=DOUBLE)
     grids[:, 4] = -(3 * m**2 + 2 * n**2) * k**2 * u
     c = torch.tensor([[0.0, 0, 0, 3, 2]], dtype=DOUBLE)
-    found = data_size(c, grids, torch.ones(1, 32, 32, dtype=torch.bool))
-    assert float(found) == pytest.approx(0.5, rel=1e-9)
+    size = data_size(c, grids, torch.ones(1, 32, 32, dtype=torch.bool))
+    assert float(size) == pytest.approx(0.5, rel=1e-9)
 
 
 def test_a_source_of_noise_is_not_taken_for_nothing():
@@ -170,8 +170,8 @@ def test_a_source_of_noise_is_not_taken_for_nothing():
     sign = 1 - 2 * (torch.arange(32) % 2)
     grids[0, 4] = torch.outer(sign, sign)
     c = torch.tensor([[0.0, 0, 0, 1, 1]], dtype=DOUBLE)
-    found = data_size(c, grids, torch.ones(1, 32, 32, dtype=torch.bool))
-    assert float(found) >= 1 / (2 * (16 * math.pi / 2) ** 2)
+    size = data_size(c, grids, torch.ones(1, 32, 32, dtype=torch.bool))
+    assert float(size) >= 1 / (2 * (16 * math.pi / 2) ** 2)
     assert float(data_size(c, 0 * grids, grids[:, 4] > 0)) == 1
 
 

@@ -25,14 +25,14 @@ def grid(points: int) -> tuple[np.ndarray, np.ndarray]:
     return x[None, :], x[:, None]  # fields are [y, x]
 
 
-def solve(made: NavierStokes, field: np.ndarray) -> np.ndarray:
-    solution = made.solve({"initial_vorticity": field[None]})
+def solve(flow: NavierStokes, field: np.ndarray) -> np.ndarray:
+    solution = flow.solve({"initial_vorticity": field[None]})
     return solution.outputs["vorticity"][0]
 
 
 def random_field(points: int, seed: int = 0) -> np.ndarray:
-    made = solver(resolution=(points, points))
-    return made.sample(np.random.default_rng(seed))["initial_vorticity"]
+    flow = solver(resolution=(points, points))
+    return flow.sample(np.random.default_rng(seed))["initial_vorticity"]
 
 
 def relative(a: np.ndarray, b: np.ndarray) -> float:
@@ -42,35 +42,35 @@ def relative(a: np.ndarray, b: np.ndarray) -> float:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_laminar_forced_flow(backend: str) -> None:
     """The forcing lives on |k|² = 2, where its advection vanishes."""
-    made = solver(
+    flow = solver(
         forcing={"kind": "published"}, records=3, record_interval=0.7, backend=backend
     )
     x, y = grid(32)
     phase = 2 * np.pi * (x + y)
     force = 0.1 * (np.sin(phase) + np.cos(phase))
-    rate = 8 * np.pi**2 * made.viscosity
-    records = solve(made, np.zeros((32, 32)))
+    rate = 8 * np.pi**2 * flow.viscosity
+    records = solve(flow, np.zeros((32, 32)))
     for record, time in zip(records, (0.7, 1.4, 2.1), strict=True):
         exact = force * -np.expm1(-rate * time) / rate
         # an integrating factor keeps a steady force to order dt⁴ only
-        assert relative(record, exact) < made.rtol
+        assert relative(record, exact) < flow.rtol
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_taylor_green_vortices_carried_by_a_mean_flow(backend: str) -> None:
-    made = solver(mean_flow=(0.3, -0.2), backend=backend)
+    flow = solver(mean_flow=(0.3, -0.2), backend=backend)
     x, y = grid(32)
 
     def exact(time: float) -> np.ndarray:
-        decay = np.exp(-8 * np.pi**2 * made.viscosity * time)
+        decay = np.exp(-8 * np.pi**2 * flow.viscosity * time)
         a, b = 2 * np.pi * (x - 0.3 * time), 2 * np.pi * (y + 0.2 * time)
         return decay * np.sin(a) * np.sin(b)
 
-    assert relative(solve(made, exact(0))[0], exact(1)) < made.rtol
+    assert relative(solve(flow, exact(0))[0], exact(1)) < flow.rtol
 
 
 def test_kolmogorov_flow_with_drag_settles_on_the_laminar_profile() -> None:
-    made = solver(
+    flow = solver(
         viscosity=0.5,
         drag=0.1,
         length=2 * np.pi,
@@ -79,7 +79,7 @@ def test_kolmogorov_flow_with_drag_settles_on_the_laminar_profile() -> None:
     )
     x, y = grid(32)
     force = -2 * np.cos(2 * 2 * np.pi * y) + 0 * x
-    result = solve(made, np.zeros((32, 32)))[0]
+    result = solve(flow, np.zeros((32, 32)))[0]
     np.testing.assert_allclose(result, force / (0.5 * 4 + 0.1), rtol=0, atol=1e-7)
 
 
@@ -97,8 +97,8 @@ def test_inviscid_energy_and_enstrophy_drift_at_the_schemes_order() -> None:
     before = invariants(field)
     drifts = []
     for dt in (0.02, 0.01):
-        made = solver(viscosity=0.0, dt=dt)
-        drifts.append(np.abs(invariants(solve(made, field)[0]) / before - 1))
+        flow = solver(viscosity=0.0, dt=dt)
+        drifts.append(np.abs(invariants(solve(flow, field)[0]) / before - 1))
     orders = np.log2(drifts[0] / drifts[1])
     assert (orders > 3.7).all(), orders
     tight = solver(viscosity=0.0, dt=0.001)
@@ -126,8 +126,8 @@ def test_spectral_accuracy_in_space() -> None:
     errors = []
     for n in (16, 32):
         stride = 128 // n
-        made = solver(viscosity=5e-3, resolution=(n, n), rtol=1e-10)
-        coarse = solve(made, smooth[::stride, ::stride])[0]
+        flow = solver(viscosity=5e-3, resolution=(n, n), rtol=1e-10)
+        coarse = solve(flow, smooth[::stride, ::stride])[0]
         errors.append(relative(coarse, exact[::stride, ::stride]))
     assert errors[1] < errors[0] / 2**8, errors
 
@@ -144,8 +144,8 @@ def test_the_error_measure_bounds_the_error(viscosity: float, rtol: float) -> No
     }
     field = random_field(64)
     exact = solve(solver(**options, dt=0.004), field)
-    made = solver(**options, rtol=rtol)
-    solution = made.solve({"initial_vorticity": field[None]})
+    flow = solver(**options, rtol=rtol)
+    solution = flow.solve({"initial_vorticity": field[None]})
     error = relative(solution.outputs["vorticity"][0], exact)
     assert error < solution.error[0] <= rtol
     assert solution.error[0] > rtol / 100
@@ -164,8 +164,8 @@ def test_published_scheme_is_first_order_and_tends_to_the_same_flow() -> None:
     exact = solve(solver(**options), field)
     errors, estimates = [], []
     for dt in (4e-3, 2e-3):
-        made = solver(**options, scheme="fno-2020", dt=dt)
-        solution = made.solve({"initial_vorticity": field[None]})
+        flow = solver(**options, scheme="fno-2020", dt=dt)
+        solution = flow.solve({"initial_vorticity": field[None]})
         errors.append(relative(solution.outputs["vorticity"][0], exact))
         estimates.append(solution.error[0])
     assert np.log2(errors[0] / errors[1]) == pytest.approx(1, abs=0.05)

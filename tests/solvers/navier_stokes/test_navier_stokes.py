@@ -35,17 +35,17 @@ def solver(**changes: Any) -> NavierStokes:
     return NavierStokes(**{**options, **changes})
 
 
-def fields(made: NavierStokes, count: int = 1, seed: int = 0) -> np.ndarray:
+def fields(flow: NavierStokes, count: int = 1, seed: int = 0) -> np.ndarray:
     return np.stack(
         [
-            made.sample(np.random.default_rng([seed, i]))["initial_vorticity"]
+            flow.sample(np.random.default_rng([seed, i]))["initial_vorticity"]
             for i in range(count)
         ]
     )
 
 
-def solve(made: NavierStokes, batch: np.ndarray) -> np.ndarray:
-    return made.solve({"initial_vorticity": batch}).outputs["vorticity"]
+def solve(flow: NavierStokes, batch: np.ndarray) -> np.ndarray:
+    return flow.solve({"initial_vorticity": batch}).outputs["vorticity"]
 
 
 @pytest.mark.parametrize("points", [16, 18, 26, 32, 50, 64, 96])
@@ -65,8 +65,8 @@ def test_compiled_and_array_code_agree(points: int) -> None:
 
 
 def test_adaptive_steps_agree_on_all_backends() -> None:
-    made = solver(**FORCED, viscosity=1e-5)
-    batch = fields(made, 3)
+    flow = solver(**FORCED, viscosity=1e-5)
+    batch = fields(flow, 3)
     results = {
         backend: solver(**FORCED, viscosity=1e-5, backend=backend).solve(
             {"initial_vorticity": batch}
@@ -92,11 +92,11 @@ def test_a_sample_does_not_depend_on_its_batch(backend: str, scheme: str) -> Non
     options: dict[str, Any] = {"backend": backend, "scheme": scheme, **FORCED}
     if scheme == "fno-2020":
         options["dt"] = 0.0125
-    made = solver(**options, threads=2)
-    batch = fields(made, 5)
-    whole = solve(made, batch)
+    flow = solver(**options, threads=2)
+    batch = fields(flow, 5)
+    whole = solve(flow, batch)
     for index in (0, 3, 4):
-        alone = solve(made, batch[index : index + 1])[0]
+        alone = solve(flow, batch[index : index + 1])[0]
         assert (alone == whole[index]).all()
     assert (solve(solver(**options, threads=1), batch) == whole).all()
 
@@ -111,12 +111,12 @@ def test_without_compiled_code_numpy_takes_over(
 
 
 def test_records_are_landed_on_exactly() -> None:
-    made = solver(records=7, record_interval=0.3, dt=0.07)
-    assert made.coordinates()["time"].values == pytest.approx(
+    flow = solver(records=7, record_interval=0.3, dt=0.07)
+    assert flow.coordinates()["time"].values == pytest.approx(
         0.3 * np.arange(1, 8), rel=1e-15
     )
-    batch = fields(made)
-    last = solve(made, batch)[0, -1]
+    batch = fields(flow)
+    last = solve(flow, batch)[0, -1]
     once = solve(solver(records=1, record_interval=2.1, rtol=1e-10), batch)[0, 0]
     np.testing.assert_allclose(last, once, atol=1e-8)
 
@@ -132,10 +132,10 @@ def test_no_forcing_and_no_vorticity_is_rest() -> None:
 SEEDS = st.integers(0, 10**6)
 
 
-def commutes(made: NavierStokes, seed: int, act: Any, react: Any = None) -> None:
-    field = fields(made, 1, seed)
-    direct = (react or act)(solve(made, field))
-    np.testing.assert_allclose(solve(made, act(field)), direct, rtol=0, atol=1e-10)
+def commutes(flow: NavierStokes, seed: int, act: Any, react: Any = None) -> None:
+    field = fields(flow, 1, seed)
+    direct = (react or act)(solve(flow, field))
+    np.testing.assert_allclose(solve(flow, act(field)), direct, rtol=0, atol=1e-10)
 
 
 @settings(max_examples=10, deadline=None)
@@ -179,29 +179,29 @@ def test_galilean_invariance(seed: int, across: int, up: int) -> None:
 @given(SEEDS, st.floats(0.5, 2), st.floats(0.5, 2))
 def test_scaling(seed: int, length: float, speed: float) -> None:
     """ω in units of speed/length, t in length/speed, ν in length·speed."""
-    made = solver()
+    flow = solver()
     scaled = solver(
         viscosity=1e-3 * length * speed,
         record_interval=0.5 * length / speed,
         length=length,
     )
-    field = fields(made, 1, seed)
-    expected = solve(made, field) * speed / length
+    field = fields(flow, 1, seed)
+    expected = solve(flow, field) * speed / length
     result = solve(scaled, field * speed / length)
     np.testing.assert_allclose(result, expected, rtol=0, atol=1e-10 * speed / length)
 
 
 def test_residual_is_small_for_solutions_and_sees_faults() -> None:
-    made = solver(**FORCED, rtol=1e-8)
-    inputs = {"initial_vorticity": fields(made, 3)}
-    good = dict(made.solve(inputs).outputs)
-    assert (made.residual(inputs, good) < 1e-8).all()
+    flow = solver(**FORCED, rtol=1e-8)
+    inputs = {"initial_vorticity": fields(flow, 3)}
+    good = dict(flow.solve(inputs).outputs)
+    assert (flow.residual(inputs, good) < 1e-8).all()
     stored = {"vorticity": good["vorticity"].astype(np.float32)}
     single = {"initial_vorticity": inputs["initial_vorticity"].astype(np.float32)}
-    assert (made.residual(single, stored) < 1e-6).all()
+    assert (flow.residual(single, stored) < 1e-6).all()
     bad = good["vorticity"].copy()
     bad[1, 1] *= 1.01
-    residual = made.residual(inputs, {"vorticity": bad})
+    residual = flow.residual(inputs, {"vorticity": bad})
     assert residual[1] == pytest.approx(0.01, rel=0.05)
     assert (residual[[0, 2]] < 1e-8).all()
 
@@ -220,11 +220,11 @@ def test_a_seed_gives_the_same_field_at_every_resolution() -> None:
 def test_amplitudes_of_the_published_fields() -> None:
     """Standard deviations of the two conventions, 0.2620 and 0.1852 with all modes."""
     for amplitude, deviation in (("2020", 0.2620), ("2022", 0.1852)):
-        made = solver(
+        flow = solver(
             resolution=(64, 64),
             distribution={"kind": "published", "amplitude": amplitude},
         )
-        measured = np.sqrt((fields(made, 400) ** 2).mean())
+        measured = np.sqrt((fields(flow, 400) ** 2).mean())
         # 400 fields, a few large modes each: 2 %; modes beyond 21 hold 1 %
         assert measured == pytest.approx(deviation, rel=0.03)
 
@@ -238,18 +238,18 @@ def test_spin_up_is_a_solve_before_the_input() -> None:
 
 
 def test_long_chaotic_runs_warn(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = solver(**FORCED)
-    inputs = {"initial_vorticity": fields(made)}
+    flow = solver(**FORCED)
+    inputs = {"initial_vorticity": fields(flow)}
     monkeypatch.setattr(predictability, "PREDICTABLE", 1e-3)
     with pytest.warns(RuntimeWarning, match="predictable"):
-        made.solve(inputs)
+        flow.solve(inputs)
 
 
 @pytest.mark.parametrize("backend", ["compiled", "numpy", "torch"])
 def test_a_step_beyond_the_cfl_limit_is_refused(backend: str) -> None:
-    made = solver(dt=0.5, backend=backend)
+    flow = solver(dt=0.5, backend=backend)
     with pytest.raises(CFLError, match="dt"):
-        made.solve({"initial_vorticity": 100 * fields(made)})
+        flow.solve({"initial_vorticity": 100 * fields(flow)})
 
 
 @pytest.mark.parametrize("backend", ["compiled", "numpy"])
@@ -257,25 +257,25 @@ def test_an_accuracy_out_of_reach_is_refused(
     backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The estimate cannot fall below round-off, however short the step."""
-    made = solver(rtol=1e-13, records=1, record_interval=50.0, backend=backend)
+    flow = solver(rtol=1e-13, records=1, record_interval=50.0, backend=backend)
     with pytest.raises(NotConvergedError, match="rtol"):
-        made.solve({"initial_vorticity": 1e4 * fields(made)})
+        flow.solve({"initial_vorticity": 1e4 * fields(flow)})
 
 
 @pytest.mark.parametrize("backend", ["compiled", "numpy", "torch"])
 @pytest.mark.parametrize("size", [1e12, 1e200, 1e300])
 def test_flows_too_fast_for_any_step_are_refused(backend: str, size: float) -> None:
     """At 1e12 a record would take 1e13 steps; at 1e300 products overflow."""
-    made = solver(backend=backend)
+    flow = solver(backend=backend)
     refused = (NotConvergedError, NonFiniteError)
     with pytest.raises(refused, match="sample 0"):
-        made.solve({"initial_vorticity": size * fields(made)})
+        flow.solve({"initial_vorticity": size * fields(flow)})
 
 
 @pytest.mark.parametrize("backend", ["compiled", "numpy", "torch"])
 def test_an_empty_batch_is_empty(backend: str) -> None:
-    made = solver(backend=backend)
-    solution = made.solve({"initial_vorticity": np.zeros((0, 32, 32))})
+    flow = solver(backend=backend)
+    solution = flow.solve({"initial_vorticity": np.zeros((0, 32, 32))})
     assert solution.outputs["vorticity"].shape == (0, 2, 32, 32)
 
 
@@ -332,16 +332,16 @@ def test_cases_solve_at_a_coarse_resolution(name: str) -> None:
         "solver.parameters.record_interval=0.1",
     )
     case = load_case(name, small)
-    made = case.build_solver()
-    drawn = made.sample(np.random.default_rng(0))
+    flow = case.build_solver()
+    drawn = flow.sample(np.random.default_rng(0))
     assert set(drawn) == {v.name for v in case.inputs}
     batch = {key: value[None] for key, value in drawn.items()}
-    solution = made.solve(batch)
+    solution = flow.solve(batch)
     assert set(solution.outputs) == {v.name for v in case.outputs}
     assert solution.outputs["vorticity"].shape == (1, 2, 32, 32)
-    assert made.residual(batch, solution.outputs)[0] < 1e-3
+    assert flow.residual(batch, solution.outputs)[0] < 1e-3
     extent = case.geometry.extent["x"][1]
-    assert made.coordinates()["x"].values[-1] == pytest.approx(extent * 31 / 32)
+    assert flow.coordinates()["x"].values[-1] == pytest.approx(extent * 31 / 32)
 
 
 def test_a_misspelt_parameter_of_a_case_is_named() -> None:

@@ -12,7 +12,7 @@ from opkit.solvers.quasi_geostrophic.solver import QuasiGeostrophic
 WAVES = {"kind": "random-waves", "low": 1, "high": 14, "rms": 1e-5}
 
 
-def made(**parameters: Any) -> tuple[QuasiGeostrophic, np.ndarray]:
+def draw(**parameters: Any) -> tuple[QuasiGeostrophic, np.ndarray]:
     qg = QuasiGeostrophic(
         **({"resolution": (32, 32), "distribution": WAVES} | parameters)
     )
@@ -21,7 +21,7 @@ def made(**parameters: Any) -> tuple[QuasiGeostrophic, np.ndarray]:
 
 @pytest.mark.parametrize("layers", [1, 2])
 def test_spectra_sum_to_means(layers: int) -> None:
-    qg, _ = made(layers=layers, velocity=(0.02, 0.0)[:layers])
+    qg, _ = draw(layers=layers, velocity=(0.02, 0.0)[:layers])
     model = qg.model()
     # white noise: Nyquist modes included, where half-plane weights differ
     q = 1e-5 * np.random.default_rng(0).standard_normal((3, layers, 32, 32))
@@ -56,7 +56,7 @@ def test_spectra_sum_to_means(layers: int) -> None:
 def test_budgets_close(layers: int) -> None:
     """Their sums are the rates of change of energy and enstrophy of the solver."""
     parameters = {"drag": 5e-6, "filter_interval": 36000.0}
-    qg, q = made(layers=layers, velocity=(0.05, 0.0)[:layers], **parameters)
+    qg, q = draw(layers=layers, velocity=(0.05, 0.0)[:layers], **parameters)
     model = qg.model()
     steps = Steps("etdrk4", 3600.0, rtol=1e-12, cfl=0.8, filter_interval=36000.0)
     trajectory = Trajectory(model, steps, "numpy")
@@ -84,7 +84,7 @@ def test_budgets_close(layers: int) -> None:
 
 
 def test_signs_and_zero_sums() -> None:
-    qg, q = made(dealias=True)
+    qg, q = draw(dealias=True)
     model = qg.model()
     q = np.fft.irfft2(model.mask * np.fft.rfft2(q))
     terms = diagnostics.energy_budget(model, q)

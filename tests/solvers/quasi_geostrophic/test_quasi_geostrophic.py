@@ -256,7 +256,7 @@ def test_one_layer_by_overrides() -> None:
 def test_runs_beyond_the_predictable_range_warn() -> None:
     # ∫ rms(ζ) dt of a barotropic wave that only drifts: rms(ζ) times the time
     days = 86400.0
-    made = QuasiGeostrophic(
+    flow = QuasiGeostrophic(
         resolution=(32, 32),
         layers=1,
         velocity=(0.0,),
@@ -271,6 +271,6 @@ def test_runs_beyond_the_predictable_range_warn() -> None:
     quiet = 0.9 * limit * np.sqrt(2) * wave[None, None]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        made.solve({"initial_potential_vorticity": quiet})
+        flow.solve({"initial_potential_vorticity": quiet})
     with pytest.warns(RuntimeWarning, match="predictable range"):
-        made.solve({"initial_potential_vorticity": quiet * 1.1 / 0.9})
+        flow.solve({"initial_potential_vorticity": quiet * 1.1 / 0.9})

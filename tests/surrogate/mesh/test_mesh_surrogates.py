@@ -32,9 +32,9 @@ from opkit.surrogate.predict_file import predict
 def finer(cells: int = 8, channels: int = 1) -> MeshShape:
     zero = Condition(kind="dirichlet")
     solver = DarcyMesh(resolution=(cells,), boundary={"inner": zero, "outer": zero})
-    fixed, given = solver.dirichlet()
-    given = np.repeat(given, channels, 0)
-    mesh = (*solver.mesh(), fixed, given, solver.hierarchy())
+    fixed, values = solver.dirichlet()
+    values = np.repeat(values, channels, 0)
+    mesh = (*solver.mesh(), fixed, values, solver.hierarchy())
     return MeshShape(1, channels, "cell", *mesh)
 
 
@@ -59,11 +59,11 @@ def test_errors_on_meshes_are_those_of_the_elements(run: Path, data: Path) -> No
     mass = elements.mass(mesh.points, mesh.cells)
     slope = elements.stiffness(mesh.points, mesh.cells)
     row = evaluate(run).rows[0]
-    for found, form in ((row.relative_l2, mass), (row.relative_h1, mass + slope)):
+    for error, form in ((row.relative_l2, mass), (row.relative_h1, mass + slope)):
         ratios = [
             (a @ (form @ a)) / (b @ (form @ b)) for a, b in zip(e, u, strict=True)
         ]
-        assert found == pytest.approx(np.sqrt(ratios).mean(), rel=1e-5)  # float32
+        assert error == pytest.approx(np.sqrt(ratios).mean(), rel=1e-5)  # float32
     assert (
         f"{row.relative_l2:.4f} | {row.relative_h1:.4f}"
         in (run / "bundle" / "card.md").read_text()
@@ -82,7 +82,7 @@ def test_predictions_are_read_back_by_meshio(
     mesh = opkit.load(run).mesh
     if suffix == ".vtu":
         read = meshio.read(target)
-        found = [read.point_data[f"pressure_{i}"] for i in range(4)]
+        arrays = [read.point_data[f"pressure_{i}"] for i in range(4)]
         inputs = [read.cell_data[f"permeability_{i}"][0] for i in range(4)]
         points, blocks = read.points, read.cells
     else:
@@ -90,11 +90,11 @@ def test_predictions_are_read_back_by_meshio(
             points, blocks = series.read_points_cells()
             steps = [series.read_data(k) for k in range(series.num_steps)]
         assert [time for time, _, _ in steps] == [0.0, 1.0, 2.0, 3.0]
-        found = [on_nodes["pressure"] for _, on_nodes, _ in steps]
+        arrays = [on_nodes["pressure"] for _, on_nodes, _ in steps]
         inputs = [on_cells["permeability"][0] for _, _, on_cells in steps]
     np.testing.assert_allclose(points[:, :2], mesh.points, atol=1e-15)
     np.testing.assert_array_equal(blocks[0].data, mesh.cells)
-    np.testing.assert_allclose(found, u, rtol=1e-6)
+    np.testing.assert_allclose(arrays, u, rtol=1e-6)
     np.testing.assert_allclose(inputs, x[:, 0], rtol=1e-6)
     assert [p.name for p in tmp_path.iterdir()] == [target.name]
 
@@ -115,9 +115,9 @@ def test_quadratic_cells_and_vectors_are_written(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_run_has_figures(run: Path) -> None:
-    made = {path.name: path for path in figures.draw(run)}
-    assert made.keys() == {"curves.png", "samples.png", "worst.png"}
-    image = matplotlib.image.imread(made["worst.png"])[..., :3]
+    paths = {path.name: path for path in figures.draw(run)}
+    assert paths.keys() == {"curves.png", "samples.png", "worst.png"}
+    image = matplotlib.image.imread(paths["worst.png"])[..., :3]
     assert image.std() > 0.05
 
 
@@ -163,10 +163,10 @@ def test_rebuilding_keeps_weights_and_boundary_values(run: Path) -> None:
 
 def test_the_case_gives_other_meshes(run: Path) -> None:
     surrogate = opkit.load(run)
-    made, expected = case_mesh(surrogate, ["resolution=8"]), finer()
+    other, expected = case_mesh(surrogate, ["resolution=8"]), finer()
     for name in ("points", "cells", "fixed", "given"):
-        np.testing.assert_array_equal(getattr(made, name), getattr(expected, name))
-    assert [len(points) for points, _ in made.coarse] == [65, 21, 8]
+        np.testing.assert_array_equal(getattr(other, name), getattr(expected, name))
+    assert [len(points) for points, _ in other.coarse] == [65, 21, 8]
     with pytest.raises(OpkitInputError, match="resolutions"):
         case_mesh(surrogate, ["resolutions=8"])
 
