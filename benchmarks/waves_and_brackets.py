@@ -69,7 +69,7 @@ def ladder(
 
 def scattering(samples: int) -> None:
     solver, names = HelmholtzScattering(), ("scattered_real", "scattered_imaginary")
-    fine = HelmholtzScattering(resolution=(48, 256))
+    fine = HelmholtzScattering(resolution=(97, 512))
     inputs = scattering_inputs(np.random.default_rng(0), samples)
     truth = [
         vector(fine.solve(one(inputs, i)).outputs, names)[:, ::2, ::2]
@@ -85,8 +85,9 @@ def reflection() -> None:
     inputs = {"wave_number": np.array([8.0]), "shape": np.zeros((1, 6))}
     names = ("scattered_real", "scattered_imaginary")
     for rows, around in ((6, 64), (12, 128), (24, 256)):
-        near = HelmholtzScattering(resolution=(rows, around), radius=1.6)
-        far = HelmholtzScattering(resolution=(3 * rows, around), radius=2.8)
+        size = 2 * around
+        near = HelmholtzScattering(resolution=(2 * rows + 1, size), radius=1.6)
+        far = HelmholtzScattering(resolution=(6 * rows + 1, size), radius=2.8)
         fields = [
             vector(s.solve(inputs).outputs, names)[:, : 2 * rows + 1]
             for s in (near, far)

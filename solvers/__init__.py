@@ -15,6 +15,7 @@ from opkit.errors import CaseError, OpkitError, nearest
 
 TARGETS = frozenset(
     {
+        "opkit.solvers.bracket.solver:Bracket3D",
         "opkit.solvers.burgers:Burgers",
         "opkit.solvers.darcy.parametric:ParametricDarcy",
         "opkit.solvers.darcy:Darcy",

@@ -190,11 +190,12 @@ def draw(
         laws: by name, in the order of the case.
         design: ``random`` draws each parameter from a stream of its own, so that one
             more parameter changes no other; ``sobol`` takes point i of one scrambled
-            Sobol sequence over all components (Owen, 1998).
+            Sobol sequence over all components (Owen, 1998), in the order of the
+            parameters' names: a file holds its case with sorted keys.
         seed: of the data set.
         index: i.
     """
-    sizes = {name: int(np.prod(law.shape)) for name, law in laws.items()}
+    sizes = {name: int(np.prod(laws[name].shape)) for name in sorted(laws)}
     if design == "sobol" and sizes:
         point = _sobol(sum(sizes.values()), seed, index)
         ends = np.cumsum(list(sizes.values()))[:-1]

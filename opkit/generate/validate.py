@@ -14,7 +14,7 @@ from opkit.case.contract import blamed, check_solution, residual_of
 from opkit.case.data import draw, header_of
 from opkit.case.record import Case, parse_case
 from opkit.datasets.conformity import duplicates, faults
-from opkit.datasets.header import Mesh
+from opkit.datasets.header import Header, Mesh, VariableSpec
 from opkit.datasets.read import DataFile
 from opkit.errors import DataError, OpkitError
 from opkit.solvers.interface import Fields, Solver
@@ -162,7 +162,7 @@ def _same_grid(file: DataFile, case: Case, solver: Solver) -> Finding:
     header = file.header
     expected = header_of(case, solver, header.seed or 0, len(file), header.dtype)
     wrong = []
-    if expected.variables != header.variables:
+    if _by_name(expected) != _by_name(header):
         wrong.append("variables are not those of the case")
     for name, axis in expected.coordinates.items():
         axis_here = header.coordinates.get(name)
@@ -174,6 +174,11 @@ def _same_grid(file: DataFile, case: Case, solver: Solver) -> Finding:
     if not _same_mesh(expected.mesh, header.mesh):
         wrong.append("the mesh is not the solver's")
     return Finding("case", not wrong, "; ".join(wrong) or case.identity)
+
+
+def _by_name(header: Header) -> dict[str, VariableSpec]:
+    """Variables without their order: a stored case has its parameters sorted."""
+    return {variable.name: variable for variable in header.variables}
 
 
 def _same_mesh(one: Mesh | None, other: Mesh | None) -> bool:

@@ -22,12 +22,12 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from opkit.base.arrays import Array, Complex
 from opkit.errors import NotConvergedError, OpkitInputError
 from opkit.solvers.fem.quads.grids import QuadGrid
-from opkit.solvers.fem.quads.solution import OGridResolution
+from opkit.solvers.fem.quads.solution import Cells
 from opkit.solvers.helmholtz.equations import Equations, outgoing_waves
 from opkit.solvers.inputs import check_counts, checked_field
 from opkit.solvers.interface import (
@@ -41,6 +41,8 @@ from opkit.solvers.interface import (
 MODES = (2, 3, 4)
 OUTPUTS = ("scattered_real", "scattered_imaginary")
 _LEAST_GAP = 0.2
+_Outwards = Annotated[int, Field(ge=3, le=2049)]
+_Around = Annotated[int, Field(ge=8, le=8192, multiple_of=2)]
 
 
 @solver_dataclass
@@ -52,24 +54,34 @@ class HelmholtzScattering:
     (batch, y, x).
 
     Args:
-        resolution: cells outwards and around (a multiple of 4).
+        resolution: points outwards (odd) and around (even): two for each cell.
         obstacle: ``soft`` (pressure released) or ``hard`` (no motion of its surface).
         radius: R of the circle at which the fields end.
-        cells: what the equations are solved on where it is not ``resolution``; fields
-            are then interpolated to the nodes of ``resolution``, by degree 2.
+        cells: outwards and around, on which the equations are solved where these are
+            not those of ``resolution``; fields are then interpolated to its points, by
+            degree 2.
         rtol: largest relative residual, in a norm dual to H¹.
     """
 
-    resolution: OGridResolution = (24, 128)
+    resolution: tuple[_Outwards, _Around] = (49, 256)
     obstacle: Literal["soft", "hard"] = "soft"
     radius: Annotated[float, Field(ge=1.5, le=100)] = 2.5
-    cells: OGridResolution | None = None
+    cells: tuple[Cells, Annotated[int, Field(ge=4, le=4096)]] | None = None
     rtol: Annotated[float, Field(ge=1e-16, lt=1)] = 1e-9
+
+    @model_validator(mode="after")
+    def _two_points_each_cell(self) -> HelmholtzScattering:
+        if self.resolution[0] % 2 == 0:
+            raise ValueError(
+                f"resolution {self.resolution}: give an odd number of points outwards"
+            )
+        return self
 
     @property
     def grid(self) -> QuadGrid:
         """Numbering of the nodes: outwards, then counter-clockwise."""
-        return QuadGrid(*self.resolution, periodic=True)
+        rows, columns = self.resolution
+        return QuadGrid(rows // 2, columns // 2, periodic=True)
 
     def parameters(self) -> Mapping[str, tuple[int, ...]]:
         """Numbers of a sample."""
@@ -128,7 +140,7 @@ class HelmholtzScattering:
         return Solution(outputs, error, "relative residual (dual of H1)")
 
     def residual(self, inputs: Fields, outputs: Fields) -> NDArray[np.float64]:
-        """Relative residual |b - A u| / |b| on all of ``resolution``, dual of H¹."""
+        """Relative residual |b - A u| / |b| at all points, dual of H¹."""
         wave_number, shape = self._checked(inputs)
         u = self._complex(outputs)
         check_counts(wave_number=wave_number, scattered=u.real)
@@ -142,8 +154,11 @@ class HelmholtzScattering:
         """The same on fewer cells, prolonged to the same nodes; dearest first."""
         rungs = []
         for share in (3 / 4, 1 / 2, 3 / 8, 1 / 4):
-            first, around = (max(1, round(share * n)) for n in self.resolution)
-            cells = (first, max(8, 4 * round(around / 4)))
+            grid = self.grid
+            cells = (
+                max(1, round(share * grid.first)),
+                max(4, round(share * grid.second)),
+            )
             solver = with_parameters(self, cells=cells)
             rungs.append((f"{cells[0]} x {cells[1]} cells", solver))
         return rungs
@@ -203,7 +218,7 @@ class HelmholtzScattering:
             raise OpkitInputError(
                 f"wave_number {wave_number:.4g} of sample {sample}: its wave has fewer "
                 f"than two nodes on {grid.first} x {grid.second} cells (limit "
-                f"{2 * np.pi / longest:.3g}): give a finer resolution"
+                f"{2 * np.pi / longest:.3g}): give more points"
             )
         return Equations(grid, points, wave_number)
 

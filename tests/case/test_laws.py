@@ -82,6 +82,14 @@ def test_a_sobol_point_does_not_depend_on_what_was_drawn_before() -> None:
     assert np.array_equal(laws.draw({"a": NORMAL}, "sobol", 4, 90)["a"], ahead)
 
 
+def test_draws_do_not_depend_on_the_order_of_parameters() -> None:
+    """A file holds its case with sorted keys, and its inputs are drawn again."""
+    for design in ("random", "sobol"):
+        one = laws.draw({"b": LOG, "a": UNIFORM}, design, 4, 7)
+        other = laws.draw({"a": UNIFORM, "b": LOG}, design, 4, 7)
+        assert one == other
+
+
 def case_with(**parameters: object) -> None:
     from opkit.case import load_case
     from opkit.case.record import parse_case

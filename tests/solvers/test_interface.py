@@ -45,6 +45,8 @@ OFFERS: dict[str, set[type]] = {
     "burgers": {Steps, Tolerance, OnDevice, Parametric},
     "navier-stokes": {Steps, Tolerance, OnDevice, Parametric},
     "darcy-parametric": {TakesGuess, Tolerance, Parametric},
+    "helmholtz-scattering": {Tolerance, Parametric, MovesNodes, Ladder},
+    "bracket-3d": {OnMesh, Tolerance, Parametric, MovesNodes, Ladder},
     "quasi-geostrophic": {Steps, Tolerance, OnDevice},
     "manufactured": set(),
     "hypino-heat": set(),

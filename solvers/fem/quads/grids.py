@@ -83,8 +83,8 @@ class QuadGrid:
         """Bilinear values (..., vertex) at all nodes (..., node)."""
         columns = self.second + (not self.periodic)
         grid = vertex_values.reshape(*vertex_values.shape[:-1], -1, columns)
-        a = _lagrange(self.first, 1, 2 * self.first, False)
-        b = _lagrange(self.second, 1, 2 * self.second, self.periodic)
+        a = lagrange_matrix(self.first, 1, 2 * self.first, False)
+        b = lagrange_matrix(self.second, 1, 2 * self.second, self.periodic)
         nodes: Array = a @ grid @ b.T
         return nodes.reshape(*vertex_values.shape[:-1], -1)
 
@@ -97,8 +97,8 @@ class QuadGrid:
         if other.periodic != self.periodic:
             raise OpkitInputError("a periodic grid and one that is not do not match")
         grid = values.reshape(*values.shape[:-1], *self.shape)
-        a = _lagrange(self.first, 2, 2 * other.first, False)
-        b = _lagrange(self.second, 2, 2 * other.second, self.periodic)
+        a = lagrange_matrix(self.first, 2, 2 * other.first, False)
+        b = lagrange_matrix(self.second, 2, 2 * other.second, self.periodic)
         nodes: Array = a @ grid @ b.T
         return nodes.reshape(*values.shape[:-1], -1)
 
@@ -162,7 +162,7 @@ def channel_grid(grid: QuadGrid, x: Array, low: Array, high: Array) -> Array:
     return np.stack([np.broadcast_to(x[:, None], y.shape), y], axis=-1).reshape(-1, 2)
 
 
-def _lagrange(cells: int, degree: int, steps: int, periodic: bool) -> Array:
+def lagrange_matrix(cells: int, degree: int, steps: int, periodic: bool) -> Array:
     """Matrix from the Lagrange nodes of equal cells to ``steps`` equal steps."""
     t = np.arange(steps + (not periodic)) * cells / steps
     cell = np.minimum(t.astype(np.int64), cells - 1)

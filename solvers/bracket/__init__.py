@@ -1,0 +1,1 @@
+"""Linear elasticity of brackets in space."""
