@@ -28,6 +28,10 @@ RESERVED = {"sample", "split", "sha256", "byte", "corner", "mesh", *DIMENSIONS}
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 
 
+GENERATION_SECONDS = "generation_seconds"
+"""Key in the provenance: processor seconds of drawing and solving all samples."""
+
+
 @dataclass(frozen=True)
 class VariableSpec:
     """One physical field of a file, or one number per sample.

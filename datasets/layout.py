@@ -52,6 +52,14 @@ def blank(header: Header, diagnostics: Sequence[str], measure: str, gzip: int) -
     return image.getvalue()
 
 
+def describe(file: h5py.File, header: Header) -> None:
+    """Write what a file says about itself, or write it anew."""
+    described = canonical(header.describe())
+    file.attrs["opkit_header"] = fixed(described)
+    digest = hashlib.sha256(described.encode()).hexdigest()
+    file.attrs["opkit_header_sha256"] = fixed(digest)
+
+
 class _Layout:
     def __init__(self, file: h5py.File, header: Header, gzip: int) -> None:
         self.header, self._file, self._gzip = header, file, gzip
@@ -79,16 +87,13 @@ class _Layout:
             _label(dataset, "1", measure if name == "error" else name)
 
     def root_attributes(self) -> None:
-        described = canonical(self.header.describe())
-        case = self.header.case
         plain = {
             "Conventions": "CF-1.11 UGRID-1.0" if self.header.mesh else "CF-1.11",
-            "title": str(case.get("title", "")) or "imported data",
-            "opkit_header": described,
-            "opkit_header_sha256": hashlib.sha256(described.encode()).hexdigest(),
+            "title": str(self.header.case.get("title", "")) or "imported data",
         }
         for name, value in plain.items():
             self._file.attrs[name] = fixed(value)
+        describe(self._file, self.header)
 
     def scales(self) -> None:
         header = self.header

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from operator import itemgetter
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from opkit.datasets.digest import CHECKSUM, content_digest, sample_digest, tail
 from opkit.datasets.header import Header, check
-from opkit.datasets.layout import LIBVER, fixed, lay_out
+from opkit.datasets.layout import LIBVER, describe, fixed, lay_out
 
 __all__ = ["LIBVER", "Writer"]
 
@@ -112,8 +113,15 @@ class Writer:
             row, *inner = chunk.chunk_offset
             chunks.store((row + rows.start, *inner), raw, chunk.filter_mask)
 
-    def finish(self) -> str:
-        """Write numbers, indices, digests and the content hash; return the latter."""
+    def finish(self, provenance: Mapping[str, Any] | None = None) -> str:
+        """Write numbers, indices, digests and the content hash; return the latter.
+
+        Args:
+            provenance: what is known at the end only; added to the header's.
+        """
+        if provenance:
+            whole = {**self.header.provenance, **provenance}
+            describe(self._file, replace(self.header, provenance=whole))
         for name, numbers in self._numbers.items():
             self._file[name][:] = numbers
         self._file["sample"][:] = self._index

@@ -37,6 +37,12 @@ def say(text: object, error: bool = False) -> None:
     print(visible(str(text)), file=sys.stderr if error else sys.stdout)
 
 
+def paragraph(text: str) -> None:
+    """Print a sentence or more, broken between words at the terminal's width."""
+    width = shutil.get_terminal_size((120, 24)).columns
+    print(textwrap.fill(visible(text), width, break_on_hyphens=False))
+
+
 def plain(value: Any) -> Any:
     """Return dataclasses, records and arrays as JSON's types; inf and nan as None."""
     from pydantic import BaseModel

@@ -9,7 +9,15 @@ import typer
 
 from opkit.cli import complete
 from opkit.cli.cases import FORCE, JSON
-from opkit.cli.console import as_json, plain, progress, say, score_rows, table
+from opkit.cli.console import (
+    as_json,
+    paragraph,
+    plain,
+    progress,
+    say,
+    score_rows,
+    table,
+)
 from opkit.cli.generate import QUIET
 from opkit.cli.train import RECIPE_SET
 
@@ -37,13 +45,33 @@ def evaluate(
     threshold: Annotated[
         float, typer.Option(min=0, help="Relative L2 up to which a step is useful.")
     ] = 0.2,
+    pays: Annotated[
+        bool, typer.Option("--pays", help="Whether it pays, against the solver.")
+    ] = False,
+    samples: Annotated[
+        int, typer.Option(min=1, help="For --pays: samples of the split.")
+    ] = 8,
+    repeats: Annotated[
+        int, typer.Option(min=1, help="For --pays: times each is measured.")
+    ] = 3,
+    budget: Annotated[
+        float, typer.Option(min=0, help="For --pays: seconds of measuring.")
+    ] = 120.0,
     json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Measure a surrogate's errors per resolution, beside trivial predictors."""
+    """Measure a surrogate's errors per resolution, beside trivial predictors.
+
+    --pays holds it against the solver instead: the cheapest solve with at most its
+    error, the exact answer from its prediction, and the queries until generation and
+    training are paid back.
+    """
     from opkit.evaluate import solver as solver_scores
     from opkit.evaluate.run import evaluate as measure
     from opkit.surrogate.surrogate import load
 
+    if pays:
+        _pays(run, data, samples, repeats, budget, json)
+        return
     if rollout:
         _rollout(run, data, threshold, json)
         return
@@ -62,6 +90,25 @@ def evaluate(
         print(f"The errors stored in the bundle are reproduced {word}.")
     for flag in result.flags:
         say(f"Warning: {flag}", error=True)
+
+
+def _pays(
+    run: Path,
+    data: Path | None,
+    samples: int,
+    repeats: int,
+    budget: float,
+    json: bool,
+) -> None:
+    from opkit.evaluate.pays import measure, words
+
+    result = measure(run, data, samples, repeats, budget)
+    if json:
+        as_json(result)
+        return
+    table(words.rows(result))
+    for line in words.lines(result):
+        paragraph(line)
 
 
 def _rollout(run: Path, data: Path | None, threshold: float, json: bool) -> None:

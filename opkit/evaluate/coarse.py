@@ -1,13 +1,12 @@
 """A case's solver on coarser grids and meshes, between fields on the case's own.
 
-A surrogate competes with the solver on the coarsest grid that is as accurate as it is.
+They are rungs of the ladder (`opkit.evaluate.ladder`) of solvers that know none.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,15 @@ from opkit.case.record import Case, Variable
 from opkit.elements import interpolation
 from opkit.elements.transfer import locate
 from opkit.errors import OpkitInputError
-from opkit.solvers.interface import Fields, OnMesh, Solver, with_parameters
+from opkit.solvers.interface import (
+    Coordinate,
+    Fields,
+    MovesNodes,
+    OnMesh,
+    Solution,
+    Solver,
+    with_parameters,
+)
 
 COARSEST = 8
 """Fewest steps along an axis of a coarse grid."""
@@ -36,37 +43,33 @@ class Coarse:
     Args:
         factor: of the steps along every axis.
         solver: built for the coarse grid or mesh.
-        points: along each axis, or all nodes of a mesh.
+        fine: built for the case's own.
         down: inputs of the case to those of the solver.
         up: outputs of the solver to those of the case.
     """
 
     factor: int
     solver: Solver
-    points: tuple[int, ...]
+    fine: Solver
     down: Change
     up: Change
 
-    def solve(self, inputs: Fields) -> Fields:
-        """Solve for inputs of the case; return outputs of the case."""
-        return self.up(self.solver.solve(self.down(inputs)).outputs)
+    def coordinates(self) -> Mapping[str, Coordinate]:
+        """Coordinates of the case's own grid."""
+        return self.fine.coordinates()
 
-    def timed(self, inputs: Fields) -> tuple[Fields, float]:
-        """Solve as `solve` does; return the outputs, and seconds per sample.
+    def sample(self, rng: np.random.Generator) -> Fields:
+        """Draw one sample of the case's inputs."""
+        return self.fine.sample(rng)
 
-        One sample is solved before, so that plans and compiled code are there.
-        """
-        self.solve({name: values[:1] for name, values in inputs.items()})
-        begin = time.perf_counter()
-        outputs = self.solve(inputs)
-        seconds = time.perf_counter() - begin
-        return outputs, seconds / len(next(iter(inputs.values())))
+    def solve(self, inputs: Fields) -> Solution:
+        """Solve on fewer points; the outputs lie on the case's own."""
+        solution = self.solver.solve(self.down(inputs))
+        return replace(solution, outputs=self.up(solution.outputs))
 
-
-def uncoarsened(case: Case, solver: Solver) -> Coarse:
-    """The solver at the case's own resolution."""
-    points = (len(solver.mesh()[0]),) if isinstance(solver, OnMesh) else case.shape
-    return Coarse(1, solver, points, lambda fields: fields, lambda fields: fields)
+    def residual(self, inputs: Fields, outputs: Fields) -> NDArray[np.float64]:
+        """Measure the residual on the case's own grid."""
+        return self.fine.residual(inputs, outputs)
 
 
 def coarser(case: Case, solver: Solver) -> Iterator[Coarse]:
@@ -79,22 +82,25 @@ def coarser(case: Case, solver: Solver) -> Iterator[Coarse]:
     Meshes are asked for 1/2, 1/4, ... of the cells along the extent, down to `FEWEST`.
     Inputs on cells become means over coarse cells, those on nodes and outputs are
     interpolated by the elements. What the solver refuses is left out; there is none of
-    a solver that is not a dataclass.
+    a solver that is not a dataclass, or that moves its nodes.
     """
+    if isinstance(solver, MovesNodes):
+        return
     if case.geometry.nests:
         yield from _grids(case, solver)
     elif isinstance(solver, OnMesh):
         yield from _meshes(case, solver)
 
 
-def on_grid(case: Case, solver: Solver, factor: int) -> Coarse:
+def on_grid(case: Case, fine: Solver, solver: Solver, factor: int) -> Coarse:
     """A solver for a grid of 1/factor of the steps along every axis."""
 
     def down(fields: Fields) -> Fields:
-        return {
+        few = {
             v.name: _each_axis(case, v, fields[v.name], factor, _down)
             for v in case.inputs
         }
+        return {**fields, **few}
 
     def up(fields: Fields) -> Fields:
         return {
@@ -102,7 +108,7 @@ def on_grid(case: Case, solver: Solver, factor: int) -> Coarse:
             for v in case.outputs
         }
 
-    return Coarse(factor, solver, _coarse_shape(case, factor), down, up)
+    return Coarse(factor, solver, fine, down, up)
 
 
 def on_mesh(case: Case, fine: OnMesh, solver: OnMesh, factor: int) -> Coarse:
@@ -119,15 +125,16 @@ def on_mesh(case: Case, fine: OnMesh, solver: OnMesh, factor: int) -> Coarse:
     back = interpolation(few, large, points)
 
     def down(fields: Fields) -> Fields:
-        return {
+        few = {
             v.name: _apply(to_cells if "cell" in v.dims else to_nodes, fields[v.name])
             for v in case.inputs
         }
+        return {**fields, **few}
 
     def up(fields: Fields) -> Fields:
         return {v.name: _apply(back, fields[v.name]) for v in case.outputs}
 
-    return Coarse(factor, solver, (len(few),), down, up)
+    return Coarse(factor, solver, fine, down, up)
 
 
 def changed[S](solver: S, **values: Any) -> S | None:
@@ -157,7 +164,7 @@ def _grids(case: Case, solver: Solver) -> Iterator[Coarse]:
             continue
         coarse = changed(solver, resolution=_coarse_shape(case, factor))
         if coarse is not None:
-            yield on_grid(case, coarse, factor)
+            yield on_grid(case, solver, coarse, factor)
 
 
 def _meshes(case: Case, solver: OnMesh) -> Iterator[Coarse]:

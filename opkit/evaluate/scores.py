@@ -140,7 +140,7 @@ def _rows(
     off: dict[str, dict[str, list[Tensor]]] = {name: {} for name in names}
 
     def note(name: str, prediction: Tensor, target: Tensor) -> None:
-        errors[name].append(_error(prediction, target, space, domain))
+        errors[name].append(sample_errors(prediction, target, space, domain))
         if on_mesh:
             slopes[name].append(functional.relative_h1(prediction, target, domain))
 
@@ -192,7 +192,17 @@ def _predict(surrogate: Surrogate, batch: Batch) -> Tensor:
     return surrogate.predict(batch.inputs, steps)
 
 
-def _error(prediction: Tensor, target: Tensor, space: int, domain: Domain) -> Tensor:
+def sample_errors(
+    prediction: Tensor, target: Tensor, space: int, domain: Domain
+) -> Tensor:
+    """Return the relative L2 error of each sample (batch,); of rollouts the mean.
+
+    Args:
+        prediction: (batch, [steps,] channel, *space).
+        target: the same.
+        space: number of its last axes that are axes of space.
+        domain: that norms are taken with.
+    """
     if target.ndim > space + 2:  # rollouts: the mean over frames
         values = functional.relative_l2(prediction.flatten(0, 1), target.flatten(0, 1))
         return values.view(len(target), -1).mean(1)

@@ -1,13 +1,9 @@
-"""The classical solver beside a surrogate: in full, and as wrong as the surrogate.
-
-A surrogate with an error of 2 % competes with the solver on the coarsest grid and at
-the loosest tolerance that still give 2 %, not with the solver at its full accuracy.
-"""
+"""The classical solver beside a surrogate: its rows in the table of errors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +12,14 @@ import torch
 from numpy.typing import NDArray
 
 from opkit.case.recipe import Recipe
-from opkit.case.record import Case, parse_case
+from opkit.case.record import parse_case
 from opkit.datasets.header import Header
 from opkit.datasets.read import DataFile
 from opkit.errors import CaseError, OpkitInputError, SolverError
-from opkit.evaluate.coarse import (
-    Coarse,
-    changed,
-    coarser,
-    uncoarsened,
-)
+from opkit.evaluate.ladder import FULL, rungs
 from opkit.metrics import functional
 from opkit.metrics.domains import Domain, Elements
-from opkit.solvers.interface import Fields, OnMesh, Tolerance
+from opkit.solvers.interface import Fields, OnMesh, Solver
 from opkit.surrogate.bundle.record import Score
 
 Norm = Callable[..., torch.Tensor]
@@ -39,10 +30,10 @@ def table(
 ) -> list[Score]:
     """Solve samples of a file again, and time it.
 
-    Rows: ``solver`` at the file's resolution, whose error is the rounding of storage
-    and the solver's tolerance; and the solution on coarser grids or meshes
-    (`opkit.evaluate.coarse.coarser`) that the solver does not refuse. Errors are
-    measured as the surrogate's, at all points of the file.
+    Rows: ``solver`` in full, whose error is the rounding of storage and the solver's
+    tolerance; and its cheaper versions (`opkit.evaluate.ladder.rungs`), as far as it
+    does not refuse them. Errors are measured as the surrogate's, at all points of the
+    file.
 
     Args:
         recipe: of the surrogate the solver is held against.
@@ -66,36 +57,48 @@ def table(
     solver = case.build_solver()
     inputs = {v.name: stored[v.name] for v in header.inputs}
     truth = {v.name: stored[v.name] for v in header.outputs}
-    whole = uncoarsened(case, solver)
+    points = (len(solver.mesh()[0]),) if isinstance(solver, OnMesh) else case.shape
     mesh = Elements(*solver.mesh()) if isinstance(solver, OnMesh) else None
     norms: dict[str, Norm] = {"relative_l2": functional.relative_l2}
     if mesh is not None:
         norms["relative_h1"] = functional.relative_h1
     everywhere = recipe.model_copy(update={"subsample": 1})
     scores = []
-    for method in (whole, *coarser(case, solver)):
+    for label, method in ((FULL, solver), *rungs(case, solver)):
         try:
-            outputs, seconds = method.timed(inputs)
+            outputs, seconds = _timed(method, inputs)
         except (SolverError, OpkitInputError):
-            if method.factor == 1:
+            if label == FULL:
                 raise
             continue
-        name = "solver" if method.factor == 1 else f"coarse solve 1/{method.factor}"
+        errors = {
+            key: error(outputs, truth, header, everywhere, mesh, norm)
+            for key, norm in norms.items()
+        }
         scores.append(
             Score(
-                predictor=name,
+                predictor=label,
                 split=split,
-                resolution=whole.points,
+                resolution=points,
                 samples=len(rows),
                 seconds=seconds,
                 quantities={},
-                **{
-                    key: error(outputs, truth, header, everywhere, mesh, norm)
-                    for key, norm in norms.items()
-                },
+                **errors,
             )
         )
     return scores
+
+
+def _timed(solver: Solver, inputs: Fields) -> tuple[Fields, float]:
+    """Solve a batch; return the outputs, and seconds per sample.
+
+    One sample is solved before, so that plans and compiled code are there.
+    """
+    solver.solve({name: values[:1] for name, values in inputs.items()})
+    begin = time.perf_counter()
+    outputs = solver.solve(inputs).outputs
+    seconds = time.perf_counter() - begin
+    return outputs, seconds / len(next(iter(inputs.values())))
 
 
 def error(
@@ -137,88 +140,3 @@ def error(
             one = slice(channel, channel + 1)
             values.append(norm(predicted[:, one], true[:, one], domain))
     return float(torch.stack(values).mean())
-
-
-@dataclass(frozen=True)
-class Rung:
-    """The classical solver at one accuracy.
-
-    Args:
-        resolution: points along each axis, or all nodes of a mesh.
-        rtol: its tolerance; None where it has none.
-        relative_l2: its error, measured as the surrogate's.
-        seconds: a sample, in a batch.
-    """
-
-    resolution: tuple[int, ...]
-    rtol: float | None
-    relative_l2: float
-    seconds: float
-
-
-def ladder(
-    case: Case, inputs: Fields, error: Callable[[Fields], float], target: float
-) -> list[Rung]:
-    """Solve ever more cheaply until the error is above ``target``.
-
-    First the case's own grid or mesh and tolerance; then a tenth of the target as
-    the tolerance; then that on coarser ones (`opkit.evaluate.coarse.coarser`). What the
-    solver refuses is left out.
-
-    Args:
-        case: of the problem.
-        inputs: variable name to (batch, *dims) on the case's grid.
-        error: of outputs on the case's grid.
-        target: the surrogate's error.
-
-    Returns:
-        The rungs climbed down, the last one possibly above the target.
-    """
-    rungs = []
-    for step in _steps(case, target):
-        try:
-            outputs, seconds = step.timed(inputs)
-        except (SolverError, OpkitInputError):
-            continue
-        rtol = step.solver.rtol if isinstance(step.solver, Tolerance) else None
-        rungs.append(Rung(step.points, rtol, error(outputs), seconds))
-        if step.factor > 1 and not rungs[-1].relative_l2 <= target:
-            break
-    return rungs
-
-
-def cheapest(rungs: Sequence[Rung], target: float) -> Rung | None:
-    """Return the fastest rung whose error is at most ``target``."""
-    good = [rung for rung in rungs if rung.relative_l2 <= target]
-    return min(good, key=lambda rung: rung.seconds, default=None)
-
-
-def equal_error(rungs: Sequence[Rung], target: float) -> Rung | None:
-    """Return the solver's rung that is as wrong as ``target``, as far as that is known.
-
-    The fastest rung whose error is at most ``target``, and below which a rung is worse:
-    a ladder that ends above the target says nothing of the time it needs there.
-
-    Args:
-        rungs: as `ladder` returns them, the cheapest last.
-        target: the surrogate's error.
-    """
-    best = cheapest(rungs, target)
-    if best is None:
-        return None
-    below = rungs[rungs.index(best) + 1 :]
-    return best if any(not rung.relative_l2 <= target for rung in below) else None
-
-
-def _steps(case: Case, target: float) -> Iterator[Coarse]:
-    solver = case.build_solver()
-    yield uncoarsened(case, solver)
-    for rtol in (target / 10, 1e-2):
-        if not isinstance(solver, Tolerance) or rtol <= solver.rtol:
-            continue
-        loose = changed(solver, rtol=rtol)
-        if loose is not None:
-            solver = loose
-            yield uncoarsened(case, solver)
-            break
-    yield from coarser(case, solver)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import queue
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from opkit.base.files import appearing
 from opkit.datasets.disk import QuietFile
-from opkit.datasets.header import Header
+from opkit.datasets.header import GENERATION_SECONDS, Header
 from opkit.datasets.read import DataFile, open_hdf5
 from opkit.datasets.write import Writer
 from opkit.errors import DataError
@@ -28,10 +28,14 @@ class Assembler:
         folder: where the shards lie, and the file until it is whole.
         header: of the file.
         gzip: compression level.
+        ranks: MPI ranks that solved each sample.
     """
 
-    def __init__(self, out: Path, folder: Path, header: Header, gzip: int) -> None:
+    def __init__(
+        self, out: Path, folder: Path, header: Header, gzip: int, ranks: int = 1
+    ) -> None:
         self._out, self._folder, self._header, self._gzip = out, folder, header, gzip
+        self._ranks = ranks
         self._listed: queue.SimpleQueue[Shard | None] = queue.SimpleQueue()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="assembler")
         self._buffer = np.empty(0, np.uint8)
@@ -78,9 +82,11 @@ class Assembler:
             with raw.hdf5("w") as file:
                 writer = Writer(file, self._header, names, measure, self._gzip)
                 self._copy(first, content, writer, raw)
+                shards = [first]
                 for shard in others:
                     self._copy(shard, self._read(shard), writer, raw)
-                writer.finish()
+                    shards.append(shard)
+                writer.finish(solving_seconds(shards, self._ranks))
 
     def _read(self, shard: Shard) -> memoryview:
         """Return the bytes of a shard, checked, until the next one is read."""
@@ -120,6 +126,26 @@ class Assembler:
                 waiting[shard.first] = shard
             yield waiting[row]
             row = waiting.pop(row).last
+
+
+def solving_seconds(shards: Sequence[Shard], ranks: int = 1) -> dict[str, float]:
+    """Return the processor seconds that all samples took, as provenance.
+
+    Shards adopted from a worker that died before it could say its time count as much
+    per sample as the others; nothing is said where no shard knows.
+
+    Args:
+        shards: all shards of the file.
+        ranks: MPI ranks that solved each sample.
+    """
+    timed = [shard for shard in shards if shard.solve_processor_seconds > 0]
+    if not timed:
+        return {}
+    samples, measured = (
+        sum(shard.last - shard.first for shard in some) for some in (shards, timed)
+    )
+    seconds = sum(shard.solve_processor_seconds for shard in timed)
+    return {GENERATION_SECONDS: round(seconds * ranks * samples / measured, 6)}
 
 
 class _GivenUp(Exception):

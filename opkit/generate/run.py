@@ -126,7 +126,7 @@ def generate(
         provenance = {**planned.header.provenance, **(marks or {})}
         header = replace(planned.header, provenance=provenance)
         with (
-            Assembler(target, folder, header, gzip) as file,
+            Assembler(target, folder, header, gzip, ranks) as file,
             _workers(scheduler, workers, ranks) as pool,
         ):
             if not tasks and progress:

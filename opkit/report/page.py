@@ -13,11 +13,11 @@ from opkit.errors import OpkitInputError
 from opkit.report import (
     case_and_data,
     limits,
+    pays,
     provenance,
     regions,
     rollouts,
     samples,
-    speed,
     training,
 )
 from opkit.report.content import Section, grid, number
@@ -37,7 +37,7 @@ def report(
         run: run directory or bundle.
         out: HTML file to write; appears whole or not at all.
         data: data file; the one it was trained on where not given.
-        solver: time the case's solver at the surrogate's error.
+        solver: time the case's solver, to say whether the surrogate pays.
         force: replace ``out`` if it exists; never the data.
 
     Returns:
@@ -54,6 +54,7 @@ def report(
     check_target(out, [data], force)
     subject = read(Path(run), data)
     parts = [
+        pays.section(subject) if solver else None,
         case_and_data.case_section(subject),
         case_and_data.data_section(subject),
         training.training_section(subject),
@@ -61,7 +62,6 @@ def report(
         regions.section(subject),
         samples.section(subject),
         rollouts.section(subject),
-        speed.section(subject) if solver else None,
         limits.section(subject),
         provenance.section(subject),
     ]

@@ -274,18 +274,22 @@ class Surrogate(Shown):
     def solve(
         self,
         inputs: Any,
-        tolerance: float,
+        tolerance: float | None = None,
         steps: int | None = None,
         static: Any = None,
         coverage: float = COVERAGE,
         significance: float = 0.05,
         quantity: str | None = None,
+        exact: bool = False,
     ) -> Solved:
         """Predict, and solve where the prediction may be off by more than tolerated.
 
+        Solvers that take a first guess start from the prediction where that helps.
+
         Args:
             inputs: as for a call or, with ``steps``, for a rollout.
-            tolerance: largest relative L2 error; for rollouts at every step.
+            tolerance: largest relative L2 error; for rollouts at every step. 0 accepts
+                no prediction: each sample is solved to the solver's own accuracy.
             steps: of a rollout.
             static: as for a rollout.
             coverage: part of inputs like the training inputs for which the tolerance
@@ -293,6 +297,7 @@ class Surrogate(Shown):
             significance: part of them that each check of inputs may take for strange.
             quantity: name of a quantity of interest of the case: the tolerance is then
                 for its error, in its own units.
+            exact: the same as a tolerance of 0.
 
         Returns:
             Outputs, what was done for each sample, and what it saved.
@@ -304,6 +309,10 @@ class Surrogate(Shown):
             MissingExtraError: a sample needs a solver that is not installed.
             SolverError: the solver cannot reach its accuracy for one of the inputs.
         """
+        if exact and tolerance is None:
+            tolerance = 0.0
+        if tolerance is None or (exact and tolerance):
+            raise OpkitInputError("give either a tolerance or exact=True")
         run: Callable[[Inputs], Tensor] = self.predict
         if steps is not None:
             need_steps(self.config.recipe.arrangement)

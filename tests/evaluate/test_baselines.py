@@ -13,8 +13,6 @@ from opkit.datasets.header import Axis, Header, VariableSpec
 from opkit.datasets.read import DataFile
 from opkit.evaluate import baselines
 from opkit.evaluate.run import evaluate
-from opkit.evaluate.solver import Rung, equal_error
-from opkit.report.speed import verdict
 from opkit.surrogate.bundle.files import read_config
 from opkit.train import train
 
@@ -153,37 +151,3 @@ def test_a_linear_system_is_fitted_exactly_in_any_units():
         true = fields[20:, 1:, channel]
         error = (prediction[:, :, channel] - true).norm() / true.norm()
         assert error < 1e-8  # double precision, five steps
-
-
-def rungs(*errors_and_seconds):
-    sizes = (64, 32, 16, 8)
-    return [
-        Rung((n, n), None, error, seconds)
-        for n, (error, seconds) in zip(sizes, errors_and_seconds, strict=False)
-    ]
-
-
-def test_equal_error_needs_a_cheaper_rung_that_is_worse():
-    bracketed = rungs((1e-8, 8.0), (0.01, 2.0), (0.2, 0.5))
-    assert equal_error(bracketed, 0.1) is bracketed[1]
-    assert equal_error(bracketed, 0.5) is None  # even the coarsest is better
-    assert equal_error(bracketed, 1e-9) is None  # none is as good
-    assert equal_error(rungs((2.3e-8, 4.8)), 0.353) is None
-    blown_up = rungs((1e-8, 8.0), (float("nan"), 2.0))
-    assert equal_error(blown_up, 0.1) is blown_up[0]
-
-
-def test_speed_claims_a_factor_only_at_equal_error():
-    assert "2 times faster" in verdict(
-        0.1, 1.0, rungs((1e-8, 8.0), (0.01, 2.0), (0.2, 0.5))
-    )
-    alone = verdict(0.353, 1.0, rungs((2.3e-8, 4.8)))
-    assert "no coarser grid" in alone
-    assert "no factor is claimed" in alone
-    assert "faster than" not in alone
-    ended = verdict(0.353, 1.0, rungs((2.3e-8, 4.8), (0.01, 1.2)))
-    assert "ends at 32 × 32" in ended
-    assert "times" not in ended
-    better = verdict(0.353, 1.0, rungs((2.3e-8, 4.8), (0.01, 0.5)))
-    assert "the better choice" in better
-    assert "as accurate" in verdict(1e-9, 1.0, rungs((2.3e-8, 4.8)))

@@ -24,6 +24,8 @@ from opkit.errors import (
 )
 from opkit.generate import Progress, generate, plan
 from opkit.generate import run as run_module
+from opkit.generate.assemble import solving_seconds
+from opkit.generate.shard import Shard
 
 Heat = Callable[..., Case]
 
@@ -107,6 +109,26 @@ def test_double_precision_is_stored_on_request(heat: Heat, tmp_path: Path) -> No
             )
         )
         assert residual.max() < 1e-13  # a few roundings of float64
+
+
+def test_a_file_says_what_its_samples_cost(heat: Heat, tmp_path: Path) -> None:
+    with DataFile(generate(heat(), tmp_path / "a.h5", samples=70)) as file:
+        assert file.header.provenance["generation_seconds"] > 0
+        assert file.content_hash() == file.stored_hash()
+
+
+def shard(first: int, last: int, seconds: float) -> Shard:
+    return Shard("shard", first, last, "", 0.0, solve_processor_seconds=seconds)
+
+
+def test_seconds_of_shards_by_hand() -> None:
+    whole = [shard(0, 32, 2.0), shard(32, 64, 3.0)]
+    assert solving_seconds(whole) == {"generation_seconds": 5.0}
+    assert solving_seconds(whole, ranks=4) == {"generation_seconds": 20.0}
+    # 16 adopted samples beside 64 that took 5 s
+    adopted = [*whole, shard(64, 80, 0.0)]
+    assert solving_seconds(adopted) == {"generation_seconds": 6.25}
+    assert solving_seconds([shard(0, 5, 0.0)]) == {}
 
 
 class Stopped(Exception):

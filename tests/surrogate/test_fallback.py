@@ -9,7 +9,12 @@ import torch
 from scipy import stats
 
 import opkit
-from opkit.errors import CaseError, MissingExtraError, OpkitInputError
+from opkit.errors import (
+    CaseError,
+    MissingExtraError,
+    NotConvergedError,
+    OpkitInputError,
+)
 from opkit.surrogate.bundle import files as bundle
 from opkit.surrogate.checks import fallback
 from opkit.surrogate.surrogate import build
@@ -91,10 +96,75 @@ def test_a_rollout_that_blows_up_is_not_accepted_at_any_tolerance(flow, error):
     assert error(result.outputs, flow.pressure).max() < 5e-3
 
 
-@pytest.mark.parametrize("tolerance", [0.0, -1.0, float("nan")])
-def test_a_tolerance_must_be_positive(darcy, tolerance):
+@pytest.mark.parametrize("tolerance", [-1.0, float("nan")])
+def test_a_tolerance_is_not_negative(darcy, tolerance):
     with pytest.raises(OpkitInputError, match="positive"):
         darcy.load().solve(darcy.permeability[:1], tolerance)
+
+
+@pytest.mark.parametrize("options", [{}, {"tolerance": 0.1, "exact": True}])
+def test_either_a_tolerance_or_the_exact_answer(darcy, options):
+    with pytest.raises(OpkitInputError, match="either a tolerance or exact=True"):
+        darcy.load().solve(darcy.permeability[:1], **options)
+
+
+@pytest.mark.parametrize("options", [{"tolerance": 0}, {"exact": True}])
+def test_the_exact_answer_starts_from_every_prediction(darcy, options):
+    s = darcy.load()
+    a = darcy.permeability[:20]
+    result = s.solve(a, **options)
+    assert (result.action == "refined").all()
+    solver = s.checker.context.case_solver.solver
+    cold = solver.solve({"permeability": a})
+    # the solver's own tolerance, 1e-8, in energy; contrast 4 leaves twice that twice
+    np.testing.assert_allclose(result.outputs, cold.outputs["pressure"], atol=4e-8)
+    saved = cold.details["iterations"] - result.iterations
+    assert saved.sum() >= 10 and saved.min() >= 0
+
+
+def wild(s, factor):
+    """Predictions that are off by a factor, or not finite."""
+    return lambda x: s.predict(x) * factor
+
+
+@pytest.mark.parametrize("factor", [-3.0, float("nan"), float("inf")])
+def test_a_guess_that_does_not_help_is_dropped(darcy, factor):
+    s, a = darcy.load(), darcy.permeability[:4]
+    result = fallback.solve(s.checker, wild(s, factor), a, 0)
+    assert (result.action == "solved").all()
+    solver = s.checker.context.case_solver.solver
+    cold = solver.solve({"permeability": a})
+    np.testing.assert_array_equal(result.iterations, cold.details["iterations"])
+    np.testing.assert_allclose(result.outputs, cold.outputs["pressure"], rtol=1e-6)
+    if np.isfinite(factor):  # and the solver drops it by itself
+        guess = {"pressure": factor * np.asarray(s(a), np.float64)}
+        warm = solver.solve_from({"permeability": a}, guess)
+        np.testing.assert_array_equal(
+            warm.outputs["pressure"], cold.outputs["pressure"]
+        )
+
+
+def test_a_solver_that_fails_from_a_prediction_starts_from_nothing(
+    darcy, error, monkeypatch
+):
+    s, a = darcy.load(), darcy.permeability[:4]
+    solver = s.checker.context.case_solver.solver
+    own = type(solver).solve_from
+
+    def picky(self, inputs, guess):
+        if any(np.array_equal(x, a[2]) for x in inputs["permeability"]):
+            raise NotConvergedError("not from there")
+        return own(self, inputs, guess)
+
+    monkeypatch.setattr(type(solver), "solve_from", picky)
+    result = s.solve(a, exact=True)
+    assert result.action.tolist() == ["refined", "refined", "solved", "refined"]
+    assert (
+        error(
+            result.outputs, solver.solve({"permeability": a}).outputs["pressure"]
+        ).max()
+        < 1e-6
+    )
 
 
 def test_a_tolerance_below_the_grids_own_error_is_refused(darcy):

@@ -96,7 +96,7 @@ class CaseSolver:
         """
         if not self.mode.history:
             fields = self.inputs(inputs)
-            records, drift = self._without_means(fields, self._outputs(outputs))
+            records, drift = self._without_means(fields, self.as_stored(outputs))
             return np.maximum(drift, self._measured(self.solver, fields, records))
         solver = with_parameters(self.solver, records=1)
         steps = outputs.shape[1]
@@ -185,7 +185,7 @@ class CaseSolver:
         else:
             fields = self.inputs(inputs)
         if guess is not None and isinstance(solver, TakesGuess):
-            solution = solver.solve_from(fields, self._outputs(guess))
+            solution = solver.solve_from(fields, self.as_stored(guess))
         else:
             solution = solver.solve(fields)
         return self._solved(solution)
@@ -235,7 +235,8 @@ class CaseSolver:
             for v, part in zip(variables, parts, strict=True)
         }
 
-    def _outputs(self, outputs: Tensor) -> dict[str, Any]:
+    def as_stored(self, outputs: Tensor) -> dict[str, Any]:
+        """Return outputs (batch, channel, *space) as the case stores them, float64."""
         return self._split(outputs, self.config.outputs)
 
     def _initial(self, state: Tensor, inputs: Inputs) -> dict[str, Any]:

@@ -4,7 +4,9 @@ For each sample: the prediction is *accepted* if its input looks like the traini
 inputs, the conformal bound of its relative L2 error is at most the tolerance, and all
 its readings are finite. Else the case's solver goes on from the prediction (*refined*),
 or, where the solver takes no first guess or the prediction is worse than none (residual
->= 1), starts from nothing (*solved*). The solver is needed only for these.
+>= 1, or not finite), starts from nothing (*solved*). The solver is needed only for
+these. With tolerance 0 no prediction is accepted, and the solver reaches its own
+accuracy: the exact answer, from the prediction where that helps.
 
 With coverage 1 - α at most a part α of the inputs from the training distribution end
 above the tolerance. For other inputs nothing is guaranteed unless a check of inputs
@@ -25,7 +27,7 @@ from torch import Tensor
 
 from opkit.base.arrays import Array
 from opkit.base.show import Shown
-from opkit.errors import CaseError, MissingExtraError, OpkitInputError
+from opkit.errors import CaseError, MissingExtraError, OpkitInputError, SolverError
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.adapters import arrays
 from opkit.surrogate.checks.calibration import COVERAGE
@@ -90,7 +92,8 @@ def solve(
         checker: judges the predictions.
         predict: maps `Inputs` to outputs.
         inputs: what the user gave.
-        tolerance: largest relative L2 error; for rollouts at every step.
+        tolerance: largest relative L2 error; for rollouts at every step. 0 solves every
+            sample to the solver's own accuracy.
         steps: of a rollout; None for one call.
         static: fields that stay as they are, where ``inputs`` does not hold them.
         coverage: 1 - α of the error bound.
@@ -102,10 +105,13 @@ def solve(
         OpkitInputError: inputs or a tolerance that cannot be.
         CaseError: a sample needs a solver, and the case's is not known here.
         MissingExtraError: a sample needs a solver that is not installed.
-        SolverError: the solver keeps no promise for one of the inputs.
+        SolverError: the solver cannot reach its accuracy for one of the inputs.
     """
-    if not tolerance > 0:
-        raise OpkitInputError(f"tolerance {tolerance}: give a positive number")
+    if not tolerance >= 0:
+        raise OpkitInputError(
+            f"tolerance {tolerance}: give a positive number, or 0 for the solver's own "
+            "accuracy"
+        )
     arrays.refuse_lazy(inputs, "solving looks at values")
     records: list[dict[str, Any]] = []
 
@@ -122,10 +128,10 @@ def solve(
         counts, reached = np.zeros(len(action)), np.full(len(action), np.nan)
         if not accepted.all():
             case_solver = _solver(checker, accepted, tolerance)
-            action[~accepted] = _start(verdict, case_solver)[~accepted]
-            counts, reached = _solve(
-                case_solver, batch, outputs, action, PART * tolerance
-            )
+            sound = outputs.flatten(1).isfinite().all(1).cpu().numpy()
+            action[~accepted] = _start(verdict, case_solver, sound)[~accepted]
+            rtol = PART * tolerance if tolerance else None
+            counts, reached = _solve(case_solver, batch, outputs, action, rtol)
         seconds = {
             "predict": predicted - start,
             "check": judged - predicted,
@@ -155,6 +161,7 @@ def _accepted(
         bound = chosen(verdict.quantities, quantity).error_bound
     bound = bound if bound.ndim == 1 else bound.max(1)
     accepted = verdict.resembles_training(significance) & (bound <= tolerance)
+    accepted &= tolerance > 0
     for values in verdict.readings.values():
         accepted &= np.isfinite(values)  # such as a rollout that blew up
     return accepted
@@ -166,6 +173,8 @@ def _solver(
     """Return the case's solver, or say how many samples need one in vain."""
     count = int((~accepted).sum())
     need = f"{count} of {len(accepted)} predictions may be off by over {tolerance:g}"
+    if not tolerance:
+        need = f"an exact answer is wanted for {count} samples"
     floor = checker.calibration.record.solver_error
     if tolerance < floor:
         raise OpkitInputError(
@@ -178,11 +187,23 @@ def _solver(
         raise type(error)(f"{need}, and there is no solver: {error}") from error
 
 
-def _start(verdict: Verdict, case_solver: CaseSolver) -> NDArray[np.str_]:
-    """Say for each sample where the solver begins: at the prediction, or at nothing."""
+def _start(
+    verdict: Verdict, case_solver: CaseSolver, sound: NDArray[np.bool_]
+) -> NDArray[np.str_]:
+    """Say for each sample where the solver begins: at the prediction, or at nothing.
+
+    Args:
+        verdict: on the predictions; without a residual it is left to the solver, whose
+            ``solve_from`` drops a guess that does not help.
+        case_solver: of the case.
+        sound: whether a prediction is finite (batch,).
+    """
     action = np.full(len(verdict.scale), "solved", dtype="<U8")
-    if case_solver.warm and verdict.residual is not None:
-        action[verdict.residual < 1] = "refined"  # the residual of p = 0 is 1
+    if case_solver.warm:
+        helps = sound.copy()
+        if verdict.residual is not None:
+            helps &= verdict.residual < 1  # the residual of p = 0 is 1
+        action[helps] = "refined"
     return action
 
 
@@ -191,9 +212,12 @@ def _solve(
     inputs: Inputs,
     outputs: Tensor,
     action: NDArray[np.str_],
-    rtol: float,
+    rtol: float | None,
 ) -> tuple[Array, Array]:
     """Put solutions in place of the predictions in ``outputs``.
+
+    Where the solver fails from a prediction, it starts from nothing, and ``action`` is
+    changed to say so.
 
     Returns:
         Iterations (batch,), 0 where there was no solve, and the error measure that the
@@ -201,19 +225,27 @@ def _solve(
     """
     iterations, reached = np.zeros(len(outputs)), np.full(len(outputs), np.nan)
     steps = outputs.shape[1] if case_solver.mode.history else 1
-    for what in ("refined", "solved"):
-        chosen = np.flatnonzero(action == what)
-        if not len(chosen):
-            continue
+
+    def put(chosen: NDArray[np.int64], warm: bool) -> None:
         rows = torch.from_numpy(chosen)
-        solution = case_solver.solve(
-            inputs.rows(rows),
-            outputs[rows] if what == "refined" else None,
-            steps,
-            rtol,
-        )
+        guess = outputs[rows] if warm else None
+        solution = case_solver.solve(inputs.rows(rows), guess, steps, rtol)
         outputs[rows] = solution.outputs.to(outputs)
         iterations[chosen], reached[chosen] = solution.iterations, solution.error
+
+    warm = np.flatnonzero(action == "refined")
+    if len(warm):
+        try:
+            put(warm, True)
+        except SolverError:  # of one sample: find it
+            for row in warm:
+                try:
+                    put(np.array([row]), True)
+                except SolverError:
+                    action[row] = "solved"
+    cold = np.flatnonzero(action == "solved")
+    if len(cold):
+        put(cold, False)
     return iterations, reached
 
 

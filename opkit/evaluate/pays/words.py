@@ -1,0 +1,202 @@
+"""The findings in words: the verdict, and a line about each part."""
+
+from __future__ import annotations
+
+from opkit.evaluate.ladder import FULL
+from opkit.evaluate.pays.record import BreakEven, Comparison, Exact, Pays, Rung
+
+ALIKE = 1.05
+"""Ratio of times up to which they are called the same."""
+
+
+def verdict(
+    comparison: Comparison,
+    rival: str | None,
+    ratio: float | None,
+    exact: Exact,
+    cost: BreakEven,
+    trivial: str = "",
+    note: str = "",
+) -> tuple[bool | None, float | None, str]:
+    """Say in one line whether a surrogate pays, and by which comparison.
+
+    Args:
+        comparison: as `Pays.comparison`.
+        rival: label of the solve it is held against.
+        ratio: its seconds over the surrogate's.
+        exact: the exact answer from the prediction.
+        cost: what has to be paid back.
+        trivial: which trivial predictor the surrogate is no better than.
+        note: why there is no solver.
+
+    Returns:
+        `Pays.pays`, `Pays.queries` and `Pays.verdict`.
+    """
+    if trivial:
+        return False, None, f"does not pay: {trivial}"
+    if note:
+        return None, None, f"not known: {note}"
+    if rival is None or ratio is None:
+        return None, None, "not known: no solve is as accurate as the surrogate"
+    who = _who(comparison, rival)
+    if ratio >= ALIKE:
+        if cost.against_rival is None:
+            return None, None, f"not known after how many queries: {cost.note}"
+        line = f"pays after {_queries(cost.against_rival)} (against {who})"
+        return True, cost.against_rival, line
+    faster = "as fast" if ratio * ALIKE > 1 else f"{factor(1 / ratio)} times faster"
+    line = f"does not pay: solve it ({who}{',' * (',' in who)} is {faster})"
+    if exact.ratio is not None and exact.ratio >= ALIKE and cost.as_a_guess is not None:
+        line += (
+            "; as a first guess of exact solves it pays after "
+            f"{_queries(cost.as_a_guess)}"
+        )
+    return False, None, line
+
+
+def _who(comparison: Comparison, rival: str) -> str:
+    if comparison == "equal error":
+        return f"the cheapest solve of equal error, {rival}"
+    if comparison == "full solve":
+        return "the full solve, for no cheaper one is as accurate"
+    if rival == FULL:
+        return "the full solve, the cheapest that is known"
+    return f"the cheapest solve, {rival}, which is more accurate"
+
+
+def lines(pays: Pays) -> list[str]:
+    """Return the findings, the verdict first, one part a line."""
+    text = [f"{pays.verdict[0].upper()}{pays.verdict[1:]}."]
+    text += [_ladder(pays), exact(pays.exact), paid_back(pays)]
+    text += [f"{r.label} was not measured: {r.note}." for r in pays.rungs if r.note]
+    text.append(conditions(pays))
+    return [line for line in text if line]
+
+
+def rows(pays: Pays) -> list[dict[str, str | float | None]]:
+    """Return a table: the surrogate, the ladder, the exact answer from the prediction.
+
+    The last column is the time of a query over that of the surrogate.
+    """
+    own = Rung("surrogate", pays.relative_l2, pays.seconds, pays.seconds_in_batch)
+    start = Rung(f"{FULL}, from the prediction", None, pays.exact.seconds)
+    warm = [] if start.seconds is None else [start]
+    table = []
+    for rung in (own, *pays.rungs, *warm):
+        equal = pays.comparison == "equal error" and rung.label == pays.rival
+        alone, batch = rung.seconds, rung.seconds_in_batch
+        table.append(
+            {
+                "method": rung.label + (" (equal error)" if equal else ""),
+                "relative L2": rung.relative_l2,
+                "a query": None if alone is None else seconds(alone),
+                "in batch": None if batch is None else seconds(batch),
+                "ratio": None if alone is None else f"{factor(alone / pays.seconds)}x",
+            }
+        )
+    return table
+
+
+def _ladder(pays: Pays) -> str:
+    if pays.rival is None or pays.ratio is None:
+        return pays.note and f"Not compared with a solver: {pays.note}."
+    if pays.comparison == "equal error":
+        who = f"the cheapest solve with at most its error ({pays.rival})"
+    elif pays.comparison == "full solve":
+        who = (
+            "the full solve; every cheaper solve of the ladder is less accurate than "
+            "the surrogate"
+        )
+    elif len([r for r in pays.rungs if r.seconds is not None]) == 1:
+        who = "the full solve, of which no cheaper version is known"
+    else:
+        who = (
+            f"the cheapest solve of the ladder ({pays.rival}), which is at least as "
+            "accurate: what a solve of equal error takes is not known, and may be less"
+        )
+    text = f"One at a time the surrogate is {compared(pays.ratio)} {who}"
+    if pays.ratio_in_batch is not None:
+        text += f"; in batches it is {compared(pays.ratio_in_batch)} it"
+    return f"{text}."
+
+
+def exact(start: Exact) -> str:
+    """Say what a start from the prediction saves an exact solve."""
+    if start.ratio is None:
+        return (
+            f"No exact answer from the prediction: {start.note}." if start.note else ""
+        )
+    text = (
+        f"The exact answer from the prediction is {compared(start.ratio)} that from "
+        "nothing"
+    )
+    if start.count is not None and start.cold_count is not None:
+        text += (
+            f" ({start.count:.3g} {start.counted} in place of {start.cold_count:.3g})"
+        )
+    text += f"; both answers differ by {start.difference:.1g}"
+    return f"{text}{', ' + start.note if start.note else ''}."
+
+
+def paid_back(pays: Pays) -> str:
+    """Say after how many queries generation and training are paid back."""
+    cost = pays.break_even
+    if cost.generation_seconds is None:
+        return f"Not known what generation took: {cost.note}." if cost.note else ""
+    about = "about " if cost.generation == "estimated" else ""
+    text = (
+        f"Generation took {about}{seconds(cost.generation_seconds)}, training "
+        f"{seconds(cost.training_seconds)}: paid back after "
+        f"{_queries(cost.against_exact)} in place of full solves"
+    )
+    if pays.rival not in (None, FULL):
+        text += f", {_queries(cost.against_rival)} in place of {pays.rival}"
+    if pays.exact.ratio is not None:
+        text += f", {_queries(cost.as_a_guess)} as a first guess of full solves"
+    return f"{text}{' (' + cost.note + ')' if cost.note else ''}."
+
+
+def conditions(pays: Pays) -> str:
+    """Say how it was measured."""
+    omp = "" if pays.omp_num_threads is None else "OMP_NUM_THREADS={}, "
+    omp = omp.format(pays.omp_num_threads)
+    return (
+        f"In one process, interleaved, medians of {pays.samples} {pays.split} samples "
+        f"on {pays.device}; {pays.threads} thread(s) of torch, {omp}{pays.cores} "
+        f"cores, load {pays.load[0]:.1f} to {pays.load[1]:.1f}. Errors are relative L2 "
+        f"against the stored solutions ({pays.relative_l2_of_split:.3g} for the "
+        "surrogate on the whole split)."
+    )
+
+
+def _queries(number: float | None) -> str:
+    if number is None:
+        return "never"
+    return "1 query" if number == 1 else f"{count(number)} queries"
+
+
+def compared(ratio: float) -> str:
+    """Return how fast it is, for a ratio of the other's seconds over its own."""
+    if ratio >= ALIKE:
+        return f"{factor(ratio)} times faster than"
+    if ratio * ALIKE <= 1:
+        return f"{factor(1 / ratio)} times slower than"
+    return "as fast as"
+
+
+def factor(ratio: float) -> str:
+    """Write a ratio with two significant digits, without an exponent."""
+    return f"{float(f'{ratio:.2g}'):,.10g}"
+
+
+def count(number: float) -> str:
+    """Write a number of queries with three significant digits."""
+    return f"{float(f'{number:.3g}'):,.0f}"
+
+
+def seconds(value: float) -> str:
+    """Write a time with its unit, such as ``3.2 ms`` or ``2.5 h``."""
+    for unit, size in (("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3)):
+        if value >= (2 * size if unit in ("h", "min") else size):
+            return f"{value / size:.3g} {unit}"
+    return f"{value / 1e-6:.3g} µs"
