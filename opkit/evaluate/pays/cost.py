@@ -35,7 +35,7 @@ def fixed_cost(
     record = loaded.config.provenance
     generation, source, note = _generation(loaded, data, full)
     whole = None if generation is None else generation + record.seconds
-    warm = exact.seconds
+    warm = exact.seconds if exact.agree else None
     return BreakEven(
         generation_seconds=generation,
         generation=source,

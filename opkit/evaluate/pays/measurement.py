@@ -67,7 +67,8 @@ def measure(
     ladder = []
     if solver is not None:
         below = rungs(subject.case, solver, subject.error_of_split)
-        ladder = [Solve(label, s, subject) for label, s in ((FULL, solver), *below)]
+        ladder = [Solve(FULL, solver, subject, full=True)]
+        ladder += [Solve(label, rung, subject, full=False) for label, rung in below]
     start = Start(subject, solver, ladder[0] if ladder else None)
     own = Method(subject.predict, subject.keep, optional=False)
     methods = [own, *(solve.method for solve in ladder), start.method]

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from opkit.base.arrays import Array
 from opkit.errors import CaseError, MissingExtraError, OpkitInputError
-from opkit.evaluate.ladder import FULL
 from opkit.evaluate.pays.clock import Method
 from opkit.evaluate.pays.record import Exact, Rung
 from opkit.evaluate.pays.subject import Subject
@@ -26,10 +25,16 @@ COUNTS = ("linear_solves", "iterations")
 
 
 class Solve:
-    """A rung of the ladder, with the errors of its answers."""
+    """A rung of the ladder, with the errors of its answers.
 
-    def __init__(self, label: str, solver: Solver, subject: Subject) -> None:
+    The answers of the full solve are kept.
+    """
+
+    def __init__(
+        self, label: str, solver: Solver, subject: Subject, full: bool
+    ) -> None:
         self.label, self.solver, self._subject = label, solver, subject
+        self._full = full
         self._errors: list[float] = []
         self.solutions: list[Solution] = []
         self.method = Method(self._run, self._keep)
@@ -62,7 +67,7 @@ class Solve:
 
     def _keep(self, i: int, solution: Solution) -> None:
         self._errors.append(self._subject.error(i, solution.outputs))
-        if self.label == FULL:
+        if self._full:
             self.solutions.append(solution)
 
 
