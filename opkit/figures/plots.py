@@ -106,6 +106,66 @@ def rows_of_fields(
     return _save(plt, figure, path)
 
 
+def row_and_times(
+    path: Path,
+    row: Sequence[Panel],
+    seconds: Mapping[str, float],
+    title: str,
+    extent: tuple[float, float, float, float] | None = None,
+    mesh: Triangles | None = None,
+) -> Path:
+    """Draw the fields of one sample above the time that each way to get them takes.
+
+    Args:
+        path: PNG file to write.
+        row: fields, the first of them such as the solver's.
+        seconds: name to seconds per query, as bars on a logarithmic scale.
+        title: above the figure.
+        extent: left, right, bottom, top of the domain; unit square where not given.
+        mesh: where the fields are, if not on a grid.
+    """
+    plt = _pyplot()
+    wide = _width_over_height(row[0], extent, mesh) > WIDE
+    shape = (len(row), 1) if wide else (1, len(row))
+    width, height = (9.0, 1.25 * len(row)) if wide else (3.1 * len(row), 2.75)
+    bars = 0.38 * len(seconds) + 0.75
+    figure = plt.figure(
+        figsize=(max(width, 8), height + bars + 0.5), layout="constrained"
+    )
+    above, below = figure.subfigures(2, 1, height_ratios=(height, bars))
+    shared = [p.values for p in row if p.kind == "field"]
+    limits = (
+        min((float(np.min(v)) for v in shared), default=0.0),
+        max((float(np.max(v)) for v in shared), default=1.0),
+    )
+    axes = above.subplots(*shape, squeeze=False).flatten()
+    for axis, panel in zip(axes, row, strict=True):
+        image = _draw(axis, panel, limits, extent or (0, 1, 0, 1), mesh)
+        if image is not None:
+            bar = above.colorbar(image, ax=axis, shrink=0.85)
+            bar.ax.tick_params(labelsize=7)
+    axis = below.subplots()
+    names, values = list(seconds)[::-1], list(seconds.values())[::-1]
+    colours_of = [ACCENT if name == "surrogate" else GREY for name in names]
+    axis.barh(names, values, color=colours_of, height=0.6)
+    axis.set(xscale="log", xlabel="seconds per query, one at a time")
+    axis.set_xlim(min(values) / 3, max(values) * 6)
+    for place, value in enumerate(values):
+        axis.text(value * 1.1, place, duration(value), va="center", fontsize=9)
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title, fontsize=11)
+    return _save(plt, figure, path)
+
+
+def duration(seconds: float) -> str:
+    """Return seconds in a unit that people read."""
+    if seconds < 1e-3:
+        return f"{1e6 * seconds:.3g} µs"
+    if seconds < 1:
+        return f"{1e3 * seconds:.3g} ms"
+    return f"{seconds:.3g} s"
+
+
 def prediction(
     path: Path,
     inputs: Mapping[str, Array],
