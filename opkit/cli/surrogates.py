@@ -20,6 +20,7 @@ from opkit.cli.console import (
 )
 from opkit.cli.generate import QUIET
 from opkit.cli.train import RECIPE_SET
+from opkit.errors import OpkitInputError
 
 
 def register(app: typer.Typer) -> None:
@@ -57,6 +58,12 @@ def evaluate(
     budget: Annotated[
         float, typer.Option(min=0, help="For --pays: seconds of measuring.")
     ] = 120.0,
+    figure: Annotated[
+        Path | None, typer.Option(help="For --pays: PNG of a sample and all times.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an existing figure.")
+    ] = False,
     json: Annotated[bool, JSON] = False,
 ) -> None:
     """Measure a surrogate's errors per resolution, beside trivial predictors.
@@ -70,8 +77,10 @@ def evaluate(
     from opkit.surrogate.surrogate import load
 
     if pays:
-        _pays(run, data, samples, repeats, budget, json)
+        _pays(run, data, samples, repeats, budget, figure, force, json)
         return
+    if figure is not None:
+        raise OpkitInputError("--figure belongs to --pays: opkit plot draws the others")
     if rollout:
         _rollout(run, data, threshold, json)
         return
@@ -98,11 +107,24 @@ def _pays(
     samples: int,
     repeats: int,
     budget: float,
+    figure: Path | None,
+    force: bool,
     json: bool,
 ) -> None:
+    from opkit.base.files import check_target
     from opkit.evaluate.pays import measure, words
+    from opkit.evaluate.run import data_of
+    from opkit.figures import times
+    from opkit.surrogate.surrogate import load
 
+    loaded = load(run)
+    source = data_of(loaded, data)
+    if figure is not None:
+        check_target(figure, [source], force)
     result = measure(run, data, samples, repeats, budget)
+    if figure is not None:
+        seconds = words.bars(result)
+        times.draw(loaded, source, result.split, seconds, result.verdict, figure)
     if json:
         as_json(result)
         return

@@ -146,7 +146,7 @@ def row_and_times(
             bar.ax.tick_params(labelsize=7)
     axis = below.subplots()
     names, values = list(seconds)[::-1], list(seconds.values())[::-1]
-    colours_of = [ACCENT if name == "surrogate" else GREY for name in names]
+    colours_of = [ACCENT if name.startswith("surrogate") else GREY for name in names]
     axis.barh(names, values, color=colours_of, height=0.6)
     axis.set(xscale="log", xlabel="seconds per query, one at a time")
     axis.set_xlim(min(values) / 3, max(values) * 6)

@@ -97,6 +97,24 @@ def rows(pays: Pays) -> list[dict[str, str | float | None]]:
     return table
 
 
+def bars(pays: Pays) -> dict[str, float]:
+    """Return name to seconds per query of what a figure compares."""
+    seconds_of = {}
+    for rung in pays.rungs:
+        if rung.seconds is None:
+            continue
+        error = "" if rung.relative_l2 is None else f", error {rung.relative_l2:.2g}"
+        if rung.label == FULL:
+            seconds_of["full solve"] = rung.seconds
+        elif rung.label == pays.rival:
+            name = f"cheapest solve as accurate\n({rung.label}{error})"
+            seconds_of[name] = rung.seconds
+    if pays.exact.seconds is not None:
+        seconds_of["full solve from the prediction"] = pays.exact.seconds
+    error = f"surrogate (error {pays.relative_l2:.2g})"
+    return {**seconds_of, error: pays.seconds}
+
+
 def _ladder(pays: Pays) -> str:
     if pays.rival is None or pays.ratio is None:
         return pays.note and f"Not compared with a solver: {pays.note}."

@@ -149,9 +149,8 @@ def rungs(
     smaller = [c for c in coarser if c[0] < own[0] and c[1] < own[1]]
     for cells in (own, *smaller):
         resolution = full.with_cells(cells)
-        settings = [(1e-2, full.load_steps), (1e-2, 1), (1e-1, 1)]
-        if cells == own:
-            settings.insert(0, (1e-3, full.load_steps))
+        steps_too = full.load_steps
+        settings = [(1e-3, steps_too), (1e-2, steps_too), (1e-2, 1), (1e-1, 1)]
         for rtol, steps in dict.fromkeys(settings):
             if rtol <= full.rtol:
                 continue
