@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from opkit.cli import app
 from opkit.cli.console import plain
 from opkit.datasets.read import DataFile
-from opkit.errors import OpkitInputError
+from opkit.errors import OpkitError, OpkitInputError
 from opkit.evaluate.pays import Pays, measure, words
 from opkit.surrogate.surrogate import Surrogate
 
@@ -231,3 +231,19 @@ def test_json_has_the_keys_of_python(relax: Path) -> None:
         assert found[part].keys() == again[part].keys()
     assert [r.keys() for r in found["rungs"]] == [r.keys() for r in again["rungs"]]
     assert found["relative_l2"] == again["relative_l2"]
+
+
+def test_the_figure(relax: Path, tmp_path: Path) -> None:
+    """A sample above the times of surrogate, rival and full solve; nothing is lost."""
+    picture = tmp_path / "pays.png"
+    command = ["evaluate", str(relax), "--pays", "--samples", "1", "--repeats", "1"]
+    command += ["--figure", str(picture)]
+    said = CliRunner().invoke(app, command)
+    assert said.exit_code == 0, said.output
+    drawn = picture.read_bytes()
+    assert drawn.startswith(b"\x89PNG")
+    again = CliRunner().invoke(app, command)
+    assert isinstance(again.exception, OpkitError)
+    assert picture.read_bytes() == drawn
+    alone = CliRunner().invoke(app, ["evaluate", str(relax), *command[-2:]])
+    assert isinstance(alone.exception, OpkitInputError)
