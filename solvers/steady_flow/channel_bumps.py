@@ -24,7 +24,8 @@ from opkit.solvers.fem.quads.solution import Values
 from opkit.solvers.fem.quads.solver import Across
 from opkit.solvers.interface import solver_dataclass
 from opkit.solvers.laws import shapes
-from opkit.solvers.steady_flow.channels import VELOCITY, ChannelSolver, Conditions
+from opkit.solvers.steady_flow.channels import ChannelSolver, Conditions
+from opkit.solvers.steady_flow.variables import VELOCITY
 
 if TYPE_CHECKING:
     from opkit.solvers.steady_flow.flow import SteadyFlow

@@ -14,11 +14,10 @@ from opkit.solvers.fem.quads.grids import QuadGrid
 from opkit.solvers.fem.quads.solution import GridSolution, Values, grid_solution
 from opkit.solvers.fem.quads.solver import Across, GridSolver
 from opkit.solvers.interface import solver_dataclass
+from opkit.solvers.steady_flow.variables import VELOCITY
 
 if TYPE_CHECKING:
     from opkit.solvers.steady_flow.flow import SteadyFlow
-
-VELOCITY = ("velocity_x", "velocity_y")
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from opkit.solvers.fem.quads.grids import QuadGrid
 from opkit.solvers.fem.quads.solution import Values
 from opkit.solvers.fem.quads.space import Equations, GridSystem, QuadSpace, projection
 from opkit.solvers.fem.stack import PETSc, fem, ufl
-from opkit.solvers.steady_flow.channels import VELOCITY
+from opkit.solvers.steady_flow.variables import VELOCITY
 
 
 class SteadyFlow(GridSystem):

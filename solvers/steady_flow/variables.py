@@ -1,0 +1,3 @@
+"""Names of the variables of steady flow."""
+
+VELOCITY = ("velocity_x", "velocity_y")
