@@ -122,12 +122,12 @@ class _Handle:
 
         def read(index: tuple[slice, ...]) -> NDArray[Any]:
             lengths = zip(index, shape, strict=True)
-            wanted = tuple(len(range(*s.indices(n))) for s, n in lengths)
-            size = math.prod(wanted) * max(kind.itemsize, 8)
+            selected = tuple(len(range(*s.indices(n))) for s, n in lengths)
+            size = math.prod(selected) * max(kind.itemsize, 8)
             parts = [[_whole(e) for e in (s.start, s.stop, s.step)] for s in index]
             self._left += size / RATE
             _, arrays = self._ask("read", name=name, index=parts)
-            if len(arrays) != 1 or arrays[0].shape != wanted:
+            if len(arrays) != 1 or arrays[0].shape != selected:
                 raise DataError(f"{self._path}: {name} is not what it declares")
             return arrays[0]
 
@@ -266,8 +266,8 @@ class _Child:
             code = 1
         how = f"{'signal' if code < 0 else 'code'} {abs(code)}"
         self._errors.seek(0)
-        said = self._errors.read(1 << 20).decode(errors="replace").split("\n")
-        last = next((s.strip()[:160] for s in reversed(said) if s.strip()), "")
+        lines = self._errors.read(1 << 20).decode(errors="replace").split("\n")
+        last = next((s.strip()[:160] for s in reversed(lines) if s.strip()), "")
         reason = f" ({last})" if code > 0 and last else ""
         return (
             f"reading it ended with {how} under the limits of memory and time{reason}: "

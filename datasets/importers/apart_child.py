@@ -80,20 +80,20 @@ class Reader:
         path = Path(request["path"]) if "path" in request else self._open[number][1]
         try:
             if request["do"] == "open":
-                said, arrays = self._opened(number, path, request)
+                reply, arrays = self._opened(number, path, request)
             else:
-                said, arrays = {}, [self._read(number, request)]
+                reply, arrays = {}, [self._read(number, request)]
         except (DataError, MissingExtraError) as error:
             kind = MissingExtraError if isinstance(error, MissingExtraError) else None
-            said, arrays = _refusal(error, (kind or DataError).__name__), []
+            reply, arrays = _refusal(error, (kind or DataError).__name__), []
         except (OpkitError, OSError, ValueError) as error:
-            said, arrays = _refusal(unreadable(path, error)), []
+            reply, arrays = _refusal(unreadable(path, error)), []
         except (MemoryError, RecursionError) as error:
             reason = f"{path}: {type(error).__name__}: damaged or hostile"
-            said, arrays = _refusal(DataError(reason)), []
+            reply, arrays = _refusal(DataError(reason)), []
         except Exception as error:  # readers raise what they stumble over
-            said, arrays = _refusal(unreadable(path, error)), []
-        self._write(said, arrays)
+            reply, arrays = _refusal(unreadable(path, error)), []
+        self._write(reply, arrays)
 
     def _opened(
         self, number: int, path: Path, request: dict[str, Any]
@@ -120,10 +120,10 @@ class Reader:
         _limit(room, request["seconds"])
         return np.asarray(array.read(index))
 
-    def _write(self, said: dict[str, Any], arrays: Sequence[NDArray[Any]]) -> None:
+    def _write(self, reply: dict[str, Any], arrays: Sequence[NDArray[Any]]) -> None:
         flat = [np.ascontiguousarray(a).reshape(a.shape) for a in arrays]
-        said["sent"] = [[a.dtype.str, list(a.shape)] for a in flat]
-        text = json.dumps(said, default=str).encode()
+        reply["sent"] = [[a.dtype.str, list(a.shape)] for a in flat]
+        text = json.dumps(reply, default=str).encode()
         self._out.write(len(text).to_bytes(8, "little") + text)
         for array in flat:
             if array.size:
@@ -163,8 +163,8 @@ def _described(source: Source) -> tuple[dict[str, Any], list[NDArray[Any]]]:
             if coordinate.values is not None:
                 place = len(arrays)
                 arrays.append(np.asarray(coordinate.values, np.float64))
-            said = (coordinate.units, coordinate.long_name, coordinate.calendar)
-            listed.append([place, *said, coordinate.letter])
+            labels = (coordinate.units, coordinate.long_name, coordinate.calendar)
+            listed.append([place, *labels, coordinate.letter])
         return numbers[id(coordinate)]
 
     def scope(own: Any) -> int:

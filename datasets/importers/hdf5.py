@@ -166,7 +166,7 @@ def check_before_reading(path: Path, item: h5py.Dataset) -> None:
     chunk = int(np.prod(item.chunks, dtype=object)) * item.dtype.itemsize
     if chunk > MAX_SUSPECT:
         least: list[int] = []
-        item.id.chunk_iter(lambda found: least.append(found.size))
+        item.id.chunk_iter(lambda chunk_info: least.append(chunk_info.size))
         check_expansion(path, f"a chunk of {item.name}", min(least, default=0), chunk)
 
 

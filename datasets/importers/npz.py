@@ -86,17 +86,17 @@ def _lazy(
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
 ) -> LazyArray:
-    kept: list[NDArray[Any]] = []
+    loaded: list[NDArray[Any]] = []
 
     def read(index: tuple[slice, ...]) -> NDArray[Any]:
-        if not kept:
+        if not loaded:
             try:
                 with archive.open(entry) as file:
                     array = npy.read_array(file, allow_pickle=False)
                     file.read(1)  # compares the checksum, which stands at the end
             except WRONG as error:
                 raise unreadable(path, error) from error
-            kept.append(array)
-        return kept[0][index]
+            loaded.append(array)
+        return loaded[0][index]
 
     return LazyArray(shape, dtype, read)

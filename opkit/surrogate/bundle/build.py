@@ -90,8 +90,8 @@ class _Budget(TorchFunctionMode):
     ) -> Any:
         """Look at the size that is asked for, then do what is asked."""
         if func in SIZED:
-            asked = args[1:] if isinstance(next(iter(args), None), Tensor) else args
-            self._left -= _numbers(asked or (kwargs or {}).get("size", ()))
+            sizes = args[1:] if isinstance(next(iter(args), None), Tensor) else args
+            self._left -= _numbers(sizes or (kwargs or {}).get("size", ()))
             if self._left < 0:
                 raise self.refusal()
         return func(*args, **(kwargs or {}))

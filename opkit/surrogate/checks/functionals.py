@@ -217,16 +217,16 @@ def _value(u: Array, at: Sequence[float], place: Place) -> Array:
                 values = np.concatenate([values, first], k)
         target = [point[axis] for axis in place.axes]
         outside = any(not g[0] <= t <= g[-1] for g, t in zip(grid, target, strict=True))
-        found = None if outside else RegularGridInterpolator(grid, values)(target)[0]
+        value = None if outside else RegularGridInterpolator(grid, values)(target)[0]
     else:
         nodes = np.stack([where[a].reshape(-1) for a in sorted(where)], -1)
         target = [point[a] for a in sorted(where)]
         values = u.reshape(len(u), -1).T
-        found = LinearNDInterpolator(nodes, values)(np.array([target]))[0]
-        found = found if np.isfinite(found).all() else None
-    if found is None:
+        value = LinearNDInterpolator(nodes, values)(np.array([target]))[0]
+        value = value if np.isfinite(value).all() else None
+    if value is None:
         raise OpkitInputError(f"at {list(at)}: the point lies outside the domain")
-    return np.asarray(found, np.float64)
+    return np.asarray(value, np.float64)
 
 
 def _inside(box: Box, place: Place) -> Array:
