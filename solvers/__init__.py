@@ -43,6 +43,9 @@ def solver_class(target: str) -> Any:
         CaseError: an entry point whose module cannot be imported or lacks the class.
         MissingExtraError: the solver needs a package that is not installed.
     """
+    module, _, name = target.partition(":")
+    if target in TARGETS:  # without a look at every installed package
+        return getattr(importlib.import_module(module), name)
     points = {point.value: point for point in entry_points(group="opkit.solvers")}
     allowed = TARGETS | points.keys()
     if target not in allowed:
@@ -50,9 +53,6 @@ def solver_class(target: str) -> Any:
             f"solver {target!r} is not allowed.{nearest(target, allowed)} "
             "Built-in solvers and installed entry points of opkit.solvers are."
         )
-    module, _, name = target.partition(":")
-    if target in TARGETS:
-        return getattr(importlib.import_module(module), name)
     members = vars(_imported(points[target], module))
     if not callable(members.get(name)):
         raise CaseError(

@@ -16,15 +16,17 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 from scipy.special import ndtri
-from scipy.stats import qmc
 
 from opkit.base.arrays import Array
 from opkit.base.records import Record
+
+if TYPE_CHECKING:
+    from scipy.stats import qmc
 
 MOST_COMPONENTS = 1000
 Numbers = float | Annotated[tuple[float, ...], Field(min_length=2, max_length=1000)]
@@ -224,4 +226,6 @@ def _sobol(dimension: int, seed: int, index: int) -> Array:
 
 @lru_cache(maxsize=4)
 def _sequence(dimension: int, seed: int) -> qmc.Sobol:
+    from scipy.stats import qmc  # takes as long to import as all the rest of a worker
+
     return qmc.Sobol(dimension, scramble=True, seed=np.random.default_rng(seed))

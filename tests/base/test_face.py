@@ -95,3 +95,11 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 def test_what_loads_nothing_heavy(code: str) -> None:
     after = f"\nimport sys; print([name for name in {HEAVY} if name in sys.modules])"
     assert python(code + after).split("\n")[-1] == "[]"
+
+
+def test_a_worker_of_generation_starts_without_what_only_others_need() -> None:
+    code = (
+        "import sys, opkit.generate.worker; from opkit.case import load_case; "
+        "load_case('darcy').build_solver(); print(*sys.modules)"
+    )
+    assert not {"torch", "scipy.stats", "xarray"} & set(python(code).split())
