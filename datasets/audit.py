@@ -179,7 +179,7 @@ def _check_scales(file: h5py.File, seen: set[int]) -> None:
     HDF5 follows these references without looking, and crashes over some.
     """
 
-    def check(item: Any) -> None:
+    def look(item: Any) -> None:
         if not isinstance(item, h5py.Dataset) or SCALES not in item.attrs:
             return
         for axis, references in enumerate(item.attrs[SCALES]):
@@ -190,7 +190,7 @@ def _check_scales(file: h5py.File, seen: set[int]) -> None:
                         "something that is no axis of the file: damaged or hostile"
                     )
 
-    file.visititems(lambda _, item: check(item))
+    file.visititems(lambda _, item: look(item))
 
 
 def _is_axis(file: h5py.File, reference: Any, seen: set[int]) -> bool:

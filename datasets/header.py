@@ -248,7 +248,7 @@ def closed(values: NDArray[Any], header: Header, dims: Sequence[str]) -> NDArray
     return values
 
 
-def check(header: Header, origin: str) -> Header:
+def check_header(header: Header, origin: str) -> Header:
     """Return the header if it is consistent.
 
     Raises:

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from opkit.base.mesh_groups import MeshGroups
-from opkit.datasets.header import SPLITS, Axis, Header, canonical, check
+from opkit.datasets.header import SPLITS, Axis, Header, canonical, check_header
 
 LIBVER = ("v110", "v110")  # checksummed metadata, read by HDF5 1.10 (2016) and newer
 CHUNK_BYTES = 1 << 20
@@ -37,7 +37,7 @@ def lay_out(
     Raises:
         DataError: the header contradicts itself.
     """
-    layout = _Layout(file, check(header, "header"), gzip)
+    layout = _Layout(file, check_header(header, "header"), gzip)
     layout.root_attributes()
     layout.scales()
     layout.variables()

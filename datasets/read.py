@@ -26,7 +26,7 @@ from opkit.datasets.header import (
     Header,
     Mesh,
     VariableSpec,
-    check,
+    check_header,
 )
 from opkit.datasets.header_record import checked
 from opkit.datasets.inflate import check_chunks
@@ -324,7 +324,7 @@ def _read_header(file: h5py.File, origin: str) -> Header:
         mesh=_read_mesh(file, data.get("boundary_parts")) if "mesh" in file else None,
         files=data.get("files", {}),
     )
-    return check(header, origin)
+    return check_header(header, origin)
 
 
 def _read_mesh(file: h5py.File, parts: list[str] | None) -> Mesh:

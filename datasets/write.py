@@ -13,7 +13,7 @@ from h5py import h5z
 from numpy.typing import NDArray
 
 from opkit.datasets.digest import CHECKSUM, content_digest, sample_digest, tail
-from opkit.datasets.header import Header, check
+from opkit.datasets.header import Header, check_header
 from opkit.datasets.layout import LIBVER, describe, fixed, lay_out
 
 __all__ = ["LIBVER", "Writer"]
@@ -42,7 +42,7 @@ class Writer:
         measure: str = "",
         gzip: int = 0,
     ) -> None:
-        self.header = check(header, "header")
+        self.header = check_header(header, "header")
         if not len(file):
             lay_out(file, header, diagnostics, measure, gzip)
         n = header.samples

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from opkit.base.files import check_target
 from opkit.datasets.disk import hdf5_appearing
-from opkit.datasets.header import SPLITS, Header, check
+from opkit.datasets.header import SPLITS, Header, check_header
 from opkit.datasets.importers.agree import (
     AxisOptions,
     Part,
@@ -153,7 +153,7 @@ def convert(
     )
     if like is not None:
         header = fitted(header, like, every, options)
-    check(header, str(target))
+    check_header(header, str(target))
     with hdf5_appearing(target, replace=force) as file:
         writer, scrutiny, row = Writer(file, header), Scrutiny(header), 0
         for part in every:

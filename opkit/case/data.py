@@ -16,7 +16,7 @@ from opkit.case import laws
 from opkit.case.contract import blamed, check_coordinates, check_sample
 from opkit.case.mesh_file import portable
 from opkit.case.record import Case, Samples
-from opkit.datasets.header import POINTS, Axis, Header, Mesh, VariableSpec, check
+from opkit.datasets.header import POINTS, Axis, Header, Mesh, VariableSpec, check_header
 from opkit.errors import CaseError
 from opkit.solvers.interface import Fields, MovesNodes, OnMesh, ReadsMesh, Solver
 
@@ -71,7 +71,7 @@ def header_of(
             )
         )
     used = {d for v in variables for d in v.dims}
-    return check(
+    return check_header(
         Header(
             case=portable(case, mesh),
             variables=tuple(variables),

@@ -30,16 +30,16 @@ def check_solver(
     """Try a case's solver on what opkit relies on, such as seeds and residuals."""
     from opkit.case import load_case
     from opkit.errors import CaseError
-    from opkit.generate.check_solver import check_solver as check
+    from opkit.generate.check_solver import check_solver as try_solver
 
     overrides = list(set_ or ())
     if resolution:
         overrides.append(f"resolution={resolution}")
     case = load_case(name, overrides)
-    checks = check(case, samples, seed)
-    rows = [{"check": c.name, "passed": c.passed, "detail": c.detail} for c in checks]
-    as_json(checks) if json else table(rows)
-    failed = [c for c in checks if c.passed is False]
+    findings = try_solver(case, samples, seed)
+    rows = [{"check": c.name, "passed": c.passed, "detail": c.detail} for c in findings]
+    as_json(findings) if json else table(rows)
+    failed = [c for c in findings if c.passed is False]
     if failed:
         solver = case.solver.target
         raise CaseError(f"solver {solver}: {failed[0].name}: {failed[0].detail}")

@@ -176,12 +176,12 @@ def validate(
 ) -> None:
     """Check a data file: layout, checksums, duplicates, and the PDE itself."""
     from opkit.errors import DataError
-    from opkit.generate.validate import validate as check
+    from opkit.generate.validate import validate as validate_file
 
-    checks = check(file, samples=None if every else samples, seed=seed)
-    rows = [{"check": c.name, "passed": c.passed, "detail": c.detail} for c in checks]
-    as_json(checks) if json else table(rows)
-    failed = [c for c in checks if c.passed is False]
+    findings = validate_file(file, samples=None if every else samples, seed=seed)
+    rows = [{"check": c.name, "passed": c.passed, "detail": c.detail} for c in findings]
+    as_json(findings) if json else table(rows)
+    failed = [c for c in findings if c.passed is False]
     if failed:
         raise DataError(f"{file}: {failed[0].name}: {failed[0].detail}")
 

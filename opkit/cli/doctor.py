@@ -153,9 +153,9 @@ def _self_test() -> str:
     return f"passed in {seconds:.1f} s: Darcy solved to {worst:.0e}, an FNO stepped"
 
 
-def _answer(check: Callable[[], str]) -> str:
+def _answer(question: Callable[[], str]) -> str:
     try:
-        return check()
+        return question()
     except PackageNotFoundError as error:
         return f"not installed ({error.name})"
     except ModuleNotFoundError as error:

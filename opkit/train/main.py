@@ -94,7 +94,7 @@ def train(
         one = recipe.training.model_copy(update={"epochs": 1})
         recipe = recipe.model_copy(update={"training": one})
     fabric = make_fabric(recipe, device)
-    loggers.check(recipe.training.loggers)
+    loggers.check_loggers(recipe.training.loggers)
     if not fabric.is_global_zero:
         progress = None
     problem = more_data.add(prepare(Path(data), recipe, seed), more)

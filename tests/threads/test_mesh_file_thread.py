@@ -16,7 +16,7 @@ from opkit.base.mesh_groups import MeshGroups
 from opkit.case import load_case
 from opkit.case.record import parse_case
 from opkit.datasets.conformity import faults
-from opkit.datasets.header import Mesh, check
+from opkit.datasets.header import Mesh, check_header
 from opkit.datasets.read import DataFile
 from opkit.errors import DataError, OpkitInputError
 from opkit.evaluate.run import evaluate
@@ -140,7 +140,7 @@ def test_stored_solver_knows_boundary_and_subdomains(moved: Moved) -> None:
 
 
 def test_data_are_validated(moved: Moved) -> None:
-    rows = {check.name: check for check in validate(moved.data)}
+    rows = {check_header.name: check_header for check_header in validate(moved.data)}
     assert rows["case"].passed and rows["inputs"].passed and rows["residual"].passed
 
 
@@ -251,7 +251,7 @@ def test_variables_keep_off_the_names_of_groups(moved: Moved) -> None:
         header = file.header
     renamed = replace(header.variables[0], name="facet_part")
     with pytest.raises(DataError, match="'facet_part' names a part of the mesh"):
-        check(replace(header, variables=(renamed, header.variables[1])), "file")
+        check_header(replace(header, variables=(renamed, header.variables[1])), "file")
 
 
 def _of(mesh: SimplexMesh) -> MeshGroups:

@@ -154,9 +154,9 @@ def test_symmetries_are_the_grids_and_act_alike_on_all_fields():
         seen.add(tuple(a.flatten().tolist()))
     assert len(seen) > 20  # of 48
     with pytest.raises(OpkitInputError, match="as many points"):
-        symmetries.check(("transpose",), (3, 4), (True, True))
+        symmetries.check_symmetries(("transpose",), (3, 4), (True, True))
     with pytest.raises(OpkitInputError, match="periodic"):
-        symmetries.check(("shift",), (4, 4), (True, False))
+        symmetries.check_symmetries(("shift",), (4, 4), (True, False))
 
 
 def test_a_file_without_a_test_split_is_scored_on_validation(tmp_path, make_data):

@@ -92,7 +92,7 @@ def train(
     else:
         recipe = merge_recipe(case.dump(), operator, overrides)
     fabric = make_fabric(recipe, device)
-    loggers.check(recipe.training.loggers)
+    loggers.check_loggers(recipe.training.loggers)
     if not fabric.is_global_zero:
         progress = None
     problem = prepare(case, recipe, seed)

@@ -110,7 +110,9 @@ def prepare(data: Path, recipe: Recipe, seed: int) -> Problem:
     header = train_set.header
     shape, axes = data_shape(train_set, recipe)
     if isinstance(shape, DataShape) and not shape.boundary_channels:
-        symmetries.check(recipe.training.symmetries, shape.shape, shape.periodic)
+        symmetries.check_symmetries(
+            recipe.training.symmetries, shape.shape, shape.periodic
+        )
     elif recipe.training.symmetries:
         raise OpkitInputError("training.symmetries are for grids: leave them out")
     gib = recipe.training.memory

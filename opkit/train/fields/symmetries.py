@@ -16,7 +16,7 @@ from opkit.case.recipe import Symmetry
 from opkit.errors import OpkitInputError
 
 
-def check(
+def check_symmetries(
     names: Sequence[Symmetry], shape: Sequence[int], periodic: Sequence[bool]
 ) -> None:
     """Refuse symmetries that the grid does not have.

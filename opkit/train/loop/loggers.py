@@ -91,7 +91,7 @@ LOGGERS: dict[str, Callable[[Path, Recipe], Logger]] = {
 }
 
 
-def check(names: Sequence[str]) -> None:
+def check_loggers(names: Sequence[str]) -> None:
     """Find out before anything is written whether the named loggers are installed.
 
     Raises:
