@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from opkit.datasets.agreement import Quantity, Span, Stated, refuse_uneven, span_of
 from opkit.datasets.header import (
     SIDES,
     Header,
@@ -163,6 +164,44 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         points = self.file.read(variable.name, row)[tuple(strides)]
         return closed(points.astype(np.float64), self.header, variable.dims[:-1])
 
+    def stated(self, axes: Sequence[str]) -> Stated:
+        """Say in which variables, units and steps and on which domain the samples are.
+
+        Args:
+            axes: that an operator works on.
+
+        Raises:
+            DataError: an axis of space, or of the times of a trajectory, is not evenly
+                spaced: no operator on grids is for such data.
+        """
+        header, around = self.header, periodic_axes(self.header)
+        roles = {
+            "inputs": self.mode.fields(header),
+            "outputs": header.outputs,
+            "static": self.mode.static(header),
+            "boundary": self._curve,
+            "parameters": header.parameters,
+        }
+        spans: dict[str, Span] = {}
+        for axis in axes:
+            values = self.axis(axis) if axis in header.coordinates else ()
+            if len(values) < 2:
+                continue
+            units = header.coordinates[axis].units.partition(" since ")[0]
+            if axis == "time":  # records may lie as they like
+                spans[axis] = Span(float(values[-1] - values[0]), units)
+            else:
+                spans[axis] = span_of(axis, values, units, axis in around)
+        if self.mode.history:
+            times = self.axis("time")
+            units = header.coordinates["time"].units.partition(" since ")[0]
+            even = refuse_uneven("time", times) if len(times) > 1 else None
+            step = None if even is None else float(even.mean())
+            spans["time"] = Span(None, units, step)
+        return Stated(
+            {role: tuple(map(_quantity, given)) for role, given in roles.items()}, spans
+        )
+
     def _frames(
         self, variable: VariableSpec, data: NDArray[np.floating]
     ) -> NDArray[np.floating]:
@@ -210,6 +249,11 @@ def channel_names(variable: VariableSpec) -> list[str]:
             count = variable.shape[variable.dims.index(dim)]
             return [f"{variable.name}[{k}]" for k in range(count)]
     return [variable.name]
+
+
+def _quantity(variable: VariableSpec) -> Quantity:
+    channels = len(channel_names(variable))
+    return Quantity(variable.name, channels, variable.units)
 
 
 def _channels(variables: Sequence[VariableSpec]) -> tuple[str, ...]:

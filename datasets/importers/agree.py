@@ -10,12 +10,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from opkit.datasets.agreement import same_units
 from opkit.datasets.header import Axis, Mesh, VariableSpec
 from opkit.datasets.importers.fieldmap import Selection
 from opkit.datasets.importers.source import Coordinate, Source
 from opkit.errors import DataError
-
-NO_UNITS = {"", "1", "-", "none", "dimensionless", "nondimensional", "n/a"}
 
 
 @dataclass(frozen=True)
@@ -48,12 +47,6 @@ class AxisOptions:
     ends: Mapping[str, Sequence[float] | NDArray[Any]]
     units: Mapping[str, str]
     periodic: frozenset[str] = frozenset()
-
-
-def same_units(one: str, other: str) -> bool:
-    """Whether two texts say the same units; no units and "1" are the same."""
-    plain = [" ".join(units.split()) for units in (one, other)]
-    return plain[0] == plain[1] or all(u.lower() in NO_UNITS for u in plain)
 
 
 def variables(

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from opkit.datasets.agreement import refuse_units
 from opkit.datasets.header import Header, Mesh, VariableSpec
-from opkit.datasets.importers.agree import AxisOptions, Part, same_units
+from opkit.datasets.importers.agree import AxisOptions, Part
 from opkit.errors import DataError
 
 SIDES = {"x": ("left", "right"), "y": ("bottom", "top"), "z": ("back", "front")}
@@ -73,11 +74,8 @@ def _check_units(
     stated = {t.field.name for p in parts for t in p.selections if t.array.units}
     for v in header.variables:
         theirs = like.variable(v.name).units
-        if v.name in stated | options.units.keys() and not same_units(v.units, theirs):
-            raise DataError(
-                f"{name}: {v.name} is in {theirs!r} there and in {v.units!r} here: "
-                "convert it"
-            )
+        if v.name in stated | options.units.keys():
+            refuse_units(v.name, v.units, theirs, f"{name} says")
 
 
 def _check_axes(
@@ -98,11 +96,8 @@ def _check_axes(
                 f"{ours[0]:g} to {ours[-1]:g} here"
             )
         known = dim in with_units | options.units.keys()
-        if known and not same_units(here.units, there.units):
-            raise DataError(
-                f"{name}: axis {dim} is in {there.units!r} there and in "
-                f"{here.units!r} here: convert it"
-            )
+        if known:
+            refuse_units(f"axis {dim}", here.units, there.units, f"{name} says")
 
 
 def _check_mesh(name: str, ours: Mesh, its: Mesh) -> None:

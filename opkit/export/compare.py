@@ -15,6 +15,7 @@ from opkit.errors import DataError
 from opkit.export.report import Difference, compare
 from opkit.export.targets import Function, silent
 from opkit.operators.inputs import Inputs
+from opkit.surrogate.adapters.refuse import refuse_other_data
 from opkit.surrogate.bundle.record import BundleConfig
 from opkit.surrogate.bundle.run_directory import data_of_run
 from opkit.surrogate.surrogate import Surrogate
@@ -78,6 +79,7 @@ def real_inputs(run: Path, config: BundleConfig, data: Path | None = None) -> In
     path = data if data is not None else data_of_run(run)
     split = config.scores[0].split if config.scores else "test"
     samples = config.recipe.samples(path, split)
+    refuse_other_data(config, samples)
     items = [samples[i] for i in range(min(len(samples), MOST))]
     if not items:
         raise DataError(f"{path}: split {split} is empty: give --data FILE")

@@ -74,6 +74,8 @@ class LocalWorkers:
             for process in self._alive:
                 process.kill()
         self._threads.shutdown(wait=True)
+        for process in list(self._alive):
+            self._bury(process)
 
     def _run(self, task: dict[str, Any]) -> dict[str, Any]:
         line = json.dumps(task)

@@ -123,6 +123,25 @@ class MeshShape:
                 "to that mesh first"
             )
 
+    def refuse_other(self, points: Points, cells: Cells) -> None:
+        """Refuse another mesh.
+
+        Args:
+            points: (node, d).
+            cells: (cell, corner).
+
+        Raises:
+            OpkitInputError: nodes lie elsewhere, or other nodes make the cells.
+        """
+        same = points.shape == self.points.shape and np.array_equal(cells, self.cells)
+        size = np.ptp(self.points, axis=0).max()
+        if not same or np.abs(points - self.points).max() > 1e-6 * size:
+            raise OpkitInputError(
+                f"another mesh ({len(points)} nodes, {len(cells)} cells) than the one "
+                f"this surrogate was trained on ({len(self.points)}, "
+                f"{len(self.cells)}): transfer the fields to that mesh first"
+            )
+
     def tensors(self) -> dict[str, Tensor]:
         """Return the arrays by the names under which a bundle keeps them."""
         arrays = {

@@ -11,6 +11,7 @@ import torch
 import xarray as xr
 
 from opkit.base.files import appearing, check_target
+from opkit.datasets.agreement import refuse_units
 from opkit.datasets.disk import QuietFile
 from opkit.datasets.field_dataset import FieldDataset
 from opkit.datasets.header import Axis
@@ -20,6 +21,7 @@ from opkit.datasets.modes import need_steps
 from opkit.datasets.read import DataFile, is_data_file
 from opkit.errors import DataError, OpkitInputError
 from opkit.surrogate.adapters import mesh_files as mesh_output
+from opkit.surrogate.adapters.refuse import TRAINED
 from opkit.surrogate.bundle.record import BundleConfig, Channels
 from opkit.surrogate.surrogate import Surrogate, load
 
@@ -260,6 +262,9 @@ def _read_plain(surrogate: Surrogate, source: Path) -> Any:
             units = {"units": array.units} if array.units else {}
             arrays[name] = (array.dims, values, units)
         if any(dims is None for dims, _, _ in arrays.values()):
+            for variable in surrogate.config.all_inputs:
+                said = file.arrays[variable.name].units or None
+                refuse_units(variable.name, said, variable.units, TRAINED)
             return {name: values for name, (_, values, _) in arrays.items()}
         used = {d for dims, _, _ in arrays.values() for d in dims or ()}
         axes = dict(file.coordinates)

@@ -13,12 +13,16 @@ from torch import Tensor
 from opkit.base.device import present
 from opkit.base.show import Shown, grid
 from opkit.datasets.modes import need_steps
-from opkit.errors import OpkitInputError
+from opkit.errors import DataError, OpkitInputError
 from opkit.metrics.domains import Domain, Elements, Grid
 from opkit.operators.inputs import Inputs, as_inputs
 from opkit.operators.shapes import DataShape, MeshShape
 from opkit.surrogate.adapters import arrays, dolfinx_functions
-from opkit.surrogate.adapters.refuse import check_inputs, with_finite
+from opkit.surrogate.adapters.refuse import (
+    check_inputs,
+    refuse_other_data,
+    with_finite,
+)
 from opkit.surrogate.bundle import files as bundle
 from opkit.surrogate.bundle import forward
 from opkit.surrogate.bundle.build import model_that_fits
@@ -195,26 +199,23 @@ class Surrogate(Shown):
 
         A stride that misses the end of an axis is refused, unless what it leaves is
         the domain that the surrogate was trained on.
+
+        Raises:
+            DataError: the file holds other variables, units, extents or steps of time
+                than the surrogate was trained on, or another mesh.
         """
         recipe = self.config.recipe
         samples = recipe.samples(data, split, subsample, trusted, whole=False)
-        if not self._on_own_domain(samples):
-            return recipe.samples(data, split, subsample, trusted)
+        try:
+            refuse_other_data(self.config, samples)
+        except DataError:  # the right data, at a stride that cuts the domain?
+            as_trained = recipe.samples(data, split, None, trusted, whole=False)
+            refuse_other_data(self.config, as_trained)
+            samples = recipe.samples(data, split, subsample, trusted)
+        mesh, own = samples.header.mesh, self.shape
+        if mesh is not None and isinstance(own, MeshShape):
+            own.refuse_other(mesh.points, mesh.cells)
         return samples
-
-    def _on_own_domain(self, samples: FieldDataset) -> bool:
-        shape = self.config.shape
-        for axis, length, closed in zip(
-            self.config.axes, shape.extent, shape.periodic, strict=True
-        ):
-            if axis == "time" or axis not in samples.header.coordinates:
-                continue
-            values = samples.axis(axis)
-            span = float(values[-1] - values[0])
-            span *= len(values) / max(len(values) - 1, 1) if closed else 1.0
-            if abs(span - length) > 1e-3 * length:
-                return False
-        return True
 
     def rollout(
         self,

@@ -98,6 +98,8 @@ def train(
     if not fabric.is_global_zero:
         progress = None
     problem = more_data.add(prepare(Path(data), recipe, seed), more)
+    if start is not None:
+        more_data.refuse_other_problem(start, problem)
     model = build_physical_model(problem, seed)
     if recipe.training.physics:
         ResidualLoss(problem)  # refuses before anything is written

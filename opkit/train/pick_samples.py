@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from opkit.case.data import DType, draw, header_of
 from opkit.case.record import Case
+from opkit.datasets.agreement import Quantity, Stated, refuse_other, span_of
 from opkit.datasets.read import DataFile
 from opkit.errors import BundleError, CaseError
 from opkit.surrogate.adapters.arrays import batch_of
 from opkit.surrogate.bundle import files as bundle
+from opkit.surrogate.bundle.record import BundleConfig
 from opkit.surrogate.bundle.run_directory import RunDirectory
 from opkit.surrogate.checks.checker import Verdict
 from opkit.surrogate.surrogate import Surrogate, load
@@ -118,6 +120,19 @@ def uncertainty(surrogate: Surrogate, verdict: Verdict) -> NDArray[np.float64]:
     return next(iter(verdict.readings.values()))
 
 
+def _stated(case: Case, config: BundleConfig) -> Stated:
+    """Say on which domain and in which units a case's samples are."""
+    header = header_of(case, case.build_solver(), 0, None, "float32")
+    coordinates = [(axis, header.coordinates[axis]) for axis in config.axes]
+    spans = {
+        axis: span_of(axis, c.values, c.units, case.periodic[axis])
+        for axis, c in coordinates
+    }
+    units = {v.name: v.units for v in case.inputs}
+    inputs = (Quantity(v.name, v.channels, units[v.name]) for v in config.inputs)
+    return Stated({"inputs": tuple(inputs)}, spans)
+
+
 def _refuse_other_problem(
     surrogate: Surrogate, case: Case, run: Path, seed: int
 ) -> None:
@@ -135,6 +150,7 @@ def _refuse_other_problem(
         raise CaseError(
             f"{run}: trained for {config.case.get('name')}, not for {case.name}"
         )
+    refuse_other(config.stated, _stated(case, config), f"{run} was trained on")
     stride = config.recipe.subsample
     shape = tuple(-(-n // stride) for n in case.shape)
     if shape != config.shape.shape:

@@ -250,6 +250,11 @@ def as_tensor(values: Any) -> Tensor:
     """
     if isinstance(values, Tensor):
         return values if values.is_floating_point() else values.float()
+    if np.ma.is_masked(values):
+        raise OpkitInputError(
+            f"{int(np.ma.count_masked(values))} values are masked: a surrogate needs "
+            "whole fields, so fill them with numbers that mean something"
+        )
     array = np.asarray(values)
     if array.dtype.kind not in "fiub":
         raise OpkitInputError(f"inputs of type {array.dtype}: give real numbers")

@@ -5,15 +5,22 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from opkit.errors import NonFiniteError, OpkitInputError
+from opkit.datasets.agreement import refuse_other
+from opkit.errors import DataError, NonFiniteError, OpkitInputError
 from opkit.operators.inputs import Inputs
 from opkit.operators.shapes import DataShape, MeshShape
 from opkit.surrogate.bundle.record import BundleConfig, Channels
+
+if TYPE_CHECKING:
+    from opkit.datasets.field_dataset import FieldDataset
+
+TRAINED = "the surrogate was trained on"
+"""Subject and verb of what a surrogate's record says, in messages."""
 
 
 def check_inputs(
@@ -77,6 +84,20 @@ def _check_logs(config: BundleConfig, inputs: Inputs) -> None:
                 f"{v.name} of sample {bad[0]} is {float(part[bad]):g}: its law is "
                 "log-uniform, give a number above 0"
             )
+
+
+def refuse_other_data(config: BundleConfig, samples: FieldDataset) -> None:
+    """Refuse samples of other variables, units, extents or steps than in training.
+
+    Raises:
+        DataError: the message names what differs.
+    """
+    where = samples.file.path
+    try:
+        given = samples.stated(config.axes)
+        refuse_other(config.stated, given, TRAINED)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
 
 
 def _check_role(

@@ -7,6 +7,7 @@ batch dims. Arrays on dask are worked on lazily, block by block.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,28 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
+from opkit.datasets.agreement import (
+    Span,
+    Stated,
+    refuse_other,
+    refuse_units,
+    span_of,
+)
 from opkit.errors import OpkitInputError
 from opkit.operators.inputs import Inputs
+from opkit.surrogate.adapters.refuse import TRAINED
 from opkit.surrogate.bundle.record import BundleConfig, Channels
 
 Array = NDArray[Any]
-NO_UNITS = {"", "1", "-", "dimensionless", "nondimensional"}
+SECONDS = {
+    "ms": 1e-3, "millisecond": 1e-3,
+    "s": 1.0, "sec": 1.0, "second": 1.0,
+    "min": 60.0, "minute": 60.0,
+    "h": 3600.0, "hr": 3600.0, "hour": 3600.0,
+    "d": 86400.0, "day": 86400.0,
+    "week": 604800.0,
+}  # fmt: skip
+"""Units of time that are durations of one length, in seconds."""
 
 
 def apply(
@@ -95,7 +112,7 @@ def _apply(
         for variable in variables
     ]
     core_out = [_dims(v, "outputs", config, steps is not None) for v in config.outputs]
-    check_coordinates(dataset.coords, config)
+    _check_coordinates(dataset.coords, config)
     arrays = []
     for variable, dims in zip(config.all_inputs, core_in, strict=True):
         array = dataset[variable.name]
@@ -105,7 +122,9 @@ def _apply(
                 f"{variable.name} has dims {array.dims}, without {', '.join(lacking)}: "
                 "rename them to those the surrogate was trained with"
             )
-        _check_units(variable.name, array.attrs.get("units"), variable.units)
+        units = array.attrs.get("units")
+        said = None if units is None else str(units)
+        refuse_units(variable.name, said, variable.units, TRAINED)
         _check_chunks(array, dims)
         arrays.append(array)
     kind = np.result_type(*(_float(a.dtype) for a in arrays))
@@ -206,34 +225,40 @@ def _times(
 ) -> tuple[str, Array, Mapping[Any, Any]] | None:
     """Continue the time axis of the inputs by the spacing of its last two frames.
 
-    Of one frame by the case's time between records; None where that is not known.
+    Of one frame by the time between the training frames; None where that is not known.
+
+    Raises:
+        OpkitInputError: one date, of a surrogate whose units of time are no duration.
     """
     values = np.asarray(axis.values)
     if len(values) > 1:
         step = values[-1] - values[-2]
     else:
         parameters = config.case.get("solver", {}).get("parameters", {})
-        if "record_interval" not in parameters:
+        known = config.time_step or parameters.get("record_interval")
+        if known is None:
             return None
-        step = parameters["record_interval"]
+        step = known if values.dtype.kind in "fiu" else _duration(known, values, config)
     return "time", values[-1] + step * np.arange(1, steps + 1), axis.attrs
+
+
+def _duration(step: float, dates: Array, config: BundleConfig) -> Any:
+    """Return a step of time that can be added to dates."""
+    units = config.axis_units.get("time", "")
+    length = seconds_of(units)
+    if length is None:
+        raise OpkitInputError(
+            f"time holds dates, and the surrogate makes steps of {step:g} in units "
+            f"{units or '1'!r}: give times as numbers, or leave the coordinate out"
+        )
+    duration = timedelta(seconds=step * length)
+    return np.timedelta64(duration, "ns") if dates.dtype.kind in "mM" else duration
 
 
 def _float(dtype: Any) -> Any:
     if dtype.kind not in "fiub":
         raise OpkitInputError(f"inputs of type {dtype}: give real numbers")
     return dtype if dtype in (np.float32, np.float64) else np.dtype(np.float32)
-
-
-def _check_units(name: str, units: Any, expected: str) -> None:
-    if units is None or str(units).strip() == expected:
-        return
-    if expected in NO_UNITS and str(units).strip() in NO_UNITS:
-        return
-    raise OpkitInputError(
-        f"{name} is in {units!r}, the surrogate was trained on {expected!r}: convert "
-        "it, or correct its attribute units"
-    )
 
 
 def _check_chunks(array: xr.DataArray, dims: list[str]) -> None:
@@ -246,39 +271,63 @@ def _check_chunks(array: xr.DataArray, dims: list[str]) -> None:
         )
 
 
-def check_coordinates(coords: Mapping[Any, Any], config: BundleConfig) -> None:
-    """Refuse coordinates of another domain, order or unit than the training data's.
+def _check_coordinates(coords: Mapping[Any, Any], config: BundleConfig) -> None:
+    """Refuse coordinates of another domain, order, unit or step than the training's.
 
     Raises:
-        OpkitInputError: an axis decreases, is not evenly spaced, is in other units, or
-            spans a length that differs by more than one part in a thousand.
+        DataError: an axis decreases, is not evenly spaced, is in other units, or spans
+            a length that differs by more than one part in a thousand; times have other
+            steps.
     """
     shape = config.shape
-    units = config.case.get("geometry", {}).get("units")
-    for axis, length, closed in zip(
-        config.axes, shape.extent, shape.periodic, strict=True
-    ):
-        if axis not in coords or (axis == "time" and axis not in config.axes):
+    closed = dict(zip(config.axes, shape.periodic, strict=True))
+    spans: dict[str, Span] = {}
+    for axis in (*config.axes, *(["time"] if config.history else [])):
+        if axis not in coords or coords[axis].size < 2:
             continue
-        values = np.asarray(coords[axis].values, float)
-        if len(values) < 2:
+        units = coords[axis].attrs.get("units")
+        units = None if units is None else str(units)
+        if axis != "time":
+            values = np.asarray(coords[axis].values, float)
+            spans[axis] = span_of(axis, values, units, closed[axis])
             continue
-        if units is not None and axis != "time":
-            _check_units(f"axis {axis}", coords[axis].attrs.get("units"), units)
-        steps = np.diff(values)
-        if steps.max() < 0:
-            raise OpkitInputError(
-                f"axis {axis} decreases: sort it with .sortby({axis!r})"
-            )
-        span = values[-1] - values[0]
-        if axis != "time" and np.ptp(steps) > 1e-3 * abs(steps.mean()):
-            raise OpkitInputError(
-                f"axis {axis} is not evenly spaced: interpolate to "
-                f"{dict(zip(config.axes, shape.shape, strict=True))[axis]} even points"
-            )
-        span = span * len(values) / (len(values) - 1) if closed else span
-        if abs(span - length) > 1e-3 * length:
-            raise OpkitInputError(
-                f"axis {axis} spans {span:.6g}, the surrogate was trained on "
-                f"{length:.6g}: another domain is another problem; give the whole one"
-            )
+        times, units = _numbers(coords[axis].values, units, config)
+        if times is None:
+            continue
+        if config.history:
+            span = span_of(axis, times, units, False)
+            spans[axis] = Span(None, units, span.step)
+        else:
+            spans[axis] = Span(float(times[-1] - times[0]), units)
+    refuse_other(config.stated, Stated({}, spans), TRAINED)
+
+
+def _numbers(
+    values: Array, units: str | None, config: BundleConfig
+) -> tuple[NDArray[np.float64] | None, str | None]:
+    """Return times as numbers, and their units; dates from the first one on.
+
+    Dates of a surrogate whose units of time are no duration give None.
+    """
+    if values.dtype.kind in "fiu":
+        return np.asarray(values, float), units and units.partition(" since ")[0]
+    own = config.axis_units.get("time", "")
+    length = seconds_of(own)
+    if length is None:
+        return None, None
+    elapsed = values - values[0]
+    if values.dtype.kind in "mM":
+        seconds = elapsed / np.timedelta64(1, "s")
+    else:  # of cftime
+        seconds = np.array([delta.total_seconds() for delta in elapsed])
+    return np.asarray(seconds, float) / length, own
+
+
+def seconds_of(units: str) -> float | None:
+    """Return how long a unit of time is; None of what is none.
+
+    Args:
+        units: such as ``"s"`` or ``"hours"``.
+    """
+    word = units.strip().lower()
+    return SECONDS.get(word, SECONDS.get(word.removesuffix("s")))

@@ -17,6 +17,7 @@ from torch import Tensor
 from opkit.base.environment import VERSION
 from opkit.base.records import Record
 from opkit.case.recipe import Recipe
+from opkit.datasets.agreement import Quantity, Span, Stated
 from opkit.operators.shapes import DataShape, MeshShape
 
 FORMAT = 4
@@ -179,6 +180,10 @@ class BundleConfig(_Record):
     static: tuple[Channels, ...] = ()
     parameters: tuple[Channels, ...] = ()
     static_channels: int = Field(default=0, ge=0)
+    axis_units: dict[str, str] = Field(default={})
+    """Units of the axes; records from before have those of the case's geometry."""
+    time_step: float | None = Field(default=None, gt=0)
+    """Between two frames, of surrogates that make steps."""
     case: dict[str, Any]
     recipe: Recipe
     provenance: Provenance
@@ -192,6 +197,35 @@ class BundleConfig(_Record):
     def history(self) -> int:
         """Frames that the surrogate is given; 0 where it makes no steps."""
         return self.recipe.arrangement.history
+
+    @property
+    def stated(self) -> Stated:
+        """In which variables, units and steps and on which domain it was trained."""
+        roles = {
+            "inputs": self.inputs,
+            "outputs": self.outputs,
+            "boundary": self.boundary,
+            "parameters": self.parameters,
+        }
+        if self.static or not self.static_channels:
+            roles["static"] = self.static  # records from before gave them no names
+        of_case = self.case.get("geometry", {}).get("units")
+        spans = {
+            axis: Span(
+                length, self.axis_units.get(axis, None if axis == "time" else of_case)
+            )
+            for axis, length in zip(self.axes, self.shape.extent, strict=True)
+            if self.shape.spectral
+        }
+        if self.history:
+            spans["time"] = Span(None, self.axis_units.get("time"), self.time_step)
+        return Stated(
+            {
+                role: tuple(Quantity(v.name, v.channels, v.units) for v in variables)
+                for role, variables in roles.items()
+            },
+            spans,
+        )
 
     @property
     def by_role(self) -> dict[str, tuple[Channels, ...]]:

@@ -25,6 +25,7 @@ def write_bundle(
     seed: int,
 ) -> None:
     """Measure the best weights and write them as a bundle, with what is wrong."""
+    axes = problem.stated.axes
     config = BundleConfig(
         operator=problem.recipe.operator,
         options=problem.recipe.model,
@@ -36,6 +37,8 @@ def write_bundle(
         static=problem.static,
         parameters=problem.parameters,
         static_channels=sum(v.channels for v in problem.static),
+        axis_units={a: s.units for a, s in axes.items() if s.units is not None},
+        time_step=axes["time"].step if "time" in axes else None,
         case=problem.case,
         recipe=problem.recipe,
         provenance=Provenance(

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from opkit.case.recipe import Recipe
+from opkit.datasets.agreement import refuse_other
 from opkit.errors import BundleError, DataError, OpkitInputError
 from opkit.surrogate.bundle import files as bundle
 from opkit.surrogate.bundle.normalise import PhysicalModel
@@ -74,6 +75,16 @@ def load_weights(model: PhysicalModel, start: Path) -> None:
         ) from None
 
 
+def refuse_other_problem(start: Path, problem: Problem) -> None:
+    """Refuse data of other variables, units, extents or steps than a bundle's.
+
+    Raises:
+        DataError: the message names what differs.
+    """
+    known = bundle.read_config(start).stated
+    refuse_other(known, problem.stated, f"{start} was trained on")
+
+
 def add(problem: Problem, more: Sequence[Path]) -> Problem:
     """Add the training splits of more files; validation stays that of the first.
 
@@ -89,6 +100,7 @@ def add(problem: Problem, more: Sequence[Path]) -> Problem:
         name = extra.header.case.get("name")
         if name != problem.case.get("name"):
             raise DataError(f"{path}: of case {name}, not {problem.case.get('name')}")
+        refuse_other(problem.stated, extra.stated(problem.axes), f"{problem.data} says")
         if data_shape(extra, recipe)[0] != problem.shape:
             raise DataError(
                 f"{path}: another grid or other channels than {problem.data}"

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 
 from opkit.case.recipe import Recipe
+from opkit.datasets.agreement import Stated
 from opkit.datasets.field_dataset import FieldDataset
 from opkit.datasets.header import Header
 from opkit.datasets.read import DataFile
@@ -56,6 +57,7 @@ class Problem:
         case: resolved case of the data file; empty for imported data without one.
         data: path of the data file.
         data_hash: its content hash.
+        stated: variables, units, extents and steps of the training samples.
         more: names and content hashes of files with further training samples.
     """
 
@@ -75,6 +77,7 @@ class Problem:
     case: dict[str, Any]
     data: Path
     data_hash: str
+    stated: Stated
     more: tuple[str, ...] = ()
 
     @property
@@ -109,6 +112,7 @@ def prepare(data: Path, recipe: Recipe, seed: int) -> Problem:
     train_set = _open(data, "train", recipe)
     header = train_set.header
     shape, axes = data_shape(train_set, recipe)
+    stated = train_set.stated(axes)
     if isinstance(shape, DataShape) and not shape.boundary_channels:
         symmetries.check_symmetries(
             recipe.training.symmetries, shape.shape, shape.periodic
@@ -143,6 +147,7 @@ def prepare(data: Path, recipe: Recipe, seed: int) -> Problem:
         case=dict(header.case),
         data=data,
         data_hash=train_set.file.content_hash(),
+        stated=stated,
     )
 
 
