@@ -184,7 +184,9 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         }
         spans: dict[str, Span] = {}
         for axis in axes:
-            values = self.axis(axis) if axis in header.coordinates else ()
+            if axis not in header.coordinates:
+                continue
+            values = self.axis(axis)
             if len(values) < 2:
                 continue
             units = header.coordinates[axis].units.partition(" since ")[0]

@@ -23,7 +23,14 @@ from opkit.base.device import present
 from opkit.errors import NotConvergedError, require
 from opkit.solvers.fourier.transforms import RealFFT
 from opkit.solvers.inputs import check_counts, checked_field
-from opkit.solvers.interface import Coordinate, Fields, Solution, solver_dataclass
+from opkit.solvers.interface import (
+    Coordinate,
+    Fields,
+    Sides,
+    Solution,
+    all_sides,
+    solver_dataclass,
+)
 from opkit.solvers.laws.periodic_fields import GaussianField
 from opkit.solvers.per_sample import per_sample
 from opkit.solvers.records import re_advanced, relative_change
@@ -84,6 +91,10 @@ class Burgers:
             ),
             "x": Coordinate(self.length * np.arange(n) / n, long_name="x"),
         }
+
+    def sides(self) -> Sides:
+        """The interval closes to a ring."""
+        return all_sides("periodic", "x")
 
     def sample(self, rng: np.random.Generator) -> Fields:
         """Draw ``initial_velocity`` (x,), with the modes that the solver keeps."""

@@ -10,6 +10,7 @@ which a solver fulfils by having that method or field; nothing else is declared:
 
 - `OnMesh`, `KnowsDirichlet`, `Hierarchy`: unknowns on a mesh, and what is known of it;
 - `ReadsMesh`: the mesh comes from a file, so data files and bundles keep it whole;
+- `KnowsSides`: the boundary conditions that it solves with;
 - `DescribesItself`: texts of a case that follow from the solver's parameters;
 - `TakesGuess`: starts from a first guess;
 - `Ladder`: knows cheaper, less accurate versions of itself;
@@ -168,8 +169,38 @@ class ReadsMesh(OnMesh, Protocol):
         ...
 
 
+Sides = Mapping[str, Mapping[str, str | float]]
+"""Part of the boundary to ``kind`` and ``value``, as a case's ``boundary`` has them."""
+
+
+def all_sides(kind: str, axes: str = "yx", value: str | float = 0.0) -> Sides:
+    """Return one condition on every side of a box.
+
+    Args:
+        kind: ``periodic``, ``dirichlet``, ``neumann`` or ``mixed``.
+        axes: of the box.
+        value: a number, or ``"input"`` where each sample has its own.
+    """
+    ends = {"x": ("left", "right"), "y": ("bottom", "top"), "z": ("back", "front")}
+    return {
+        side: {"kind": kind, "value": value} for axis in axes for side in ends[axis]
+    }
+
+
 @runtime_checkable
-class DescribesItself(Solver, Protocol):
+class KnowsSides(Solver, Protocol):
+    """A solver that says with which boundary conditions it solves.
+
+    A case whose ``boundary`` says something else is refused.
+    """
+
+    def sides(self) -> Sides:
+        """The condition on each part of the boundary for a case's ``boundary``."""
+        ...
+
+
+@runtime_checkable
+class DescribesItself(KnowsSides, Protocol):
     """A solver that can say which problem its parameters make it solve."""
 
     def title(self) -> str:
@@ -178,10 +209,6 @@ class DescribesItself(Solver, Protocol):
 
     def equation(self) -> str:
         """PDE, domain and boundary conditions for a case's ``equation``."""
-        ...
-
-    def sides(self) -> Mapping[str, Mapping[str, str | float]]:
-        """The condition on each part of the boundary for a case's ``boundary``."""
         ...
 
 

@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from opkit.base import safe_yaml
+from opkit.case.agreement import extent_of, sides_of
 from opkit.case.mesh_file import absolute_paths
 from opkit.case.record import Case, parse_case
-from opkit.errors import CaseError, nearest
-from opkit.solvers import solver_class
-from opkit.solvers.interface import DescribesItself
+from opkit.errors import CaseError, OpkitError, nearest
+from opkit.solvers.interface import DescribesItself, KnowsSides
 
 DESCRIBED = ("solver.parameters.domain", "solver.parameters.boundary")
-"""Settings that title, equation and boundary of a case tell."""
+"""Settings that title and equation of a case tell."""
+DECIDES = ("solver", "distribution")
+"""Settings that decide on which domain and with which conditions is solved."""
 
 
 def _folders() -> Iterator[Traversable]:
@@ -85,21 +87,31 @@ def load_case(name: str, overrides: Sequence[str] = ()) -> Case:
 
 
 def _described(case: Case, overrides: Sequence[str]) -> Case:
-    """Let title, equation and boundary follow the solver's new domain and conditions.
+    """Let title, equation, boundary and extent follow the solver's new parameters.
 
-    What an override sets itself stays.
+    What an override sets itself stays, and is compared when the solver is built.
     """
     paths = [override.partition("=")[0] for override in overrides]
-    if not any(path.startswith(DESCRIBED) for path in paths):
+    if not any(path.startswith(DECIDES) for path in paths):
         return case
-    if not issubclass(solver_class(case.solver.target), DescribesItself):
-        return case
-    solver: DescribesItself = case.build_solver()  # type: ignore[assignment]
-    texts = {
-        "title": solver.title(),
-        "equation": solver.equation(),
-        "boundary": {name: dict(side) for name, side in solver.sides().items()},
+    try:
+        solver = case.construct_solver()
+    except OpkitError:
+        return case  # whoever builds the solver is told why it cannot be built
+    texts: dict[str, Any] = {
+        "geometry": {
+            **case.geometry.model_dump(mode="json"),
+            "extent": extent_of(case, solver),
+        }
     }
+    if isinstance(solver, KnowsSides):
+        texts["boundary"] = {
+            part: {"kind": kind, "value": value}
+            for part, (kind, value) in sides_of(solver).items()
+        }
+    told = any(path.startswith(DESCRIBED) for path in paths)
+    if told and isinstance(solver, DescribesItself):
+        texts |= {"title": solver.title(), "equation": solver.equation()}
     own = {path.partition(".")[0] for path in paths}
     data = case.dump() | {key: text for key, text in texts.items() if key not in own}
     return parse_case(data, f"case {case.name}")

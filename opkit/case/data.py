@@ -13,6 +13,7 @@ import numpy as np
 
 from opkit.base.files import file_digest
 from opkit.case import laws
+from opkit.case.agreement import refuse_other_extent
 from opkit.case.contract import blamed, check_coordinates, check_sample
 from opkit.case.mesh_file import portable
 from opkit.case.record import Case, Samples
@@ -35,6 +36,8 @@ def header_of(
         for name, c in coordinates.items()
     }
     mesh = mesh_of(solver)
+    if mesh is not None and mesh.groups is None:
+        refuse_other_extent(case, mesh.points)
     sizes = {name: len(axis.values) for name, axis in axes.items()}
     if mesh is not None:
         sizes |= {"node": len(mesh.points), "cell": len(mesh.cells)}

@@ -236,7 +236,22 @@ class Case(Shown, Record):
 
         Raises:
             CaseError: target not allowed or not importable, parameters it does not
-                take, or a solver without one of its four methods.
+                take, a solver without one of its four methods, or one that solves with
+                other boundary conditions or on another domain than the case says.
+            OpkitInputError: the stored mesh is none that the solver could have had.
+            MissingExtraError: the solver needs an extra that is not installed.
+        """
+        from opkit.case.agreement import refuse_other_problem
+
+        solver = self.construct_solver()
+        refuse_other_problem(self, solver)
+        return solver
+
+    def construct_solver(self) -> Solver:
+        """Construct the solver without asking whether it solves what the case says.
+
+        Raises:
+            CaseError: as `build_solver`, but for the last two.
             OpkitInputError: the stored mesh is none that the solver could have had.
             MissingExtraError: the solver needs an extra that is not installed.
         """

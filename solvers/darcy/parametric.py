@@ -22,7 +22,13 @@ from opkit.errors import OpkitInputError
 from opkit.solvers.darcy.five_point import Faces
 from opkit.solvers.darcy.iteration import Preconditioner
 from opkit.solvers.darcy.solver import Darcy, Nodes
-from opkit.solvers.interface import Coordinate, Fields, Solution, solver_dataclass
+from opkit.solvers.interface import (
+    Coordinate,
+    Fields,
+    Sides,
+    Solution,
+    solver_dataclass,
+)
 from opkit.solvers.laws.cosine_fields import shell_order
 from opkit.solvers.per_sample import numbers
 
@@ -68,6 +74,10 @@ class ParametricDarcy:
     def parameters(self) -> Mapping[str, tuple[int, ...]]:
         """The numbers c."""
         return {"coefficients": (self.terms,)}
+
+    def sides(self) -> Sides:
+        """P = 0 on the boundary."""
+        return self._darcy.sides()
 
     def sample(self, rng: np.random.Generator) -> Fields:
         """Draw nothing: the case draws c."""

@@ -21,7 +21,14 @@ from opkit.errors import NotConvergedError
 from opkit.solvers.darcy.five_point import Faces
 from opkit.solvers.darcy.iteration import Preconditioner, relative_residual, solve_one
 from opkit.solvers.inputs import check_counts, checked_field
-from opkit.solvers.interface import Coordinate, Fields, Solution, solver_dataclass
+from opkit.solvers.interface import (
+    Coordinate,
+    Fields,
+    Sides,
+    Solution,
+    all_sides,
+    solver_dataclass,
+)
 from opkit.solvers.laws.permeability import Distribution, TwoPhase
 
 if TYPE_CHECKING:
@@ -72,6 +79,10 @@ class Darcy:
             "y": Coordinate(np.linspace(0.0, 1.0, ny), long_name="y"),
             "x": Coordinate(np.linspace(0.0, 1.0, nx), long_name="x"),
         }
+
+    def sides(self) -> Sides:
+        """P = 0 on the boundary."""
+        return all_sides("dirichlet")
 
     def sample(self, rng: np.random.Generator) -> Fields:
         """Draw one permeability field (y, x)."""

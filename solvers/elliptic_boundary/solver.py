@@ -28,6 +28,7 @@ from opkit.solvers.inputs import check_counts, checked_field
 from opkit.solvers.interface import (
     Coordinate,
     Fields,
+    Sides,
     Solution,
     solver_dataclass,
     with_parameters,
@@ -87,6 +88,10 @@ class EllipticBoundary:
                 np.arange(4.0 * cells), long_name="face of the boundary curve"
             ),
         }
+
+    def sides(self) -> Sides:
+        """Each sample has data of its own on the closed curve."""
+        return {"curve": {"kind": self.distribution.condition, "value": "input"}}
 
     def sample(self, rng: np.random.Generator) -> Fields:
         """Draw one domain, source (y, x) and data on its boundary (boundary,)."""

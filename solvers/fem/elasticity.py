@@ -27,7 +27,13 @@ from opkit.solvers.fem.domains import Square
 from opkit.solvers.fem.lagrange import lagrange_nodes
 from opkit.solvers.fem.simplex_mesh import SimplexMesh, build
 from opkit.solvers.inputs import check_counts, checked_field
-from opkit.solvers.interface import Coordinate, Fields, Solution, solver_dataclass
+from opkit.solvers.interface import (
+    Coordinate,
+    Fields,
+    Sides,
+    Solution,
+    solver_dataclass,
+)
 from opkit.solvers.laws.permeability import LogNormal, TwoPhase
 
 OUTPUTS = ("displacement_x", "displacement_y")
@@ -80,6 +86,13 @@ class Cantilever:
     def coordinates(self) -> Mapping[str, Coordinate]:
         """None: a mesh has no axes; `mesh` says where nodes and cells are."""
         return {}
+
+    def sides(self) -> Sides:
+        """Clamped at one end, free elsewhere."""
+        return {
+            "left": {"kind": "dirichlet", "value": 0.0},
+            "others": {"kind": "neumann", "value": 0.0},
+        }
 
     def sample(self, rng: np.random.Generator) -> Fields:
         """Draw one modulus (cell,); the length is scaled to 1."""

@@ -10,6 +10,7 @@ Radau's method (`time_steps`). The error is estimated from a finer mesh.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -19,9 +20,16 @@ from pydantic import Field
 
 from opkit.base.arrays import Array
 from opkit.errors import OpkitInputError, SolverError
+from opkit.pde import SIDES
 from opkit.pde.expressions import read_expression
 from opkit.pde.problem import Hole, LinearProblem
-from opkit.solvers.interface import Coordinate, Fields, Solution, solver_dataclass
+from opkit.solvers.interface import (
+    Coordinate,
+    Fields,
+    Sides,
+    Solution,
+    solver_dataclass,
+)
 
 Nodes = Annotated[int, Field(ge=5)]
 
@@ -82,6 +90,20 @@ class LinearPDE:
             "y": Coordinate(np.linspace(-1.0, 1.0, ny), long_name="y"),
             "x": Coordinate(np.linspace(-1.0, 1.0, nx), long_name="x"),
         }
+
+    def sides(self) -> Sides:
+        """The conditions on the sides of the square; those on holes are not told."""
+        told: dict[str, dict[str, str | float]] = {}
+        kinds = {"u": "dirichlet", "u_n": "neumann"}
+        for part, given in self.problem.conditions().items():
+            if part not in SIDES:
+                continue
+            quantity, formula = given[0]
+            kind = kinds[quantity] if len(given) == 1 else "mixed"
+            constant = len(given) == 1 and not re.search(r"\b[xy]\b", formula.text)
+            value = float(formula(0.0, 0.0, np)) if constant else "input"
+            told[part] = {"kind": kind, "value": value}
+        return told
 
     def sample(self, rng: np.random.Generator) -> Fields:
         """Return the problem's source (y, x); nothing is random."""

@@ -19,7 +19,14 @@ from pydantic import Field
 from opkit.base.arrays import Array
 from opkit.errors import OpkitInputError
 from opkit.pde.batch import CHANNELS
-from opkit.solvers.interface import Coordinate, Fields, Solution, solver_dataclass
+from opkit.solvers.interface import (
+    Coordinate,
+    Fields,
+    Sides,
+    Solution,
+    all_sides,
+    solver_dataclass,
+)
 from opkit.solvers.manufactured.law import ManufacturedDistribution
 
 if TYPE_CHECKING:
@@ -54,6 +61,10 @@ class Manufactured:
             "y": Coordinate(np.linspace(-1.0, 1.0, ny), long_name="y or time"),
             "x": Coordinate(np.linspace(-1.0, 1.0, nx), long_name="x"),
         }
+
+    def sides(self) -> Sides:
+        """Each problem has conditions of its own on every side."""
+        return all_sides("mixed", value="input")
 
     def sample(self, rng: np.random.Generator) -> Fields:
         """Draw one problem."""

@@ -28,7 +28,14 @@ from opkit.errors import (
 )
 from opkit.solvers.fourier.predictability import warn_where_unpredictable
 from opkit.solvers.inputs import check_counts, checked_field
-from opkit.solvers.interface import Coordinate, Fields, Solution, solver_dataclass
+from opkit.solvers.interface import (
+    Coordinate,
+    Fields,
+    Sides,
+    Solution,
+    all_sides,
+    solver_dataclass,
+)
 from opkit.solvers.navier_stokes import step_control as control
 from opkit.solvers.navier_stokes.laws import (
     GaussianVorticity,
@@ -126,6 +133,10 @@ class NavierStokes:
             "y": Coordinate(x, long_name="y"),
             "x": Coordinate(x, long_name="x"),
         }
+
+    def sides(self) -> Sides:
+        """The square closes to a torus."""
+        return all_sides("periodic")
 
     def sample(self, rng: np.random.Generator) -> Fields:
         """Draw ``vorticity`` (y, x), with the modes that the solver keeps.

@@ -25,7 +25,14 @@ from opkit.base.records import NotNegative, Positive
 from opkit.errors import SolverError
 from opkit.solvers.fourier.predictability import warn_where_unpredictable
 from opkit.solvers.inputs import check_counts, checked_field
-from opkit.solvers.interface import Coordinate, Fields, Solution, solver_dataclass
+from opkit.solvers.interface import (
+    Coordinate,
+    Fields,
+    Sides,
+    Solution,
+    all_sides,
+    solver_dataclass,
+)
 from opkit.solvers.quasi_geostrophic.integrate import (
     Backend,
     Scheme,
@@ -147,6 +154,10 @@ class QuasiGeostrophic:
             "y": Coordinate(axis(ly / ny, 0, ny), "m", "northward distance"),
             "x": Coordinate(axis(lx / nx, 0, nx), "m", "eastward distance"),
         }
+
+    def sides(self) -> Sides:
+        """The rectangle closes to a torus."""
+        return all_sides("periodic")
 
     def sample(self, rng: np.random.Generator) -> Fields:
         """Draw one initial potential vorticity (layer, y, x); see `Turbulence`."""

@@ -1,0 +1,151 @@
+"""Whether a case and its solver say the same of boundary and domain.
+
+Both stand twice: in the case, for readers and for other software, and in the solver,
+which solves with them. A case that says one thing and solves another is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opkit.datasets.agreement import same_units
+from opkit.errors import CaseError
+from opkit.solvers.interface import KnowsSides, OnMesh, Solver
+
+if TYPE_CHECKING:
+    from opkit.case.record import Case
+
+Extent = Mapping[str, tuple[float, float]]
+PART = 1e-6
+"""Part of an axis by which its ends may differ; texts round them."""
+
+
+def refuse_other_problem(case: Case, solver: Solver) -> None:
+    """Refuse a solver of other boundary conditions, extent or units than the case says.
+
+    Of a solver on a mesh, whose nodes take time to make, `refuse_other_extent` compares
+    the extent where they are made.
+
+    Raises:
+        CaseError: the message names the part of the boundary, or the axis.
+    """
+    if isinstance(solver, KnowsSides):
+        _refuse_other_sides(case, sides_of(solver))
+    if isinstance(solver, OnMesh):
+        return
+    extent = _said(case)
+    for axis, coordinate in solver.coordinates().items():
+        if axis not in extent or len(coordinate.values) < 2:
+            continue
+        if not same_units(coordinate.units, case.geometry.units):
+            raise CaseError(
+                f"case {case.name}: geometry.units is {case.geometry.units}, its "
+                f"solver's {axis} is in {coordinate.units}: they have to agree"
+            )
+        values = np.asarray(coordinate.values, np.float64)
+        low, high = extent[axis]
+        length = high - low
+        ends = possible_ends(values, case.periodic.get(axis, False))
+        if not any(np.allclose((low, high), e, 0, PART * length) for e in ends):
+            raise _other_extent(case, axis, ends[0])
+
+
+def refuse_other_extent(case: Case, points: NDArray[np.float64]) -> None:
+    """Refuse a mesh of another extent than the case says.
+
+    Args:
+        case: says the extent.
+        points: (node, d) of its solver.
+
+    Raises:
+        CaseError: the message names the axis.
+    """
+    lows, highs = points.min(axis=0), points.max(axis=0)
+    size = float((highs - lows).max())
+    extent = _said(case)
+    for axis, low, high in zip("xyz", lows, highs, strict=False):
+        ends = extent.get(axis)
+        if ends is None or not np.allclose(ends, (low, high), 0, PART * size):
+            raise _other_extent(case, axis, (low, high))
+
+
+def possible_ends(
+    values: NDArray[np.float64], periodic: bool
+) -> list[tuple[float, float]]:
+    """Return between which ends an axis may lie, the likeliest first.
+
+    Values are nodes with both ends, nodes of a ring without the end that is its
+    beginning, or the middles of cells.
+    """
+    step = float(values[-1] - values[0]) / (len(values) - 1)
+    first, last = float(values[0]), float(values[-1])
+    nodes = (first, last + step) if periodic else (first, last)
+    return [nodes, (first - step / 2, last + step / 2)]
+
+
+def extent_of(case: Case, solver: Solver) -> dict[str, list[float]]:
+    """Return the case's extent, changed to that of its solver where they differ.
+
+    Of a solver on a mesh the case's own.
+    """
+    extent: dict[str, list[float]] = {
+        axis: list(ends) for axis, ends in case.geometry.extent.items()
+    }
+    if isinstance(solver, OnMesh):
+        return extent
+    for axis, coordinate in solver.coordinates().items():
+        if axis not in extent or len(coordinate.values) < 2:
+            continue
+        values = np.asarray(coordinate.values, np.float64)
+        ends = possible_ends(values, case.periodic.get(axis, False))
+        low, high = extent[axis]
+        if not any(np.allclose((low, high), e, 0, PART * (high - low)) for e in ends):
+            extent[axis] = list(ends[0])
+    return extent
+
+
+def sides_of(solver: KnowsSides) -> dict[str, tuple[str, str | float]]:
+    """Return kind and value of each part of a solver's boundary."""
+    return {
+        part: (str(side["kind"]), side.get("value", 0.0))
+        for part, side in solver.sides().items()
+    }
+
+
+def _said(case: Case) -> dict[str, tuple[float, float]]:
+    return {str(axis): ends for axis, ends in case.geometry.extent.items()}
+
+
+def _refuse_other_sides(
+    case: Case, solved: Mapping[str, tuple[str, str | float]]
+) -> None:
+    said = {part: (side.kind, side.value) for part, side in case.boundary.items()}
+    for part in sorted(said.keys() | solved.keys()):
+        if said.get(part) == solved.get(part):
+            continue
+        raise CaseError(
+            f"case {case.name}: boundary.{part} is {_words(said.get(part))}, its "
+            f"solver solves with {_words(solved.get(part))}: boundary only says what "
+            "solver.parameters decide, so change these, or leave boundary as it is"
+        )
+
+
+def _words(side: tuple[str, str | float] | None) -> str:
+    if side is None:
+        return "no condition"
+    kind, value = side
+    return kind if kind == "periodic" else f"{kind} ({value})"
+
+
+def _other_extent(case: Case, axis: str, ends: tuple[float, float]) -> CaseError:
+    said = _said(case).get(axis)
+    told = "missing" if said is None else f"{said[0]:g} to {said[1]:g}"
+    return CaseError(
+        f"case {case.name}: geometry.extent of {axis} is {told}, its solver's domain "
+        f"is {ends[0]:g} to {ends[1]:g}: the case's extent only says what "
+        "solver.parameters decide, so change these, or leave it as it is"
+    )
