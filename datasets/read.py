@@ -270,6 +270,11 @@ class explained:
             if isinstance(error, DataError):
                 return
             reason = " ".join(str(error).split()) or type(error).__name__
+            if "unable to lock file" in reason:
+                raise DataError(
+                    f"{self._path}: this file system cannot lock files, or another "
+                    "program writes it: HDF5_USE_FILE_LOCKING=FALSE reads without locks"
+                ) from error
             raise DataError(
                 f"{self._path}: damaged or not a data file ({reason[:160]})"
             ) from error

@@ -1,7 +1,15 @@
 """opkit: from a partial differential equation to a surrogate in a pipeline."""
 
+import sys
 from typing import TYPE_CHECKING
 
+if sys.platform == "win32":
+    raise ImportError(
+        "opkit runs on Linux and macOS (it locks files and limits processes as POSIX "
+        "does): on Windows use it in WSL 2"
+    )
+
+from opkit.base.children import drop_odd_threads
 from opkit.base.environment import VERSION
 from opkit.base.face import late
 
@@ -17,6 +25,7 @@ if TYPE_CHECKING:
     from opkit.surrogate import Surrogate, load
     from opkit.train import train
 
+drop_odd_threads()  # before torch, numba and others read them
 __version__ = VERSION
 __all__ = [
     "Case",

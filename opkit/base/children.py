@@ -42,6 +42,9 @@ KEPT = {
 SETTINGS = {"NUMBA_CACHE_DIR": "", "NUMBA_CACHE_LOCATOR_CLASSES": ""}
 """Set to their defaults, these win over a ``.numba_config.yaml`` in the folder, which
 could name a cache of pickled code."""
+LAUNCHED = ("PMI_", "PMIX_", "OMPI_COMM_", "HYDI_", "MPI_LOCALRANKID", "MPI_LOCALN")
+"""Beginnings of the names of variables by which MPI finds its launcher."""
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 OBEYED = {"matplotlib": ("matplotlibrc",), "cmocean": ("matplotlibrc",)}
 """Package to the settings files that it reads from the current folder."""
 _START = os.path.abspath(os.curdir) if os.path.exists(os.curdir) else os.sep
@@ -55,13 +58,17 @@ def python(module: str, *arguments: str) -> list[str]:
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment of a child: this one, but for what would change its code.
 
+    What an MPI launcher left for this process is not handed on: a child is a process of
+    its own, and MPI would wait for, or refuse, a launcher that does not know it.
+
     Args:
         extra: variables to set.
     """
     inherited = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("PYTHON") or name in KEPT
+        if (not name.startswith("PYTHON") or name in KEPT)
+        and not name.startswith(LAUNCHED)
     }
     path = os.pathsep.join(module_path())
     own = {"PYTHONSAFEPATH": "1", "PYTHONPATH": path}
@@ -83,6 +90,21 @@ def module_path() -> list[str]:
     unasked -= {*requested, home}
     path = [p for p in sys.path if os.path.isabs(p) and p not in unasked]
     return path if home in path else [home, *path]
+
+
+def drop_odd_threads() -> None:
+    """Drop numbers of threads that are none, such as an empty OMP_NUM_THREADS.
+
+    Job files set them from variables that are not always there; libraries then end in
+    errors of their own, some only after hours.
+    """
+    for name in THREADS:
+        value = os.environ.get(name)
+        if value is None:
+            continue
+        words = [word.strip() for word in value.split(",")]
+        if not all(word.isdecimal() and int(word) > 0 for word in words):
+            del os.environ[name]
 
 
 def close_folder() -> None:

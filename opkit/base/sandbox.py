@@ -6,6 +6,7 @@ The child reads the file under limits; the parent goes on only if that ended wel
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import subprocess
 import sys
@@ -80,12 +81,25 @@ def run_limited(
 
 
 def limit_this_process(limits: Limits = LIMITS) -> None:
-    """Set limits on memory, time and the size of files written; allow no core file."""
+    """Set limits on memory, time and the size of files written; allow no core file.
+
+    A limit that the system does not let be set is left out: the time that the parent
+    waits still ends the child.
+    """
     memory, seconds = limits.memory, limits.processor_seconds
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _limit(resource.RLIMIT_AS, memory, memory)
+    _limit(resource.RLIMIT_CPU, seconds, seconds + 1)
+    _limit(resource.RLIMIT_FSIZE, memory, memory)
+    _limit(resource.RLIMIT_CORE, 0, 0)
+
+
+def _limit(kind: int, soft: int, hard: int) -> None:
+    """Set one limit, or keep a stricter one; macOS cannot set that of the memory."""
+    most = resource.getrlimit(kind)[1]
+    if most != resource.RLIM_INFINITY:
+        soft, hard = min(soft, most), min(hard, most)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(kind, (soft, hard))
 
 
 def answer(name: str, read: Callable[[], object]) -> int:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import re
-import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -18,6 +16,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from opkit.base.children import closed_folder
+from opkit.base.compiler import compiler_fault
 from opkit.errors import ExportError, OpkitInputError, nearest, require
 
 Function = Callable[[tuple[Tensor, ...]], Tensor]
@@ -100,12 +99,9 @@ def _open_aoti(path: Path) -> Function:
 
 
 def _compiler() -> None:
-    name = os.environ.get("CXX", "g++")
-    if shutil.which(name) is None and shutil.which("clang++") is None:
-        raise ExportError(
-            f"--to aoti needs a C++ compiler and {name} is not on PATH: install g++ "
-            "(apt-get install g++), or set CXX"
-        )
+    fault = compiler_fault()
+    if fault is not None:
+        raise ExportError(f"--to aoti {fault}")
 
 
 def _write_onnx(

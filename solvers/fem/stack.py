@@ -1,7 +1,8 @@
 """FEniCSx, imported here and nowhere else, in the one order that works.
 
 The dolfinx wheel carries an HDF5 library of its own. h5py cannot be imported after
-it, but works beside it when imported before; and the wheel's libraries are found only
+it, but works beside it when imported before, and so does netCDF4, which xarray reads
+netCDF files with where it is installed; and the wheel's libraries are found only
 once ``dolfinx_solver`` is imported. torch, imported after it, has ended in segmentation
 faults; before it, it works. conda's ``fenics-dolfinx`` needs none of this.
 
@@ -22,7 +23,7 @@ SETTINGS = (".petscrc", "petscrc", "dolfinx_jit_options.json", "ffcx_options.jso
 """What PETSc and FEniCSx obey in a folder: names of libraries, compiler flags."""
 
 with elsewhere(*SETTINGS):
-    for _name in ("h5py", "torch", "dolfinx_solver"):
+    for _name in ("h5py", "netCDF4", "torch", "dolfinx_solver"):
         if find_spec(_name) is not None:
             require(_name, "fem")
 

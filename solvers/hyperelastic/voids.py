@@ -11,7 +11,7 @@ from opkit.solvers.fem import newton
 from opkit.solvers.fem.quads.grids import QuadGrid, o_grid, ray_angles
 from opkit.solvers.fem.quads.solution import Values
 from opkit.solvers.fem.quads.solver import Across, Around, GridSolver
-from opkit.solvers.interface import solver_dataclass
+from opkit.solvers.interface import Sides, all_sides, solver_dataclass
 from opkit.solvers.laws import shapes
 
 if TYPE_CHECKING:
@@ -38,6 +38,14 @@ class CellSolver(GridSolver):
         """Numbering of the nodes: outwards, then counter-clockwise."""
         outwards, around = self.resolution
         return QuadGrid((outwards - 1) // 2, around // 2, periodic=True)
+
+    def sides(self) -> Sides:
+        """Around the void (x) the grid closes; free on it, held and moved outside."""
+        return {
+            **all_sides("periodic", "x"),
+            "bottom": {"kind": "neumann", "value": 0.0},
+            "top": {"kind": "mixed", "value": 0.0},
+        }
 
     def parameters(self) -> Mapping[str, tuple[int, ...]]:
         """The void."""

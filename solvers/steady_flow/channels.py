@@ -13,7 +13,7 @@ from opkit.base.arrays import Array
 from opkit.solvers.fem.quads.grids import QuadGrid
 from opkit.solvers.fem.quads.solution import GridSolution, Values, grid_solution
 from opkit.solvers.fem.quads.solver import Across, GridSolver
-from opkit.solvers.interface import solver_dataclass
+from opkit.solvers.interface import Sides, all_sides, solver_dataclass
 from opkit.solvers.steady_flow.variables import VELOCITY
 
 if TYPE_CHECKING:
@@ -60,6 +60,10 @@ class ChannelSolver(GridSolver):
         """Numbering of the nodes: downstream, then upwards."""
         across, along = self.resolution
         return QuadGrid((along - 1) // 2, (across - 1) // 2)
+
+    def sides(self) -> Sides:
+        """Velocity given at the inlet and 0 on the walls, no traction at the outlet."""
+        return {**all_sides("dirichlet"), "right": {"kind": "neumann", "value": 0.0}}
 
     def conditions(self, sample: Values) -> Conditions:
         """What drives the flow.

@@ -12,6 +12,7 @@ from torch import nn
 from opkit.base.environment import environment
 from opkit.base.show import Shown, grid
 from opkit.case.recipe import Recipe
+from opkit.errors import OpkitInputError
 from opkit.surrogate.bundle.record import Score
 from opkit.surrogate.bundle.run_directory import RunDirectory
 from opkit.train.loop import guards, loggers
@@ -28,6 +29,10 @@ from opkit.train.loop.task import Task
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+
+COMPILING = ("torch._inductor", "torch._dynamo")
+"""Where exceptions come from that say that a model cannot be compiled."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -105,6 +110,13 @@ def fit(
         except guards.TrainingError as error:
             directory.log("failed", reason=str(error))
             raise
+        except RuntimeError as error:  # of the compiler behind torch.compile
+            if not type(error).__module__.startswith(COMPILING):
+                raise
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise OpkitInputError(
+                f"training.compile fails here ({reason}): leave it out"
+            ) from error
         finally:
             for logger in opened:
                 logger.close()

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from opkit.base.compiler import compiler_fault
+from opkit.errors import OpkitInputError
 from opkit.surrogate.bundle.run_directory import RunDirectory
 from opkit.train.loop import checkpoint
 from opkit.train.loop import devices as sharding
@@ -86,6 +88,9 @@ class Loop:
         self.progress = progress
         self.bare = model
         if self.training.compile:
+            fault = compiler_fault()
+            if fault is not None:
+                raise OpkitInputError(f"training.compile {fault}, or leave it out")
             task.compile()
         self.model = fabric.setup_module(model)
         self.optimiser: Any = None  # of an operator that has learnt all it can

@@ -1,0 +1,128 @@
+"""Machines that are not ours: job systems, limits, file systems, compilers."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from opkit.base import sandbox
+from opkit.base.children import drop_odd_threads, environment
+from opkit.base.compiler import compiler_fault
+from opkit.case.recipe import Recipe
+from opkit.datasets.read import explained
+from opkit.errors import DataError, OpkitInputError
+from opkit.train import train
+from opkit.train.loop.devices import make_fabric
+
+Patch = pytest.MonkeyPatch
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [("", False), ("0", False), ("-2", False), ("four", False), ("4,", False),
+     ("1", True), (" 8 ", True), ("4,2", True)],
+)  # fmt: skip
+def test_odd_numbers_of_threads_are_dropped(
+    monkeypatch: Patch, value: str, kept: bool
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    drop_odd_threads()
+    assert os.environ.get("OMP_NUM_THREADS") == (value if kept else None)
+
+
+def test_children_do_not_look_for_a_launcher(monkeypatch: Patch) -> None:
+    for name in ("PMI_FD", "PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE"):
+        monkeypatch.setenv(name, "7")
+    monkeypatch.setenv("OMPI_MCA_btl", "self")  # a setting, not a launcher
+    kept = environment()
+    assert "OMPI_MCA_btl" in kept
+    assert not [name for name in kept if name.startswith(("PMI", "OMPI_COMM"))]
+
+
+def test_a_job_of_two_tasks_trains_alone(monkeypatch: Patch) -> None:
+    pytest.importorskip("lightning_fabric")
+    for name in ("SLURM_JOB_ID", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID"):
+        monkeypatch.setenv(name, "2")
+    monkeypatch.setenv("SLURM_JOB_NAME", "train")
+    assert make_fabric(Recipe(operator="fno"), "cpu").world_size == 1
+
+
+def test_limits_that_cannot_be_set_are_left_out(monkeypatch: Patch) -> None:
+    """macOS refuses one of the memory; a job may have stricter ones already."""
+    made = {}
+
+    def set_limit(kind: int, limits: tuple[int, int]) -> None:
+        if kind == resource.RLIMIT_AS:
+            raise ValueError("current limit exceeds maximum limit")
+        made[kind] = limits
+
+    def get_limit(kind: int) -> tuple[int, int]:
+        own = 15 if kind == resource.RLIMIT_CPU else resource.RLIM_INFINITY
+        return own, own
+
+    monkeypatch.setattr(sandbox.resource, "setrlimit", set_limit)
+    monkeypatch.setattr(sandbox.resource, "getrlimit", get_limit)
+    sandbox.limit_this_process()
+    assert made[resource.RLIMIT_CPU] == (15, 15)
+    assert made[resource.RLIMIT_CORE] == (0, 0) and resource.RLIMIT_FSIZE in made
+
+
+def test_a_file_system_without_locks_is_named(tmp_path: Path) -> None:
+    said = "[Errno 37] Unable to open file (unable to lock file, errno = 37)"
+    with (
+        pytest.raises(DataError, match="HDF5_USE_FILE_LOCKING=FALSE reads without"),
+        explained(tmp_path / "a.h5"),
+    ):
+        raise OSError(said)
+
+
+def test_what_keeps_torch_from_compiling(monkeypatch: Patch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CXX", sys.executable)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    assert compiler_fault() is None
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "my cache"))
+    assert "TORCHINDUCTOR_CACHE_DIR to a folder without one" in str(compiler_fault())
+    monkeypatch.delenv("CXX")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "needs a C++ compiler and g++ is not on PATH" in str(compiler_fault())
+
+
+def test_training_compile_without_a_compiler(
+    monkeypatch: Patch, tmp_path: Path, make_data: Callable[..., Path]
+) -> None:
+    data = make_data()
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(
+        OpkitInputError, match=r"training.compile needs .* leave it out"
+    ):
+        train(data, tmp_path / "run", overrides=["training.compile=true"])
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.fem
+def test_netcdf4_reads_after_the_finite_elements(tmp_path: Path) -> None:
+    """The wheel of dolfinx has an HDF5 of its own, which netCDF4 did not survive."""
+    pytest.importorskip("netCDF4")
+    pytest.importorskip("dolfinx")
+    code = (
+        "import numpy as np, xarray as xr\n"
+        "made = xr.Dataset({'a': ('x', np.arange(3.0))})\n"
+        "made.to_netcdf('a.nc', engine='h5netcdf')\n"
+        "import opkit.solvers.fem.stack\n"
+        "print(xr.open_dataset('a.nc', engine='netcdf4').a.values.sum())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == ["3.0"], done.stderr
