@@ -17,10 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opkit.datasets.header import SPLITS, Header
+from opkit.datasets.rounding import LOST, NOISE, beyond, lost, wider
 from opkit.errors import DataError
-
-LOST = 0.01  # rounding over spread from which a variation counts as lost
-NOISE = 1e-11  # spread over magnitude under which it counts as round-off
 
 
 @dataclass
@@ -89,10 +87,7 @@ class Scrutiny:
                 )
             dtype = self.header.variable(name).dtype
             if seen.beyond:
-                raise DataError(
-                    f"{name} reaches {seen.beyond:.3g}, beyond the range of {dtype} "
-                    f"({np.finfo(dtype).max:.1e}): {_wider(dtype)}"
-                )
+                raise DataError(beyond(name, seen.beyond, dtype))
             self._check_spread(name, seen, dtype)
         if self._crossing:
             raise DataError(
@@ -101,17 +96,13 @@ class Scrutiny:
             )
 
     def _check_spread(self, name: str, seen: _Seen, dtype: str) -> None:
-        spread, largest = seen.high - seen.low, max(abs(seen.high), abs(seen.low))
-        if seen.rounding > LOST * spread and spread > NOISE * largest:
-            raise DataError(
-                f"{name} varies by {spread:.3g} around {seen.high:.6g}, which {dtype} "
-                f"rounds by {seen.rounding:.1g}: {_wider(dtype)}, or subtract a "
-                "reference value"
-            )
+        message = lost(name, seen.low, seen.high, seen.rounding, dtype)
+        if message is not None:
+            raise DataError(message)
         if seen.blurred:
             warnings.warn(
                 f"{name}: {seen.blurred} of {self.header.samples} samples vary by less "
-                f"than 100 times the rounding of {dtype}: {_wider(dtype)}, if that "
+                f"than 100 times the rounding of {dtype}: {wider(dtype)}, if that "
                 "variation matters",
                 stacklevel=4,
             )
@@ -184,9 +175,3 @@ class Scrutiny:
             if other[0] != split:
                 self._crossing += 1
                 self._twins.append(f"{here} has the inputs of {other[1]}")
-
-
-def _wider(dtype: str) -> str:
-    if dtype == "float32":
-        return "store it with --float64"
-    return "choose other units"

@@ -41,10 +41,11 @@ def refuse_other_problem(case: Case, solver: Solver) -> None:
     for axis, coordinate in solver.coordinates().items():
         if axis not in extent or len(coordinate.values) < 2:
             continue
-        if not same_units(coordinate.units, case.geometry.units):
+        units = case.geometry.units  # nondimensional where a case does not say
+        if not (same_units(units, "") or same_units(coordinate.units, units)):
             raise CaseError(
-                f"case {case.name}: geometry.units is {case.geometry.units}, its "
-                f"solver's {axis} is in {coordinate.units}: they have to agree"
+                f"case {case.name}: geometry.units is {units}, its solver's {axis} is "
+                f"in {coordinate.units}: they have to agree"
             )
         values = np.asarray(coordinate.values, np.float64)
         low, high = extent[axis]

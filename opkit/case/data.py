@@ -18,6 +18,7 @@ from opkit.case.contract import blamed, check_coordinates, check_sample
 from opkit.case.mesh_file import portable
 from opkit.case.record import Case, Samples
 from opkit.datasets.header import POINTS, Axis, Header, Mesh, VariableSpec, check_header
+from opkit.datasets.rounding import rounded
 from opkit.errors import CaseError
 from opkit.solvers.interface import Fields, MovesNodes, OnMesh, ReadsMesh, Solver
 
@@ -164,6 +165,7 @@ def draw(
 
     Raises:
         CaseError: one of them is missing or has another shape.
+        DataError: the stored type cannot hold it.
         SolverError: the solver cannot draw the sample.
     """
     stream = np.random.default_rng(np.random.SeedSequence([seed, index]))
@@ -171,11 +173,11 @@ def draw(
         sample = solver.sample(stream)
     fields = [v for v in inputs if v.name not in case.parameters]
     check_sample(solver, sample, fields)
-    rounded = {
-        name: np.asarray(values, dtype).astype(np.float64)
+    stored = {
+        name: rounded(name, np.asarray(values)[None], dtype)[0].astype(np.float64)
         for name, values in sample.items()
     }
-    return rounded | laws.draw(case.parameters, case.design, seed, index)
+    return stored | laws.draw(case.parameters, case.design, seed, index)
 
 
 def share_out(counts: Samples, total: int | None) -> dict[str, np.ndarray[Any, Any]]:

@@ -17,6 +17,7 @@ from opkit.case.contract import blamed, check_solution, points_of
 from opkit.case.data import DType, draw, header_of
 from opkit.case.record import Case, parse_case
 from opkit.datasets.header import POINTS, Header, VariableSpec
+from opkit.datasets.rounding import rounded
 from opkit.errors import NonFiniteError, SolverError
 from opkit.generate.shard_file import ShardFile
 from opkit.solvers.interface import Fields, MovesNodes, Solution, Solver
@@ -221,8 +222,7 @@ def _stored(
     seed: int,
     numbers: Sequence[int],
 ) -> NDArray[Any]:
-    with np.errstate(over="ignore"):
-        values = np.asarray(fields[name]).astype(dtype)
+    values = rounded(name, np.asarray(fields[name]), dtype)
     for k, i in enumerate(numbers):
         if not np.all(np.isfinite(values[k])):
             raise NonFiniteError(f"{name} is not finite as {dtype}", (seed, i))
