@@ -26,6 +26,7 @@ from opkit.solvers.inputs import check_counts, checked_field
 from opkit.solvers.interface import (
     Coordinate,
     Fields,
+    Sides,
     Solution,
     solver_dataclass,
     with_parameters,
@@ -79,6 +80,14 @@ class Bracket3D:
     def mesh(self) -> tuple[Array, Indices]:
         """Nodes (node, 3) of a bracket of medium shape, and cells (cell, 10)."""
         return place(self.strip, REFERENCE), self.strip.cells
+
+    def sides(self) -> Sides:
+        """Clamped at one end, loaded at the other, free elsewhere."""
+        return {
+            "clamped": {"kind": "dirichlet", "value": 0.0},
+            "loaded": {"kind": "neumann", "value": "input"},
+            "others": {"kind": "neumann", "value": 0.0},
+        }
 
     def coordinates(self) -> Mapping[str, Coordinate]:
         """None: a mesh has no axes; `mesh` and `points` say where nodes are."""

@@ -33,7 +33,9 @@ from opkit.solvers.inputs import check_counts, checked_field
 from opkit.solvers.interface import (
     Coordinate,
     Fields,
+    Sides,
     Solution,
+    all_sides,
     solver_dataclass,
     with_parameters,
 )
@@ -86,6 +88,15 @@ class HelmholtzScattering:
     def parameters(self) -> Mapping[str, tuple[int, ...]]:
         """Numbers of a sample."""
         return {"wave_number": (), "shape": (2 * len(MODES),)}
+
+    def sides(self) -> Sides:
+        """Around the obstacle (x) the grid closes; its surface, and the outer circle."""
+        kind = "dirichlet" if self.obstacle == "soft" else "neumann"
+        return {
+            **all_sides("periodic", "x"),
+            "bottom": {"kind": kind, "value": "input"},
+            "top": {"kind": "mixed", "value": 0.0},
+        }
 
     def coordinates(self) -> Mapping[str, Coordinate]:
         """Logical coordinates in [0, 1]; `points` says where nodes lie."""
