@@ -90,7 +90,7 @@ class HelmholtzScattering:
         return {"wave_number": (), "shape": (2 * len(MODES),)}
 
     def sides(self) -> Sides:
-        """Around the obstacle (x) the grid closes; its surface, and the outer circle."""
+        """Closed around the obstacle (x); its surface; the outer circle."""
         kind = "dirichlet" if self.obstacle == "soft" else "neumann"
         return {
             **all_sides("periodic", "x"),
