@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from opkit.base.files import locked, make_folder, why
+from opkit.base.notebook import notebook_bar
 from opkit.case.data import DType
 from opkit.case.record import Case
 from opkit.datasets.read import DataFile
@@ -43,6 +44,13 @@ class Progress:
     total: int
     worst: float
     stage: str = "solving"
+
+
+def _notebook_progress(target: Path) -> Callable[[Progress], None] | None:
+    bar = notebook_bar(f"generating {target}", "samples")
+    if bar is None:
+        return None
+    return lambda p: bar.update(p.done, p.total, f"solver error up to {p.worst:.1e}")
 
 
 class Workers(Protocol):
@@ -86,7 +94,8 @@ def generate(
         workers: processes on this machine (or of ``scheduler="local"``).
         scheduler: None for processes, ``"local"`` or ``"tcp://..."`` for Dask.
         resume: go on with what an earlier run left.
-        progress: called with `Progress` now and then.
+        progress: called with `Progress` now and then; where none is given, a notebook
+            shows a bar.
         dtype: stored type; solvers compute in float64.
         gzip: compression level, 0 for none.
         picked: numbers i of the samples to solve, one for each row; None for 0, 1, ...
@@ -109,6 +118,7 @@ def generate(
     if not 0 <= gzip <= 9:
         raise OpkitInputError(f"gzip {gzip}: levels are 0 to 9")
     planned = plan(case, seed, samples, dtype)
+    progress = progress or _notebook_progress(target)
     if ranks > 1:
         _check_ranks(case, ranks, scheduler)
         marks = {**(marks or {}), "ranks": ranks}

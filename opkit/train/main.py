@@ -27,6 +27,7 @@ from opkit.train.loop.attempt import attempt
 from opkit.train.loop.devices import make_fabric
 from opkit.train.loop.events import Progress
 from opkit.train.loop.fit import TrainingResult, finish, fit
+from opkit.train.loop.in_notebook import notebook_progress
 from opkit.train.loop.plan import Plan, step_bytes
 from opkit.train.loop.recipes import continued, first_operator, resolve_recipe
 
@@ -59,7 +60,7 @@ def train(
         device: ``"auto"``, ``"cpu"``, ``"cuda"``.
         resume: go on from the last checkpoint; the recipe and the seed of the first
             start hold, and only ``training.epochs`` may be changed.
-        progress: told what happens.
+        progress: told what happens; where none is given, a notebook shows a bar.
         start: run directory or bundle whose recipe, weights and normalisers training
             goes on from; ``operator`` is not asked then.
         more: files with further training samples of the same case and grid.
@@ -69,6 +70,7 @@ def train(
         TrainingError: the loss is not finite, or has exploded.
     """
     directory = RunDirectory(Path(run))
+    progress = progress or notebook_progress(Path(run))
     if operator is None:
         operator = first_operator(directory) if resume else DEFAULT_OPERATOR
     if hypernetwork.reads_equations(Path(data), operator):
