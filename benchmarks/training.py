@@ -41,7 +41,7 @@ from opkit.surrogate.bundle.normalise import Moments, PhysicalModel
 from opkit.surrogate.bundle.run_directory import RunDirectory
 from opkit.train import Event
 from opkit.train.fields.model import build_physical_model
-from opkit.train.fields.problem import Problem
+from opkit.train.fields.setup import TrainingSetup
 from opkit.train.fields.task import FieldTask
 from opkit.train.loop.batches import Memory
 from opkit.train.loop.guards import LossGuard
@@ -64,7 +64,7 @@ class Pairs(Dataset[dict[str, torch.Tensor]]):
         return {"x": self.x[index], "y": self.y[index]}
 
 
-def make_problem(points: int) -> Problem:
+def make_problem(points: int) -> TrainingSetup:
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(2, BATCH * STEPS, 1, points, points, generator=generator)
     recipe = Recipe.model_validate(
@@ -84,7 +84,7 @@ def make_problem(points: int) -> Problem:
         }
     )
     samples = Memory({"inputs": x, "outputs": y})
-    return Problem(
+    return TrainingSetup(
         recipe=recipe,
         shape=DataShape(1, 1, (points, points), (True, True), (1.0, 1.0)),
         axes=("y", "x"),
@@ -103,11 +103,11 @@ def make_problem(points: int) -> Problem:
     )
 
 
-def make_model(problem: Problem) -> PhysicalModel:
+def make_model(problem: TrainingSetup) -> PhysicalModel:
     from opkit.surrogate.bundle.record import Channels
 
     one = (Channels(name="a", units="1", channels=1),)
-    described = Problem(**{**problem.__dict__, "inputs": one, "outputs": one})
+    described = TrainingSetup(**{**problem.__dict__, "inputs": one, "outputs": one})
     model = build_physical_model(described, 0)
     samples = problem.train
     assert isinstance(samples, Memory)
@@ -137,7 +137,7 @@ class Watch:
 
 
 def opkit_epoch(
-    problem: Problem, folder: Path, watch: Watch, events: list[Event]
+    problem: TrainingSetup, folder: Path, watch: Watch, events: list[Event]
 ) -> Callable[[], float]:
     fabric = lightning_fabric.Fabric(accelerator="cpu", devices=1)
     model, run = make_model(problem), RunDirectory(folder)
@@ -153,7 +153,7 @@ def opkit_epoch(
     return lambda: loop._train(1, LossGuard())
 
 
-def neuralop_epoch(problem: Problem) -> Callable[[], float]:
+def neuralop_epoch(problem: TrainingSetup) -> Callable[[], float]:
     samples = problem.train
     assert isinstance(samples, Memory)
     x, y = samples.fields["inputs"], samples.fields["outputs"]

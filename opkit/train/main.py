@@ -20,7 +20,7 @@ from opkit.train.fields.model import (
     fit_normalisers,
     prepare_operator,
 )
-from opkit.train.fields.problem import prepare
+from opkit.train.fields.setup import prepare
 from opkit.train.fields.task import FieldTask, ResidualLoss
 from opkit.train.loop import loggers
 from opkit.train.loop.attempt import attempt
@@ -99,15 +99,15 @@ def train(
     loggers.check_loggers(recipe.training.loggers)
     if not fabric.is_global_zero:
         progress = None
-    problem = more_data.add(prepare(Path(data), recipe, seed), more)
+    setup = more_data.add(prepare(Path(data), recipe, seed), more)
     if start is not None:
-        more_data.refuse_other_problem(start, problem)
-    model = build_physical_model(problem, seed)
+        more_data.refuse_other_problem(start, setup)
+    model = build_physical_model(setup, seed)
     if recipe.training.physics:
-        ResidualLoss(problem)  # refuses before anything is written
-    fit_normalisers(model, problem)
+        ResidualLoss(setup)  # refuses before anything is written
+    fit_normalisers(model, setup)
     begun = time.perf_counter()
-    prepare_operator(model, problem)
+    prepare_operator(model, setup)
     prepared = time.perf_counter() - begun
     if start is not None:
         more_data.load_weights(model, start)
@@ -116,7 +116,7 @@ def train(
         directory.create(
             {
                 "data": str(Path(data).resolve()),
-                "data_hash": problem.data_hash,
+                "data_hash": setup.data_hash,
                 "seed": seed,
                 "device": device,
                 "recipe": recipe.model_dump(mode="json"),
@@ -127,11 +127,11 @@ def train(
     with directory.held(main):
         with attempt(directory, recipe.training.epochs, not resume, main):
             fabric.barrier()
-            task = FieldTask(model, problem)
+            task = FieldTask(model, setup)
             state = fit(fabric, task, model, directory, recipe, seed, resume, progress)
             state.seconds += prepared
             if main:
-                write_bundle(directory, problem, model, state, seed)
+                write_bundle(directory, setup, model, state, seed)
             fabric.barrier()
         config = bundle.read_config(directory.bundle)
         if main:
@@ -158,11 +158,11 @@ def plan(
     if hypernetwork.reads_equations(Path(data), operator):
         return hypernetwork.plan(str(data), operator, overrides, seed)
     recipe = resolve_recipe(_case(Path(data)), operator, overrides)
-    problem = prepare(Path(data), recipe, seed)
-    model = build_physical_model(problem, seed)
-    prepare_operator(model, problem)
-    sample = {k: v[None] for k, v in problem.train[0].items()}
-    steps = sample["outputs"].shape[1] if problem.history else 1
+    setup = prepare(Path(data), recipe, seed)
+    model = build_physical_model(setup, seed)
+    prepare_operator(model, setup)
+    sample = {k: v[None] for k, v in setup.train[0].items()}
+    steps = sample["outputs"].shape[1] if setup.history else 1
     unrolled = min(steps, recipe.training.unroll or steps)
 
     def forward() -> object:
@@ -171,9 +171,9 @@ def plan(
     return Plan.of(
         recipe,
         parameters=model.parameter_count,
-        train_samples=len(problem.train),
-        validation_samples=len(problem.validation),
-        data_bytes=len(problem.train) * sum(v.nbytes for v in sample.values()),
+        train_samples=len(setup.train),
+        validation_samples=len(setup.validation),
+        data_bytes=len(setup.train) * sum(v.nbytes for v in sample.values()),
         step_bytes=step_bytes(model, forward, recipe.training.batch_size),
     )
 

@@ -116,7 +116,7 @@ def test_too_few_samples_to_hold_out(tmp_path, make_data):
 
 
 def test_held_out_samples_are_not_trained_on(tmp_path, make_data):
-    from opkit.train.fields.problem import prepare
+    from opkit.train.fields.setup import prepare
     from opkit.train.loop.recipes import resolve_recipe
 
     data = make_data(train=40, validation=0)

@@ -14,8 +14,8 @@ from opkit.surrogate.bundle.run_directory import RunDirectory
 from opkit.surrogate.bundle.run_list import summarise
 from opkit.surrogate.surrogate import load
 from opkit.train import plan, train
-from opkit.train.equations.problem import model_options
 from opkit.train.equations.run import scores
+from opkit.train.equations.setup import model_options
 from opkit.train.equations.stream import (
     ProblemStream,
     StreamOptions,

@@ -13,7 +13,7 @@ from opkit.figures import run as figures
 from opkit.surrogate.bundle.run_directory import RunDirectory
 from opkit.train import train
 from opkit.train.fields.model import build_physical_model, fit_normalisers
-from opkit.train.fields.problem import prepare
+from opkit.train.fields.setup import prepare
 from opkit.train.fields.task import FieldTask
 from opkit.train.loop.batches import generator
 from opkit.train.loop.recipes import resolve_recipe

@@ -140,7 +140,7 @@ def test_ema_keeps_the_average_of_the_weights(tmp_path, make_data):
     saved = checkpoint.load(tmp_path / "ema" / "checkpoints")[1]
     from opkit.datasets.read import DataFile
     from opkit.train.fields.model import build_physical_model
-    from opkit.train.fields.problem import prepare
+    from opkit.train.fields.setup import prepare
     from opkit.train.loop.recipes import resolve_recipe
 
     recipe = resolve_recipe(dict(DataFile(data).header.case), "fno", common)

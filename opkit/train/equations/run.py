@@ -18,9 +18,9 @@ from opkit.operators.hypino.network import HyPINO
 from opkit.surrogate.bundle.files import HYPERNETWORK
 from opkit.surrogate.bundle.record import Score
 from opkit.surrogate.bundle.run_directory import RunDirectory
-from opkit.train.equations.problem import (
+from opkit.train.equations.setup import (
     OPERATOR,
-    EquationProblem,
+    EquationSetup,
     build_hypernetwork,
     prepare,
 )
@@ -95,8 +95,8 @@ def train(
     loggers.check_loggers(recipe.training.loggers)
     if not fabric.is_global_zero:
         progress = None
-    problem = prepare(case, recipe, seed)
-    model = build_hypernetwork(problem, seed)
+    setup = prepare(case, recipe, seed)
+    model = build_hypernetwork(setup, seed)
     main = fabric.is_global_zero
     if not resume and main:
         directory.create(
@@ -110,10 +110,10 @@ def train(
     with directory.held(main):
         with attempt(directory, recipe.training.epochs, not resume, main):
             fabric.barrier()
-            task = EquationTask(recipe.training, problem.stream)
+            task = EquationTask(recipe.training, setup.stream)
             state = fit(fabric, task, model, directory, recipe, seed, resume, progress)
         path = directory.bundle / HYPERNETWORK
-        rows = scores(model.eval(), problem.stream)
+        rows = scores(model.eval(), setup.stream)
         flags: tuple[str, ...] = ()
         if not rows[0].relative_l2 < rows[1].relative_l2:
             flags = (
@@ -122,7 +122,7 @@ def train(
             )
         if main:
             path.parent.mkdir(exist_ok=True)
-            hypino.save(model, path, _card(problem, state, seed, rows, flags))
+            hypino.save(model, path, _card(setup, state, seed, rows, flags))
             directory.log(
                 "finished", flags=flags, case=case_name, test=rows[0].relative_l2
             )
@@ -138,17 +138,17 @@ def plan(case_name: str, operator: str, overrides: Sequence[str], seed: int) -> 
     """
     case = load_case(case_name)
     recipe = merge_recipe(case.dump(), operator, overrides)
-    problem = prepare(case, recipe, seed)
-    model = build_hypernetwork(problem, seed)
-    task = EquationTask(recipe.training, problem.stream)
+    setup = prepare(case, recipe, seed)
+    model = build_hypernetwork(setup, seed)
+    task = EquationTask(recipe.training, setup.stream)
     part = Slice(torch.arange(8), torch.ones(8), 8)
-    batch, _ = next(problem.stream.draw(1, [part], torch.device("cpu")))
+    batch, _ = next(setup.stream.draw(1, [part], torch.device("cpu")))
     return Plan.of(
         recipe,
         parameters=sum(p.numel() for p in model.parameters()),
-        train_samples=len(problem.stream),
+        train_samples=len(setup.stream),
         validation_samples=len(task.selection),
-        data_bytes=problem.stream.options.chunk
+        data_bytes=setup.stream.options.chunk
         * sum(t.nbytes for t in batch.values())
         // 8,
         step_bytes=step_bytes(
@@ -160,15 +160,15 @@ def plan(case_name: str, operator: str, overrides: Sequence[str], seed: int) -> 
 
 
 def _card(
-    problem: EquationProblem,
+    setup: EquationSetup,
     state: State,
     seed: int,
     rows: tuple[Score, ...],
     flags: tuple[str, ...],
 ) -> dict[str, Any]:
     return {
-        "recipe": problem.recipe.model_dump(mode="json"),
-        "distribution": problem.stream.distribution.model_dump(mode="json"),
+        "recipe": setup.recipe.model_dump(mode="json"),
+        "distribution": setup.stream.distribution.model_dump(mode="json"),
         "seed": seed,
         "epochs": state.epoch,
         "best_epoch": state.best_epoch,

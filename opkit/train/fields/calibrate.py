@@ -1,6 +1,6 @@
 """Calibration at the end of training, from validation samples alone.
 
-Where there are at least `problem.APART` validation samples, half of them choose the
+Where there are at least `setup.APART` validation samples, half of them choose the
 best epoch, the exponents of the scale and the map of typical errors, and the other
 half, which nothing was chosen on, gives the quantiles: their coverage is exact for new
 samples of the same distribution. With fewer, the same samples choose the epoch and give
@@ -27,7 +27,7 @@ from opkit.surrogate.checks.calibration import COVERAGE, POINTS, Calibration, sc
 from opkit.surrogate.checks.interface import Check, Context, Pairs
 from opkit.surrogate.checks.quantities import Quantities, quantity_errors
 from opkit.surrogate.surrogate import Surrogate
-from opkit.train.fields.problem import Problem
+from opkit.train.fields.setup import TrainingSetup
 from opkit.train.loop.batches import Sample, Samples
 
 MOST = 1000
@@ -55,21 +55,21 @@ class Measured:
     quantities: dict[str, Array]
 
 
-def calibrate(surrogate: Surrogate, problem: Problem) -> Calibration:
+def calibrate(surrogate: Surrogate, setup: TrainingSetup) -> Calibration:
     """Fit the checks on training samples, and measure errors on validation samples.
 
     Args:
         surrogate: with its final weights.
-        problem: its samples.
+        setup: its samples.
     """
     context = Context(surrogate.config, surrogate.model)
-    checks, unavailable = _fit(context, problem.train)
+    checks, unavailable = _fit(context, setup.train)
     quantities = Quantities(context)
-    apart = problem.calibration is not problem.selection
-    chosen = _measure(surrogate, checks, quantities, problem.selection)
+    apart = setup.calibration is not setup.selection
+    chosen = _measure(surrogate, checks, quantities, setup.selection)
     if apart:
         powers = _powers(chosen, checks)
-        held_out = _measure(surrogate, checks, quantities, problem.calibration)
+        held_out = _measure(surrogate, checks, quantities, setup.calibration)
         spread = chosen.difference.mean(0)
         # where the error is always zero, such as on a Dirichlet boundary
         spread = spread.clamp(min=1e-3 * float(spread.mean()) + 1e-30)
@@ -83,14 +83,14 @@ def calibrate(surrogate: Surrogate, problem: Problem) -> Calibration:
         CalibrationRecord(
             samples=len(held_out.errors),
             selection="apart" if apart else "shared",
-            source=problem.validation_source,
+            source=setup.validation_source,
             checks={name: check.describe() for name, check in checks.items()},
             powers=powers,
             unavailable=unavailable,
             quantities={
                 name: quantities.by_name[name].units for name in held_out.quantities
             },
-            solver_error=_solver_error(context, problem),
+            solver_error=_solver_error(context, setup),
         ),
         context,
         checks,
@@ -153,11 +153,11 @@ def _pairs(batch: Sample) -> Pairs:
     return Pairs(Inputs.of(batch), batch["outputs"])
 
 
-def _solver_error(context: Context, problem: Problem) -> float:
+def _solver_error(context: Context, setup: TrainingSetup) -> float:
     """Solve some samples on the surrogate's grid, where the data are of a finer one."""
-    if problem.recipe.subsample == 1:
+    if setup.recipe.subsample == 1:
         return 0.0
-    batch = next(_chunks(problem.selection, SOLVED))
+    batch = next(_chunks(setup.selection, SOLVED))
     target = batch["outputs"]
     try:
         if not context.case_solver.warm:

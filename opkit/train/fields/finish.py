@@ -13,41 +13,41 @@ from opkit.surrogate.surrogate import build
 from opkit.train.fields.calibrate import calibrate
 from opkit.train.fields.card import card
 from opkit.train.fields.model import check_normalisers
-from opkit.train.fields.problem import Problem
+from opkit.train.fields.setup import TrainingSetup
 from opkit.train.loop.loop import State
 
 
 def write_bundle(
     directory: RunDirectory,
-    problem: Problem,
+    setup: TrainingSetup,
     model: PhysicalModel,
     state: State,
     seed: int,
 ) -> None:
     """Measure the best weights and write them as a bundle, with what is wrong."""
-    axes = problem.stated.axes
+    axes = setup.stated.axes
     config = BundleConfig(
-        operator=problem.recipe.operator,
-        options=problem.recipe.model,
-        shape=problem.shape_record(),
-        axes=problem.axes,
-        inputs=problem.inputs,
-        outputs=problem.outputs,
-        boundary=problem.boundary,
-        static=problem.static,
-        parameters=problem.parameters,
-        static_channels=sum(v.channels for v in problem.static),
+        operator=setup.recipe.operator,
+        options=setup.recipe.model,
+        shape=setup.shape_record(),
+        axes=setup.axes,
+        inputs=setup.inputs,
+        outputs=setup.outputs,
+        boundary=setup.boundary,
+        static=setup.static,
+        parameters=setup.parameters,
+        static_channels=sum(v.channels for v in setup.static),
         axis_units={a: s.units for a, s in axes.items() if s.units is not None},
         time_step=axes["time"].step if "time" in axes else None,
-        case=problem.case,
-        recipe=problem.recipe,
+        case=setup.case,
+        recipe=setup.recipe,
         provenance=Provenance(
-            data=problem.data.name,
-            data_hash=problem.data_hash,
-            more_data=problem.more,
-            train_samples=len(problem.train),
-            validation_samples=len(problem.validation),
-            validation_source=problem.validation_source,
+            data=setup.data.name,
+            data_hash=setup.data_hash,
+            more_data=setup.more,
+            train_samples=len(setup.train),
+            validation_samples=len(setup.validation),
+            validation_source=setup.validation_source,
             seed=seed,
             epochs=state.epoch,
             best_epoch=state.best_epoch,
@@ -59,17 +59,17 @@ def write_bundle(
         ),
     )
     weights = state.best_weights
-    with DataFile(problem.data, trusted=True) as file:
+    with DataFile(setup.data, trusted=True) as file:
         split = "test" if "test" in file.header.splits else "validation"
         measurable = split in file.header.splits
     rows: list[Score] = []
     surrogate = build(config, weights)
     if measurable:
-        rows = scores.table(surrogate, problem.data, split)
-    calibration = calibrate(surrogate, problem)
+        rows = scores.table(surrogate, setup.data, split)
+    calibration = calibrate(surrogate, setup)
     # weights that go on with more data keep the normalisers they were trained with
-    stale = [] if problem.more else check_normalisers(model, problem)
-    flags = (*stale, *_flags(rows, problem))
+    stale = [] if setup.more else check_normalisers(model, setup)
+    flags = (*stale, *_flags(rows, setup))
     config = config.model_copy(
         update={
             "scores": tuple(rows),
@@ -81,11 +81,11 @@ def write_bundle(
     bundle.write(directory.bundle, config, tensors, card(config))
 
 
-def _flags(rows: list[Score], problem: Problem) -> tuple[str, ...]:
+def _flags(rows: list[Score], setup: TrainingSetup) -> tuple[str, ...]:
     flags = list(baselines.flags(rows))
-    trained = problem.shape.shape
+    trained = setup.shape.shape
     own = {r.predictor: r.relative_l2 for r in rows if r.resolution == trained}
-    expected = problem.recipe.expectation
+    expected = setup.recipe.expectation
     if (
         expected is not None
         and own

@@ -1,4 +1,4 @@
-"""From a problem to a model: weights of a seed, normalisers, what operators ask for."""
+"""From a setup to a model: weights of a seed, normalisers, what operators ask for."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from opkit.operators.interface import build_operator
 from opkit.operators.shapes import MeshShape
 from opkit.surrogate.bundle.build import number_normaliser
 from opkit.surrogate.bundle.normalise import Moments, Normaliser, PhysicalModel
-from opkit.train.fields.problem import Problem, test_samples
+from opkit.train.fields.setup import TrainingSetup, test_samples
 from opkit.train.loop import guards
 from opkit.train.loop.batches import Memory
 
 
-def build_physical_model(problem: Problem, seed: int) -> PhysicalModel:
+def build_physical_model(setup: TrainingSetup, seed: int) -> PhysicalModel:
     """Construct the model with the weights of a seed, normalisers not yet fitted."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         operator = build_operator(
-            problem.recipe.operator, problem.shape, problem.recipe.model
+            setup.recipe.operator, setup.shape, setup.recipe.model
         )
     return PhysicalModel(
         operator,
-        Normaliser(sum(v.channels for v in problem.inputs)),
-        Normaliser(problem.shape.out_channels),
-        problem.history,
-        Normaliser(sum(v.channels for v in problem.static)) if problem.static else None,
-        problem.shape.tensors() if isinstance(problem.shape, MeshShape) else None,
-        number_normaliser(problem.parameters),
+        Normaliser(sum(v.channels for v in setup.inputs)),
+        Normaliser(setup.shape.out_channels),
+        setup.history,
+        Normaliser(sum(v.channels for v in setup.static)) if setup.static else None,
+        setup.shape.tensors() if isinstance(setup.shape, MeshShape) else None,
+        number_normaliser(setup.parameters),
     )
 
 
-def fit_normalisers(model: PhysicalModel, problem: Problem) -> None:
+def fit_normalisers(model: PhysicalModel, setup: TrainingSetup) -> None:
     """Fit on the training samples only, and check all samples.
 
     Raises:
@@ -44,30 +44,30 @@ def fit_normalisers(model: PhysicalModel, problem: Problem) -> None:
     roles = _normalisers(model)
     moments = {role: Moments() for role in roles}
     keys = []
-    for sample in guards.finite_samples(problem.train, "training"):
+    for sample in guards.finite_samples(setup.train, "training"):
         keys.append(guards.digest(sample))
         for role, moment in moments.items():
-            moment.add(_even(roles[role], sample[role], problem.history, role))
-    checked = guards.finite_samples(problem.validation, "validation")
+            moment.add(_even(roles[role], sample[role], setup.history, role))
+    checked = guards.finite_samples(setup.validation, "validation")
     held_out = [guards.digest(sample) for sample in checked]
     guards.no_overlap(keys, held_out, "validation")
-    test = [guards.digest(sample) for sample in test_samples(problem)]
+    test = [guards.digest(sample) for sample in test_samples(setup)]
     guards.no_overlap(keys, test, "test")
     guards.no_overlap(held_out, test, "test", "validation")
     for role, normaliser in roles.items():
-        normaliser.fit(moments[role], problem.physical)
+        normaliser.fit(moments[role], setup.physical)
 
 
-def prepare_operator(model: PhysicalModel, problem: Problem) -> None:
+def prepare_operator(model: PhysicalModel, setup: TrainingSetup) -> None:
     """Show the normalised training samples to an operator that asks for them.
 
     Raises:
         OpkitInputError: the operator cannot be built from these samples.
     """
-    fields = dict(Memory.of(problem.train).fields)
+    fields = dict(Memory.of(setup.train).fields)
     for role, normaliser in _normalisers(model).items():
         field = fields[role]
-        if problem.history and role in FRAMED:  # (sample, time, channel, *space)
+        if setup.history and role in FRAMED:  # (sample, time, channel, *space)
             flat = normaliser.encode(field.flatten(0, 1))
             fields[role] = flat.view(field.shape)
         else:
@@ -75,15 +75,15 @@ def prepare_operator(model: PhysicalModel, problem: Problem) -> None:
     model.operator.prepare(fields)
 
 
-def check_normalisers(model: PhysicalModel, problem: Problem) -> list[str]:
+def check_normalisers(model: PhysicalModel, setup: TrainingSetup) -> list[str]:
     """Fit normalisers again on the training samples; say which differ."""
     faults = []
     for role, stored in _normalisers(model).items():
         moments = Moments()
-        for index in range(len(problem.train)):
-            sample = problem.train[index]
-            moments.add(_even(stored.cpu(), sample[role], problem.history, role))
-        fitted = copy.deepcopy(stored.cpu()).fit(moments, problem.physical)
+        for index in range(len(setup.train)):
+            sample = setup.train[index]
+            moments.add(_even(stored.cpu(), sample[role], setup.history, role))
+        fitted = copy.deepcopy(stored.cpu()).fit(moments, setup.physical)
         fault = guards.normaliser_of(stored.cpu(), fitted, role)
         faults += [fault] if fault else []
     return faults

@@ -14,7 +14,7 @@ from opkit.errors import BundleError, DataError, OpkitInputError
 from opkit.surrogate.bundle import files as bundle
 from opkit.surrogate.bundle.normalise import PhysicalModel
 from opkit.surrogate.checks.calibration import PREFIX
-from opkit.train.fields.problem import Problem
+from opkit.train.fields.setup import TrainingSetup
 from opkit.train.fields.shape import data_shape
 from opkit.train.loop.batches import (
     Memory,
@@ -75,39 +75,37 @@ def load_weights(model: PhysicalModel, start: Path) -> None:
         ) from None
 
 
-def refuse_other_problem(start: Path, problem: Problem) -> None:
+def refuse_other_problem(start: Path, setup: TrainingSetup) -> None:
     """Refuse data of other variables, units, extents or steps than a bundle's.
 
     Raises:
         DataError: the message names what differs.
     """
     known = bundle.read_config(start).stated
-    refuse_other(known, problem.stated, f"{start} was trained on")
+    refuse_other(known, setup.stated, f"{start} was trained on")
 
 
-def add(problem: Problem, more: Sequence[Path]) -> Problem:
+def add(setup: TrainingSetup, more: Sequence[Path]) -> TrainingSetup:
     """Add the training splits of more files; validation stays that of the first.
 
     Raises:
         DataError: a file of another case, grid or other variables.
     """
     if not more:
-        return problem
-    recipe = problem.recipe
-    parts, known = [problem.train], []
+        return setup
+    recipe = setup.recipe
+    parts, known = [setup.train], []
     for path in more:
         extra = recipe.samples(path, "train")
         name = extra.header.case.get("name")
-        if name != problem.case.get("name"):
-            raise DataError(f"{path}: of case {name}, not {problem.case.get('name')}")
-        refuse_other(problem.stated, extra.stated(problem.axes), f"{problem.data} says")
-        if data_shape(extra, recipe)[0] != problem.shape:
-            raise DataError(
-                f"{path}: another grid or other channels than {problem.data}"
-            )
+        if name != setup.case.get("name"):
+            raise DataError(f"{path}: of case {name}, not {setup.case.get('name')}")
+        refuse_other(setup.stated, extra.stated(setup.axes), f"{setup.data} says")
+        if data_shape(extra, recipe)[0] != setup.shape:
+            raise DataError(f"{path}: another grid or other channels than {setup.data}")
         parts.append(in_memory(extra, recipe.training.memory))
         known.append(f"{path.name} {extra.file.content_hash()}")
-    return replace(problem, train=_join(parts), more=tuple(known))
+    return replace(setup, train=_join(parts), more=tuple(known))
 
 
 def _join(parts: list[Samples]) -> Samples:

@@ -20,7 +20,7 @@ from opkit.solvers.interface import DifferentiableResidual, Solver
 from opkit.surrogate.bundle.normalise import PhysicalModel
 from opkit.surrogate.bundle.record import Channels
 from opkit.train.fields import symmetries
-from opkit.train.fields.problem import Problem
+from opkit.train.fields.setup import TrainingSetup
 from opkit.train.loop.batches import Sample
 
 
@@ -29,15 +29,15 @@ class FieldTask:
 
     Args:
         bare: the model itself, for its normalisers.
-        problem: recipe, samples, grid and mode.
+        setup: recipe, samples, grid and mode.
     """
 
-    def __init__(self, bare: PhysicalModel, problem: Problem) -> None:
-        self.bare, self.problem, self.grid = bare, problem, problem.grid
-        self.training = problem.recipe.training
-        self.train, self.selection = problem.train, problem.selection
+    def __init__(self, bare: PhysicalModel, setup: TrainingSetup) -> None:
+        self.bare, self.setup, self.grid = bare, setup, setup.grid
+        self.training = setup.recipe.training
+        self.train, self.selection = setup.train, setup.selection
         self.error = functional.error(self.training.loss)
-        self.residual_loss = ResidualLoss(problem) if self.training.physics else None
+        self.residual_loss = ResidualLoss(setup) if self.training.physics else None
 
     def compile(self) -> None:
         """Compile the operator; normalisers and losses stay as they are."""
@@ -55,11 +55,11 @@ class FieldTask:
         """
         names = self.training.symmetries
         if names:
-            axes = len(self.problem.shape.shape)
+            axes = len(self.setup.shape.shape)
             roles = [role for role in batch if role != "parameters"]
             fields = symmetries.apply(names, [batch[r] for r in roles], axes, random)
             batch = {**batch, **dict(zip(roles, fields, strict=True))}
-        if not self.problem.history:
+        if not self.setup.history:
             prediction = model(Inputs.of(batch))
             values = self.error(prediction, batch["outputs"], self.grid)
             if self.residual_loss is not None:
@@ -80,7 +80,7 @@ class FieldTask:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return prediction, target and weights; every frame counts as a sample."""
         prediction, target = self.rollout(model, batch)
-        if self.problem.history:
+        if self.setup.history:
             weight = weight.repeat_interleave(prediction.shape[1])
             prediction, target = prediction.flatten(0, 1), target.flatten(0, 1)
         return prediction, target, weight
@@ -90,14 +90,14 @@ class FieldTask:
     ) -> tuple[Tensor, Tensor]:
         """Return prediction and target of a batch, over all frames of the target."""
         target = batch["outputs"]
-        if not self.problem.history:
+        if not self.setup.history:
             return model(Inputs.of(batch)), target
         prediction = model(Inputs.of(batch), target.shape[1], detach)
         return prediction, target
 
     def _window(self, batch: Sample, random: torch.Generator) -> Sample:
         """Cut ``unroll`` frames out of the trajectories and add noise to the inputs."""
-        history, steps = self.problem.history, self.training.unroll
+        history, steps = self.setup.history, self.training.unroll
         frames = torch.cat([batch["inputs"], batch["outputs"]], 1)
         latest = 0 if steps is None else frames.shape[1] - history - steps
         start = int(torch.randint(max(latest, 0) + 1, (), generator=random))
@@ -124,7 +124,7 @@ class ResidualLoss:
         OpkitInputError: no case, a mode that is not ``map``, or a solver without it.
     """
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: TrainingSetup) -> None:
         solver: Solver | None = None
         if problem.case and not problem.recipe.arrangement.needs_time:
             solver = parse_case(

@@ -31,7 +31,7 @@ FOR_FIELDS = (
 
 
 @dataclass(frozen=True)
-class EquationProblem:
+class EquationSetup:
     """What a recipe and a case say about training on equations.
 
     Args:
@@ -45,7 +45,7 @@ class EquationProblem:
     stream: ProblemStream
 
 
-def prepare(case: Case, recipe: Recipe, seed: int) -> EquationProblem:
+def prepare(case: Case, recipe: Recipe, seed: int) -> EquationSetup:
     """Check a recipe against its case.
 
     Raises:
@@ -80,7 +80,7 @@ def prepare(case: Case, recipe: Recipe, seed: int) -> EquationProblem:
     )
     n = options.resolution
     problems = ProblemStream(stream, law, (n, n), training.epochs, seed)
-    return EquationProblem(recipe, options, problems)
+    return EquationSetup(recipe, options, problems)
 
 
 def model_options(model: dict[str, Any]) -> HyPINOOptions:
@@ -100,8 +100,8 @@ def model_options(model: dict[str, Any]) -> HyPINOOptions:
         ) from None
 
 
-def build_hypernetwork(problem: EquationProblem, seed: int) -> HyPINO:
+def build_hypernetwork(setup: EquationSetup, seed: int) -> HyPINO:
     """Construct the hypernetwork with the weights of a seed."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return HyPINO(problem.options)
+        return HyPINO(setup.options)

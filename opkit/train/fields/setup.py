@@ -36,7 +36,7 @@ make bounds of 95 % coverage."""
 
 
 @dataclass(frozen=True)
-class Problem:
+class TrainingSetup:
     """Everything that is decided before the first step.
 
     Args:
@@ -102,8 +102,8 @@ class Problem:
         return Shape.of(self.shape)
 
 
-def prepare(data: Path, recipe: Recipe, seed: int) -> Problem:
-    """Open the data, hold out validation samples, and describe the problem.
+def prepare(data: Path, recipe: Recipe, seed: int) -> TrainingSetup:
+    """Open the data, hold out validation samples, and describe the training.
 
     Raises:
         DataError: a file or split that cannot be used.
@@ -130,7 +130,7 @@ def prepare(data: Path, recipe: Recipe, seed: int) -> Problem:
     selection = calibration = validation
     if len(validation) >= APART:
         selection, calibration = hold_out(validation, 0.5, seed)
-    return Problem(
+    return TrainingSetup(
         recipe=recipe,
         shape=shape,
         axes=axes,
@@ -151,12 +151,12 @@ def prepare(data: Path, recipe: Recipe, seed: int) -> Problem:
     )
 
 
-def test_samples(problem: Problem) -> Iterator[Sample]:
+def test_samples(setup: TrainingSetup) -> Iterator[Sample]:
     """Yield the samples of the file's test split, if it has one."""
-    with DataFile(problem.data, trusted=True) as file:
+    with DataFile(setup.data, trusted=True) as file:
         if "test" not in file.header.splits:
             return
-    held = _open(problem.data, "test", problem.recipe, trusted=True)
+    held = _open(setup.data, "test", setup.recipe, trusted=True)
     yield from (held[index] for index in range(len(held)))
 
 
