@@ -36,13 +36,14 @@ def fixed_cost(
     generation, source, note = _generation(loaded, data, full)
     whole = None if generation is None else generation + record.seconds
     warm = exact.seconds if exact.agree else None
+    cold = exact.rival_seconds or exact.cold_seconds
     return BreakEven(
         generation_seconds=generation,
         generation=source,
         training_seconds=record.seconds,
         against_exact=queries(whole, full, own),
         against_rival=queries(whole, rival, own),
-        as_a_guess=None if warm is None else queries(whole, exact.cold_seconds, warm),
+        as_a_guess=None if warm is None else queries(whole, cold, warm),
         note=note,
     )
 

@@ -84,7 +84,7 @@ def measure(
     alone, together = own.median or 0.0, in_batch[0] or 0.0
     ratio = _ratio(best.seconds if best else None, alone)
     ratio_in_batch = _ratio(best.seconds_in_batch if best else None, together)
-    exact = start.exact()
+    exact = start.exact(steps)
     full = steps[0].seconds if steps else None
     cost = fixed_cost(loaded, path, full, alone, best.seconds if best else None, exact)
     trivial = next(

@@ -56,6 +56,9 @@ class Exact:
         difference: largest relative L2 between both answers.
         tolerance: of the solver.
         agree: whether the difference is within the tolerance, as far as that bounds it.
+        rival: label of the cheapest rung that is as accurate as the full solve and
+            faster; None where there is none.
+        rival_seconds: of that rung.
         note: why there is none, or what is wrong with it.
     """
 
@@ -68,6 +71,8 @@ class Exact:
     difference: float | None = None
     tolerance: float | None = None
     agree: bool | None = None
+    rival: str | None = None
+    rival_seconds: float | None = None
     note: str = ""
 
 
@@ -81,7 +86,8 @@ class BreakEven:
         training_seconds: of the bundle.
         against_exact: predictions in place of full solves.
         against_rival: predictions in place of what `Pays.rival` names.
-        as_a_guess: exact answers from predictions in place of those from nothing.
+        as_a_guess: exact answers from predictions in place of those from nothing, or
+            of `Exact.rival`, which is faster.
         note: what is missing.
     """
 
@@ -170,6 +176,26 @@ def rival(rungs: Sequence[Rung], target: float) -> tuple[Comparison, Rung | None
     if all(other >= seconds for other, _ in timed):
         return "cheapest solve", best
     return ("full solve" if best is rungs[0] else "equal error"), best
+
+
+def worthwhile(rungs: Sequence[Rung]) -> list[Rung]:
+    """Return the full solve, and the rungs that no other one beats.
+
+    A rung beats another that it is faster than and at least as accurate as.
+
+    Args:
+        rungs: the full solve first.
+    """
+    timed = [
+        (rung.seconds, rung.relative_l2, rung)
+        for rung in rungs
+        if rung.seconds is not None and rung.relative_l2 is not None
+    ]
+    return [
+        rung
+        for seconds, error, rung in timed
+        if rung is rungs[0] or not any(s < seconds and e <= error for s, e, _ in timed)
+    ]
 
 
 def queries(fixed: float | None, dear: float | None, cheap: float) -> float | None:

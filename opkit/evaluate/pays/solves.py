@@ -11,7 +11,7 @@ from torch import Tensor
 from opkit.base.arrays import Array
 from opkit.errors import CaseError, MissingExtraError, OpkitInputError
 from opkit.evaluate.pays.clock import Method
-from opkit.evaluate.pays.record import Exact, Rung
+from opkit.evaluate.pays.record import Exact, Rung, worthwhile
 from opkit.evaluate.pays.subject import Subject
 from opkit.metrics import functional
 from opkit.solvers.interface import Fields, Solution, Solver, TakesGuess, Tolerance
@@ -20,6 +20,8 @@ from opkit.surrogate.checks.interface import Context
 CONDITION = 100.0
 """Part by which answers may differ beyond the tolerance: that bounds residuals, and the
 condition of the equations stands between a residual and an error."""
+ROUNDING = 10.0
+"""Part of the full solve's error up to which a rung is as accurate."""
 COUNTS = ("linear_solves", "iterations")
 """Numbers in ``Solution.details`` that say what a solve took, the better one first."""
 
@@ -104,8 +106,12 @@ class Start:
             except (CaseError, MissingExtraError) as error:
                 self.method.note = str(error)
 
-    def exact(self) -> Exact:
-        """Return what was measured."""
+    def exact(self, rungs: Sequence[Rung]) -> Exact:
+        """Return what was measured.
+
+        Args:
+            rungs: of the ladder, the full solve first.
+        """
         full, note = self._full, self.method.note
         if note or full is None or full.method.note or self._solver is None:
             return Exact(note=note or "the full solve failed")
@@ -119,6 +125,7 @@ class Start:
             else max(float(np.max(b.error)) for _, b in pairs)
         )
         agree = difference <= CONDITION * tolerance
+        best = _as_accurate(rungs, tolerance)
         counted = next((k for k in COUNTS if k in pairs[0][0].details), "")
         counts = [_count(side, counted) for side in zip(*pairs, strict=True)]
         return Exact(
@@ -131,6 +138,8 @@ class Start:
             difference=difference,
             tolerance=tolerance,
             agree=agree,
+            rival=best.label if best else None,
+            rival_seconds=best.seconds if best else None,
             note="" if agree else f"above the solver's tolerance, {tolerance:.1g}",
         )
 
@@ -141,6 +150,15 @@ class Start:
 
     def _keep(self, i: int, solution: Solution) -> None:
         self._solutions.append(solution)
+
+
+def _as_accurate(rungs: Sequence[Rung], tolerance: float) -> Rung | None:
+    """Return the fastest rung as accurate as the full solve, unless that is faster."""
+    full, *others = worthwhile(rungs)
+    limit = max(ROUNDING * (full.relative_l2 or 0.0), tolerance)
+    good = [r for r in others if r.relative_l2 is not None and r.relative_l2 <= limit]
+    best = min([full, *good], key=lambda rung: rung.seconds or 0.0)
+    return None if best is full else best
 
 
 def _count(solutions: Sequence[Solution], name: str) -> float | None:

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from opkit.evaluate.ladder import FULL
-from opkit.evaluate.pays.record import BreakEven, Comparison, Exact, Pays, Rung
+from opkit.evaluate.pays.record import (
+    BreakEven,
+    Comparison,
+    Exact,
+    Pays,
+    Rung,
+    worthwhile,
+)
 
 ALIKE = 1.05
 """Ratio of times up to which they are called the same."""
@@ -69,6 +76,11 @@ def lines(pays: Pays) -> list[str]:
     text = [f"{pays.verdict[0].upper()}{pays.verdict[1:]}."]
     text += [_ladder(pays), exact(pays.exact), paid_back(pays)]
     text += [f"{r.label} was not measured: {r.note}." for r in pays.rungs if r.note]
+    timed = [rung for rung in pays.rungs if rung.seconds is not None]
+    if beaten := len(timed) - len(worthwhile(pays.rungs)):
+        text.append(
+            f"Not in the table: {beaten} solves that others beat in time and error."
+        )
     text.append(conditions(pays))
     return [line for line in text if line]
 
@@ -76,13 +88,14 @@ def lines(pays: Pays) -> list[str]:
 def rows(pays: Pays) -> list[dict[str, str | float | None]]:
     """Return a table: the surrogate, the ladder, the exact answer from the prediction.
 
-    The last column is the time of a query over that of the surrogate.
+    Rungs that another one beats in time and error are left out. The last column is the
+    time of a query over that of the surrogate.
     """
     own = Rung("surrogate", pays.relative_l2, pays.seconds, pays.seconds_in_batch)
     start = Rung(f"{FULL}, from the prediction", None, pays.exact.seconds)
     warm = [] if start.seconds is None else [start]
     table = []
-    for rung in (own, *pays.rungs, *warm):
+    for rung in (own, *worthwhile(pays.rungs), *warm):
         equal = pays.comparison == "equal error" and rung.label == pays.rival
         alone, batch = rung.seconds, rung.seconds_in_batch
         table.append(
@@ -153,7 +166,13 @@ def exact(start: Exact) -> str:
             f" ({start.count:.3g} {start.counted} in place of {start.cold_count:.3g})"
         )
     text += f"; both answers differ by {start.difference:.1g}"
-    return f"{text}{', ' + start.note if start.note else ''}."
+    text += f"{', ' + start.note if start.note else ''}."
+    if start.rival is not None and start.rival_seconds is not None:
+        text += (
+            f" {start.rival} is as accurate as the full solve and takes "
+            f"{seconds(start.rival_seconds)}."
+        )
+    return text
 
 
 def paid_back(pays: Pays) -> str:

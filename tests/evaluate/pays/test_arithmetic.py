@@ -9,8 +9,15 @@ import pytest
 
 from opkit.errors import NotConvergedError
 from opkit.evaluate.pays.clock import Method, Stopwatch
-from opkit.evaluate.pays.record import BreakEven, Exact, Rung, queries, rival
-from opkit.evaluate.pays.words import compared, count, factor, seconds, verdict
+from opkit.evaluate.pays.record import (
+    BreakEven,
+    Exact,
+    Rung,
+    queries,
+    rival,
+    worthwhile,
+)
+from opkit.evaluate.pays.words import compared, count, exact, factor, seconds, verdict
 
 
 def ladder(*errors_and_seconds: tuple[float | None, float | None]) -> list[Rung]:
@@ -48,6 +55,26 @@ def test_rungs_that_failed_or_blew_up_are_no_rivals() -> None:
     assert rival(rungs, 0.1) == ("full solve", rungs[0])
     rungs = ladder((1e-8, 8.0), (None, None))
     assert rival(rungs, 0.1) == ("cheapest solve", rungs[0])
+
+
+def test_rungs_that_others_beat_are_left_out_but_never_the_full_solve() -> None:
+    rungs = ladder((1e-8, 2.0), (1e-8, 1.0), (0.2, 3.0), (0.3, 0.5))
+    assert worthwhile(rungs) == [rungs[0], rungs[1], rungs[3]]
+    assert worthwhile(ladder((1e-8, 2.0), (None, None))) == [Rung("solver", 1e-8, 2.0)]
+    assert worthwhile([]) == []
+
+
+def test_an_exact_rung_that_is_faster_than_the_full_solve_is_named() -> None:
+    start = Exact(
+        seconds=1.0, cold_seconds=4.0, ratio=4.0, difference=1e-9, agree=True,
+        counted="linear solves", count=3.0, cold_count=12.0,
+        rival="half", rival_seconds=2.0,
+    )  # fmt: skip
+    assert exact(start) == (
+        "The exact answer from the prediction is 4 times faster than that from nothing "
+        "(3 linear solves in place of 12); both answers differ by 1e-09. half is as "
+        "accurate as the full solve and takes 2 s."
+    )
 
 
 def test_break_even_by_hand() -> None:
