@@ -17,6 +17,7 @@ TARGETS = frozenset(
     {
         "opkit.solvers.bracket.solver:Bracket3D",
         "opkit.solvers.burgers:Burgers",
+        "opkit.solvers.cylinder_wake:CylinderWake",
         "opkit.solvers.darcy.parametric:ParametricDarcy",
         "opkit.solvers.darcy:Darcy",
         "opkit.solvers.elliptic_boundary:EllipticBoundary",

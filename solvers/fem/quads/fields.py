@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from opkit.base.arrays import Array
-from opkit.solvers.fem.quads.grids import QuadGrid
+from opkit.solvers.fem.quads.grids import QuadGrid, Quads
 
 
 def gauss(order: int) -> tuple[Array, Array]:
@@ -38,12 +38,12 @@ def shape_gradients(points: Array) -> Array:
     return np.stack([pair.reshape(-1, 9) for pair in pairs], axis=-1)
 
 
-def jacobians(grid: QuadGrid, nodes: Array, points: Array) -> Array:
+def jacobians(grid: Quads, nodes: Array, points: Array) -> Array:
     """∂x/∂ξ (cell, q, 2, 2), x in the first of the two axes."""
     return _slopes(grid, nodes.T, points)
 
 
-def gradients(grid: QuadGrid, nodes: Array, values: Array, points: Array) -> Array:
+def gradients(grid: Quads, nodes: Array, values: Array, points: Array) -> Array:
     """∂u_a/∂x_b (cell, q, a, b) of values (a, node) at points of every cell."""
     (a, b), (c, d) = np.moveaxis(jacobians(grid, nodes, points), (-2, -1), (0, 1))
     det = a * d - b * c
@@ -95,7 +95,7 @@ def relative_l2(grid: QuadGrid, nodes: Array, values: Array, exact: Array) -> fl
     return float(np.sqrt(squares[0] / squares[1]))
 
 
-def _slopes(grid: QuadGrid, values: Array, points: Array) -> Array:
+def _slopes(grid: Quads, values: Array, points: Array) -> Array:
     """∂u_a/∂ξ_k (cell, q, a, k) of values (a, node)."""
     shapes = np.moveaxis(shape_gradients(points), 1, 0).reshape(9, -1)
     products = values[:, grid.lattice] @ shapes

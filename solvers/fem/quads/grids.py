@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
@@ -20,6 +21,25 @@ from opkit.errors import OpkitInputError
 _BASIX = (0, 6, 2, 8, 3, 1, 7, 5, 4)
 _VTK = (0, 6, 8, 2, 3, 7, 5, 1, 4)
 _TRIANGLES = ((0, 6, 8, 3, 7, 4), (0, 8, 2, 4, 5, 1))
+
+
+class Quads(Protocol):
+    """Topology of quadratic quadrilaterals: of a `QuadGrid`, or of several joined."""
+
+    @property
+    def lattice(self) -> Indices:
+        """Nodes of each cell (cell, 9), lattice point (a, b) in column 3 a + b."""
+        ...
+
+    @property
+    def basix_cells(self) -> Indices:
+        """Cells (cell, 9) in the order of basix's Lagrange elements."""
+        ...
+
+    @property
+    def vertices(self) -> Indices:
+        """Nodes at the corners of cells, increasing."""
+        ...
 
 
 @dataclass(frozen=True)
