@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from opkit.base.forks import watch_forks
 from opkit.errors import BundleError
 from opkit.operators.hypino.network import PRESETS, HyPINO, HyPINOOptions
 from opkit.surrogate.bundle.files import HYPERNETWORK
@@ -57,6 +58,7 @@ def load(path: str | Path) -> HyPINO:
     Raises:
         BundleError: not such a file, or damaged.
     """
+    watch_forks()
     if path in PRESETS:
         return HyPINO(PRESETS[path])
     source = Path(path) / "bundle" / HYPERNETWORK

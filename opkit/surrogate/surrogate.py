@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from opkit.base.device import present
+from opkit.base.forks import watch_forks
 from opkit.base.show import Shown, grid
 from opkit.datasets.modes import need_steps
 from opkit.errors import DataError, OpkitInputError
@@ -349,6 +350,7 @@ def load(path: str | Path, device: str = "cpu") -> Surrogate:
             not there.
     """
     place = present(device)
+    watch_forks()
     config, weights = bundle.read(Path(path))
     return build(config, weights, Path(path)).to(place)
 
