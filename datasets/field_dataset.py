@@ -102,7 +102,7 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             if not -len(self) <= item < len(self):
                 raise IndexError(f"item {item} of {len(self)}")
         variables = [v for v in self.header.variables if v.role != "points"]
-        data = self.file.read_together([v.name for v in variables], self.rows[items])
+        data = self.file.read_samples([v.name for v in variables], self.rows[items])
         fields = [v for v in variables if not v.is_number]
         frames = {v.name: self._frames(v, data[v.name]) for v in fields}
         arrays = self.mode.arrange(frames, self.header)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ class DataFile(Shown):
         self._owner = -1
         self._descriptor = -1
         self._chunks: ChunkReader | None = None
+        self._seals: _Seals | None = None
 
     @property
     def _file(self) -> h5py.File:
@@ -169,6 +171,49 @@ class DataFile(Shown):
                 self._chunks = ChunkReader(file, self._descriptor)
             return self._chunks.read(names, np.asarray(rows, np.int64))
 
+    def read_samples(
+        self, names: Sequence[str], rows: NDArray[np.integer]
+    ) -> dict[str, NDArray[Any]]:
+        """Return rows of several variables; a sample is compared with its SHA-256 once.
+
+        Args:
+            names: of the variables.
+            rows: (row,) in any order.
+
+        Raises:
+            DataError: a sample, or what is said of all of them, is damaged.
+        """
+        if self._seals is None:
+            self._seals = self._checked_seals()
+        seals = self._seals
+        if seals.compared[rows].all():
+            return self.read_together(names, rows)
+        fields = self.read_together([v.name for v in self.header.variables], rows)
+        for k, row in enumerate(rows):
+            if not seals.compared[row]:
+                seals.compare(
+                    self.path, int(row), {name: v[k] for name, v in fields.items()}
+                )
+        return {name: fields[name] for name in names}
+
+    def check_seal(self) -> None:
+        """Compare header, axes, splits and digests with the hash of the file.
+
+        Raises:
+            DataError: they differ.
+        """
+        if self.content_hash() != self.stored_hash():
+            raise DataError(
+                f"{self.path}: the content hash does not match: damaged: copy or "
+                "generate the file again"
+            )
+
+    def _checked_seals(self) -> _Seals:
+        self.check_seal()
+        with explained(self.path):
+            digests = self._file["sha256"][:]
+        return _Seals(digests, self.diagnostics(), np.zeros(len(self), bool))
+
     def diagnostics(self) -> dict[str, NDArray[np.float64]]:
         """Return the solver's numbers for each sample; ``error`` is its measure."""
         with explained(self.path):
@@ -211,24 +256,47 @@ class DataFile(Shown):
         Raises:
             DataError: at the first row whose digest differs, or if the hash does.
         """
-        numbers = self.diagnostics()
         with explained(self.path):
             digests = self._file["sha256"][:]
+        seals = _Seals(digests, self.diagnostics(), np.zeros(len(self), bool))
         names = [v.name for v in self.header.variables]
         block = max(1, VERIFY_BYTES // self.header.sample_nbytes)
         for first in range(0, len(self), block):
             rows = np.arange(first, min(first + block, len(self)))
             fields = self.read_together(names, rows)
             for k, row in enumerate(rows):
-                digest = sample_digest(
-                    {name: values[k] for name, values in fields.items()},
-                    {name: float(n[row]) for name, n in numbers.items()},
-                )
-                if digest != digests[row].tobytes():
-                    raise DataError(f"{self.path}: sample {row} is damaged")
+                sample = {name: values[k] for name, values in fields.items()}
+                seals.compare(self.path, int(row), sample)
                 yield int(row)
-        if self.content_hash() != self.stored_hash():
-            raise DataError(f"{self.path}: the content hash does not match: damaged")
+        self.check_seal()
+
+
+@dataclass
+class _Seals:
+    """Digests of the samples of a file.
+
+    Args:
+        digests: (sample, 32) as stored.
+        numbers: the solver's numbers, which are part of a sample.
+        compared: (sample,) which samples were found intact.
+    """
+
+    digests: NDArray[np.uint8]
+    numbers: dict[str, NDArray[np.float64]]
+    compared: NDArray[np.bool_]
+
+    def compare(self, path: Path, row: int, fields: dict[str, NDArray[Any]]) -> None:
+        """Compare a sample with its digest.
+
+        Raises:
+            DataError: it is damaged.
+        """
+        numbers = {name: float(n[row]) for name, n in self.numbers.items()}
+        if sample_digest(fields, numbers) != self.digests[row].tobytes():
+            raise DataError(
+                f"{path}: sample {row} is damaged: copy or generate the file again"
+            )
+        self.compared[row] = True
 
 
 def open_hdf5(path: Path) -> h5py.File:

@@ -28,6 +28,15 @@ def absolute_paths(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     return {**data, "solver": {**solver, "parameters": moved}}
 
 
+def names_file(data: Any) -> bool:
+    """Whether plain data of a case name a mesh file."""
+    if isinstance(data, list):
+        return any(map(names_file, data))
+    if not isinstance(data, dict):
+        return False
+    return data.get("kind") == "file" or any(map(names_file, data.values()))
+
+
 def portable(case: Case, mesh: Mesh | None) -> dict[str, Any]:
     """Return a case as plain data to be stored with its mesh.
 

@@ -19,6 +19,7 @@ from opkit.base.explain import explain
 from opkit.base.records import Record
 from opkit.base.show import Shown, grid
 from opkit.case.laws import Design, Parameter
+from opkit.case.mesh_file import names_file
 from opkit.case.quantities import Flux, Quantity
 from opkit.case.recipe import Recipe
 from opkit.errors import CaseError, nearest
@@ -311,3 +312,25 @@ def parse_case(
         return Case.model_validate(data).on_mesh(mesh)
     except ValidationError as error:
         raise CaseError(f"{origin}: {explain(error, Case)}") from None
+
+
+def parse_stored(
+    data: Mapping[str, Any], origin: str, mesh: Mesh | None = None
+) -> Case:
+    """Validate a case that a data file or a bundle holds.
+
+    Args:
+        data: of the case.
+        origin: where the data come from, for messages.
+        mesh: stored with the case.
+
+    Raises:
+        CaseError: as `parse_case`; or it names a mesh file, which is not followed.
+    """
+    solver = data.get("solver") if isinstance(data, Mapping) else None
+    if (mesh is None or mesh.groups is None) and names_file(solver):
+        raise CaseError(
+            f"{origin}: its case names a mesh file and the mesh is not stored with it: "
+            "files that a file names are not followed. Generate it again with the mesh"
+        )
+    return parse_case(data, origin, mesh)

@@ -104,14 +104,14 @@ def _inspect_mesh(file: Path, json: bool) -> None:
 
 def _parts_of(header: Header) -> list[dict[str, Any]]:
     """Named parts of the boundary of the case's mesh, if its solver can be built."""
-    from opkit.case.record import parse_case
+    from opkit.case.record import parse_stored
     from opkit.errors import OpkitError
     from opkit.solvers.interface import NamedParts
 
     if header.mesh is None or not header.case:
         return []
     try:
-        case = parse_case(header.case, "case").on_mesh(header.mesh)
+        case = parse_stored(header.case, "case", header.mesh)
         solver = case.build_solver()
         if not isinstance(solver, NamedParts):
             return []

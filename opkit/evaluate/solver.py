@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from opkit.case.recipe import Recipe
-from opkit.case.record import parse_case
+from opkit.case.record import parse_stored
 from opkit.datasets.header import Header
 from opkit.datasets.read import DataFile
 from opkit.errors import CaseError, OpkitInputError, SolverError
@@ -53,7 +53,7 @@ def table(
         stored: dict[str, NDArray[Any]] = {
             v.name: file.read(v.name, rows).astype(np.float64) for v in header.variables
         }
-    case = parse_case(header.case, str(data), header.mesh)
+    case = parse_stored(header.case, str(data), header.mesh)
     solver = case.build_solver()
     inputs = {v.name: stored[v.name] for v in header.inputs}
     truth = {v.name: stored[v.name] for v in header.outputs}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from opkit.case.contract import blamed, check_solution, residual_of
 from opkit.case.data import draw, header_of
-from opkit.case.record import Case, parse_case
+from opkit.case.record import Case, parse_stored
 from opkit.datasets.conformity import duplicates, faults
 from opkit.datasets.header import Header, Mesh, VariableSpec
 from opkit.datasets.read import DataFile
@@ -124,7 +124,7 @@ def _by_solver(file: DataFile, rows: NDArray[np.int64]) -> Iterator[Finding]:
         yield Finding("case", None, "imported without a case")
         return
     try:
-        case = parse_case(file.header.case, str(file.path), file.header.mesh)
+        case = parse_stored(file.header.case, str(file.path), file.header.mesh)
         _check_claims(file, case)
         solver = case.build_solver()
         yield _same_grid(file, case, solver)

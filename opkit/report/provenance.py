@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from opkit.case import load_case
@@ -57,7 +58,12 @@ def generate_command(subject: Subject) -> str:
         words.append("--float64")
     for key, value in _changes(known, dict(header.case)):
         words += ["--set", f"{key}={json.dumps(value)}"]
-    return shlex.join([*words, "--out", str(subject.evaluation.data)])
+    return shlex.join([*words, "--out", _named(subject.evaluation.data)])
+
+
+def _named(path: Path) -> str:
+    """Return a path as it was typed, but without the folders of this machine."""
+    return path.name if path.is_absolute() else str(path)
 
 
 def _changes(

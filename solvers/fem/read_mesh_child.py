@@ -156,6 +156,23 @@ def let_groups_be_absent() -> None:
     _gmsh41._read_entities = read
 
 
+def follow_no_includes() -> None:
+    """Have meshio refuse Abaqus files that name others by ``*INCLUDE``.
+
+    meshio reads the files named by the function of this name in the module; the list of
+    formats holds the original, which reads the first one.
+    """
+    from meshio.abaqus import _abaqus
+
+    def refuse(path: Any) -> Any:
+        raise DataError(
+            f"*INCLUDE names {str(path)[-80:]!r}: files that a file names are not "
+            "followed: paste it in"
+        )
+
+    _abaqus.read = refuse
+
+
 def _simplices(
     points: NDArray[np.float64], kind: str, nodes: Indices, tag: Indices
 ) -> tuple[Indices, Indices]:
@@ -221,6 +238,7 @@ def main(path: str, out: str) -> int:
     import meshio
 
     let_groups_be_absent()
+    follow_no_includes()
 
     def read() -> None:
         try:

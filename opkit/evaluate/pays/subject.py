@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from opkit.case.record import Case, parse_case
+from opkit.case.record import Case, parse_stored
 from opkit.datasets.field_dataset import FieldDataset
 from opkit.datasets.header import Header
 from opkit.datasets.read import DataFile
@@ -76,7 +76,7 @@ class Subject:
     @property
     def case(self) -> Case:
         """Of the data file."""
-        return parse_case(self.header.case, "data file", self.header.mesh)
+        return parse_stored(self.header.case, "data file", self.header.mesh)
 
     @property
     def steps(self) -> int:

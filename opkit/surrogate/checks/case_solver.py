@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from opkit.base.arrays import Array
-from opkit.case.record import Case, parse_case
+from opkit.case.record import Case, parse_stored
 from opkit.datasets.header import Mesh
 from opkit.errors import CaseError, OpkitInputError, SolverError
 from opkit.operators.inputs import Inputs
@@ -67,7 +67,7 @@ class CaseSolver:
         if not config.case:
             raise CaseError("imported data name no case, so no solver is known")
         self.config = config
-        self.case = _on_grid(parse_case(config.case, "bundle", mesh), config)
+        self.case = _on_grid(parse_stored(config.case, "bundle", mesh), config)
         self.solver = self.case.build_solver()
         self.mode = config.recipe.arrangement
         timed = any("time" in v.dims for v in self.case.outputs)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from opkit.case.mesh import mesh_shape as case_mesh_shape
 from opkit.case.recipe import Recipe
-from opkit.case.record import parse_case
+from opkit.case.record import parse_stored
 from opkit.datasets.field_dataset import FieldDataset, channel_names
 from opkit.datasets.header import Header, VariableSpec
 from opkit.errors import DataError, OpkitInputError
@@ -32,7 +32,7 @@ def data_shape(
         return mesh_shape(header, recipe), ("node",)
     timeless = [d for d in header.outputs[0].dims if d not in ("time", "layer")]
     axes = samples.mode.axes(timeless)
-    case = parse_case(header.case) if header.case else None
+    case = parse_stored(header.case, "data file") if header.case else None
     if case is not None:
         check_acceptance(recipe.operator, case.geometry.kind, len(axes))
     if case is not None:
@@ -90,7 +90,7 @@ def mesh_shape(header: Header, recipe: Recipe) -> MeshShape:
             "operators on meshes take inputs that are all on nodes or all on cells "
             "and give outputs on nodes: import the data so"
         )
-    case = parse_case(header.case, "data file", header.mesh) if header.case else None
+    case = parse_stored(header.case, "data file", header.mesh) if header.case else None
     solver = case.build_solver() if case is not None else None
     channels = (
         sum(len(channel_names(v)) for v in fields),

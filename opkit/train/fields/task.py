@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from opkit.case.mesh import stored_mesh
-from opkit.case.record import parse_case
+from opkit.case.record import parse_stored
 from opkit.errors import OpkitInputError
 from opkit.metrics import functional
 from opkit.metrics import modules as metrics
@@ -127,8 +127,8 @@ class ResidualLoss:
     def __init__(self, problem: TrainingSetup) -> None:
         solver: Solver | None = None
         if problem.case and not problem.recipe.arrangement.needs_time:
-            solver = parse_case(
-                problem.case, mesh=stored_mesh(problem.shape)
+            solver = parse_stored(
+                problem.case, "data file", stored_mesh(problem.shape)
             ).build_solver()
         if not isinstance(solver, DifferentiableResidual):
             name = problem.case.get("name", "data without a case")
