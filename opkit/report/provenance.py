@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from opkit.base.environment import recorded_command
 from opkit.case import load_case
 from opkit.errors import CaseError
 from opkit.report.content import Section, pairs
@@ -22,11 +23,12 @@ def section(subject: Subject) -> Section:
         "SHA-256 of the weights": subject.config.weights_sha256,
         **provenance.environment,
     }
-    run = shlex.quote(str(subject.run))
-    data = shlex.quote(str(subject.evaluation.data))
+    run = shlex.quote(_named(subject.run))
+    data = shlex.quote(_named(subject.evaluation.data))
     commands = (
         generate_command(subject),
-        provenance.command,
+        recorded_command(provenance.command)
+        or "# the bundle records no command of opkit that trained it",
         f"opkit evaluate {run} --data {data} --solver",
         f"opkit report {run} --data {data}",
     )

@@ -34,8 +34,8 @@ class SmoothField(Record):
         sigma: standard deviation σ.
     """
 
-    alpha: float = Field(default=3.0, gt=1)
-    tau: float = Field(default=5.0, gt=0)
+    alpha: float = Field(default=3.0, gt=1, le=20)
+    tau: float = Field(default=5.0, gt=0, le=1e6)
     sigma: float = Field(default=1.0, ge=0)
 
     def on_square(self, rng: np.random.Generator, x: Array, y: Array) -> Array:

@@ -9,6 +9,7 @@ again here. Formats that name other files (XDMF, HDF5-based ones) are not read a
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,8 @@ GMSH, VTK = (".msh",), (".vtk", ".vtu")
 OTHERS = (".bdf", ".fem", ".inp", ".mesh", ".nas", ".obj", ".off", ".ply", ".stl")
 SUFFIXES = (*GMSH, *VTK, *OTHERS, ".su2", ".ugrid")
 LARGEST_FILE = 512 << 20
+SECONDS = 30
+RATE = 4 << 20  # bytes per second, beyond these
 CHILD = "opkit.solvers.fem.read_mesh_child"
 
 
@@ -55,7 +58,9 @@ def read_mesh(path: Path) -> SimplexMesh:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "mesh.npz"
         try:
-            run_limited(CHILD, [str(path.resolve()), str(out)], str(path), LIMITS)
+            seconds = SECONDS + path.stat().st_size // RATE
+            limits = replace(LIMITS, wall_seconds=seconds)
+            run_limited(CHILD, [str(path.resolve()), str(out)], str(path), limits)
         except DataError as error:
             raise MeshError(str(error)) from None
         with np.load(out, allow_pickle=False) as arrays:

@@ -31,8 +31,8 @@ class GaussianField(Record):
     """
 
     kind: Literal["gaussian"] = "gaussian"
-    alpha: float = Field(gt=0)
-    tau: float = Field(ge=0)
+    alpha: float = Field(gt=0, le=20)
+    tau: float = Field(ge=0, le=1e6)
     sigma: float = Field(gt=0)
     length: float = Field(default=1.0, gt=0)
 

@@ -14,8 +14,8 @@ from opkit.solvers.laws.cosine_fields import cosine_field, cosine_field_at
 
 
 class _Law(Record):
-    alpha: Annotated[float, Field(gt=1)] = 2.0
-    tau: Positive = 3.0
+    alpha: Annotated[float, Field(gt=1, le=20)] = 2.0
+    tau: Annotated[float, Field(gt=0, le=1e6)] = 3.0
 
     @abstractmethod
     def permeability(self, field: NDArray[np.float64]) -> NDArray[np.float64]:

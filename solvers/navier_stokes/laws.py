@@ -28,8 +28,8 @@ class PublishedField(Record):
 
     kind: Literal["published"] = "published"
     amplitude: Literal["2020", "2022"] = "2020"
-    alpha: float = Field(default=2.5, gt=1)
-    tau: float = Field(default=7.0, gt=0)
+    alpha: float = Field(default=2.5, gt=1, le=20)
+    tau: float = Field(default=7.0, gt=0, le=1e6)
 
     def law(self, length: float) -> GaussianField:
         """Return the Gaussian law this names."""
@@ -43,8 +43,8 @@ class GaussianVorticity(Record):
     """Gaussian initial vorticity; see `laws.periodic_fields.GaussianField`."""
 
     kind: Literal["gaussian"] = "gaussian"
-    alpha: float = Field(gt=0)
-    tau: float = Field(ge=0)
+    alpha: float = Field(gt=0, le=20)
+    tau: float = Field(ge=0, le=1e6)
     sigma: float = Field(gt=0)
 
     def law(self, length: float) -> GaussianField:

@@ -2,7 +2,8 @@
 
     python tests/reliability [NAME ...] [--scale S] [--seed N] [--save FILE]
 
-NAME: kills workers points signals full races corruption headers hostile (default: all).
+NAME: kills workers points signals full races corruption headers hostile mutated
+(default: all).
 With --save the counts are added to those in FILE, so that long batteries can run in
 portions; the table printed is of the sum.
 """
@@ -23,6 +24,7 @@ import corruption  # noqa: E402
 import headers  # noqa: E402
 import hostile  # noqa: E402
 import kills  # noqa: E402
+import mutated  # noqa: E402
 import processes  # noqa: E402
 
 Counts = dict[str, dict[str, float]]
@@ -53,6 +55,9 @@ def run(name: str, folder: Path, scale: float, seed: int) -> Iterator[tuple[str,
         verbs = [lambda p: ["inspect", str(p)], lambda p: ["validate", str(p)]]
         results = headers.battery(folder, many(300), verbs, seed)
         yield "edited headers, inspect and validate", results
+    elif name == "mutated":
+        for kind, counts in mutated.battery(folder, many(300), seed):
+            yield f"mutated {kind}", counts
     elif name == "hostile":
         yield from _hostile(folder, round(1 / scale))
 
@@ -88,7 +93,7 @@ def add(total: Counts, name: str, row: dict[str, float]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     every = ["kills", "workers", "points", "signals", "full", "races"]
-    every += ["corruption", "headers", "hostile"]
+    every += ["corruption", "headers", "hostile", "mutated"]
     parser.add_argument("names", nargs="*", choices=[*every, []], default=every)
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)

@@ -184,6 +184,8 @@ def test_markup_in_a_bundle_stays_text(evil_page: Path) -> None:
     reader = Reader(evil_page.read_text())
     assert "script" not in reader.tags
     assert reader.text.count(EVIL) >= 4
+    assert "records no command of opkit" in reader.text
+    assert str(evil_page.parent) not in evil_page.read_text()
     assert all(a.startswith(("data:image/", "#")) for a in reader.addresses)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from opkit.errors import OpkitInputError
 from opkit.operators.inputs import Inputs
+from opkit.surrogate.adapters.refuse import check_plain
 from opkit.surrogate.bundle.record import BundleConfig, Channels
 
 Predict = Callable[[Inputs], Tensor]
@@ -249,6 +250,7 @@ def as_tensor(values: Any) -> Tensor:
         OpkitInputError: they are not real numbers.
     """
     if isinstance(values, Tensor):
+        check_plain(values)
         return values if values.is_floating_point() else values.float()
     if np.ma.is_masked(values):
         raise OpkitInputError(

@@ -21,6 +21,28 @@ if TYPE_CHECKING:
 
 TRAINED = "the surrogate was trained on"
 """Subject and verb of what a surrogate's record says, in messages."""
+TAKEN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def check_plain(tensor: Tensor) -> None:
+    """Refuse tensors that are no plain array of real numbers.
+
+    Raises:
+        OpkitInputError: nested, sparse, quantised, without values, complex, or of a
+            floating-point type of eight bits.
+    """
+    plain = not tensor.is_nested and tensor.layout == torch.strided
+    if not plain or tensor.is_quantized:
+        raise OpkitInputError(
+            "inputs are a nested, sparse or quantised tensor: give a dense one "
+            "(to_dense(), dequantize(), torch.stack)"
+        )
+    if tensor.is_meta:
+        raise OpkitInputError("inputs are a tensor without values (device meta)")
+    if tensor.is_complex() or (
+        tensor.is_floating_point() and tensor.dtype not in TAKEN
+    ):
+        raise OpkitInputError(f"inputs of type {tensor.dtype}: give real numbers")
 
 
 def check_inputs(
@@ -40,6 +62,13 @@ def check_inputs(
     Raises:
         OpkitInputError: they do not fit, or are not finite.
     """
+    if not isinstance(inputs, Inputs):
+        raise OpkitInputError(
+            f"predict takes a torch tensor or Inputs, not a {type(inputs).__name__}: "
+            "call the surrogate itself, surrogate(...), for arrays and dicts"
+        )
+    for tensor in inputs.by_role.values():
+        check_plain(tensor)
     fields, history = inputs.fields, config.history
     axes = config.shape.input_axes(config.axes)
     lead = 3 if history else 2

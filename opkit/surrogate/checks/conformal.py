@@ -30,7 +30,8 @@ def rank(samples: int, coverage: float) -> int:
     Raises:
         OpkitInputError: coverage not strictly between 0 and 1.
     """
-    if not 0 < coverage < 1:
+    number = isinstance(coverage, int | float | np.number)
+    if not number or not 0 < coverage < 1:
         raise OpkitInputError(f"coverage {coverage}: give a number between 0 and 1")
     # rounding must not push an exact product such as 0.9 * 20 to the next integer
     return math.ceil((samples + 1) * coverage - 1e-9)

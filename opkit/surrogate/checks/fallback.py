@@ -107,7 +107,8 @@ def solve(
         MissingExtraError: a sample needs a solver that is not installed.
         SolverError: the solver cannot reach its accuracy for one of the inputs.
     """
-    if not tolerance >= 0:
+    number = isinstance(tolerance, int | float | np.number)
+    if not number or not 0 <= tolerance < np.inf:
         raise OpkitInputError(
             f"tolerance {tolerance}: give a positive number, or 0 for the solver's own "
             "accuracy"
