@@ -56,8 +56,8 @@ def run(name: str, folder: Path, scale: float, seed: int) -> Iterator[tuple[str,
         results = headers.battery(folder, many(300), verbs, seed)
         yield "edited headers, inspect and validate", results
     elif name == "mutated":
-        for kind, counts in mutated.battery(folder, many(300), seed):
-            yield f"mutated {kind}", counts
+        for kind, outcomes in mutated.battery(folder, many(300), seed):
+            yield f"mutated {kind}", outcomes
     elif name == "hostile":
         yield from _hostile(folder, round(1 / scale))
 
