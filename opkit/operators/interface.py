@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from types import ModuleType
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
@@ -102,6 +102,18 @@ class Operator(nn.Module):
         raise OpkitInputError(
             f"{type(self).__name__} keeps to the mesh it was built for: transfer to it"
         )
+
+
+@runtime_checkable
+class KnowsDeviation(Protocol):
+    """An operator that says how uncertain its answer is."""
+
+    def deviation(self, inputs: Inputs) -> Tensor:
+        """Standard deviation of the answer (batch, out_channel, *space).
+
+        In the units of the answer: normalised, unless the operator is physical.
+        """
+        ...
 
 
 def operator_names() -> dict[str, str]:

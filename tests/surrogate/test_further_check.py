@@ -86,7 +86,8 @@ def test_a_further_check_is_fitted_stored_and_read(
     # float32 sums over 256 points
     np.testing.assert_allclose(checked.readings["overshoot"], expected, rtol=1e-5)
     assert checked.p_values["overshoot"].shape == (3,)
-    others = {check.name for check in CHECKS} - {"residual"}  # no solver is known
+    # no solver is known, and an FNO has no deviation
+    others = {check.name for check in CHECKS} - {"residual", "spread"}
     assert set(checked.readings) == {*others, "overshoot"}
     # an opkit without the check says so
     monkeypatch.undo()
@@ -96,7 +97,7 @@ def test_a_further_check_is_fitted_stored_and_read(
 
 def test_bundles_from_before_a_check_do_without_it(listed, darcy):
     checked = darcy.load()(darcy.permeability[:2], check=True)
-    assert set(checked.readings) == {check.name for check in CHECKS}
+    assert set(checked.readings) == {check.name for check in CHECKS} - {"spread"}
 
 
 def test_a_scale_may_follow_any_reading(darcy):

@@ -5,8 +5,8 @@
 z: the numbers of a sample, then the coefficients of its input fields in their own
 principal modes, each of variance 1; g_k, v_k: mean and variance of process k
 (`process`); φ_k, s_k: modes and standard deviations of their coefficients (`modes`);
-ρ: variance of the training outputs outside the modes. γ is such that 95 % of the
-leave-one-out errors at all points lie within 1.96 standard deviations, times
+ρ: variance of the training outputs outside the modes. γ is such that of each channel
+95 % of the leave-one-out errors at points lie within 1.96 standard deviations, times
 1 / (1 - q / n) for the q hyperparameters learnt from n samples. All in float64.
 
 Sources: Guo, Hesthaven, CMAME 341, 807-826 (2018), doi:10.1016/j.cma.2018.07.017;
@@ -80,9 +80,9 @@ class PODGP(Operator):
     class Options(interface.Options):
         """Options of POD-GP."""
 
-        modes: int = Field(default=40, ge=1, description="modes of the outputs at most")
+        modes: int = Field(default=60, ge=1, description="modes of the outputs at most")
         energy: float = Field(
-            default=0.9999,
+            default=0.99999,
             gt=0,
             le=1,
             description="share of the outputs' variance that modes are taken for",
@@ -134,7 +134,7 @@ class PODGP(Operator):
             "modes": (modes, data.out_channels, *data.shape),
             "scale": (modes,),
             "rest": (data.out_channels, *data.shape),
-            "widening": (),
+            "widening": (data.out_channels,),
             "energy": (),
             "input_mean": (data.in_channels, *space),
             "input_modes": (inputs, data.in_channels, *space),
@@ -242,11 +242,19 @@ class PODGP(Operator):
         few = _even_rows(n, max(LOOKED_AT // basis.shape[1], FEWEST), y.device)
         error = (left_out[few] @ basis + outside[few]).abs()
         std = ((variance.T[few] * found.std.square()) @ basis.square() + rest).sqrt()
-        # where nothing varies, such as on a Dirichlet boundary, there is no error
-        ratio = (error / std)[std > 1e-9 * std.max()]
-        k = max(math.ceil(0.95 * len(ratio)), 1)
         q = len(self.theta[0])
-        self.widening.copy_(ratio.kthvalue(k).values / NORMAL / max(1 - q / n, 1 / n))
+        by_channel = zip(
+            error.view(len(few), *found.mean.shape).unbind(1),
+            std.view(len(few), *found.mean.shape).unbind(1),
+            strict=True,
+        )
+        for channel, (off, own) in enumerate(by_channel):
+            # where nothing varies, such as on a Dirichlet boundary, there is no error
+            ratio = (off / own)[own > 1e-9 * own.max()]
+            if len(ratio):
+                k = math.ceil(0.95 * len(ratio))
+                widening = ratio.kthvalue(k).values / NORMAL
+                self.widening[channel] = widening / max(1 - q / n, 1 / n)
         self._kept = None
 
     def forward(self, inputs: Inputs) -> Tensor:
@@ -288,7 +296,7 @@ class PODGP(Operator):
         variance = process.variance(self.theta, self.x, z, self._factors())
         v = variance.T * self.scale.square()
         u = torch.tensordot(v, self.modes.square(), 1) + self.rest
-        std = self.widening * u.sqrt()
+        std = self.widening.view(-1, *(1,) * (u.ndim - 2)) * u.sqrt()
         return self._on_grid(std, inputs).to(inputs.fields.dtype)
 
     def _factors(self) -> list[Tensor] | None:

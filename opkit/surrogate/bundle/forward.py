@@ -9,7 +9,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from opkit.errors import OpkitInputError
 from opkit.operators.inputs import Inputs
+from opkit.operators.interface import KnowsDeviation
 from opkit.surrogate.bundle.normalise import PhysicalModel
 
 MAX_POINTS = {"cpu": 2**16, "cuda": 2**22}
@@ -48,9 +50,35 @@ def frames(model: PhysicalModel, inputs: Inputs, steps: int) -> Iterator[Tensor]
 
 def forward(model: PhysicalModel, inputs: Inputs) -> Tensor:
     """Call the model on a batch of any float type, at most `MAX_POINTS` at once."""
-    weights, fields = model.inputs.mean, inputs.fields
-    points = max(math.prod(fields.shape[2:]), 1)
-    size = max(MAX_POINTS.get(weights.device.type, 2**22) // points, 1)
-    own = inputs.each(lambda part: part.to(weights.device, weights.dtype))
-    outputs = torch.cat([model(part) for part in own.split(size)])
+    fields = inputs.fields
+    outputs = torch.cat([model(part) for part in _pieces(model, inputs)])
     return outputs.to(fields.device, fields.dtype)
+
+
+def knows_deviation(model: PhysicalModel) -> bool:
+    """Whether the operator gives standard deviations of its answers."""
+    return isinstance(model.operator, KnowsDeviation) and not model.history
+
+
+@torch.no_grad()
+def deviation(model: PhysicalModel, inputs: Inputs) -> Tensor:
+    """Standard deviation of the answer (batch, channel, *space), physical units.
+
+    Raises:
+        OpkitInputError: the operator gives none.
+    """
+    operator = model.operator
+    if not isinstance(operator, KnowsDeviation) or model.history:
+        raise OpkitInputError("the operator does not say how uncertain its answers are")
+    parts = _pieces(model, inputs)
+    std = torch.cat([operator.deviation(model.encode(part)) for part in parts])
+    std = std * model.outputs.std.view(-1, *(1,) * (std.ndim - 2))
+    return std.to(inputs.fields.device, inputs.fields.dtype)
+
+
+def _pieces(model: PhysicalModel, inputs: Inputs) -> list[Inputs]:
+    """Cut a batch into pieces of at most `MAX_POINTS`, where and as the weights are."""
+    weights = model.inputs.mean
+    points = max(math.prod(inputs.fields.shape[2:]), 1)
+    size = max(MAX_POINTS.get(weights.device.type, 2**22) // points, 1)
+    return inputs.each(lambda part: part.to(weights.device, weights.dtype)).split(size)

@@ -8,6 +8,7 @@ from opkit.surrogate.checks.interface import Check
 from opkit.surrogate.checks.novelty import Novelty
 from opkit.surrogate.checks.range import Range
 from opkit.surrogate.checks.residual import Residual
+from opkit.surrogate.checks.spread import Spread
 
-CHECKS: tuple[type[Check], ...] = (Residual, Novelty, Range)
+CHECKS: tuple[type[Check], ...] = (Residual, Spread, Novelty, Range)
 """In the order of how directly they speak about the error of a prediction."""

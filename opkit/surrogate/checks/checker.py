@@ -16,6 +16,7 @@ from opkit.base.show import Shown
 from opkit.errors import BundleError, CaseError, MissingExtraError, OpkitInputError
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.adapters import arrays
+from opkit.surrogate.bundle import forward
 from opkit.surrogate.checks.calibration import COVERAGE, Calibration, scale
 from opkit.surrogate.checks.interface import Pairs, Reading
 from opkit.surrogate.checks.novelty import Novelty
@@ -101,11 +102,14 @@ class Checked(Shown, Verdict):
         lower: and ``upper``, of the same kind: with probability ``coverage`` at least
             95 % of a sample's points lie between them.
         upper: see ``lower``.
+        deviation: of the same kind, the operator's own standard deviation at each
+            point; None of an operator that has none.
     """
 
     prediction: Any
     lower: Any
     upper: Any
+    deviation: Any = None
 
     def _facts(self) -> dict[str, Any]:
         usual = self.resembles_training()
@@ -253,22 +257,22 @@ class Checker:
             judged.append((outputs.detach(), verdict))
             return outputs
 
-        prediction = arrays.apply(once, inputs, self.config, steps, static)
+        def alike(run: Callable[[Inputs], Tensor]) -> Any:
+            return arrays.apply(run, inputs, self.config, steps, static)
+
+        prediction = alike(once)
         outputs, verdict = judged[0]
         frames = outputs.shape[1] if self.model.history else 1
         half = self.calibration.half_width(verdict.scale, coverage, frames)
         half = (half if self.model.history else half[:, 0]).to(outputs)
-        low, high = (
-            arrays.apply(
-                partial(_constant, outputs + sign * half),
-                inputs,
-                self.config,
-                steps,
-                static,
-            )
-            for sign in (-1, 1)
+        known = forward.knows_deviation(self.model)
+        return Checked(
+            **vars(verdict),
+            prediction=prediction,
+            lower=alike(partial(_constant, outputs - half)),
+            upper=alike(partial(_constant, outputs + half)),
+            deviation=alike(partial(forward.deviation, self.model)) if known else None,
         )
-        return Checked(**vars(verdict), prediction=prediction, lower=low, upper=high)
 
 
 def _constant(value: Tensor, _: Inputs) -> Tensor:
