@@ -6,6 +6,7 @@ from pathlib import Path
 import corruption
 import hostile
 import kills
+import mutated
 import processes
 import pytest
 
@@ -74,3 +75,13 @@ def test_corruption(tmp_path: Path, share: int) -> None:
 def test_hostile_files(tmp_path: Path, every: int) -> None:
     for verdict in hostile.battery(tmp_path, every):
         assert verdict.passed, verdict
+
+
+@pytest.mark.parametrize("count", counts(3, 300))
+def test_mutated_files(tmp_path: Path, count: int) -> None:
+    fast = () if count == 300 else ("npz", "mat", "netCDF-4", "csv", "data file")
+    for name, found in mutated.battery(tmp_path, count, only=fast):
+        wrong = {k: found[k] for k in ("untyped", "crashed", "hung", "canaries")}
+        assert not any(wrong.values()), (name, wrong)
+        if name in mutated.CHECKED:
+            assert not found["other values"], name
