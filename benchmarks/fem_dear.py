@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.fem_dear [--samples 5] [--problems NAME ...]
 
-Medians over the samples, drawn from the case's laws, in seconds of processor time, with
+Means over the samples, drawn from the case's laws, in seconds of processor time, with
 linear solves / factorisations. "cascade" starts from the solution on half the cells,
 which its time contains. The guesses are the solution with a smooth relative error of
 1 % and 0.3 % in L2, in all fields; "no p" leaves the pressure out of the first. "cold
@@ -23,6 +23,7 @@ import time
 import numpy as np
 
 from opkit.case import laws, load_case
+from opkit.errors import SolverError
 from opkit.solvers.fem.quads.fields import relative_l2
 from opkit.solvers.fem.quads.ladder import Cheaper
 from opkit.solvers.fem.quads.solver import GridSolver
@@ -84,13 +85,13 @@ class Clocked:
         return solution
 
     @property
-    def median(self) -> float:
+    def mean(self) -> float:
         """Seconds."""
-        return float(np.median(self.seconds))
+        return float(np.mean(self.seconds))
 
     def __str__(self) -> str:
-        solves, factors = np.median(self.counts, axis=0)
-        return f"{self.median:7.3f} {solves:2.0f}/{factors:<2.0f}"
+        solves, factors = np.mean(self.counts, axis=0)
+        return f"{self.mean:7.3f} {solves:4.1f}/{factors:<4.1f}"
 
 
 def error(
@@ -106,15 +107,18 @@ def cheapest(solver: GridSolver, samples: list, exact: list) -> str:
     """The cheapest rung with a median error of at most 1 %."""
     best = (np.inf, "none")
     for label, rung in solver.cheaper():
-        rung.solve(samples[0])
         clock = Clocked()
-        errors = [
-            error(solver, inputs, clock.run(rung, inputs), truth)
-            for inputs, truth in zip(samples, exact, strict=True)
-        ]
+        try:
+            rung.solve(samples[0])
+            errors = [
+                error(solver, inputs, clock.run(rung, inputs), truth)
+                for inputs, truth in zip(samples, exact, strict=True)
+            ]
+        except SolverError:
+            continue
         worst = float(np.median(errors))
-        if worst <= 0.01 and clock.median < best[0]:
-            best = (clock.median, f"{clock.median:7.4f} {100 * worst:5.2f} %  {label}")
+        if worst <= 0.01 and clock.mean < best[0]:
+            best = (clock.mean, f"{clock.mean:7.4f} {100 * worst:5.2f} %  {label}")
     return best[1]
 
 
@@ -137,9 +141,9 @@ def main() -> None:
     threads = os.environ.get("OMP_NUM_THREADS", "not limited")
     print(f"threads {threads}, load {load}; seconds, linear solves/factorisations")
     print(
-        f"{'problem':22s} {'unknowns':>8s} {'cold':>13s} {'cascade':>8s}"
-        f" {'1 % off':>13s}"
-        f" {'0.3 % off':>13s} {'no p':>13s} {'cold over':>9s} {'cheapest':>8s} error"
+        f"{'problem':22s} {'unknowns':>8s} {'cold':>17s} {'cascade':>8s}"
+        f" {'1 % off':>17s}"
+        f" {'0.3 % off':>17s} {'no p':>17s} {'cold over':>9s} {'cheapest':>8s} error"
     )
     for name in arguments.problems:
         case_name, settings = PROBLEMS[name]
@@ -169,9 +173,9 @@ def main() -> None:
         unknowns = 2 * np.prod(solver.resolution)
         unknowns += ("pressure" in solver.state) * pressures
         print(
-            f"{name:22s} {unknowns:8d} {cold!s:>13s} {cascade.median:8.3f} {far!s:>13s}"
-            f" {near!s:>13s} {bare!s:>13s} {cold.median / near.median:4.1f}"
-            f" {cascade.median / near.median:4.1f} " + cheapest(solver, samples, exact),
+            f"{name:22s} {unknowns:8d} {cold!s:>17s} {cascade.mean:8.3f} {far!s:>17s}"
+            f" {near!s:>17s} {bare!s:>17s} {cold.mean / near.mean:4.1f}"
+            f" {cascade.mean / near.mean:4.1f} " + cheapest(solver, samples, exact),
             flush=True,
         )
         if arguments.finer:

@@ -202,10 +202,12 @@ def _newton(
         dx = _correct(system, x, load, factorise, count)
         if not np.isfinite(dx).all():
             return None
-        s, size = 1.0, system.residual(x + dx, load)
+        s, trial = 1.0, x + dx
+        size = system.residual(trial, load)
         while factorise and not size < residual and s > _SMALLEST_STEP:
             s /= 2
-            size = system.residual(x + s * dx, load)
+            trial = x + s * dx
+            size = system.residual(trial, load)
         if size > 0.5 * residual and _tiny(dx, x):
             return x, residual
         if not size < residual:
@@ -216,7 +218,7 @@ def _newton(
         slow = slow + 1 if factorise and size > 0.5 * residual else 0
         if slow == (2 if strict else 4):
             return None
-        x, residual, factorise = x + s * dx, size, size > CHORD * residual
+        x, residual, factorise = trial, size, size > CHORD * residual
     return (x, residual) if residual <= tolerance else None
 
 

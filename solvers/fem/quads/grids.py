@@ -9,7 +9,7 @@ FEniCSx.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -182,6 +182,7 @@ def channel_grid(grid: QuadGrid, x: Array, low: Array, high: Array) -> Array:
     return np.stack([np.broadcast_to(x[:, None], y.shape), y], axis=-1).reshape(-1, 2)
 
 
+@lru_cache(maxsize=256)
 def lagrange_matrix(cells: int, degree: int, steps: int, periodic: bool) -> Array:
     """Matrix from the Lagrange nodes of equal cells to ``steps`` equal steps."""
     t = np.arange(steps + (not periodic)) * cells / steps
@@ -196,4 +197,5 @@ def lagrange_matrix(cells: int, degree: int, steps: int, periodic: bool) -> Arra
     )
     for k, shape in enumerate(shapes):
         np.add.at(matrix, (np.arange(len(t)), (degree * cell + k) % own), shape)
+    matrix.flags.writeable = False
     return matrix

@@ -100,6 +100,8 @@ class Cheaper:
     def solve(self, inputs: Fields) -> Solution:
         """Solve cheaply; outputs are on the full solver's grid.
 
+        A sample that fails is tried once more, with more load steps.
+
         Raises:
             OpkitInputError: as the full solver.
             SolverError: no solution on this grid.
@@ -118,9 +120,14 @@ class Cheaper:
         return self.full.residual(inputs, outputs)
 
     def _one(self, sample: Values) -> GridSolution:
-        if self.start is None:
+        if self.start is not None:
+            return solve_from_coarse(self.inner, sample, self.start)
+        try:
             return self.inner.solve_one(sample)
-        return solve_from_coarse(self.inner, sample, self.start)
+        except SolverError:
+            # as who has taken too large a step does: more of them
+            steps = 2 * max(self.inner.load_steps, self.full.load_steps)
+            return with_parameters(self.inner, load_steps=steps).solve_one(sample)
 
     def _prolong(self, values: Array) -> Array:
         inner, full = self.inner, self.full
