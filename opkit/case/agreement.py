@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from opkit.case.contract import blamed, check_coordinates
 from opkit.datasets.agreement import same_units
 from opkit.errors import CaseError
-from opkit.solvers.interface import KnowsSides, OnMesh, Solver
+from opkit.solvers.interface import Coordinate, KnowsSides, OnMesh, Solver
 
 if TYPE_CHECKING:
     from opkit.case.record import Case
@@ -38,7 +39,7 @@ def refuse_other_problem(case: Case, solver: Solver) -> None:
     if isinstance(solver, OnMesh):
         return
     extent = _said(case)
-    for axis, coordinate in solver.coordinates().items():
+    for axis, coordinate in _coordinates(solver).items():
         if axis not in extent or len(coordinate.values) < 2:
             continue
         units = case.geometry.units  # nondimensional where a case does not say
@@ -48,11 +49,9 @@ def refuse_other_problem(case: Case, solver: Solver) -> None:
                 f"in {coordinate.units}: they have to agree"
             )
         values = np.asarray(coordinate.values, np.float64)
-        low, high = extent[axis]
-        length = high - low
-        ends = possible_ends(values, case.periodic.get(axis, False))
-        if not any(np.allclose((low, high), e, 0, PART * length) for e in ends):
-            raise _other_extent(case, axis, ends[0])
+        periodic = case.periodic.get(axis, False)
+        if not lies_on(extent[axis], values, periodic):
+            raise _other_extent(case, axis, ends_of(values, periodic))
 
 
 def refuse_other_extent(case: Case, points: NDArray[np.float64]) -> None:
@@ -74,18 +73,28 @@ def refuse_other_extent(case: Case, points: NDArray[np.float64]) -> None:
             raise _other_extent(case, axis, (low, high))
 
 
-def possible_ends(
-    values: NDArray[np.float64], periodic: bool
-) -> list[tuple[float, float]]:
-    """Return between which ends an axis may lie, the likeliest first.
+def lies_on(
+    extent: tuple[float, float], values: NDArray[np.float64], periodic: bool
+) -> bool:
+    """Whether the points of an axis may be those of a grid on an extent.
 
-    Values are nodes with both ends, nodes of a ring without the end that is its
-    beginning, or the middles of cells.
+    They lie inside it, with at most one spacing to spare at either end: nodes with both
+    ends or without one, as of a ring, or middles of cells.
     """
+    low, high = extent
+    slack = PART * (high - low)
     step = float(values[-1] - values[0]) / (len(values) - 1)
+    before, behind = float(values[0]) - low, high - float(values[-1])
+    if periodic and abs(before + behind - step) > slack:
+        return False
+    return -slack <= before <= step + slack and -slack <= behind <= step + slack
+
+
+def ends_of(values: NDArray[np.float64], periodic: bool) -> tuple[float, float]:
+    """Return the likeliest ends of an axis: of a ring one step behind the last point."""
     first, last = float(values[0]), float(values[-1])
-    nodes = (first, last + step) if periodic else (first, last)
-    return [nodes, (first - step / 2, last + step / 2)]
+    step = (last - first) / (len(values) - 1)
+    return (first, last + step) if periodic else (first, last)
 
 
 def extent_of(case: Case, solver: Solver) -> dict[str, list[float]]:
@@ -98,15 +107,22 @@ def extent_of(case: Case, solver: Solver) -> dict[str, list[float]]:
     }
     if isinstance(solver, OnMesh):
         return extent
-    for axis, coordinate in solver.coordinates().items():
+    for axis, coordinate in _coordinates(solver).items():
         if axis not in extent or len(coordinate.values) < 2:
             continue
         values = np.asarray(coordinate.values, np.float64)
-        ends = possible_ends(values, case.periodic.get(axis, False))
+        periodic = case.periodic.get(axis, False)
         low, high = extent[axis]
-        if not any(np.allclose((low, high), e, 0, PART * (high - low)) for e in ends):
-            extent[axis] = list(ends[0])
+        if not lies_on((low, high), values, periodic):
+            extent[axis] = list(ends_of(values, periodic))
     return extent
+
+
+def _coordinates(solver: Solver) -> Mapping[str, Coordinate]:
+    with blamed(solver, "coordinates"):
+        coordinates = solver.coordinates()
+    check_coordinates(solver, coordinates)
+    return coordinates
 
 
 def sides_of(solver: KnowsSides) -> dict[str, tuple[str, str | float]]:

@@ -31,7 +31,9 @@ from opkit.solvers.inputs import check_counts, checked_field
 from opkit.solvers.interface import (
     Coordinate,
     Fields,
+    Sides,
     Solution,
+    all_sides,
     solver_dataclass,
     with_parameters,
 )
@@ -107,6 +109,10 @@ class CylinderWake:
     def parameters(self) -> Mapping[str, tuple[int, ...]]:
         """Shapes of the numbers of a sample."""
         return {"reynolds": (), "centre": (2,), "radius": ()}
+
+    def sides(self) -> Sides:
+        """Velocity given at the inlet and 0 on the walls, no traction at the outlet."""
+        return {**all_sides("dirichlet"), "right": {"kind": "neumann", "value": 0.0}}
 
     def coordinates(self) -> Mapping[str, Coordinate]:
         """Times of the records, in periods."""

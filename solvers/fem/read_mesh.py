@@ -30,8 +30,7 @@ GMSH, VTK = (".msh",), (".vtk", ".vtu")
 OTHERS = (".bdf", ".fem", ".inp", ".mesh", ".nas", ".obj", ".off", ".ply", ".stl")
 SUFFIXES = (*GMSH, *VTK, *OTHERS, ".su2", ".ugrid")
 LARGEST_FILE = 512 << 20
-SECONDS = 30
-RATE = 4 << 20  # bytes per second, beyond these
+RATE = 4 << 20  # bytes per second of time beyond the limit
 CHILD = "opkit.solvers.fem.read_mesh_child"
 
 
@@ -58,7 +57,7 @@ def read_mesh(path: Path) -> SimplexMesh:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "mesh.npz"
         try:
-            seconds = SECONDS + path.stat().st_size // RATE
+            seconds = LIMITS.wall_seconds + path.stat().st_size // RATE
             limits = replace(LIMITS, wall_seconds=seconds)
             run_limited(CHILD, [str(path.resolve()), str(out)], str(path), limits)
         except DataError as error:

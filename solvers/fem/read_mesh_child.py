@@ -19,7 +19,7 @@ from opkit.base.arrays import Indices
 from opkit.base.sandbox import Limits, answer, limit_this_process
 from opkit.errors import DataError
 
-LIMITS = Limits(processor_seconds=60, wall_seconds=60)
+LIMITS = Limits(processor_seconds=60, wall_seconds=30)
 CORNERS = {"vertex": 1, "line": 2, "triangle": 3, "quad": 4, "tetra": 4}
 GROUPS = ("gmsh:physical", "medit:ref", "su2:tag")
 FLAT = 1e-9  # of the extent: what OpenCASCADE's rounding leaves in z

@@ -39,7 +39,9 @@ def write_data(
     if timed:
         variables = [
             VariableSpec("initial_wave", "input", grid, (size, size)),
-            VariableSpec("wave", "output", ("time", *grid), (FRAMES, size, size)),
+            VariableSpec(
+                "wave", "output", ("time", *grid), (FRAMES, size, size), units="m2"
+            ),
         ]
         waves = draw(COUNT, FRAMES)
         fields = {"initial_wave": waves[:, 0], "wave": waves}
@@ -48,8 +50,8 @@ def write_data(
             fields["speed"] = draw(COUNT)
     else:
         variables = [
-            VariableSpec("permeability", "input", grid, (size, size)),
-            VariableSpec("pressure", "output", grid, (size, size)),
+            VariableSpec("permeability", "input", grid, (size, size), units="m2"),
+            VariableSpec("pressure", "output", grid, (size, size), units="Pa"),
         ]
         fields = {"permeability": draw(COUNT), "pressure": draw(COUNT)}
     axes = {"y": Axis(x), "x": Axis(x)}
@@ -94,7 +96,11 @@ def write_bundle(
             ),
         ),
         outputs=(
-            Channels(name="wave" if history else "pressure", units="Pa", channels=1),
+            Channels(
+                name="wave" if history else "pressure",
+                units="m2" if history else "Pa",
+                channels=1,
+            ),
         ),
         static_channels=static,
         case={},

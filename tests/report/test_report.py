@@ -160,13 +160,11 @@ def tampered(run: Path, folder: Path) -> Path:
     provenance = config.provenance.model_copy(
         update={"command": EVIL, "environment": {EVIL: EVIL}}
     )
-    inputs = tuple(v.model_copy(update={"units": EVIL}) for v in config.inputs)
     changed = config.model_copy(
         update={
             "case": case,
             "provenance": provenance,
             "flags": (EVIL,),
-            "inputs": inputs,
         }
     )
     bundle.rewrite_config(folder / "run" / "bundle", changed)

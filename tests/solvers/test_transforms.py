@@ -91,7 +91,7 @@ def test_plans_are_the_same_in_every_process() -> None:
 
 def test_auto_takes_the_first_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert RealFFT((8, 8)).backend == available_backends()[0]
-    monkeypatch.setattr(transforms, "_found", lambda module: module == "scipy.fft")
+    monkeypatch.setattr(transforms, "_importable", lambda module: module == "scipy.fft")
     assert RealFFT((8, 8)).backend == "scipy"
 
 
