@@ -78,9 +78,7 @@ def lines(pays: Pays) -> list[str]:
     text += [f"{r.label} was not measured: {r.note}." for r in pays.rungs if r.note]
     timed = [rung for rung in pays.rungs if rung.seconds is not None]
     if beaten := len(timed) - len(worthwhile(pays.rungs)):
-        text.append(
-            f"Not in the table: {beaten} solves that others beat in time and error."
-        )
+        text.append(f"Not in the table: solves that others beat ({beaten}).")
     text.append(conditions(pays))
     return [line for line in text if line]
 
@@ -183,13 +181,13 @@ def paid_back(pays: Pays) -> str:
     about = "about " if cost.generation == "estimated" else ""
     text = (
         f"Generation took {about}{seconds(cost.generation_seconds)}, training "
-        f"{seconds(cost.training_seconds)}: paid back after "
-        f"{_queries(cost.against_exact)} in place of full solves"
+        f"{seconds(cost.training_seconds)}. In place of full solves that is paid back "
+        f"{_after(cost.against_exact)}"
     )
     if pays.rival not in (None, FULL):
-        text += f", {_queries(cost.against_rival)} in place of {pays.rival}"
+        text += f", in place of {pays.rival} {_after(cost.against_rival)}"
     if pays.exact.ratio is not None:
-        text += f", {_queries(cost.as_a_guess)} as a first guess of full solves"
+        text += f", as a first guess of full solves {_after(cost.as_a_guess)}"
     return f"{text}{' (' + cost.note + ')' if cost.note else ''}."
 
 
@@ -206,9 +204,11 @@ def conditions(pays: Pays) -> str:
     )
 
 
-def _queries(number: float | None) -> str:
-    if number is None:
-        return "never"
+def _after(number: float | None) -> str:
+    return "never" if number is None else f"after {_queries(number)}"
+
+
+def _queries(number: float) -> str:
     return "1 query" if number == 1 else f"{count(number)} queries"
 
 
