@@ -91,7 +91,7 @@ def lies_on(
 
 
 def ends_of(values: NDArray[np.float64], periodic: bool) -> tuple[float, float]:
-    """Return the likeliest ends of an axis; a ring ends a step behind its last point."""
+    """Return the likeliest ends of an axis; a ring ends a step behind its points."""
     first, last = float(values[0]), float(values[-1])
     step = (last - first) / (len(values) - 1)
     return (first, last + step) if periodic else (first, last)
