@@ -74,22 +74,22 @@ def same_units(one: str, other: str) -> bool:
     return plain[0] == plain[1] or all(u.lower() in NO_UNITS for u in plain)
 
 
-def refuse_units(what: str, given: str | None, own: str | None, whose: str) -> None:
+def refuse_units(what: str, units: str | None, own: str | None, whose: str) -> None:
     """Refuse other units than one's own, where both are said.
 
     Args:
         what: name of the variable, or ``axis NAME``.
-        given: of the data.
+        units: of the data.
         own: of the record.
         whose: subject and verb, such as "the surrogate was trained on".
 
     Raises:
         DataError: they differ.
     """
-    if given is None or own is None or same_units(given, own):
+    if units is None or own is None or same_units(units, own):
         return
     raise DataError(
-        f"{what} is in {given!r}, {whose} {own!r}: convert it, or correct its units"
+        f"{what} is in {units!r}, {whose} {own!r}: convert it, or correct its units"
     )
 
 

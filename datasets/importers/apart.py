@@ -249,8 +249,8 @@ class _Child:
         ready = select.poll()
         ready.register(descriptor, select.POLLIN)
         while len(view):
-            left = until - time.monotonic()
-            if left <= 0 or not ready.poll(math.ceil(1000 * left)):
+            seconds = until - time.monotonic()
+            if seconds <= 0 or not ready.poll(math.ceil(1000 * seconds)):
                 raise TimeoutError
             count = os.readv(descriptor, [view])
             if not count:

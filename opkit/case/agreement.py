@@ -140,12 +140,12 @@ def _said(case: Case) -> dict[str, tuple[float, float]]:
 def _refuse_other_sides(
     case: Case, solved: Mapping[str, tuple[str, str | float]]
 ) -> None:
-    said = {part: (side.kind, side.value) for part, side in case.boundary.items()}
-    for part in sorted(said.keys() | solved.keys()):
-        if said.get(part) == solved.get(part):
+    sides = {part: (side.kind, side.value) for part, side in case.boundary.items()}
+    for part in sorted(sides.keys() | solved.keys()):
+        if sides.get(part) == solved.get(part):
             continue
         raise CaseError(
-            f"case {case.name}: boundary.{part} is {_words(said.get(part))}, its "
+            f"case {case.name}: boundary.{part} is {_words(sides.get(part))}, its "
             f"solver solves with {_words(solved.get(part))}: boundary only says what "
             "solver.parameters decide, so change these, or leave boundary as it is"
         )
@@ -159,10 +159,10 @@ def _words(side: tuple[str, str | float] | None) -> str:
 
 
 def _other_extent(case: Case, axis: str, ends: tuple[float, float]) -> CaseError:
-    said = _said(case).get(axis)
-    told = "missing" if said is None else f"{said[0]:g} to {said[1]:g}"
+    extent = _said(case).get(axis)
+    words = "missing" if extent is None else f"{extent[0]:g} to {extent[1]:g}"
     return CaseError(
-        f"case {case.name}: geometry.extent of {axis} is {told}, its solver's domain "
+        f"case {case.name}: geometry.extent of {axis} is {words}, its solver's domain "
         f"is {ends[0]:g} to {ends[1]:g}: the case's extent only says what "
         "solver.parameters decide, so change these, or leave it as it is"
     )

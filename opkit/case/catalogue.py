@@ -109,8 +109,8 @@ def _described(case: Case, overrides: Sequence[str]) -> Case:
             part: {"kind": kind, "value": value}
             for part, (kind, value) in sides_of(solver).items()
         }
-    told = any(path.startswith(DESCRIBED) for path in paths)
-    if told and isinstance(solver, DescribesItself):
+    described = any(path.startswith(DESCRIBED) for path in paths)
+    if described and isinstance(solver, DescribesItself):
         texts |= {"title": solver.title(), "equation": solver.equation()}
     own = {path.partition(".")[0] for path in paths}
     data = case.dump() | {key: text for key, text in texts.items() if key not in own}

@@ -263,8 +263,8 @@ def _read_plain(surrogate: Surrogate, source: Path) -> Any:
             arrays[name] = (array.dims, values, units)
         if any(dims is None for dims, _, _ in arrays.values()):
             for variable in surrogate.config.all_inputs:
-                said = file.arrays[variable.name].units or None
-                refuse_units(variable.name, said, variable.units, TRAINED)
+                own_units = file.arrays[variable.name].units or None
+                refuse_units(variable.name, own_units, variable.units, TRAINED)
             return {name: values for name, (_, values, _) in arrays.items()}
         used = {d for dims, _, _ in arrays.values() for d in dims or ()}
         axes = dict(file.coordinates)

@@ -50,7 +50,7 @@ class WakeFlow:
         arm = (points[fixed[surface]] - cylinder.centre) / cylinder.radius
         tangent = KICK * np.stack([-arm[:, 1], arm[:, 0]], axis=1)
 
-        def given(time: float) -> Array:
+        def inflow(time: float) -> Array:
             if time >= cylinder.rests:
                 return rest
             velocity = rest.copy()
@@ -58,7 +58,7 @@ class WakeFlow:
             return velocity
 
         nu = cylinder.viscosity
-        return Stepper(matrices, nu, fixed, given, body=self.grid.cylinder)
+        return Stepper(matrices, nu, fixed, inflow, body=self.grid.cylinder)
 
     def run(self, cylinder: Cylinder, courant: float) -> Run:
         """Prepare to advance a sample."""

@@ -281,19 +281,19 @@ class CylinderWake:
             OpkitInputError: which sample, what is wrong with it, and the limit.
         """
         shapes = self.parameters()
-        given = {
+        values = {
             name: checked_field(inputs, name, shapes[name])
             for name in shapes
             if name in inputs
         }
-        if not given:
+        if not values:
             raise OpkitInputError(
                 f"no {', '.join(shapes)} in the inputs: give one of them"
             )
-        check_counts(**given)
-        count = len(next(iter(given.values())))
+        check_counts(**values)
+        count = len(next(iter(values.values())))
         own = {"reynolds": self.reynolds, "centre": self.centre, "radius": self.radius}
-        rows = [given[k] if k in given else [own[k]] * count for k in shapes]
+        rows = [values[k] if k in values else [own[k]] * count for k in shapes]
         cylinders = [
             Cylinder(float(re), (float(c[0]), float(c[1])), float(r))
             for re, c, r in zip(*rows, strict=True)

@@ -46,20 +46,20 @@ class Equations:
             grid, [(cells, grid.lattice), (-outgoing[None], circle[None])]
         )
 
-    def solve(self, given: Complex | None, load: Complex) -> Complex:
+    def solve(self, edge_values: Complex | None, load: Complex) -> Complex:
         """Solve A u = b by sparse LU.
 
         Args:
-            given: u on the obstacle's nodes (around,); None where its derivative is.
+            edge_values: u on the obstacle (around,); None where the slope is given.
             load: b (node,).
 
         Raises:
             SolverError: the matrix is singular to rounding.
         """
         u = np.zeros(len(self.points), dtype=np.complex128)
-        free = self.free(given is not None)
-        if given is not None:
-            u[self.grid.edge("first")] = given
+        free = self.free(edge_values is not None)
+        if edge_values is not None:
+            u[self.grid.edge("first")] = edge_values
         right = (load - self.matrix @ u)[free]
         matrix = self.matrix[free][:, free]
         try:
@@ -80,19 +80,19 @@ class Equations:
         u[free] = x + factor.solve(right - matrix @ x)
         return u
 
-    def residual(self, u: Complex, given: Complex | None, load: Complex) -> float:
+    def residual(self, u: Complex, edge_values: Complex | None, load: Complex) -> float:
         """|b - A u| / |b| in the norm dual to H¹ of the ring around a round obstacle.
 
         |r|² = r^H (K + M)⁻¹ r, K + M: stiffness and mass of the undeformed grid. Given
         values are put into u first; b is what they and the load leave to free nodes.
         """
-        free, lifted = self.free(given is not None), np.zeros_like(u)
-        if given is not None:
+        free, lifted = self.free(edge_values is not None), np.zeros_like(u)
+        if edge_values is not None:
             edge = self.grid.edge("first")
             u = u.copy()
-            u[edge] = lifted[edge] = given
+            u[edge] = lifted[edge] = edge_values
         right, left = (load - self.matrix @ v for v in (lifted, u))
-        norm = _norm(self.grid, self.radius, given is not None)
+        norm = _norm(self.grid, self.radius, edge_values is not None)
         parts = [np.stack([r.real, r.imag], axis=1)[free] for r in (left, right)]
         squares = [float(np.sum(r * norm.solve(r))) for r in parts]
         return float(np.sqrt(max(squares[0], 0.0) / (squares[1] or 1.0)))

@@ -185,12 +185,12 @@ class HelmholtzScattering:
         """
         wave_number, _ = self._checked(inputs)
         rim = self._complex(outputs)[:, -1]
-        scattered, taken = [], []
+        scattered, extinguished = [], []
         for k, u in zip(wave_number, rim, strict=True):
             n, c = outgoing_waves(u, float(k), self.radius)
             scattered.append(4 / k * float((np.abs(c) ** 2).sum()))
-            taken.append(-4 / k * float(((-1j) ** n * c).sum().real))
-        return np.array(scattered), np.array(taken)
+            extinguished.append(-4 / k * float(((-1j) ** n * c).sum().real))
+        return np.array(scattered), np.array(extinguished)
 
     def _checked(self, inputs: Fields) -> tuple[Array, Array]:
         wave_number = checked_field(inputs, "wave_number", (), positive=True)

@@ -93,17 +93,17 @@ class LinearPDE:
 
     def sides(self) -> Sides:
         """The conditions on the sides of the square; those on holes are not told."""
-        told: dict[str, dict[str, str | float]] = {}
+        sides: dict[str, dict[str, str | float]] = {}
         kinds = {"u": "dirichlet", "u_n": "neumann"}
-        for part, given in self.problem.conditions().items():
+        for part, conditions in self.problem.conditions().items():
             if part not in SIDES:
                 continue
-            quantity, formula = given[0]
-            kind = kinds[quantity] if len(given) == 1 else "mixed"
-            constant = len(given) == 1 and not re.search(r"\b[xy]\b", formula.text)
+            quantity, formula = conditions[0]
+            kind = kinds[quantity] if len(conditions) == 1 else "mixed"
+            constant = len(conditions) == 1 and not re.search(r"\b[xy]\b", formula.text)
             value = float(formula(0.0, 0.0, np)) if constant else "input"
-            told[part] = {"kind": kind, "value": value}
-        return told
+            sides[part] = {"kind": kind, "value": value}
+        return sides
 
     def sample(self, rng: np.random.Generator) -> Fields:
         """Return the problem's source (y, x); nothing is random."""

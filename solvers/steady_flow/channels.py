@@ -111,13 +111,13 @@ class ChannelSolver(GridSolver):
         return flow.residual(x, 1.0)
 
     def _flow(self, sample: Values) -> tuple[SteadyFlow, float]:
-        points, given = self.nodes(sample), self.conditions(sample)
+        points, conditions = self.nodes(sample), self.conditions(sample)
         flow = _flow(self.grid)
         t = np.linspace(0, 1, self.grid.shape[1])
-        inlet = given.inlet * t * (1 - t)
-        plain = flow.lubrication(points, inlet, given.viscosity)
-        flow.prepare(points, plain, given.viscosity, given.thickest)
-        return flow, given.speed
+        inlet = conditions.inlet * t * (1 - t)
+        plain = flow.lubrication(points, inlet, conditions.viscosity)
+        flow.prepare(points, plain, conditions.viscosity, conditions.thickest)
+        return flow, conditions.speed
 
 
 @lru_cache(maxsize=16)

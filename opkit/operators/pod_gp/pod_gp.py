@@ -127,8 +127,8 @@ class PODGP(Operator):
             inputs: modes of the input fields.
         """
         data, count = self.data, self.data.parameters + inputs
-        given = data.input_points if isinstance(data, MeshShape) else None
-        space = data.shape if given is None else (given,)
+        points = data.input_points if isinstance(data, MeshShape) else None
+        space = data.shape if points is None else (points,)
         shapes = {
             "mean": (data.out_channels, *data.shape),
             "modes": (modes, data.out_channels, *data.shape),
@@ -184,20 +184,20 @@ class PODGP(Operator):
                 "generate more"
             )
         options = self.options
-        found = principal_modes(
+        principal = principal_modes(
             outputs.double().flatten(2),
             inner_product(self.data),
             min(options.modes, n - 1),
             options.energy,
         )
-        if found is None:
+        if principal is None:
             raise OpkitInputError(
                 f"pod-gp: the outputs of all {n} training samples are the same: there "
                 "is nothing to learn"
             )
         fields = self._input_modes(samples)
         inputs = 0 if fields is None else len(fields.std)
-        self._room(n, len(found.std), inputs)
+        self._room(n, len(principal.std), inputs)
         if fields is not None:
             weigh = inner_product(self.data, self.on_cells)
             self.input_mean.copy_(fields.mean.view_as(self.input_mean))
@@ -215,37 +215,38 @@ class PODGP(Operator):
         self.centre.copy_(x.mean(0))
         self.spread.copy_(torch.where(varies, spread, 1.0))
         self.x.copy_((x - self.centre) / self.spread)
-        self._learn(outputs.double().flatten(2), found)
+        self._learn(outputs.double().flatten(2), principal)
 
-    def _learn(self, u: Tensor, found: Modes) -> None:
+    def _learn(self, u: Tensor, principal: Modes) -> None:
         """Fit the processes to outputs (sample, channel, point)."""
         n = len(u)
         weigh = inner_product(self.data)
-        centred = (u - found.mean).flatten(1)
-        weighed = weigh(found.fields).flatten(1)
+        centred = (u - principal.mean).flatten(1)
+        weighed = weigh(principal.fields).flatten(1)
         coefficients = centred @ weighed.T
-        y = (coefficients / found.std).T.contiguous()
+        y = (coefficients / principal.std).T.contiguous()
         rows = _even_rows(n, self.options.learning_samples, y.device)
         self.theta.copy_(process.fit(self.x[rows], y[:, rows].contiguous()))
         alpha, variance = process.weights(self.theta, self.x, y)
         self.alpha.copy_(alpha)
-        self.mean.copy_(found.mean.view_as(self.mean))
-        self.modes.copy_(found.fields.view_as(self.modes))
-        self.scale.copy_(found.std)
-        self.energy.fill_(found.energy)
-        basis = found.fields.flatten(1)
+        self.mean.copy_(principal.mean.view_as(self.mean))
+        self.modes.copy_(principal.fields.view_as(self.modes))
+        self.scale.copy_(principal.std)
+        self.energy.fill_(principal.energy)
+        basis = principal.fields.flatten(1)
         outside = centred - coefficients @ basis
         rest = outside.square().mean(0)
         self.rest.copy_(rest.view_as(self.rest))
 
-        left_out = (alpha * variance).T * found.std
+        left_out = (alpha * variance).T * principal.std
         few = _even_rows(n, max(LOOKED_AT // basis.shape[1], FEWEST), y.device)
         error = (left_out[few] @ basis + outside[few]).abs()
-        std = ((variance.T[few] * found.std.square()) @ basis.square() + rest).sqrt()
+        variances = variance.T[few] * principal.std.square()
+        std = (variances @ basis.square() + rest).sqrt()
         q = len(self.theta[0])
         by_channel = zip(
-            error.view(len(few), *found.mean.shape).unbind(1),
-            std.view(len(few), *found.mean.shape).unbind(1),
+            error.view(len(few), *principal.mean.shape).unbind(1),
+            std.view(len(few), *principal.mean.shape).unbind(1),
             strict=True,
         )
         for channel, (off, own) in enumerate(by_channel):

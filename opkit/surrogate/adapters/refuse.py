@@ -123,8 +123,8 @@ def refuse_other_data(config: BundleConfig, samples: FieldDataset) -> None:
     """
     where = samples.file.path
     try:
-        given = samples.stated(config.axes)
-        refuse_other(config.stated, given, TRAINED)
+        stated = samples.stated(config.axes)
+        refuse_other(config.stated, stated, TRAINED)
     except DataError as error:
         raise DataError(f"{where}: {error}") from None
 

@@ -123,8 +123,8 @@ def _apply(
                 "rename them to those the surrogate was trained with"
             )
         units = array.attrs.get("units")
-        said = None if units is None else str(units)
-        refuse_units(variable.name, said, variable.units, TRAINED)
+        text = None if units is None else str(units)
+        refuse_units(variable.name, text, variable.units, TRAINED)
         _check_chunks(array, dims)
         arrays.append(array)
     kind = np.result_type(*(_float(a.dtype) for a in arrays))

@@ -70,16 +70,16 @@ def model_that_fits(
 
 
 class _Budget(TorchFunctionMode):
-    """Refuse tensors that ask for more numbers than are left.
+    """Refuse tensors that ask for more numbers than a budget allows.
 
     Args:
         operator: whose model is built.
-        left: numbers.
+        budget: numbers at most.
     """
 
-    def __init__(self, operator: str, left: int) -> None:
+    def __init__(self, operator: str, budget: int) -> None:
         super().__init__()
-        self._operator, self._left = operator, left
+        self._operator, self._left = operator, budget
 
     def __torch_function__(
         self,
@@ -147,12 +147,12 @@ def refuse_misfits(
 @contextmanager
 def _at_most(count: int) -> Iterator[None]:
     """Refuse a model that registers more parameters than there are weights."""
-    left = count
+    budget = count
 
     def note(*_: Any) -> None:
-        nonlocal left
-        left -= 1
-        if left < 0:
+        nonlocal budget
+        budget -= 1
+        if budget < 0:
             raise BundleError(
                 "bundle: its options ask for many more parameters than it has weights"
             )

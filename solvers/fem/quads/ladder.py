@@ -147,12 +147,12 @@ def rungs(
     """
     own = full.grid.first, full.grid.second
     half = own[0] // 2, own[1] // 2
-    made: list[tuple[str, Solver]] = []
+    ladder: list[tuple[str, Solver]] = []
     if min(half) >= 4 and not (full.grid.periodic and half[1] % 4):
         for rtol in sorted({full.rtol, max(full.rtol, 1e-2)}):
             inner = with_parameters(full, rtol=rtol)
             label = f"{_cells(own)} cells from {_cells(half)}, rtol {rtol:.0e}"
-            made.append((label, Cheaper(full, inner, half)))
+            ladder.append((label, Cheaper(full, inner, half)))
     smaller = [c for c in coarser if c[0] < own[0] and c[1] < own[1]]
     for cells in (own, *smaller):
         resolution = full.with_cells(cells)
@@ -167,8 +167,8 @@ def rungs(
             inner = with_parameters(
                 full, resolution=resolution, rtol=rtol, load_steps=steps
             )
-            made.append((label, Cheaper(full, inner)))
-    return made
+            ladder.append((label, Cheaper(full, inner)))
+    return ladder
 
 
 def _cells(cells: tuple[int, int]) -> str:

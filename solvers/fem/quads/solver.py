@@ -114,9 +114,9 @@ class GridSolver:
 
     def points(self, inputs: Fields) -> Array:
         """Where the nodes of each sample lie (batch, y, x, 2)."""
-        made = self._each(inputs, lambda i, sample: self.nodes(sample))
-        placed = [np.moveaxis(self.on_axes(p.T), 0, -1) for p in made]
-        return np.reshape(placed, (len(made), *self.resolution, 2))
+        nodes = self._each(inputs, lambda i, sample: self.nodes(sample))
+        placed = [np.moveaxis(self.on_axes(p.T), 0, -1) for p in nodes]
+        return np.reshape(placed, (len(nodes), *self.resolution, 2))
 
     def solve(self, inputs: Fields) -> Solution:
         """Solve for a batch, one sample after the other, along the path of loads.
@@ -197,16 +197,16 @@ class GridSolver:
     def _each[T](
         self, inputs: Fields, make: Callable[[int, dict[str, Array]], T]
     ) -> list[T]:
-        samples, made = self._samples(inputs), []
+        samples, results = self._samples(inputs), []
         for i, sample in enumerate(samples):
             try:
-                made.append(make(i, sample))
+                results.append(make(i, sample))
             except OpkitError as error:
                 if len(samples) > 1:
                     text = f"sample {i} of the batch: {error}"
                     error.args = (text, *error.args[1:])
                 raise
-        return made
+        return results
 
     def _state(self, inputs: Fields, fields: Fields) -> list[dict[str, Array]]:
         """The fields of each sample that make up a state, in the grid's order."""

@@ -269,8 +269,8 @@ class GridSystem:
 
         p minimises |F(u, p)| in the norm dual to |∇w|: one linear solve.
         """
-        given, force = x[self.equations.fixed], self.force(x, 1.0)
-        step = self.multiplier.correction(x, given, True, force)
+        prescribed, force = x[self.equations.fixed], self.force(x, 1.0)
+        step = self.multiplier.correction(x, prescribed, True, force)
         state = x.copy()
         state[self.space.scalar] += step[self.space.scalar]
         return state
