@@ -30,7 +30,7 @@ CHUNK = 64  # samples judged at once
 
 
 @dataclass(frozen=True)
-class Picked:
+class PoolSelection:
     """Which samples of a pool to solve.
 
     Args:
@@ -54,7 +54,7 @@ def pick(
     seed: int,
     dtype: DType = "float32",
     device: str = "cpu",
-) -> Picked:
+) -> PoolSelection:
     """Draw a pool, judge the predictions, and pick the most uncertain samples.
 
     Args:
@@ -101,7 +101,7 @@ def pick(
         "picked_from": pool,
     }
     split = case.samples.model_copy(update={"train": count, "validation": 0, "test": 0})
-    return Picked(
+    return PoolSelection(
         case.model_copy(update={"samples": split}),
         [int(i) for i in np.sort(order)],
         values,

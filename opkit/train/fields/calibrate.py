@@ -39,7 +39,7 @@ SOLVED = 16  # samples solved again, where the surrogate's grid is not that of t
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """What a set of samples says.
 
     Args:
@@ -122,7 +122,7 @@ def _measure(
     checks: dict[str, Check],
     quantities: Quantities,
     samples: Samples,
-) -> Measured:
+) -> Measurement:
     errors, differences = [], []
     off: dict[str, list[Array]] = {}
     readings: dict[str, list[Array]] = {name: [] for name in checks}
@@ -141,7 +141,7 @@ def _measure(
         error = functional.relative_l2(outputs.flatten(0, 1), target.flatten(0, 1))
         errors.append(error.view(outputs.shape[:2]).double())
         differences.append((outputs - target).abs())
-    return Measured(
+    return Measurement(
         torch.cat(errors).numpy(),
         {name: np.concatenate(parts) for name, parts in readings.items()},
         torch.cat(differences),
@@ -168,7 +168,7 @@ def _solver_error(context: Context, setup: TrainingSetup) -> float:
     return float(functional.relative_l2(answer.outputs, target.double()).max())
 
 
-def _powers(chosen: Measured, checks: dict[str, Check]) -> dict[str, float]:
+def _powers(chosen: Measurement, checks: dict[str, Check]) -> dict[str, float]:
     """Return the exponents of the readings with the smallest mean bound, by check."""
     errors = chosen.errors.mean(1)
     level = min(COVERAGE, len(errors) / (len(errors) + 1))

@@ -25,7 +25,7 @@ from opkit.train.loop.batches import (
 from opkit.train.loop.recipes import overridden
 
 
-class Joined:
+class SampleSets:
     """Several sets of samples, one after the other."""
 
     def __init__(self, parts: Sequence[Samples]) -> None:
@@ -111,5 +111,5 @@ def add(setup: TrainingSetup, more: Sequence[Path]) -> TrainingSetup:
 def _join(parts: list[Samples]) -> Samples:
     fields = [part.fields for part in parts if isinstance(part, Memory)]
     if len(fields) < len(parts):
-        return Joined(parts)
+        return SampleSets(parts)
     return Memory({k: torch.cat([f[k] for f in fields]) for k in fields[0]})
