@@ -87,18 +87,8 @@ def rows_of_fields(
         layout="constrained",
     )
     for r, row in enumerate(rows):
-        shared = [p.values for p in row if p.kind == "field"]
-        low = min((float(np.min(v)) for v in shared), default=0.0)
-        high = max((float(np.max(v)) for v in shared), default=1.0)
-        for c, axis in enumerate(axes[r]):
-            if c >= len(row):
-                axis.axis("off")
-                continue
-            image = _draw(axis, row[c], (low, high), extent or (0, 1, 0, 1), mesh)
-            if image is not None:
-                where = {"location": "bottom", "aspect": 40} if wide else {}
-                bar = figure.colorbar(image, ax=axis, shrink=0.85, **where)
-                bar.ax.tick_params(labelsize=7)
+        where = {"location": "bottom", "aspect": 40} if wide else {}
+        _draw_row(figure, axes[r], row, extent, mesh, where)
         if labels:
             axes[r][0].set_ylabel(labels[r], fontsize=9)
     if title:
@@ -133,17 +123,8 @@ def row_and_times(
         figsize=(max(width, 8), height + bars + 0.5), layout="constrained"
     )
     above, below = figure.subfigures(2, 1, height_ratios=(height, bars))
-    shared = [p.values for p in row if p.kind == "field"]
-    limits = (
-        min((float(np.min(v)) for v in shared), default=0.0),
-        max((float(np.max(v)) for v in shared), default=1.0),
-    )
     axes = above.subplots(*shape, squeeze=False).flatten()
-    for axis, panel in zip(axes, row, strict=True):
-        image = _draw(axis, panel, limits, extent or (0, 1, 0, 1), mesh)
-        if image is not None:
-            bar = above.colorbar(image, ax=axis, shrink=0.85)
-            bar.ax.tick_params(labelsize=7)
+    _draw_row(above, axes, row, extent, mesh)
     axis = below.subplots()
     names, values = list(seconds)[::-1], list(seconds.values())[::-1]
     colours_of = [ACCENT if name.startswith("surrogate") else GREY for name in names]
@@ -325,6 +306,27 @@ def rollout(path: Path, errors: Sequence[float], mean: Sequence[float] = ()) -> 
     axis.set(xlabel="step", ylabel="relative L2 error", yscale="log")
     axis.legend(frameon=False)
     return _save(plt, figure, path)
+
+
+def _draw_row(
+    figure: Any,
+    axes: Sequence[Any],
+    row: Sequence[Panel],
+    extent: tuple[float, float, float, float] | None,
+    mesh: Triangles | None,
+    bars: Mapping[str, Any] | None = None,
+) -> None:
+    """Draw the panels of one sample, with colour bars placed as ``bars`` says."""
+    shared = [p.values for p in row if p.kind == "field"]
+    low = min((float(np.min(v)) for v in shared), default=0.0)
+    high = max((float(np.max(v)) for v in shared), default=1.0)
+    for axis in axes[len(row) :]:
+        axis.axis("off")
+    for axis, panel in zip(axes, row, strict=False):
+        image = _draw(axis, panel, (low, high), extent or (0, 1, 0, 1), mesh)
+        if image is not None:
+            bar = figure.colorbar(image, ax=axis, shrink=0.85, **(bars or {}))
+            bar.ax.tick_params(labelsize=7)
 
 
 def _width_over_height(
