@@ -35,6 +35,18 @@ class Shown(ABC):
         return f"<table><caption>{name}</caption>{rows}</table>"
 
 
+def duration(seconds: float | None) -> str:
+    """Write a time with its unit, such as ``3.2 ms`` or ``2.5 h``; ``-`` for None."""
+    if seconds is None:
+        return "-"
+    for unit, size, least in (("h", 3600.0, 2.0), ("min", 60.0, 2.0), ("s", 1.0, 1.0)):
+        if seconds >= least * size:
+            return f"{seconds / size:.3g} {unit}"
+    if seconds >= 1e-3:
+        return f"{1e3 * seconds:.3g} ms"
+    return f"{1e6 * seconds:.3g} µs"
+
+
 def grid(shape: tuple[int, ...]) -> str:
     """Return a shape as ``"64 x 64"``."""
     return " x ".join(str(n) for n in shape)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from opkit.base.children import require_aside
 from opkit.base.files import appearing, make_folder
+from opkit.base.show import duration
 
 Array = NDArray[Any]
 ACCENT, GREY = "#b5482a", "#8a8f98"
@@ -136,15 +137,6 @@ def row_and_times(
     axis.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title, fontsize=11)
     return _save(plt, figure, path)
-
-
-def duration(seconds: float) -> str:
-    """Return seconds in a unit that people read."""
-    if seconds < 1e-3:
-        return f"{1e6 * seconds:.3g} µs"
-    if seconds < 1:
-        return f"{1e3 * seconds:.3g} ms"
-    return f"{seconds:.3g} s"
 
 
 def prediction(

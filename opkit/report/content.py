@@ -77,16 +77,6 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:.{digits}g}"
 
 
-def duration(seconds: float | None) -> str:
-    """Format a time, such as ``"3.2 ms"``."""
-    if seconds is None:
-        return "-"
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds / 1e-6:.3g} µs"
-
-
 def grid(shape: Sequence[int]) -> str:
     """Format a resolution, such as ``"85 × 85"``, or ``"833 points"`` of a mesh."""
     text = " × ".join(str(n) for n in shape)

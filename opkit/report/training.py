@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from opkit.base.show import duration
 from opkit.report.case_and_data import short
-from opkit.report.content import Row, Section, Table, duration, grid, number, pairs
+from opkit.report.content import Row, Section, Table, grid, number, pairs
 from opkit.report.pictures import chart
 from opkit.report.subject import Subject
 from opkit.surrogate.bundle.run_directory import RunDirectory

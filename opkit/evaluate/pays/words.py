@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from opkit.base.show import duration
 from opkit.evaluate.ladder import FULL
 from opkit.evaluate.pays.record import (
     BreakEven,
@@ -100,8 +101,8 @@ def rows(pays: Pays) -> list[dict[str, str | float | None]]:
             {
                 "method": rung.label + (" (equal error)" if equal else ""),
                 "relative L2": rung.relative_l2,
-                "a query": None if alone is None else seconds(alone),
-                "in batch": None if batch is None else seconds(batch),
+                "a query": None if alone is None else duration(alone),
+                "in batch": None if batch is None else duration(batch),
                 "ratio": None if alone is None else f"{factor(alone / pays.seconds)}x",
             }
         )
@@ -168,7 +169,7 @@ def exact(start: Exact) -> str:
     if start.rival is not None and start.rival_seconds is not None:
         text += (
             f" {start.rival} is as accurate as the full solve and takes "
-            f"{seconds(start.rival_seconds)}."
+            f"{duration(start.rival_seconds)}."
         )
     return text
 
@@ -180,8 +181,8 @@ def paid_back(pays: Pays) -> str:
         return f"Not known what generation took: {cost.note}." if cost.note else ""
     about = "about " if cost.generation == "estimated" else ""
     text = (
-        f"Generation took {about}{seconds(cost.generation_seconds)}, training "
-        f"{seconds(cost.training_seconds)}. In place of full solves that is paid back "
+        f"Generation took {about}{duration(cost.generation_seconds)}, training "
+        f"{duration(cost.training_seconds)}. In place of full solves that is paid back "
         f"{_after(cost.against_exact)}"
     )
     if pays.rival not in (None, FULL):
@@ -229,11 +230,3 @@ def factor(ratio: float) -> str:
 def count(number: float) -> str:
     """Write a number of queries with three significant digits."""
     return f"{float(f'{number:.3g}'):,.0f}"
-
-
-def seconds(value: float) -> str:
-    """Write a time with its unit, such as ``3.2 ms`` or ``2.5 h``."""
-    for unit, size in (("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3)):
-        if value >= (2 * size if unit in ("h", "min") else size):
-            return f"{value / size:.3g} {unit}"
-    return f"{value / 1e-6:.3g} µs"

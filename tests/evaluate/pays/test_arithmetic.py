@@ -7,6 +7,7 @@ import math
 
 import pytest
 
+from opkit.base.show import duration
 from opkit.errors import NotConvergedError
 from opkit.evaluate.pays.clock import Method, Stopwatch
 from opkit.evaluate.pays.record import (
@@ -17,7 +18,7 @@ from opkit.evaluate.pays.record import (
     rival,
     worthwhile,
 )
-from opkit.evaluate.pays.words import compared, count, exact, factor, seconds, verdict
+from opkit.evaluate.pays.words import compared, count, exact, factor, verdict
 
 
 def ladder(*errors_and_seconds: tuple[float | None, float | None]) -> list[Rung]:
@@ -131,7 +132,7 @@ def test_what_is_no_better_than_the_mean_never_pays() -> None:
     [(7200.0, "2 h"), (150.0, "2.5 min"), (90.0, "90 s"), (0.0032, "3.2 ms")],
 )
 def test_times_are_written_with_a_unit(value: float, text: str) -> None:
-    assert seconds(value) == text
+    assert duration(value) == text
 
 
 def test_ratios_and_counts_are_written_without_exponents() -> None:
