@@ -143,6 +143,12 @@ class Case(Shown, Record):
                     f"quantities.{name}: there is no output {missing!r}."
                     f"{nearest(missing, outputs)}"
                 )
+            layered = [v.name for v in self.outputs if "layer" in v.dims]
+            for layers_of in sorted(used & set(layered)):
+                raise ValueError(
+                    f"quantities.{name}: {layers_of} has layers, which quantities do "
+                    "not tell apart yet: leave it out"
+                )
         return self
 
     @property

@@ -109,3 +109,12 @@ def test_a_quantity_of_nothing() -> None:
     data["quantities"] = {"q": {"kind": "mean", "of": "presure"}}
     with pytest.raises(CaseError, match=r"quantities.q.*'presure'.*pressure"):
         parse_case(data)
+
+
+def test_a_quantity_of_layers() -> None:
+    """Refused with the case: which layer is meant is not said."""
+    data = load_case("quasi-geostrophic").dump()
+    layered = next(v["name"] for v in data["outputs"] if "layer" in v["dims"])
+    data["quantities"] = {"q": {"kind": "mean", "of": layered}}
+    with pytest.raises(CaseError, match=r"quantities.q: .* has layers"):
+        parse_case(data)

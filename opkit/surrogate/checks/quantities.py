@@ -102,7 +102,7 @@ class Quantities:
         return np.concatenate(parts) if parts else np.zeros(0)
 
     def _by_name(self, values: Array) -> dict[str, Array]:
-        """First channel of each output: layers above the first are not looked at."""
+        """Outputs by name, (batch, *space); cases refuse quantities of layers."""
         fields, start = {}, 0
         for v in self.config.outputs:
             fields[v.name] = values[:, start]
