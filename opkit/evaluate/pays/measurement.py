@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from opkit.base.threads import one_thread
 from opkit.errors import CaseError, MissingExtraError, OpkitInputError
 from opkit.evaluate.ladder import FULL, rungs
 from opkit.evaluate.pays import record, words
@@ -40,6 +41,8 @@ def measure(
 ) -> Pays:
     """Measure times and errors on samples of the test split, and say whether it pays.
 
+    Solver and surrogate alike run on one thread meanwhile (`one_thread`).
+
     Args:
         run: run directory or bundle, or a surrogate loaded from one.
         data: data file; the one the run was trained on where not given.
@@ -60,6 +63,13 @@ def measure(
         )
     loaded = run if isinstance(run, Surrogate) else surrogate.load(run)
     path = data_of(loaded, data)
+    with one_thread(), torch.no_grad():
+        return _measured(loaded, path, samples, repeats, budget)
+
+
+def _measured(
+    loaded: Surrogate, path: Path, samples: int, repeats: int, budget: float
+) -> Pays:
     split = loaded.config.scores[0].split if loaded.config.scores else "test"
     load = os.getloadavg()[0]
     subject = Subject.of(loaded, path, split, samples)
@@ -73,9 +83,8 @@ def measure(
     own = Method(subject.predict, subject.keep, optional=False)
     methods = [own, *(solve.method for solve in ladder), start.method]
     watch = Stopwatch(budget)
-    with torch.no_grad():
-        count = watch.interleave(methods, subject.inputs.batch, repeats)
-        batch, in_batch = _batches(subject, ladder, count, repeats, watch)
+    count = watch.interleave(methods, subject.inputs.batch, repeats)
+    batch, in_batch = _batches(subject, ladder, count, repeats, watch)
     steps = tuple(
         solve.rung(seconds) for solve, seconds in zip(ladder, in_batch[1:], strict=True)
     )
@@ -118,7 +127,6 @@ def measure(
         budget_seconds=budget,
         device=str(loaded.device),
         threads=torch.get_num_threads(),
-        omp_num_threads=os.environ.get("OMP_NUM_THREADS"),
         cores=os.cpu_count() or 1,
         load=(load, os.getloadavg()[0]),
     )

@@ -127,8 +127,7 @@ class Pays:
         repeats: of every measurement, at most.
         budget_seconds: after which no further measurement began.
         device: of the surrogate.
-        threads: of torch.
-        omp_num_threads: what the environment says.
+        threads: of torch, BLAS and OpenMP.
         cores: of the machine.
         load: of the machine over one minute, before and after.
     """
@@ -156,7 +155,6 @@ class Pays:
     budget_seconds: float
     device: str
     threads: int
-    omp_num_threads: str | None
     cores: int
     load: tuple[float, float]
 

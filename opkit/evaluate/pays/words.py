@@ -194,12 +194,10 @@ def paid_back(pays: Pays) -> str:
 
 def conditions(pays: Pays) -> str:
     """Say how it was measured."""
-    omp = "" if pays.omp_num_threads is None else "OMP_NUM_THREADS={}, "
-    omp = omp.format(pays.omp_num_threads)
     return (
         f"In one process, interleaved, medians of {pays.samples} {pays.split} samples "
-        f"on {pays.device}; {pays.threads} thread(s) of torch, {omp}{pays.cores} "
-        f"cores, load {pays.load[0]:.1f} to {pays.load[1]:.1f}. Errors are relative L2 "
+        f"on {pays.device}; {pays.threads} thread(s), {pays.cores} cores, "
+        f" load {pays.load[0]:.1f} to {pays.load[1]:.1f}. Errors are relative L2 "
         f"against the stored solutions ({pays.relative_l2_of_split:.3g} for the "
         "surrogate on the whole split)."
     )
