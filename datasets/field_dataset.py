@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.utils.data import default_collate
 
 from opkit.datasets.agreement import Quantity, Span, Stated, refuse_uneven, span_of
 from opkit.datasets.header import (
@@ -20,6 +21,7 @@ from opkit.datasets.header import (
 )
 from opkit.datasets.modes import mode_of
 from opkit.datasets.read import DataFile
+from opkit.elements.weights import NodeWeights, of_grid
 from opkit.errors import DataError
 
 
@@ -31,8 +33,10 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
     a rollout come under ``"static"`` (channel, *space), inputs on the faces of a
     boundary curve (dimension ``boundary``) under ``"boundary"`` (channel, boundary),
     numbers and short vectors per sample, joined, under ``"parameters"`` (parameter,).
-    Only the samples asked for are read; workers of a DataLoader, forked or spawned,
-    open the file themselves.
+    Where the nodes of each sample lie elsewhere, ``"points"`` (*space, d) says where,
+    and ``"weights"`` (*space,) how much length, area or volume belongs to each
+    (`opkit.elements.weights`). Batches are made by `collate`. Only the samples asked
+    for are read; workers of a DataLoader, forked or spawned, open the file themselves.
 
     Args:
         path: the data file.
@@ -45,6 +49,8 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         trusted: see `DataFile`.
         whole: refuse a stride that misses the end of an axis. Surrogates trained so
             before it was refused still read their samples.
+        points: whether items hold ``"points"`` and ``"weights"``, where the file has
+            them.
 
     Raises:
         DataError: no such split, a mode that does not fit the file, or a stride that
@@ -62,6 +68,7 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         subsample_time: int = 1,
         trusted: bool = False,
         whole: bool = True,
+        points: bool = True,
     ) -> None:
         self.mode = mode_of(mode, history, initial and subsample_time == 1)
         if min(subsample, subsample_time, history) < 1:
@@ -80,6 +87,8 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             self.mode.refuse(header, -(-header.sizes.get("time", 1) // subsample_time))
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
+        self._rule: NodeWeights | None = None
+        self._moved = [v for v in header.variables if v.role == "points" and points]
         self._curve = [v for v in header.inputs if "boundary" in v.dims]
         plain = subsample == 1 and not self.mode.needs_time
         if self._curve and not (plain and self.mode.fields(header)):
@@ -102,13 +111,18 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             if not -len(self) <= item < len(self):
                 raise IndexError(f"item {item} of {len(self)}")
         variables = [v for v in self.header.variables if v.role != "points"]
+        variables += self._moved
         data = self.file.read_samples([v.name for v in variables], self.rows[items])
-        fields = [v for v in variables if not v.is_number]
+        fields = [v for v in variables if not v.is_number and v.role != "points"]
         frames = {v.name: self._frames(v, data[v.name]) for v in fields}
         arrays = self.mode.arrange(frames, self.header)
         numbers = [data[v.name].reshape(len(items), -1) for v in self.header.parameters]
         if numbers:
             arrays["parameters"] = np.concatenate(numbers, 1)
+        for v in self._moved:
+            points = self._strided(v, data[v.name])
+            arrays["points"] = points
+            arrays["weights"] = self._weights(points.astype(np.float64))
         parts = [_tensor(array).unbind() for array in arrays.values()]
         return [
             {k: t.contiguous() for k, t in zip(arrays, sample, strict=True)}
@@ -160,9 +174,19 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         if variable is None:
             return None
         row = int(self.rows[item])
-        strides = (slice(None, None, self._stride(d)) for d in variable.dims[:-1])
-        points = self.file.read(variable.name, row)[tuple(strides)]
+        points = self._strided(variable, self.file.read(variable.name, row)[None])[0]
         return closed(points.astype(np.float64), self.header, variable.dims[:-1])
+
+    def _weights(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Weights (batch, *space) of moved nodes (batch, *space, d)."""
+        mesh = self.header.mesh
+        if mesh is None:
+            dims = self._moved[0].dims[:-1]
+            closes = periodic_axes(self.header)
+            return of_grid(points, len(dims), [d in closes for d in dims])
+        if self._rule is None:
+            self._rule = NodeWeights(mesh.cells, *mesh.points.shape)
+        return self._rule(points)
 
     def stated(self, axes: Sequence[str]) -> Stated:
         """Say in which variables, units and steps and on which domain the samples are.
@@ -208,15 +232,54 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         self, variable: VariableSpec, data: NDArray[np.floating]
     ) -> NDArray[np.floating]:
         """Subsample to (batch, time, channel, *space); one time where there is none."""
-        data = data[:, *(slice(None, None, self._stride(d)) for d in variable.dims)]
+        data = self._strided(variable, data)
         if "layer" not in variable.dims:
             data = np.expand_dims(data, 2 if "time" in variable.dims else 1)
         return data if "time" in variable.dims else data[:, None]
 
+    def _strided(
+        self, variable: VariableSpec, data: NDArray[np.floating]
+    ) -> NDArray[np.floating]:
+        """Subsample (batch, *dims)."""
+        return data[:, *(slice(None, None, self._stride(d)) for d in variable.dims)]
+
     def _stride(self, dim: str) -> int:
-        if dim in ("boundary", "node", "cell"):
+        if dim in ("boundary", "node", "cell", "component"):
             return 1
         return self._strides.get(dim, self._default_stride)
+
+
+RAGGED = ("inputs", "outputs", "points", "weights")
+"""Parts of an item that have another length in each sample of a ragged file."""
+
+
+def collate(items: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Make one batch of several items of a `FieldDataset`.
+
+    Items of a ragged file, which hold ``"sample"``, are laid one after another:
+    ``"inputs"``, ``"outputs"`` (1, channel, N), ``"points"`` (1, N, d), ``"weights"``
+    (1, N) for N nodes of all samples, and ``"sample"`` (N,), the position of the sample
+    in the batch that each node belongs to. Everything else, and all of other files, is
+    stacked: (batch, ...).
+
+    Args:
+        items: at least one.
+    """
+    if "sample" not in items[0]:
+        stacked: dict[str, torch.Tensor] = default_collate(list(items))
+        return stacked
+    batch: dict[str, torch.Tensor] = {}
+    for role in items[0]:
+        parts = [item[role] for item in items]
+        if role == "sample":
+            lengths = torch.tensor([len(part) for part in parts])
+            batch[role] = torch.arange(len(parts)).repeat_interleave(lengths)
+        elif role in RAGGED:
+            along = 1 if role in ("inputs", "outputs") else 0
+            batch[role] = torch.cat(parts, along)[None]
+        else:
+            batch[role] = torch.stack(parts)
+    return batch
 
 
 def _refuse_stride(path: str, header: Header, stride: int) -> None:

@@ -150,6 +150,7 @@ class Recipe(Record):
                 that leaves another domain.
         """
         from opkit.datasets.field_dataset import FieldDataset
+        from opkit.operators.interface import operator_class
 
         stride = self.subsample if subsample is None else subsample
         return FieldDataset(
@@ -161,4 +162,5 @@ class Recipe(Record):
             self.initial,
             trusted=trusted,
             whole=whole,
+            points=operator_class(self.operator).accepts.points,
         )

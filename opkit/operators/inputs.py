@@ -19,8 +19,12 @@ class Inputs(NamedTuple):
         parameters: (batch, parameter) numbers of each sample.
         static: (batch, channel, *space) fields that stay as they are along a rollout.
         boundary: (batch, channel, face) data on the faces of a boundary curve.
-        points: (batch, point, d) places of the fields, where they differ from sample to
-            sample.
+        points: (batch, *space, d) places of the fields, where they differ from sample
+            to sample.
+        weights: (batch, *space) length, area or volume that belongs to each of them.
+        sample: (N,) which sample of the batch each node belongs to, where samples of
+            several lengths are laid one after another; fields are then (1, channel, N),
+            points (1, N, d), weights (1, N). None elsewhere.
     """
 
     fields: Tensor
@@ -28,6 +32,8 @@ class Inputs(NamedTuple):
     static: Tensor | None = None
     boundary: Tensor | None = None
     points: Tensor | None = None
+    weights: Tensor | None = None
+    sample: Tensor | None = None
 
     @classmethod
     def of(cls, sample: Mapping[str, Tensor]) -> Inputs:

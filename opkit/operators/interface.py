@@ -47,7 +47,9 @@ class Accepts:
 
     ``periodic`` is False where it cannot work on periodic axes, ``parameters`` True
     where it takes numbers per sample, ``needs_fields`` False where it can do without
-    input fields then.
+    input fields then, ``points`` True where it takes places and weights of nodes that
+    differ from sample to sample, ``ragged`` True where it takes batches of samples with
+    different numbers of them (`opkit.datasets.field_dataset.collate`).
     """
 
     geometries: tuple[GeometryKind, ...]
@@ -55,6 +57,8 @@ class Accepts:
     periodic: bool = True
     parameters: bool = False
     needs_fields: bool = True
+    points: bool = False
+    ragged: bool = False
 
     @property
     def numbers(self) -> str:

@@ -27,6 +27,7 @@ from opkit.case.quantities import (
 )
 from opkit.datasets.header import SIDES
 from opkit.elements.assembly import mass
+from opkit.elements.weights import of_grid
 from opkit.errors import CaseError, OpkitInputError, nearest
 
 
@@ -67,9 +68,7 @@ class Place:
             return weights
         if self.points is None:
             return _product(self._trapezoids())
-        if self.points.shape[-1] != 2 or self.points.ndim != 3:
-            raise OpkitInputError("integrals over moved grids are for two dimensions")
-        return _bilinear(self.points, self.periodic)
+        return of_grid(self.points, len(self.axes), self.periodic)
 
     def side(self, name: str) -> tuple[tuple[int | slice, ...], Array]:
         """Index of a side's nodes, and weights (node,) of integrals along it.
@@ -264,30 +263,4 @@ def _product(axes: Sequence[Array]) -> Array:
     weights = np.ones(())
     for axis in axes:
         weights = np.multiply.outer(weights, axis)
-    return weights
-
-
-def _bilinear(points: Array, periodic: Sequence[bool]) -> Array:
-    """Weights ∫ φ_i of bilinear elements on a grid of moved points (y, x, 2)."""
-    closed = points
-    for axis, closes in enumerate(periodic):
-        if closes:
-            closed = np.concatenate([closed, np.take(closed, [0], axis)], axis)
-    corners = [closed[a : len(closed) - 1 + a, b:][:, : closed.shape[1] - 1]
-               for a in (0, 1) for b in (0, 1)]  # fmt: skip
-    spots = np.array([-1, 1]) / np.sqrt(3)
-    rows, columns = corners[0].shape[:2]
-    weights = np.zeros(points.shape[:2])
-    for s in spots:
-        for t in spots:
-            shape = [(1 + p * s) * (1 + q * t) / 4 for p in (-1, 1) for q in (-1, 1)]
-            along_s = [p * (1 + q * t) / 4 for p in (-1, 1) for q in (-1, 1)]
-            along_t = [(1 + p * s) * q / 4 for p in (-1, 1) for q in (-1, 1)]
-            ds = sum(d * c for d, c in zip(along_s, corners, strict=True))
-            dt = sum(d * c for d, c in zip(along_t, corners, strict=True))
-            area = np.abs(ds[..., 0] * dt[..., 1] - ds[..., 1] * dt[..., 0])
-            for k, (a, b) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
-                i = (np.arange(rows) + a) % len(points)
-                j = (np.arange(columns) + b) % points.shape[1]
-                np.add.at(weights, np.ix_(i, j), shape[k] * area)
     return weights

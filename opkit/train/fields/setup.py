@@ -113,12 +113,13 @@ def prepare(data: Path, recipe: Recipe, seed: int) -> TrainingSetup:
     header = train_set.header
     shape, axes = data_shape(train_set, recipe)
     stated = train_set.stated(axes)
-    if isinstance(shape, DataShape) and not shape.boundary_channels:
+    plain = isinstance(shape, DataShape) and "points" not in train_set[0]
+    if isinstance(shape, DataShape) and plain and not shape.boundary_channels:
         symmetries.check_symmetries(
             recipe.training.symmetries, shape.shape, shape.periodic
         )
     elif recipe.training.symmetries:
-        raise OpkitInputError("training.symmetries are for grids: leave them out")
+        raise OpkitInputError("training.symmetries are for even grids: leave them out")
     gib = recipe.training.memory
     train = in_memory(train_set, gib)
     source: Literal["validation", "train"] = "validation"

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from opkit.base.children import closed_folder
+from opkit.datasets.field_dataset import collate
 
 Sample = dict[str, Tensor]
 
@@ -146,6 +147,7 @@ def batches(
         batch_sampler=[part.indices.tolist() for part in parts],
         num_workers=workers,
         multiprocessing_context="spawn" if workers else None,
+        collate_fn=collate,
         pin_memory=device.type == "cuda",
     )
     with closed_folder():  # the workers start here
