@@ -15,6 +15,7 @@ import json
 import math
 import os
 import select
+import signal
 import subprocess
 import tempfile
 import threading
@@ -34,10 +35,13 @@ from opkit.errors import DataError, MissingExtraError
 
 CHILD = "opkit.datasets.importers.apart_child"
 SECONDS = 30.0
-"""Time to open a file and to read all of it, beyond what its size takes at `RATE`."""
-STARTING = 120.0
+"""Processor time to open a file and to read all of it, beyond size / `RATE`."""
+STALL, SHARE = 300.0, 10.0
+"""A request may last this long, or this many times its processor time: a machine with
+other work is slow, and a disk or a pipe that never answers is given up."""
+STARTING = 600.0
 """Time to load the libraries of a format, on a machine with other work."""
-RATE = 4 << 20  # bytes per second: a slow disk
+RATE = 4 << 20  # bytes per second of processor time
 LONGEST_ANSWER = 256 << 20  # bytes of the JSON text
 TYPED = {"DataError": DataError, "MissingExtraError": MissingExtraError}
 
@@ -72,7 +76,8 @@ class _Handle:
     def __init__(self, child: _Child, path: Path, format: str) -> None:
         self._child, self._path, self._format = child, path, format
         self._number = child.next_number()
-        _check(child.ask({"do": "load", "format": format}, STARTING, path)[0])
+        request = {"do": "load", "format": format}
+        _check(child.ask(request, SECONDS, STARTING, path)[0])
         self._left = SECONDS + _size(path) / RATE
         self._closed = False
 
@@ -139,12 +144,11 @@ class _Handle:
     ) -> tuple[dict[str, Any], list[NDArray[Any]]]:
         if self._closed:
             raise DataError(f"{self._path}: was closed")
-        start = time.monotonic()
         request = {"do": verb, "file": self._number, **words}
-        try:
-            answer, arrays = self._child.ask(request, max(self._left, 1.0), self._path)
-        finally:
-            self._left -= time.monotonic() - start
+        seconds = max(self._left, 1.0)
+        wall = max(STALL, SHARE * seconds)
+        answer, arrays = self._child.ask(request, seconds, wall, self._path)
+        self._left -= answer.pop("used")
         _check(answer)
         return answer, arrays
 
@@ -179,9 +183,15 @@ class _Child:
             return self._files
 
     def ask(
-        self, request: Mapping[str, Any], seconds: float, path: Path
+        self, request: Mapping[str, Any], seconds: float, wall: float, path: Path
     ) -> tuple[dict[str, Any], list[NDArray[Any]]]:
         """Return the answer to one request.
+
+        Args:
+            request: what is asked.
+            seconds: of processor time that it may take.
+            wall: seconds until the child is ended.
+            path: of the file, for messages.
 
         Raises:
             DataError: it takes longer, or the child ends over it.
@@ -189,16 +199,17 @@ class _Child:
         with self._lock:
             if not self.alive:
                 raise DataError(f"{path}: the process that read it has ended")
-            until = time.monotonic() + seconds
+            until = time.monotonic() + wall
             try:
                 return self._exchange(dict(request, seconds=seconds), until)
             except TimeoutError:
                 self.end()
                 raise DataError(
-                    f"{path}: reading it takes over {seconds:.0f} s: damaged or hostile"
+                    f"{path}: reading it takes over {wall:.0f} s: the disk does not "
+                    "answer, or the file is damaged or hostile"
                 ) from None
             except (EOFError, BrokenPipeError):
-                raise DataError(f"{path}: {self._how_it_ended()}") from None
+                raise DataError(f"{path}: {self._how_it_ended(seconds)}") from None
             except BaseException:  # interrupted: an answer may still be on its way
                 self.end()
                 raise
@@ -208,7 +219,7 @@ class _Child:
         with self._lock:
             if self.alive:
                 try:
-                    until = time.monotonic() + SECONDS
+                    until = time.monotonic() + STALL
                     self._exchange({"do": "close", "file": number}, until)
                 except (TimeoutError, EOFError, BrokenPipeError):
                     self.end()
@@ -258,12 +269,17 @@ class _Child:
             view = view[count:]
         return into if isinstance(into, bytearray) else b""
 
-    def _how_it_ended(self) -> str:
+    def _how_it_ended(self, seconds: float) -> str:
         try:
             code = self._process.wait(2)
         except subprocess.TimeoutExpired:
             self.end()
             code = 1
+        if code == -signal.SIGXCPU:
+            return (
+                f"reading it takes over {seconds:.0f} s of processor time: damaged or "
+                "hostile"
+            )
         how = f"{'signal' if code < 0 else 'code'} {abs(code)}"
         self._errors.seek(0)
         lines = self._errors.read(1 << 20).decode(errors="replace").split("\n")

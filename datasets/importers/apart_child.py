@@ -45,6 +45,8 @@ ANY_HDF5 = "any hdf5"
 """A format that the content tells: The Well's, PDEBench's, or any other."""
 ROOM = 2 << 30
 """Bytes that any request may take."""
+CLOSING = 30.0
+"""Seconds of processor time to close a file."""
 HEAVY = {"pt": "torch", "vtk": "meshio"}
 """Packages that modules of formats import late."""
 OF_SIZE = {"table": 6, "vtk": 4, "pt": 2}
@@ -72,11 +74,13 @@ class Reader:
             return
         number = request["file"]
         if request["do"] == "close":
+            _limit(ROOM, CLOSING)
             if number in self._open:
                 with contextlib.suppress(Exception):
                     self._open.pop(number)[2].close()
             self._write({}, [])
             return
+        start = _processor_time()
         path = Path(request["path"]) if "path" in request else self._open[number][1]
         try:
             if request["do"] == "open":
@@ -93,7 +97,7 @@ class Reader:
             reply, arrays = _refusal(DataError(reason)), []
         except Exception as error:  # readers raise what they stumble over
             reply, arrays = _refusal(unreadable(path, error)), []
-        self._write(reply, arrays)
+        self._write(reply | {"used": _processor_time() - start}, arrays)
 
     def _opened(
         self, number: int, path: Path, request: dict[str, Any]
@@ -201,9 +205,10 @@ def _layout(path: Path) -> str:
 
 
 def _lift() -> None:
-    """Allow as much memory as there is, to load libraries."""
-    most = resource.getrlimit(resource.RLIMIT_AS)[1]
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    """Allow as much memory and time as there is, to load libraries."""
+    for kind in (resource.RLIMIT_AS, resource.RLIMIT_CPU):
+        most = resource.getrlimit(kind)[1]
+        resource.setrlimit(kind, (most, most))
 
 
 def _limit(room: int, seconds: float) -> None:
@@ -216,11 +221,15 @@ def _limit(room: int, seconds: float) -> None:
     memory = pages * resource.getpagesize() + room
     memory = memory if most == resource.RLIM_INFINITY else min(memory, most)
     resource.setrlimit(resource.RLIMIT_AS, (memory, most))
-    used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
     most = resource.getrlimit(resource.RLIMIT_CPU)[1]
-    until = math.ceil(used + seconds) + 1
+    until = math.ceil(_processor_time() + seconds) + 1
     until = until if most == resource.RLIM_INFINITY else min(until, most)
     resource.setrlimit(resource.RLIMIT_CPU, (until, most))
+
+
+def _processor_time() -> float:
+    """Seconds of this process on the processor, so far."""
+    return sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
 
 
 def main() -> int:

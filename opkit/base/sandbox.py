@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,13 +24,14 @@ class Limits:
 
     Args:
         memory: bytes of address space, of which the libraries take about 1 GiB.
-        processor_seconds: time on the processor.
-        wall_seconds: time until the parent ends it.
+        processor_seconds: time on the processor, which other work on the machine does
+            not use up.
+        wall_seconds: time until the parent ends it, for a child that waits for ever.
     """
 
     memory: int = 2 << 30
-    processor_seconds: int = 20
-    wall_seconds: int = 30
+    processor_seconds: int = 30
+    wall_seconds: int = 300
 
 
 LIMITS = Limits()
@@ -66,11 +68,16 @@ def run_limited(
         )
     except subprocess.TimeoutExpired:
         raise DataError(
-            f"{origin}: opening it takes over {limits.wall_seconds} s: "
-            "damaged or hostile"
+            f"{origin}: opening it takes over {limits.wall_seconds} s: the disk does "
+            "not answer, or the file is damaged or hostile"
         ) from None
     if done.returncode == 2:
         raise DataError(done.stderr.strip().splitlines()[-1])
+    if done.returncode == -signal.SIGXCPU:
+        raise DataError(
+            f"{origin}: opening it takes over {limits.processor_seconds} s of "
+            "processor time: damaged or hostile"
+        )
     if done.returncode != 0:
         raise DataError(
             f"{origin}: opening it ended with "

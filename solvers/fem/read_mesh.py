@@ -9,7 +9,6 @@ again here. Formats that name other files (XDMF, HDF5-based ones) are not read a
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from opkit.base.arrays import Indices
 from opkit.base.sandbox import run_limited
 from opkit.errors import DataError, require
 from opkit.solvers.fem.embedding import check_embedding
-from opkit.solvers.fem.read_mesh_child import LIMITS
+from opkit.solvers.fem.read_mesh_child import limits_of
 from opkit.solvers.fem.simplex_mesh import (
     MeshError,
     SimplexMesh,
@@ -30,7 +29,6 @@ GMSH, VTK = (".msh",), (".vtk", ".vtu")
 OTHERS = (".bdf", ".fem", ".inp", ".mesh", ".nas", ".obj", ".off", ".ply", ".stl")
 SUFFIXES = (*GMSH, *VTK, *OTHERS, ".su2", ".ugrid")
 LARGEST_FILE = 512 << 20
-RATE = 4 << 20  # bytes per second of time beyond the limit
 CHILD = "opkit.solvers.fem.read_mesh_child"
 
 
@@ -57,9 +55,8 @@ def read_mesh(path: Path) -> SimplexMesh:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "mesh.npz"
         try:
-            seconds = LIMITS.wall_seconds + path.stat().st_size // RATE
-            limits = replace(LIMITS, wall_seconds=seconds)
-            run_limited(CHILD, [str(path.resolve()), str(out)], str(path), limits)
+            words = [str(path.resolve()), str(out)]
+            run_limited(CHILD, words, str(path), limits_of(words[0]))
         except DataError as error:
             raise MeshError(str(error)) from None
         with np.load(out, allow_pickle=False) as arrays:

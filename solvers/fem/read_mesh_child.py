@@ -7,8 +7,10 @@ Ends with 0 and a written OUT.npz, or with 2 and the reason on standard error.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+from dataclasses import replace
 from math import comb
 from typing import Any
 
@@ -19,11 +21,22 @@ from opkit.base.arrays import Indices
 from opkit.base.sandbox import Limits, answer, limit_this_process
 from opkit.errors import DataError
 
-LIMITS = Limits(processor_seconds=60, wall_seconds=30)
+LIMITS = Limits()
+RATE = 4 << 20  # bytes per second of processor time beyond the limit
 CORNERS = {"vertex": 1, "line": 2, "triangle": 3, "quad": 4, "tetra": 4}
 GROUPS = ("gmsh:physical", "medit:ref", "su2:tag")
 FLAT = 1e-9  # of the extent: what OpenCASCADE's rounding leaves in z
 NAMES = re.compile(rb'(\d)\s+(\d+)\s+"([^"\n]*)"')
+
+
+def limits_of(path: str) -> Limits:
+    """Return the limits under which a file of this size is read."""
+    more = os.stat(path).st_size // RATE
+    return replace(
+        LIMITS,
+        processor_seconds=LIMITS.processor_seconds + more,
+        wall_seconds=LIMITS.wall_seconds + 10 * more,
+    )
 
 
 def convert(
@@ -234,7 +247,7 @@ def _counts(corners: int) -> list[int]:
 
 def main(path: str, out: str) -> int:
     """Read under limits, convert, write."""
-    limit_this_process(LIMITS)
+    limit_this_process(limits_of(path))
     import meshio
 
     let_groups_be_absent()

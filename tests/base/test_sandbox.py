@@ -23,13 +23,19 @@ Heat = Callable[..., Case]
         ("sleep", "over 1 s"),
         ("allocate", "out of memory"),
         ("crash", "signal 11"),
+        ("spin", "over 2 s of processor time"),
     ],
 )
 def test_limits_end_as_one_line(heat: Heat, how: str, says: str) -> None:
-    limits = Limits(wall_seconds=1 if how == "sleep" else 30)
+    limits = Limits(processor_seconds=2, wall_seconds=1 if how == "sleep" else 300)
     with pytest.raises(DataError, match=says) as caught:
         run_limited("naughty", [how], "x.h5", limits)
     assert "\n" not in str(caught.value)
+
+
+def test_time_that_others_use_is_not_counted(heat: Heat) -> None:
+    """A child that is on the processor for less than 2 s may take 3 s and more."""
+    run_limited("naughty", ["wait"], "x.h5", Limits(processor_seconds=2))
 
 
 def test_a_file_is_guarded_once_until_it_changes(

@@ -5,11 +5,16 @@ import signal
 import sys
 import time
 
-from opkit.base.sandbox import limit_this_process
+from opkit.base.sandbox import Limits, limit_this_process
 
-limit_this_process()
+limit_this_process(Limits(processor_seconds=2))
 if sys.argv[1] == "sleep":
     time.sleep(60)
+elif sys.argv[1] == "wait":
+    time.sleep(3)
+elif sys.argv[1] == "spin":
+    while True:
+        pass
 elif sys.argv[1] == "allocate":
     try:
         bytearray(3 << 30)

@@ -1,9 +1,10 @@
 """Run the reliability batteries in full and print the table of docs/reliability.md.
 
-    python tests/reliability [NAME ...] [--scale S] [--seed N] [--save FILE]
+    python tests/reliability [NAME ...] [--kind K ...] [--scale S] [--seed N]
+        [--save FILE]
 
 NAME: kills workers points signals full races corruption headers hostile mutated
-(default: all).
+(default: all). With --kind only these kinds of mutated files.
 With --save the counts are added to those in FILE, so that long batteries can run in
 portions; the table printed is of the sum.
 """
@@ -30,7 +31,9 @@ import processes  # noqa: E402
 Counts = dict[str, dict[str, float]]
 
 
-def run(name: str, folder: Path, scale: float, seed: int) -> Iterator[tuple[str, dict]]:
+def run(
+    name: str, folder: Path, scale: float, seed: int, only: tuple[str, ...] = ()
+) -> Iterator[tuple[str, dict]]:
     """Run one battery and yield its rows."""
 
     def many(full: int) -> int:
@@ -56,7 +59,7 @@ def run(name: str, folder: Path, scale: float, seed: int) -> Iterator[tuple[str,
         results = headers.battery(folder, many(300), verbs, seed)
         yield "edited headers, inspect and validate", results
     elif name == "mutated":
-        for kind, outcomes in mutated.battery(folder, many(300), seed):
+        for kind, outcomes in mutated.battery(folder, many(300), seed, only):
             yield f"mutated {kind}", outcomes
     elif name == "hostile":
         yield from _hostile(folder, round(1 / scale))
@@ -95,6 +98,7 @@ def main() -> None:
     every = ["kills", "workers", "points", "signals", "full", "races"]
     every += ["corruption", "headers", "hostile", "mutated"]
     parser.add_argument("names", nargs="*", choices=[*every, []], default=every)
+    parser.add_argument("--kind", action="append", default=[])
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save", type=Path)
@@ -104,7 +108,10 @@ def main() -> None:
     total: Counts = json.loads(options.save.read_text()) if saved else {}
     for name in options.names:
         with tempfile.TemporaryDirectory() as folder:
-            for row, counts in run(name, Path(folder), options.scale, options.seed):
+            rows = run(
+                name, Path(folder), options.scale, options.seed, tuple(options.kind)
+            )
+            for row, counts in rows:
                 add(total, row, counts)
                 if options.save:
                     options.save.write_text(json.dumps(total, indent=1))

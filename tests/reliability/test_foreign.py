@@ -184,7 +184,7 @@ def test_a_file_of_holes_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        ("import time; time.sleep(60)", "takes over 1 s"),
+        ("import time; time.sleep(60)", "takes over 1 s: the disk does not answer"),
         ("import os; os.kill(os.getpid(), 11)", "signal 11"),
         ("raise SystemExit('no such library')", "no such library"),
         ("import sys; sys.stdout.write('9' * 8)", "ended"),
@@ -203,6 +203,52 @@ def test_a_reader_that_hangs_or_crashes_ends_in_one_line(
             open_source(path)
         assert "\n" not in str(refused.value)
     np.testing.assert_array_equal(values(open_source(path), "array"), np.arange(3.0))
+
+
+SLOW = """
+import time
+from opkit.datasets.importers import apart_child, npz
+opened = npz.open_source
+def slow(*words):
+    end = time.monotonic() + {seconds}
+    while time.monotonic() < end:
+        {meanwhile}
+    return opened(*words)
+npz.open_source = slow
+apart_child.main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "seconds", "stall", "said"),
+    [
+        ("time.sleep(0.1)", 4, 300.0, ""),  # others have the processor
+        ("pass", 60, 300.0, "over 1 s of processor time"),
+        ("time.sleep(0.1)", 600, 2.0, "over 2 s: the disk does not answer"),
+    ],
+)
+def test_a_reader_may_use_so_much_of_the_processor_and_wait_for_longer(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    meanwhile: str,
+    seconds: float,
+    stall: float,
+    said: str,
+) -> None:
+    path, numbers = tmp_path / "a.npz", np.arange(3.0)
+    np.savez(path, a=numbers)
+    code = SLOW.format(seconds=seconds, meanwhile=meanwhile)
+    limits = {"SECONDS": 1.0, "STALL": stall, "SHARE": 0.0, "_children": []}
+    for name, value in limits.items():
+        monkeypatch.setattr(apart, name, value)
+    monkeypatch.setattr(apart, "python", lambda _: [sys.executable, "-c", code])
+    if said:
+        with pytest.raises(DataError, match=said):
+            open_source(path)
+    else:
+        np.testing.assert_array_equal(values(open_source(path), "a"), numbers)
+    for child in apart._children:
+        child.end()
 
 
 def claiming(bundle_folder: Path, to: Path, change: Callable[[dict], object]) -> Path:

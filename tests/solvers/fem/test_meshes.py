@@ -243,7 +243,7 @@ def test_a_slow_reader_is_stopped(
 ) -> None:
     path = tmp_path / "good.msh"
     path.write_text(GOOD)
-    monkeypatch.setattr(reader, "LIMITS", Limits(wall_seconds=0))
+    monkeypatch.setattr(reader, "limits_of", lambda _: Limits(wall_seconds=0))
     with pytest.raises(MeshError, match="takes over 0 s"):
         read_mesh(path)
 
