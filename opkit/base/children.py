@@ -44,7 +44,14 @@ SETTINGS = {"NUMBA_CACHE_DIR": "", "NUMBA_CACHE_LOCATOR_CLASSES": ""}
 could name a cache of pickled code."""
 LAUNCHED = ("PMI_", "PMIX_", "OMPI_COMM_", "HYDI_", "MPI_LOCALRANKID", "MPI_LOCALN")
 """Beginnings of the names of variables by which MPI finds its launcher."""
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+THREADS = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "DUCC0_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+)
+MOST_THREADS = 2**15  # more than a machine has; libraries overflow from 2³¹ on
 OBEYED = {"matplotlib": ("matplotlibrc",), "cmocean": ("matplotlibrc",)}
 """Package to the settings files that it reads from the current folder."""
 _START = os.path.abspath(os.curdir) if os.path.exists(os.curdir) else os.sep
@@ -96,14 +103,17 @@ def drop_odd_threads() -> None:
     """Drop numbers of threads that are none, such as an empty OMP_NUM_THREADS.
 
     Job files set them from variables that are not always there; libraries then end in
-    errors of their own, some only after hours.
+    errors of their own, some only after hours. Of a list for nested levels (``4,2``)
+    the outer level stays: scipy's transforms take one number.
     """
     for name in THREADS:
         value = os.environ.get(name)
         if value is None:
             continue
         words = [word.strip() for word in value.split(",")]
-        if not all(word.isdecimal() and int(word) > 0 for word in words):
+        if all(w.isdecimal() and 0 < int(w) <= MOST_THREADS for w in words):
+            os.environ[name] = str(int(words[0]))
+        else:
             del os.environ[name]
 
 

@@ -23,6 +23,7 @@ from pydantic import Field, model_validator
 from opkit.base.arrays import Array
 from opkit.base.records import NotNegative, Positive
 from opkit.errors import SolverError
+from opkit.solvers.fourier.band import share_outside
 from opkit.solvers.fourier.predictability import warn_where_unpredictable
 from opkit.solvers.inputs import check_counts, checked_field
 from opkit.solvers.interface import (
@@ -188,15 +189,17 @@ class QuasiGeostrophic:
         self._warn(psi)
         return Solution(
             outputs={"potential_vorticity": q, "streamfunction": psi},
-            error=error,
-            measure="sum of estimated local errors (relative L2 of q)",
+            error=error + share_outside(initial, self.model().mask),
+            measure="sum of estimated local errors and of the share of the initial "
+            "field in modes that are dropped (relative L2 of q)",
         )
 
     def residual(self, inputs: Fields, outputs: Fields) -> Array:
         """Re-advance each record from the one before, and compare.
 
         The largest |q(t) - S q(t - interval)| / |q(t)| of the records, both layers
-        together. With scheme ``pyqg`` a restart begins with an Euler step, which
+        together, and not less than the share of the initial field in modes that are
+        dropped. With scheme ``pyqg`` a restart begins with an Euler step, which
         shows.
         """
         record = (self.records, self.layers, *self.resolution)
@@ -204,9 +207,10 @@ class QuasiGeostrophic:
         q = checked_field(outputs, "potential_vorticity", record)
         check_counts(**{INITIAL: initial, "potential_vorticity": q})
         interval = [self.record_interval]
-        return re_advanced(
+        changes = re_advanced(
             initial, q, lambda state: self._integrate(state, interval)[0][:, 0]
         )
+        return np.maximum(changes, share_outside(initial, self.model().mask))
 
     def _warn(self, psi: Array) -> None:
         """Warn where the upper layer has turned over too often to be predicted."""

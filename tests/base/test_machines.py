@@ -10,6 +10,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from opkit.base import sandbox
@@ -25,16 +26,36 @@ Patch = pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("value", "kept"),
-    [("", False), ("0", False), ("-2", False), ("four", False), ("4,", False),
-     ("1", True), (" 8 ", True), ("4,2", True)],
+    ("value", "used"),
+    [("", None), ("0", None), ("-2", None), ("four", None), ("auto", None),
+     ("4,", None), ("1e3", None), ("99999999999", None), ("1", "1"), (" 8 ", "8"),
+     ("4\r", "4"), ("4,2", "4"), ("\N{ARABIC-INDIC DIGIT FOUR}", "4")],
 )  # fmt: skip
+@pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "NUMBA_NUM_THREADS"])
 def test_odd_numbers_of_threads_are_dropped(
-    monkeypatch: Patch, value: str, kept: bool
+    monkeypatch: Patch, name: str, value: str, used: str | None
 ) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    monkeypatch.setenv(name, value)
     drop_odd_threads()
-    assert os.environ.get("OMP_NUM_THREADS") == (value if kept else None)
+    assert os.environ.get(name) == used
+
+
+@pytest.mark.parametrize("value", ["2,2", "", "auto", "4\r"])
+def test_scipy_transforms_under_odd_numbers_of_threads(value: str) -> None:
+    """scipy's transforms read one number and raise RuntimeError on the others."""
+    code = (
+        "import opkit, numpy as np, scipy.fft as fft\n"
+        "print(round(float(fft.dstn(np.ones((4, 4)), type=1, norm='ortho').sum()), 6))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment({"OMP_NUM_THREADS": value}),
+        capture_output=True, text=True,
+    )  # fmt: skip
+    # the sum of all entries of S 1 1ᵀ S, S the orthonormal sine transform
+    k = np.arange(1, 5)
+    one = np.sqrt(2 / 5) * np.sin(np.pi * np.outer(k, k) / 5)
+    assert done.stdout.split() == [str(round(one.sum() ** 2, 6))], done.stderr
 
 
 def test_children_do_not_look_for_a_launcher(monkeypatch: Patch) -> None:
