@@ -30,6 +30,8 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 
 GENERATION_SECONDS = "generation_seconds"
 """Key in the provenance: processor seconds of drawing and solving all samples."""
+KEPT_BY = {"kept_by": "surrogate.solve"}
+"""What the provenance of a file says whose samples a surrogate had the solver solve."""
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,11 @@ class Header:
         if self.files:
             described["files"] = dict(self.files)
         return described
+
+
+def is_store(header: Header) -> bool:
+    """Whether the samples are those that a surrogate had the solver solve."""
+    return KEPT_BY.items() <= dict(header.provenance).items()
 
 
 SIDES = {"x": ("left", "right"), "y": ("bottom", "top"), "z": ("back", "front")}

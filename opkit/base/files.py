@@ -17,6 +17,7 @@ import platform
 import re
 import shutil
 import stat
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -328,16 +329,20 @@ def why(error: Exception) -> str:
 
 
 @contextmanager
-def locked(path: Path, doing: str = "is generating into it") -> Iterator[None]:
+def locked(
+    path: Path, doing: str = "is generating into it", wait: float = 0.0
+) -> Iterator[None]:
     """Hold a lock file; a second process is refused, a dead one's lock is no hindrance.
 
     Args:
         path: the lock file, which stays.
         doing: what its holder does with the folder, for the message.
+        wait: seconds after which a second process, or thread, is refused.
 
     Raises:
         DataError: another process holds it, or the file system has no locks.
     """
+    latest = time.monotonic() + wait
     while True:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -348,6 +353,9 @@ def locked(path: Path, doing: str = "is generating into it") -> Iterator[None]:
         except OSError as error:
             os.close(descriptor)
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                if time.monotonic() < latest:
+                    time.sleep(0.01)
+                    continue
                 raise DataError(
                     f"{path.parent}: another process {doing}: "
                     "wait for it, or choose another output"

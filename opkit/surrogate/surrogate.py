@@ -34,6 +34,7 @@ from opkit.surrogate.checks.calibration import COVERAGE, PREFIX, Calibration
 from opkit.surrogate.checks.checker import Checker
 from opkit.surrogate.checks.fallback import Solved
 from opkit.surrogate.checks.interface import Context
+from opkit.surrogate.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -283,6 +284,7 @@ class Surrogate(Shown):
         significance: float = 0.05,
         quantity: str | None = None,
         exact: bool = False,
+        store: str | Path | None = None,
     ) -> Solved:
         """Predict, and solve where the prediction may be off by more than tolerated.
 
@@ -300,6 +302,9 @@ class Surrogate(Shown):
             quantity: name of a quantity of interest of the case: the tolerance is then
                 for its error, in its own units.
             exact: the same as a tolerance of 0.
+            store: data file that keeps what the solver solved, for training to go on
+                with; made where it is missing. Its samples are solved to the case's
+                own accuracy, and equal inputs are kept once.
 
         Returns:
             Outputs, what was done for each sample, and what it saved.
@@ -310,6 +315,7 @@ class Surrogate(Shown):
             CaseError: a sample needs a solver, and the case's is not known here.
             MissingExtraError: a sample needs a solver that is not installed.
             SolverError: the solver cannot reach its accuracy for one of the inputs.
+            DataError: the store is of another case or kind, or cannot be written.
         """
         if exact and tolerance is None:
             tolerance = 0.0
@@ -329,6 +335,7 @@ class Surrogate(Shown):
             coverage,
             significance,
             quantity,
+            None if store is None else Store(Path(store), self.config.weights_sha256),
         )
 
     @cached_property

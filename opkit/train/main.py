@@ -62,7 +62,8 @@ def train(
             start hold, and only ``training.epochs`` may be changed.
         progress: told what happens; where none is given, a notebook shows a bar.
         start: run directory or bundle whose recipe, weights and normalisers training
-            goes on from; ``operator`` is not asked then.
+            goes on from, with the further samples it was trained with; ``operator`` is
+            not asked then. Operators that learn all at once learn anew.
         more: files with further training samples of the same case and grid.
 
     Raises:
@@ -92,14 +93,18 @@ def train(
         recipe = resolve_recipe(case, operator, overrides)
     else:
         recipe = more_data.resolve(start, overrides)
-    if operator_class(recipe.operator).direct:  # all is learnt before an epoch
+        more = more_data.all_files(start, Path(data), more)
+    direct = operator_class(recipe.operator).direct
+    if direct:  # all is learnt before an epoch
         one = recipe.training.model_copy(update={"epochs": 1})
         recipe = recipe.model_copy(update={"training": one})
     fabric = make_fabric(recipe, device)
     loggers.check_loggers(recipe.training.loggers)
     if not fabric.is_global_zero:
         progress = None
-    setup = more_data.add(prepare(Path(data), recipe, seed), more)
+    setup = more_data.add(prepare(Path(data), recipe, seed), more, seed)
+    if resume:
+        _same_more(directory, setup.more)
     if start is not None:
         more_data.refuse_other_problem(start, setup)
     model = build_physical_model(setup, seed)
@@ -109,7 +114,7 @@ def train(
     begun = time.perf_counter()
     prepare_operator(model, setup)
     prepared = time.perf_counter() - begun
-    if start is not None:
+    if start is not None and not direct:  # which has learnt anew from all samples
         more_data.load_weights(model, start)
     main = fabric.is_global_zero
     if not resume and main:
@@ -122,6 +127,7 @@ def train(
                 "recipe": recipe.model_dump(mode="json"),
                 "start": None if start is None else str(Path(start).resolve()),
                 "more": [str(Path(path).resolve()) for path in more],
+                "more_known": list(setup.more),
             }
         )
     with directory.held(main):
@@ -197,3 +203,16 @@ def _same_data(directory: RunDirectory, data: Path) -> None:
                 f"{data} is not the file this run was started with: resume with "
                 f"{config['data']}"
             )
+
+
+def _same_more(directory: RunDirectory, more: Sequence[str]) -> None:
+    """Refuse further data that have changed, such as a store that has grown."""
+    known = directory.config().get("more_known", list(more))
+    changed = [
+        text for text, before in zip(more, known, strict=False) if text != before
+    ]
+    if changed:
+        raise OpkitInputError(
+            f"{changed[0].partition(' ')[0]} has changed since this run was started: "
+            "start a new run with --continue"
+        )

@@ -41,11 +41,21 @@ class Answer:
         outputs: (batch, [steps,] channel, *space), float64.
         iterations: (batch,), NaN where the solver does not iterate.
         error: the solver's own measure (batch,).
+        case: whose solver it was, as that solver was set.
+        solver: that solved.
+        inputs: as the case names and stores them (batch, ...), float64.
+        solution: as the solver gave it.
+        double: whether an input field was given in float64.
     """
 
     outputs: Tensor
     iterations: Array
     error: Array
+    case: Case
+    solver: Solver
+    inputs: Fields
+    solution: Solution
+    double: bool
 
 
 class CaseSolver:
@@ -188,9 +198,23 @@ class CaseSolver:
             solution = solver.solve_from(fields, self.as_stored(guess))
         else:
             solution = solver.solve(fields)
-        return self._solved(solution)
+        case = self.case
+        if self.mode.history:
+            case = _with_records(case, steps)
+        outputs, iterations = self._solved(solution)
+        given = (inputs.fields, inputs.static, inputs.boundary)
+        return Answer(
+            outputs,
+            iterations,
+            solution.error,
+            case,
+            solver,
+            fields,
+            solution,
+            any(f is not None and f.numel() and f.dtype == torch.double for f in given),
+        )
 
-    def _solved(self, solution: Solution) -> Answer:
+    def _solved(self, solution: Solution) -> tuple[Tensor, Array]:
         parts = []
         for v in self.config.outputs:
             values = np.asarray(solution.outputs[v.name], np.float64)
@@ -201,7 +225,7 @@ class CaseSolver:
         outputs = torch.cat(parts, 2 if self.mode.history else 1)
         none = np.full(len(outputs), np.nan)
         iterations = np.asarray(solution.details.get("iterations", none), np.float64)
-        return Answer(outputs, iterations, solution.error)
+        return outputs, iterations
 
     @property
     def _layered(self) -> set[str]:
@@ -290,6 +314,12 @@ def _on_grid(case: Case, config: BundleConfig) -> Case:
     sizes = dict(zip(config.axes, config.shape.shape, strict=True))
     grid = tuple(sizes[axis] for axis in case.space)
     return case.model_copy(update={"resolution": grid})
+
+
+def _with_records(case: Case, records: int) -> Case:
+    parameters = {**case.solver.parameters, "records": records}
+    solver = case.solver.model_copy(update={"parameters": parameters})
+    return case.model_copy(update={"solver": solver})
 
 
 def _sound(states: Tensor) -> NDArray[np.bool_]:

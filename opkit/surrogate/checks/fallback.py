@@ -18,7 +18,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -31,13 +31,27 @@ from opkit.errors import CaseError, MissingExtraError, OpkitInputError, SolverEr
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.adapters import arrays
 from opkit.surrogate.checks.calibration import COVERAGE
-from opkit.surrogate.checks.case_solver import CaseSolver
+from opkit.surrogate.checks.case_solver import Answer, CaseSolver
 from opkit.surrogate.checks.checker import Checker, Verdict
 from opkit.surrogate.checks.quantities import chosen
 
 PART = 1e-3
 """Relative residual to which solvers iterate, as a part of the tolerance: the residual
 bounds the error in the energy norm up to the square root of the contrast."""
+
+
+class Keeps(Protocol):
+    """Something that keeps what the solver solved."""
+
+    def check(self) -> None:
+        """Refuse, before anything is solved, where nothing can be kept."""
+
+    def add(self, answer: Answer, seconds: float) -> None:
+        """Take solutions of a batch, and the processor seconds they took."""
+
+    def keep(self) -> tuple[int, int]:
+        """Keep what was added; say how many samples are new and how many are not."""
+        ...
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,6 +68,8 @@ class Solved(Shown):
         seconds: spent on ``predict``, ``check``, ``solve``.
         saved_seconds: at least so much less than to solve all, by the mean time of the
             samples that were solved; NaN where none was.
+        stored: how many solutions were written to the store.
+        known: how many were not, because the store held their inputs already.
     """
 
     outputs: Any
@@ -63,6 +79,8 @@ class Solved(Shown):
     saved_iterations: Array
     seconds: dict[str, float]
     saved_seconds: float
+    stored: int = 0
+    known: int = 0
 
     def _facts(self) -> dict[str, Any]:
         names, counts = np.unique(self.action, return_counts=True)
@@ -72,6 +90,7 @@ class Solved(Shown):
             **done,
             "seconds": self.seconds,
             "saved seconds": self.saved_seconds,
+            "stored": self.stored or None,
         }
 
 
@@ -85,6 +104,7 @@ def solve(
     coverage: float = COVERAGE,
     significance: float = 0.05,
     quantity: str | None = None,
+    store: Keeps | None = None,
 ) -> Solved:
     """Predict for arrays of any kind, and solve where the prediction will not do.
 
@@ -100,6 +120,7 @@ def solve(
         significance: inputs with a p-value up to this do not resemble training inputs.
         quantity: name of the quantity of interest whose error the tolerance is for, in
             its own units; the relative L2 error of all outputs where None.
+        store: keeps what is solved, which then is solved to the case's own accuracy.
 
     Raises:
         OpkitInputError: inputs or a tolerance that cannot be.
@@ -114,6 +135,8 @@ def solve(
             "accuracy"
         )
     arrays.refuse_lazy(inputs, "solving looks at values")
+    if store is not None:
+        store.check()
     records: list[dict[str, Any]] = []
 
     def once(batch: Inputs) -> Tensor:
@@ -127,12 +150,19 @@ def solve(
         action = np.full(len(accepted), "accepted", dtype="<U8")
         outputs = prediction.detach().clone()
         counts, reached = np.zeros(len(action)), np.full(len(action), np.nan)
+        kept = (0, 0)
         if not accepted.all():
             case_solver = _solver(checker, accepted, tolerance)
             sound = outputs.flatten(1).isfinite().all(1).cpu().numpy()
             action[~accepted] = _start(verdict, case_solver, sound)[~accepted]
-            rtol = PART * tolerance if tolerance else None
-            counts, reached = _solve(case_solver, batch, outputs, action, rtol)
+            rtol = PART * tolerance if tolerance and store is None else None
+            try:
+                counts, reached = _solve(
+                    case_solver, batch, outputs, action, rtol, store
+                )
+            finally:  # also what was solved before a sample that cannot be
+                if store is not None:
+                    kept = store.keep()
         seconds = {
             "predict": predicted - start,
             "check": judged - predicted,
@@ -146,6 +176,8 @@ def solve(
                 "saved_iterations": _saved(verdict, action, counts, reached),
                 "seconds": seconds,
                 "saved_seconds": _saved_seconds(action, seconds),
+                "stored": kept[0],
+                "known": kept[1],
             }
         )
         return outputs
@@ -214,6 +246,7 @@ def _solve(
     outputs: Tensor,
     action: NDArray[np.str_],
     rtol: float | None,
+    store: Keeps | None,
 ) -> tuple[Array, Array]:
     """Put solutions in place of the predictions in ``outputs``.
 
@@ -230,7 +263,10 @@ def _solve(
     def put(chosen: NDArray[np.int64], warm: bool) -> None:
         rows = torch.from_numpy(chosen)
         guess = outputs[rows] if warm else None
+        begun = time.thread_time()
         solution = case_solver.solve(inputs.rows(rows), guess, steps, rtol)
+        if store is not None:
+            store.add(solution, time.thread_time() - begun)
         outputs[rows] = solution.outputs.to(outputs)
         iterations[chosen], reached[chosen] = solution.iterations, solution.error
 

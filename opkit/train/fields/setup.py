@@ -128,9 +128,7 @@ def prepare(data: Path, recipe: Recipe, seed: int) -> TrainingSetup:
     else:
         train, validation = hold_out(train, recipe.training.holdout, seed)
         source = "train"
-    selection = calibration = validation
-    if len(validation) >= APART:
-        selection, calibration = hold_out(validation, 0.5, seed)
+    selection, calibration = halves(validation, seed)
     return TrainingSetup(
         recipe=recipe,
         shape=shape,
@@ -150,6 +148,16 @@ def prepare(data: Path, recipe: Recipe, seed: int) -> TrainingSetup:
         data_hash=train_set.file.content_hash(),
         stated=stated,
     )
+
+
+def halves(validation: Samples, seed: int) -> tuple[Samples, Samples]:
+    """Return the validation samples that choose the epoch, and those for bounds.
+
+    All of them for both where there are fewer than `APART`.
+    """
+    if len(validation) < APART:
+        return validation, validation
+    return hold_out(validation, 0.5, seed)
 
 
 def test_samples(setup: TrainingSetup) -> Iterator[Sample]:
@@ -175,12 +183,14 @@ def hold_out(samples: Samples, part: float, seed: int) -> tuple[Samples, Samples
         )
     order = torch.randperm(len(samples), generator=generator(seed, 0, 0))
     training, validation = order[count:].sort().values, order[:count].sort().values
+    return chosen(samples, training.tolist()), chosen(samples, validation.tolist())
+
+
+def chosen(samples: Samples, indices: list[int]) -> Samples:
+    """Return some of the samples, in memory where all of them are."""
     if isinstance(samples, Memory):
-        return (
-            Memory({k: t[training] for k, t in samples.fields.items()}),
-            Memory({k: t[validation] for k, t in samples.fields.items()}),
-        )
-    return Part(samples, training.tolist()), Part(samples, validation.tolist())
+        return Memory({k: t[indices] for k, t in samples.fields.items()})
+    return Part(samples, indices)
 
 
 def _open(

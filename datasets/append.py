@@ -1,0 +1,92 @@
+"""Add samples to a data file: the old and the new ones in a new file, and one rename.
+
+Chunks of the old samples are copied as they are; readers that have the old file open
+keep it as it was.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opkit.datasets.disk import hdf5_appearing
+from opkit.datasets.header import SPLITS, Header, Split
+from opkit.datasets.read import DataFile
+from opkit.datasets.write import Writer
+from opkit.errors import DataError
+
+
+@dataclass(frozen=True)
+class NewSamples:
+    """Samples to be added.
+
+    Args:
+        fields: variable name to (batch, *shape), of the variable's dtype.
+        numbers: the solver's numbers by name (batch,), ``error`` among them.
+        measure: what ``error`` is.
+        splits: the split of each sample.
+    """
+
+    fields: Mapping[str, NDArray[Any]]
+    numbers: Mapping[str, NDArray[np.float64]]
+    measure: str
+    splits: Sequence[Split]
+
+
+def append(
+    path: Path,
+    header: Header,
+    old: DataFile | None,
+    new: NewSamples,
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write a file of old and new samples in place of the old file.
+
+    Args:
+        path: the file, which appears whole or stays as it was.
+        header: what the new samples are; its splits are not looked at.
+        old: the file as it is, open; None where there is none yet.
+        new: the samples, whose numbers are counted on from the old ones.
+        provenance: of the whole file.
+
+    Raises:
+        DataError: the old file is damaged or has other solver numbers, the disk is
+            full, or the folder cannot be written.
+    """
+    count = 0 if old is None else len(old)
+    rows = slice(count, count + len(new.splits))
+    names = sorted(new.numbers, key=lambda name: (name != "error", name))
+    if old is not None:
+        old.check_seal()
+        if sorted(names) != sorted(old.diagnostics()):
+            raise DataError(
+                f"{path}: the solver gives {', '.join(names)} per sample, the file "
+                f"holds {', '.join(old.diagnostics())}: choose another file"
+            )
+        header = old.header
+    codes = [] if old is None else list(old.header.split_codes)
+    codes += [SPLITS.index(split) for split in new.splits]
+    splits = {name: np.flatnonzero(np.equal(codes, k)) for k, name in enumerate(SPLITS)}
+    whole = replace(
+        header,
+        splits={name: own for name, own in splits.items() if len(own)},
+        provenance=dict(provenance),
+    )
+    with hdf5_appearing(path) as file:
+        writer = Writer(file, whole, names, new.measure)
+        if old is not None:
+            with (
+                old.path.open("rb") as raw,
+                mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as content,
+                memoryview(content) as view,
+            ):
+                writer.copy(slice(0, count), old.handle, view)
+        index = np.arange(rows.start, rows.stop, dtype=np.int64)
+        writer.put(rows, index, new.fields, new.numbers)
+        writer.finish()
