@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from opkit.datasets.agreement import same_units
@@ -140,6 +141,7 @@ def axes(parts: Sequence[Part], options: AxisOptions) -> dict[str, Axis]:
                 )
         by_file = [(w, t.axes[dim].units if dim in t.axes else "") for w, t in users]
         units = _units(f"axis {dim}", options.units.get(dim, ""), by_file)
+        _check_dates(where, dim, values, units, coordinate.calendar)
         closed = dim in options.periodic
         if closed:
             _check_even(dim, values)
@@ -156,6 +158,8 @@ def _values(
     n = selection.lengths[dim]
     coordinate = selection.axes.get(dim, Coordinate(np.empty(0)))
     theirs = coordinate.values
+    if coordinate.fault and dim not in options.ends:
+        raise DataError(f"{where}: axis {dim} {coordinate.fault}")
     if theirs is not None and len(theirs) not in (0, n):
         raise DataError(
             f"{where}: axis {dim} has {len(theirs)} values there and {n} in the data"
@@ -236,6 +240,24 @@ def _check_equal(
            "otherwise")
         + ": bring them on one axis"
     )  # fmt: skip
+
+
+def _check_dates(
+    where: str, dim: str, values: NDArray[np.float64], units: str, calendar: str
+) -> None:
+    """Refuse times since a date that no reader can turn into dates."""
+    if " since " not in units:
+        return
+    attributes = {"units": units, **({"calendar": calendar} if calendar else {})}
+    raw = xr.Variable((dim,), values[[0, -1]], attributes)
+    try:
+        xr.conventions.decode_cf_variable(dim, raw)
+    except (ValueError, OverflowError) as error:
+        in_calendar = f" in the calendar {calendar!r}" if calendar else ""
+        raise DataError(
+            f"{where}: axis {dim} counts {units!r}{in_calendar}, which gives no dates: "
+            "count seconds, minutes, hours or days since a date of a CF calendar"
+        ) from error
 
 
 def _check_even(dim: str, values: NDArray[np.float64]) -> None:

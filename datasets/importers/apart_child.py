@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opkit.base.children import close_folder
+from opkit.base.sandbox import set_limit
 from opkit.datasets.importers import pdebench
 from opkit.datasets.importers.source import Coordinate, Source, unreadable
 from opkit.errors import DataError, MissingExtraError, OpkitError
@@ -168,7 +169,7 @@ def _described(source: Source) -> tuple[dict[str, Any], list[NDArray[Any]]]:
                 place = len(arrays)
                 arrays.append(np.asarray(coordinate.values, np.float64))
             labels = (coordinate.units, coordinate.long_name, coordinate.calendar)
-            listed.append([place, *labels, coordinate.letter])
+            listed.append([place, *labels, coordinate.letter, coordinate.fault])
         return numbers[id(coordinate)]
 
     def scope(own: Any) -> int:
@@ -208,7 +209,7 @@ def _lift() -> None:
     """Allow as much memory and time as there is, to load libraries."""
     for kind in (resource.RLIMIT_AS, resource.RLIMIT_CPU):
         most = resource.getrlimit(kind)[1]
-        resource.setrlimit(kind, (most, most))
+        set_limit(kind, most, most)
 
 
 def _limit(room: int, seconds: float) -> None:
@@ -217,14 +218,12 @@ def _limit(room: int, seconds: float) -> None:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
     except OSError:
         pages = 0
-    most = resource.getrlimit(resource.RLIMIT_AS)[1]
-    memory = pages * resource.getpagesize() + room
-    memory = memory if most == resource.RLIM_INFINITY else min(memory, most)
-    resource.setrlimit(resource.RLIMIT_AS, (memory, most))
-    most = resource.getrlimit(resource.RLIMIT_CPU)[1]
-    until = math.ceil(_processor_time() + seconds) + 1
-    until = until if most == resource.RLIM_INFINITY else min(until, most)
-    resource.setrlimit(resource.RLIMIT_CPU, (until, most))
+    for kind, soft in (
+        (resource.RLIMIT_AS, pages * resource.getpagesize() + room),
+        (resource.RLIMIT_CPU, math.ceil(_processor_time() + seconds) + 1),
+    ):
+        most = resource.getrlimit(kind)[1]
+        set_limit(kind, soft, most)
 
 
 def _processor_time() -> float:
@@ -235,8 +234,8 @@ def _processor_time() -> float:
 def main() -> int:
     """Answer requests until standard input ends."""
     close_folder()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, ROOM))
+    set_limit(resource.RLIMIT_CORE, 0, 0)
+    set_limit(resource.RLIMIT_FSIZE, ROOM, ROOM)
     with os.fdopen(os.dup(1), "wb") as out:
         os.dup2(2, 1)  # what libraries print is no answer
         reader = Reader(out)

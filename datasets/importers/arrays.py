@@ -110,14 +110,14 @@ def _dataset(data: Any, where: Path) -> xr.Dataset:
             if isinstance(array, np.ndarray) and array.dtype.kind in "cOV":
                 raise DataError(f"{where}: {name} {fault_of(array.dtype)}")
         try:
-            data = xr.Dataset(dict(data))
+            return xr.Dataset(dict(data))
         except (ValueError, TypeError) as error:
             reason = " ".join(str(error).split())[:160]
             raise DataError(
                 f"{where}: not arrays with named axes ({reason}): give name to "
                 "(dims, array)"
             ) from error
-    return xr.decode_cf(data, decode_times=False)
+    return data
 
 
 def _field(text: str, role: Literal["input", "output"]) -> FieldMap:

@@ -25,6 +25,7 @@ from opkit.datasets.importers.agree import (
 from opkit.datasets.importers.apart import open_apart
 from opkit.datasets.importers.apart_child import ANY_HDF5, FORMATS
 from opkit.datasets.importers.fieldmap import FieldMap
+from opkit.datasets.importers.names import check_once, check_same_names
 from opkit.datasets.importers.npy import in_order, is_folder_of_arrays
 from opkit.datasets.importers.of_case import fitted
 from opkit.datasets.importers.scrutiny import Scrutiny
@@ -99,7 +100,9 @@ def import_data(
     sources: dict[str, list[tuple[Path, Source]]] = {}
     try:
         for split in SPLITS:
-            for path in expanded(by_split[split]) if split in by_split else ():
+            paths = expanded(by_split[split]) if split in by_split else []
+            check_once(split, paths)
+            for path in paths:
                 opened = path, open_source(path, format)
                 sources.setdefault(split, []).append(opened)
         options = AxisOptions(coordinates or {}, units or {}, frozenset(periodic))
@@ -201,6 +204,7 @@ def expanded(files: Files) -> list[Path]:
 
 def _part(path: Path, source: Source, fields: Sequence[FieldMap]) -> Part:
     selections = tuple(f.take(path, source) for f in fields)
+    check_same_names(path, selections)
     counts = sorted({t.samples for t in selections if t.samples is not None}) or [1]
     if len(counts) != 1:
         raise DataError(f"{path}: arrays with {counts} samples do not belong")

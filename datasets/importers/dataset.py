@@ -10,36 +10,47 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from opkit.datasets.importers.source import Coordinate, LazyArray, Source, fault_of
+from opkit.datasets.importers.attributes import (
+    DEGREES,
+    DIRECTIONS,
+    curved,
+    odd_attributes,
+)
+from opkit.datasets.importers.source import (
+    Coordinate,
+    LazyArray,
+    Source,
+    fault_of,
+    units_of,
+)
 
 NEVER_WRITTEN = {  # netCDF's own fill values of types whose every value may be data
     "f4": np.float64(np.float32(9.969209968386869e36)),
     "f8": 9.969209968386869e36, "i4": -2147483647.0, "i8": -9223372036854775806.0,
 }  # fmt: skip
-DIRECTIONS = {
-    "longitude": "X", "projection_x_coordinate": "X", "grid_longitude": "X",
-    "latitude": "Y", "projection_y_coordinate": "Y", "grid_latitude": "Y",
-    "altitude": "Z", "height": "Z", "depth": "Z", "time": "T",
+DECODING: dict[str, Any] = {  # times stay numbers with units and a calendar
+    "decode_times": False, "decode_timedelta": False, "decode_coords": False,
 }  # fmt: skip
 STANDARD = ("standard", "gregorian", "proleptic_gregorian")
-DEGREES = {
-    "degrees_north": "Y",
-    "degree_north": "Y",
-    "degrees_east": "X",
-    "degree_east": "X",
-}
 
 
 def from_dataset(dataset: xr.Dataset, stored: bool = True) -> Source:
     """Return what a dataset holds; nothing is read before it is asked for.
 
     Args:
-        dataset: opened with times left as numbers, or made in memory.
+        dataset: opened without decoding, or made in memory.
         stored: whether it lies in a file, some of which may never have been written.
     """
     arrays: dict[str, LazyArray] = {}
     refused: dict[str, str] = {}
     coordinates: dict[str, Coordinate] = {}
+    odd = {n: odd_attributes(v.attrs) for n, v in dataset.variables.items()}
+    sound = dataset.drop_vars([name for name, reason in odd.items() if reason])
+    for name, reason in odd.items():
+        if reason:
+            refused[str(name)] = reason
+            coordinates[str(name)] = Coordinate(None, fault=reason)
+    dataset = xr.decode_cf(sound, **DECODING)
     for name, variable in dataset.variables.items():
         label, dims = str(name), tuple(map(str, variable.dims))
         if dims == (label,):
@@ -52,8 +63,10 @@ def from_dataset(dataset: xr.Dataset, stored: bool = True) -> Source:
             variable.dtype,
             _reader(variable, stored),
             dims,
-            str(variable.attrs.get("units", "")),
+            units_of(variable.attrs.get("units", "")) or "",
         )
+    for dim, reason in curved(dataset).items():
+        coordinates.setdefault(dim, Coordinate(np.empty(0), fault=reason))
     about = {"attributes": _plain(dataset.attrs)}
     return Source(arrays, coordinates, about, refused, close=dataset.close)
 
@@ -143,7 +156,7 @@ def _coordinate(variable: xr.Variable) -> Coordinate:
         attributes = variable.attrs
     if fault_of(variable.dtype):
         return Coordinate(None)
-    units = str(attributes.get("units", ""))
+    units = units_of(attributes.get("units", "")) or ""
     letter = str(attributes.get("axis", "")).upper()
     letter = letter or DIRECTIONS.get(str(attributes.get("standard_name", "")), "")
     calendar = str(attributes.get("calendar", "")) if " since " in units else ""

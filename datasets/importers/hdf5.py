@@ -19,6 +19,7 @@ from h5py import h5t
 from numpy.typing import NDArray
 
 from opkit.datasets.audit import audit
+from opkit.datasets.importers.attributes import odd_attributes
 from opkit.datasets.importers.dataset import decoded, from_dataset
 from opkit.datasets.importers.source import (
     MAX_SUSPECT,
@@ -27,16 +28,14 @@ from opkit.datasets.importers.source import (
     Source,
     check_expansion,
     fault_of,
+    units_of,
     unreadable,
 )
 from opkit.datasets.inflate import check_chunks
 from opkit.datasets.read import explained, open_hdf5
 from opkit.errors import DataError
 
-DECODING: dict[str, Any] = {  # times stay numbers with units and a calendar
-    "decode_times": False, "decode_timedelta": False, "decode_coords": False,
-    "cache": False,
-}  # fmt: skip
+RAW: dict[str, Any] = {"decode_cf": False, "cache": False}
 PHONY = "phony_dim_"
 
 
@@ -97,7 +96,7 @@ def _opened(path: Path, group: str, dropped: list[str]) -> xr.Dataset:
             group=group or None,
             phony_dims="sort",
             drop_variables=dropped,
-            **DECODING,
+            **RAW,
         )
     except Exception as error:  # h5netcdf and xarray raise what they stumble over
         raise unreadable(path, error) from error
@@ -200,7 +199,8 @@ def lazy(item: h5py.Dataset, dims: tuple[str, ...] | None = None) -> LazyArray:
     """Wrap a data set of a format whose layout is known, decoded by its attributes."""
     sound = False
     attributes = {name: _text(item.attrs[name]) for name in item.attrs if name in CF}
-    if reason := fault_of_item(item):
+    unit = {"units": item.attrs.get("units", "")}
+    if reason := fault_of_item(item) or odd_attributes(attributes | unit):
         raise DataError(f"{item.file.filename}: {item.name} {reason}")
 
     def read(index: tuple[slice, ...]) -> NDArray[Any]:
@@ -213,8 +213,8 @@ def lazy(item: h5py.Dataset, dims: tuple[str, ...] | None = None) -> LazyArray:
                 sound = True
             return decoded(np.asarray(item[index]), attributes)
 
-    units = _text(item.attrs.get("units", ""))
-    return LazyArray(item.shape, item.dtype, read, dims, str(units))
+    units = units_of(unit["units"]) or ""
+    return LazyArray(item.shape, item.dtype, read, dims, units)
 
 
 CF = {
@@ -235,7 +235,7 @@ def values(item: h5py.Dataset) -> NDArray[np.float64]:
 
 def axis(item: h5py.Dataset) -> Coordinate:
     """Read an axis with its units."""
-    return Coordinate(values(item), str(_text(item.attrs.get("units", ""))))
+    return Coordinate(values(item), units_of(item.attrs.get("units", "")) or "")
 
 
 def _classic(path: Path, start: bytes) -> Source:
@@ -245,7 +245,7 @@ def _classic(path: Path, start: bytes) -> Source:
             "nccopy -k nc4"
         )
     try:
-        opened = xr.open_dataset(path, engine="scipy", **DECODING)
+        opened = xr.open_dataset(path, engine="scipy", **RAW)
     except Exception as error:  # scipy's reader raises what it stumbles over
         raise unreadable(path, error) from error
     return from_dataset(opened)

@@ -28,6 +28,7 @@ class Coordinate:
         long_name: empty where the file does not say.
         calendar: of times counted since a date; empty for the standard one.
         letter: ``X``, ``Y``, ``Z`` or ``T`` where CF's attributes tell the direction.
+        fault: why no axis can be taken from it, and the remedy; said where it is used.
     """
 
     values: NDArray[np.float64] | None
@@ -35,6 +36,7 @@ class Coordinate:
     long_name: str = ""
     calendar: str = ""
     letter: str = ""
+    fault: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,22 @@ def sorted_out(
         else:
             sound[name] = in_memory(array)
     return sound, refused
+
+
+def units_of(value: Any) -> str | None:
+    """Return units from an attribute; empty for none, None where it is no text.
+
+    A number 1 means no units; HDF5 holds texts as bytes or arrays of one, too.
+    """
+    single = np.ravel(value)
+    if len(single) != 1:
+        return None
+    text = single[0]
+    if isinstance(text, bytes):
+        return text.decode("utf-8", "replace")
+    if isinstance(text, str):
+        return str(text)
+    return "" if text == 1 else None
 
 
 MASKED = "is a masked array: fill it, or leave the masked samples out"

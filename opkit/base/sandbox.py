@@ -94,17 +94,23 @@ def limit_this_process(limits: Limits = LIMITS) -> None:
     waits still ends the child.
     """
     memory, seconds = limits.memory, limits.processor_seconds
-    _limit(resource.RLIMIT_AS, memory, memory)
-    _limit(resource.RLIMIT_CPU, seconds, seconds + 1)
-    _limit(resource.RLIMIT_FSIZE, memory, memory)
-    _limit(resource.RLIMIT_CORE, 0, 0)
+    set_limit(resource.RLIMIT_AS, memory, memory)
+    set_limit(resource.RLIMIT_CPU, seconds, seconds + 1)
+    set_limit(resource.RLIMIT_FSIZE, memory, memory)
+    set_limit(resource.RLIMIT_CORE, 0, 0)
 
 
-def _limit(kind: int, soft: int, hard: int) -> None:
-    """Set one limit, or keep a stricter one; macOS cannot set that of the memory."""
+def set_limit(kind: int, soft: int, hard: int) -> None:
+    """Set one limit, or keep a stricter one; macOS cannot set that of the memory.
+
+    Args:
+        kind: one of ``resource.RLIMIT_*``.
+        soft: in the unit of its kind.
+        hard: above which it cannot be raised again.
+    """
     most = resource.getrlimit(kind)[1]
     if most != resource.RLIM_INFINITY:
-        soft, hard = min(soft, most), min(hard, most)
+        soft, hard = (min(n, most) if n >= 0 else most for n in (soft, hard))
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(kind, (soft, hard))
 

@@ -270,6 +270,9 @@ def _read_plain(surrogate: Surrogate, source: Path) -> Any:
         axes = dict(file.coordinates)
         for name in names:
             axes.update(file.arrays[name].axes)
+        for name, axis in axes.items():
+            if name in used and axis.fault:
+                raise DataError(f"{source}: axis {name} {axis.fault}")
         coordinates = {
             name: (name, axis.values, _labels(axis))
             for name, axis in axes.items()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray
 
 from opkit.base import sandbox
 from opkit.base.children import drop_odd_threads, environment
@@ -93,6 +94,50 @@ def test_limits_that_cannot_be_set_are_left_out(monkeypatch: Patch) -> None:
     sandbox.limit_this_process()
     assert made[resource.RLIMIT_CPU] == (15, 15)
     assert made[resource.RLIMIT_CORE] == (0, 0) and resource.RLIMIT_FSIZE in made
+
+
+@pytest.mark.parametrize("kind", ["RLIMIT_AS", "RLIMIT_FSIZE"])
+def test_foreign_files_are_read_under_limits_of_the_machine(
+    tmp_path: Path, kind: str
+) -> None:
+    """macOS raises at any RLIMIT_AS; a job has a hard limit on the size of files."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import resource\n"
+        "set_limit = resource.setrlimit\n"
+        "def setrlimit(kind, limits):\n"
+        f"    if kind == resource.{kind} and {kind == 'RLIMIT_AS'}:\n"
+        "        raise ValueError('current limit exceeds maximum limit')\n"
+        "    return set_limit(kind, limits)\n"
+        f"if {kind == 'RLIMIT_FSIZE'}:\n"
+        "    set_limit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))\n"
+        "resource.setrlimit = setrlimit\n"
+    )
+    values = np.arange(24.0).reshape(2, 3, 4)
+    np.savez(tmp_path / "a.npz", a=values, u=2 * values)
+    xarray.Dataset({"a": (("sample", "y", "x"), values)}).to_netcdf(
+        tmp_path / "a.nc", engine="h5netcdf"
+    )
+    code = (
+        "from opkit.datasets.importers.convert import list_arrays\n"
+        "print([x.shape for f in ('a.npz', 'a.nc') for x in list_arrays(f)])"
+    )
+    path = os.pathsep.join([str(tmp_path), environment()["PYTHONPATH"]])
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path,
+        env=environment({"PYTHONPATH": path}), capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == str(3 * [(2, 3, 4)]), done.stderr
+
+
+def test_windows_is_told_what_to_do() -> None:
+    """Before anything that only POSIX has is imported."""
+    code = "import sys; sys.platform = 'win32'; import opkit"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True
+    )
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: opkit runs on Linux and macOS")
+    assert "on Windows use it in WSL 2" in last
 
 
 def test_a_file_system_without_locks_is_named(tmp_path: Path) -> None:
