@@ -18,8 +18,9 @@ def card(path: str | Path) -> dict[str, Any]:
 
     Returns:
         ``problem``, ``variables`` (a list of rows), ``dimensions`` (a list of rows),
-        ``splits``, ``solver_error``, ``storage``, ``origin``: JSON types only. Ranges
-        of variables come from `SAMPLED` evenly spaced samples.
+        ``meshes`` (of a ragged file, else None), ``splits``, ``solver_error``,
+        ``storage``, ``origin``: JSON types only. Ranges of variables come from
+        `SAMPLED` evenly spaced samples.
 
     Raises:
         DataError: missing, damaged, hostile, or not of this format.
@@ -32,6 +33,7 @@ def card(path: str | Path) -> dict[str, Any]:
             "problem": _problem(header),
             "variables": [_row(file, v) for v in header.variables],
             "dimensions": _dimensions(header),
+            "meshes": _meshes(file),
             "splits": {name: len(rows) for name, rows in header.splits.items()},
             "solver_error": _errors(file),
             "storage": {
@@ -71,18 +73,49 @@ def _problem(header: Header) -> dict[str, Any]:
 def _row(file: DataFile, variable: VariableSpec) -> dict[str, Any]:
     count = min(len(file), SAMPLED)
     rows = np.unique(np.linspace(0, len(file) - 1, count).astype(np.int64))
-    values = file.read(variable.name, rows).astype(np.float64)
+    flat = file.header.ragged and not variable.is_number
+    if flat:
+        parts = [file.read(variable.name, int(row)) for row in rows]
+        values = np.concatenate(parts).astype(np.float64)
+    else:
+        values = file.read(variable.name, rows).astype(np.float64)
+    place = variable.dims[0] if flat else ""
     return {
         "name": variable.name,
         "role": variable.role,
-        "dims": ", ".join(("sample", *variable.stored_dims)),
-        "shape": " x ".join(map(str, (len(file), *variable.shape))),
+        "dims": place or ", ".join(("sample", *variable.stored_dims)),
+        "shape": f"{len(file)} x {_range(file, place)}"
+        if flat
+        else " x ".join(map(str, (len(file), *variable.shape))),
         "type": variable.dtype,
         "units": variable.units,
         "smallest": float(values.min()),
         "mean": float(values.mean()),
         "largest": float(values.max()),
         "deviation": float(values.std()),
+    }
+
+
+def _range(file: DataFile, place: str) -> str:
+    """Fewest and most nodes, cells or facets of a sample of a ragged file."""
+    assert file.header.shapes is not None
+    counts = np.diff(file.header.shapes.offsets[place])
+    low, high = int(counts.min()), int(counts.max())
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _meshes(file: DataFile) -> dict[str, Any] | None:
+    """What the meshes of a ragged file are, and how large."""
+    shapes = file.header.shapes
+    if shapes is None:
+        return None
+    kinds = {"cells": "from the cells", "equal": "equal, sum 1 (no cells)"}
+    return {
+        "dimension": shapes.dimension,
+        "corners": shapes.corners,
+        **{f"{place}s": _range(file, place) for place in shapes.places},
+        "weights": kinds[shapes.weights],
+        "boundary_parts": list(shapes.parts),
     }
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from opkit.datasets.header import SPLITS
+from opkit.datasets.ragged import part_names
 from opkit.datasets.read import DataFile, explained, text
 
 
@@ -24,7 +25,8 @@ def faults(file: DataFile) -> Iterator[str]:
         for v in header.variables:
             item = raw[v.name]
             dims = tuple(next(iter(d.keys()), "") for d in item.dims)
-            if dims != ("sample", *v.stored_dims):
+            flat = header.ragged and not v.is_number
+            if dims != (v.dims if flat else ("sample", *v.stored_dims)):
                 yield f"{v.name}: dimension scales {dims}, header {v.stored_dims}"
             for name in ("units", "long_name", "role"):
                 attribute = text(item.attrs.get(name, ""))
@@ -36,9 +38,23 @@ def faults(file: DataFile) -> Iterator[str]:
                 yield f"{name}: units {attribute!r}, header {axis.units!r}"
         if text(raw["split"].attrs.get("flag_meanings", "")) != " ".join(SPLITS):
             yield "split: flag_meanings do not name the splits"
+        yield from _rows_of_places(file)
     index = file.index
     if len(np.unique(index)) != len(index):
         yield "sample: numbers appear twice"
+
+
+def _rows_of_places(file: DataFile) -> Iterator[str]:
+    """Whether `node`, `cell` and `facet` of a ragged file say what offsets say."""
+    shapes = file.header.shapes
+    for place in () if shapes is None else shapes.places:
+        assert shapes is not None
+        dataset = file.handle[place]
+        for row in range(len(file)):
+            here = shapes.rows(place, row)
+            if not (dataset[here] == row).all():
+                yield f"{place}: sample {row} is numbered otherwise than by its offsets"
+                break
 
 
 def duplicates(file: DataFile) -> list[tuple[str, int, int]]:
@@ -49,6 +65,13 @@ def duplicates(file: DataFile) -> list[tuple[str, int, int]]:
     groups: dict[bytes, list[int]] = defaultdict(list)
     for row in range(len(file)):
         total = hashlib.sha256()
+        if file.header.shapes is not None:
+            given = [v.name for v in file.header.inputs]
+            given += part_names(file.header.shapes)
+            for values in file.sample(row, given).values():
+                total.update(np.ascontiguousarray(values).data)
+            groups[total.digest()].append(row)
+            continue
         for v in file.header.inputs:
             total.update(np.ascontiguousarray(file.read(v.name, row)).data)
         groups[total.digest()].append(row)

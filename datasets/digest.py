@@ -69,6 +69,9 @@ def content_digest(
         if groups is not None:  # their names are in the description
             for name in ("subdomains", "facets", "parts"):
                 _absorb(total, name, np.asarray(getattr(groups, name), np.int64))
+    if header.shapes is not None:
+        for place, offsets in header.shapes.offsets.items():
+            _absorb(total, f"{place}_offset", np.asarray(offsets, np.int64))
     _absorb(total, "split", header.split_codes)
     _absorb(total, "sample", np.asarray(index, np.int64))
     _absorb(total, "sha256", digests)

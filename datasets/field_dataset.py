@@ -35,8 +35,11 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
     numbers and short vectors per sample, joined, under ``"parameters"`` (parameter,).
     Where the nodes of each sample lie elsewhere, ``"points"`` (*space, d) says where,
     and ``"weights"`` (*space,) how much length, area or volume belongs to each
-    (`opkit.elements.weights`). Batches are made by `collate`. Only the samples asked
-    for are read; workers of a DataLoader, forked or spawned, open the file themselves.
+    (`opkit.elements.weights`). Items of a ragged file have their own number n of nodes:
+    ``"inputs"`` (channel, n), ``"outputs"``, ``"points"`` (n, d), ``"weights"`` (n,),
+    and ``"sample"`` (n,), all 0; fields on cells have their centres and
+    volumes. Batches are made by `collate`. Only the samples asked for are read; workers
+    of a DataLoader, forked or spawned, open the file themselves.
 
     Args:
         path: the data file.
@@ -96,6 +99,8 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
                 f"{path}: data on a boundary curve belong to one grid of fields: "
                 "leave subsample at 1 and mode at map"
             )
+        if header.ragged:
+            self._place = _one_place(str(path), header, subsample)
         if whole:
             _refuse_stride(str(path), header, subsample)
 
@@ -110,6 +115,8 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         for item in items:
             if not -len(self) <= item < len(self):
                 raise IndexError(f"item {item} of {len(self)}")
+        if self.header.ragged:
+            return [self._ragged_item(int(row)) for row in self.rows[items]]
         variables = [v for v in self.header.variables if v.role != "points"]
         variables += self._moved
         data = self.file.read_samples([v.name for v in variables], self.rows[items])
@@ -128,6 +135,32 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             {k: t.contiguous() for k, t in zip(arrays, sample, strict=True)}
             for sample in zip(*parts, strict=True)
         ]
+
+    def _ragged_item(self, row: int) -> dict[str, torch.Tensor]:
+        """Return a sample with a mesh or cloud of its own."""
+        header = self.header
+        fields = [v for v in header.inputs if not v.is_number]
+        names = [v.name for v in header.variables] + ["points", "weights"]
+        on_cells = self._place == "cell"
+        data = self.file.sample(row, [*names, "cell_nodes"] if on_cells else names)
+        points, weights = data["points"], data["weights"]
+        if on_cells:
+            cells = data["cell_nodes"]
+            rule = NodeWeights(cells, *points.shape)
+            points, weights = points[cells].mean(1), rule.volumes(points)
+        count = len(points)
+        arrays = {
+            "inputs": _stack([data[v.name] for v in fields], count),
+            "outputs": _stack([data[v.name] for v in header.outputs], count),
+            "points": points,
+            "weights": weights,
+        }
+        numbers = [np.reshape(data[v.name], -1) for v in header.parameters]
+        if numbers:
+            arrays["parameters"] = np.concatenate(numbers)
+        item = {role: _tensor(array).contiguous() for role, array in arrays.items()}
+        item["sample"] = torch.zeros(count, dtype=torch.int64)
+        return item
 
     @property
     def input_channels(self) -> tuple[str, ...]:
@@ -170,10 +203,12 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         An axis that closes holds its first points again as its last, so that pictures
         have no gap.
         """
+        row = int(self.rows[item])
+        if self.header.ragged:
+            return self.file.sample(row, ["points"])["points"]
         variable = next((v for v in self.header.variables if v.role == "points"), None)
         if variable is None:
             return None
-        row = int(self.rows[item])
         points = self._strided(variable, self.file.read(variable.name, row)[None])[0]
         return closed(points.astype(np.float64), self.header, variable.dims[:-1])
 
@@ -280,6 +315,28 @@ def collate(items: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]
         else:
             batch[role] = torch.stack(parts)
     return batch
+
+
+def _one_place(path: str, header: Header, stride: int) -> str:
+    """Return where the fields of a ragged file are, ``node`` or ``cell``.
+
+    Raises:
+        DataError: on both, or a stride is asked for.
+    """
+    fields = [v for v in header.variables if not v.is_number]
+    on = {v.dims[0]: v.name for v in fields}
+    if len(on) > 1:
+        raise DataError(
+            f"{path}: {on['node']} is on nodes, {on['cell']} on cells: items have one "
+            "set of points; bring them to one place"
+        )
+    if stride > 1:
+        raise DataError(f"{path}: a ragged file has no grid: leave subsample at 1")
+    return fields[0].dims[0]
+
+
+def _stack(fields: list[NDArray[np.floating]], count: int) -> NDArray[np.floating]:
+    return np.stack(fields) if fields else np.zeros((0, count), np.float32)
 
 
 def _refuse_stride(path: str, header: Header, stride: int) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opkit.base.mesh_groups import MeshGroups
+from opkit.datasets.shapes import FLAT_NAMES, Shapes
 from opkit.errors import DataError
 
 SCHEMA_VERSION = 1
@@ -43,7 +44,7 @@ class VariableSpec:
         role: whether it is given to a surrogate, asked of it, or where the nodes lie.
         dims: names of its dimensions after ``sample``, in array order; none of a
             number, ``component`` alone of a short vector.
-        shape: length of each of them.
+        shape: length of each of them; 0 of the nodes or cells of a ragged file.
         dtype: stored number type.
         units: UDUNITS string; ``"1"`` where nondimensional.
         long_name: for axes of figures.
@@ -132,6 +133,7 @@ class Header:
         provenance: versions, command, source; not part of the content hash.
         mesh: for variables on ``node`` or ``cell``.
         files: name to SHA-256 of each file that the case names.
+        shapes: of a ragged file, where each sample has a mesh or cloud of its own.
     """
 
     case: Mapping[str, Any]
@@ -142,6 +144,12 @@ class Header:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     mesh: Mesh | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+    shapes: Shapes | None = None
+
+    @property
+    def ragged(self) -> bool:
+        """Whether each sample has a mesh or cloud of its own."""
+        return self.shapes is not None
 
     @property
     def inputs(self) -> tuple[VariableSpec, ...]:
@@ -171,17 +179,27 @@ class Header:
 
     @property
     def sample_nbytes(self) -> int:
-        """Bytes of one sample over all variables."""
-        return sum(v.nbytes for v in self.variables)
+        """Bytes of one sample over all variables, on average where they differ."""
+        if self.shapes is None:
+            return sum(v.nbytes for v in self.variables)
+        total = 0
+        for v in self.variables:
+            size = np.dtype(v.dtype).itemsize
+            rows = self.samples if v.is_number else self.shapes.count(v.dims[0])
+            total += rows * size * int(np.prod(v.shape if v.is_number else 1))
+        return max(total // max(self.samples, 1), 1)
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Length of every dimension but ``sample`` and the components of vectors."""
+        """Length of every dimension that all samples share.
+
+        Not of ``sample``, the components of vectors, and nodes of a ragged file.
+        """
         return {
             d: n
             for v in self.variables
             for d, n in zip(v.dims, v.shape, strict=True)
-            if d != "component"
+            if d != "component" and n
         }
 
     @property
@@ -218,6 +236,9 @@ class Header:
             described["boundary_parts"] = list(self.mesh.groups.names)
         if self.files:
             described["files"] = dict(self.files)
+        if self.shapes is not None:
+            described["ragged"] = True
+            described["shapes"] = self.shapes.describe()
         return described
 
 
@@ -266,7 +287,8 @@ def check_header(header: Header, origin: str) -> Header:
         return DataError(f"{origin}: {problem}")
 
     names = [v.name for v in header.variables]
-    if not header.inputs or not header.outputs:
+    # of a ragged file the shapes may be the only input
+    if not (header.inputs or header.ragged) or not header.outputs:
         raise refuse("a file needs at least one input and one output variable")
     sizes: dict[str, int] = {}
     for v in header.variables:
@@ -285,6 +307,9 @@ def check_header(header: Header, origin: str) -> Header:
                 raise refuse(f"{v.name}: unknown dimension {dim!r}; use {DIMENSIONS}")
         if list(v.dims) != sorted(v.dims, key=DIMENSIONS.index):
             raise refuse(f"{v.name}: the order of dims is {DIMENSIONS}, not {v.dims}")
+        if header.shapes is not None and not v.is_number:
+            _check_flat(v, header.shapes, refuse)
+            continue
         for dim, length in zip(v.dims, v.shape, strict=True):
             if length < 1 or (
                 dim != "component" and sizes.setdefault(dim, length) != length
@@ -305,6 +330,8 @@ def check_header(header: Header, origin: str) -> Header:
         if size != length:
             raise refuse(f"coordinate {dim} does not have {length} values")
     _check_mesh(header.mesh, refuse)
+    if header.shapes is not None:
+        _check_shapes(header, header.shapes, refuse)
     if header.mesh is not None and header.mesh.groups is not None:
         clashes = sorted(GROUP_NAMES.intersection(names))
         if clashes:
@@ -339,6 +366,26 @@ def _check_components(v: VariableSpec, refuse: Any) -> None:
         )
     if v.scale == "log" and not v.is_number:
         raise refuse(f"{v.name}: the scale log is for numbers per sample")
+
+
+def _check_flat(v: VariableSpec, shapes: Shapes, refuse: Any) -> None:
+    """Refuse fields that a ragged file cannot hold."""
+    if v.name in FLAT_NAMES or v.role == "points":
+        raise refuse(f"{v.name!r} names a part of the meshes, not a variable")
+    if v.dims not in (("node",), ("cell",)) or v.shape != (0,):
+        raise refuse(
+            f"{v.name} has dims {v.dims}: fields of a ragged file are on node or cell"
+        )
+    if v.dims[0] not in shapes.places:
+        raise refuse(f"{v.name} is on cells, and the samples are clouds without any")
+
+
+def _check_shapes(header: Header, shapes: Shapes, refuse: Any) -> None:
+    fault = shapes.fault(header.samples)
+    if fault:
+        raise refuse(fault)
+    if header.mesh is not None or header.coordinates:
+        raise refuse("a ragged file has no axes and no mesh that all samples share")
 
 
 def _check_mesh(mesh: Mesh | None, refuse: Any) -> None:

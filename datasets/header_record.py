@@ -10,7 +10,6 @@ from opkit.base.explain import explain
 from opkit.errors import DataError
 
 Text = Annotated[str, Field(max_length=65536)]
-Length = Annotated[int, Field(ge=1, le=2**40)]
 
 
 class _Strict(BaseModel):
@@ -29,7 +28,7 @@ class VariableRecord(_Strict):
     name: Text
     role: Literal["input", "output", "points"]
     dims: list[Text]
-    shape: list[Length]
+    shape: list[Annotated[int, Field(ge=0, le=2**40)]]
     dtype: Literal["float32", "float64"]
     units: Text
     long_name: Text
@@ -80,6 +79,16 @@ class CaseRecord(_Open):
     recipes: dict[str, dict[str, Any]] = {}
 
 
+class ShapesRecord(_Strict):
+    """What the meshes of a ragged file have in common."""
+
+    dimension: int
+    corners: Annotated[int, Field(ge=0, le=64)]
+    facet_corners: Annotated[int, Field(ge=0, le=64)]
+    parts: list[Text] = Field(max_length=10_000)
+    weights: Literal["cells", "equal"]
+
+
 class HeaderRecord(_Strict):
     """The whole header."""
 
@@ -91,6 +100,8 @@ class HeaderRecord(_Strict):
     provenance: dict[str, Any]
     boundary_parts: list[Text] | None = None
     files: dict[Text, Text] = Field(default_factory=dict)
+    ragged: Literal[True] | None = None
+    shapes: ShapesRecord | None = None
 
 
 def checked(data: Any, origin: str) -> dict[str, Any]:
@@ -112,4 +123,6 @@ def checked(data: Any, origin: str) -> dict[str, Any]:
         raise DataError(f"{origin}: the header is nested too deeply") from None
     if "name" in record.case.model_fields_set and record.case.version < 1:
         raise DataError(f"{origin}: the header's case has a name and no version")
+    if (record.ragged is None) != (record.shapes is None):
+        raise DataError(f"{origin}: the header has only one of ragged and shapes")
     return record.model_dump(exclude_unset=True)

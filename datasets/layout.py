@@ -11,10 +11,20 @@ import h5py
 import numpy as np
 
 from opkit.base.mesh_groups import MeshGroups
-from opkit.datasets.header import SPLITS, Axis, Header, canonical, check_header
+from opkit.datasets.header import (
+    SPLITS,
+    Axis,
+    Header,
+    VariableSpec,
+    canonical,
+    check_header,
+)
+from opkit.datasets.shapes import Shapes
 
 LIBVER = ("v110", "v110")  # checksummed metadata, read by HDF5 1.10 (2016) and newer
 CHUNK_BYTES = 1 << 20
+FLAT_CHUNK_BYTES = 32 << 10
+"""Of a ragged file: small, so that a sample reads little beside itself."""
 CORNERS = "corner"
 
 
@@ -67,6 +77,9 @@ class _Layout:
 
     def variables(self) -> None:
         for v in self.header.variables:
+            if self.header.ragged and not v.is_number:
+                self._lay_field(v)
+                continue
             shape = (self._samples, *v.shape)
             if "component" in v.dims:
                 count, name = v.shape[-1], v.stored_dims[-1]
@@ -81,6 +94,14 @@ class _Layout:
                     "face" if "cell" in v.dims else "node"
                 )
 
+    def _lay_field(self, v: VariableSpec) -> None:
+        """Make room that grows for a field of a ragged file."""
+        dataset = self._lay_flat(v.name, v.dtype, (v.dims[0],), ())
+        _label(dataset, v.units, v.long_name)
+        dataset.attrs["role"] = fixed(v.role)
+        dataset.attrs["mesh"] = fixed("mesh")
+        dataset.attrs["location"] = fixed("face" if v.dims == ("cell",) else "node")
+
     def diagnostics(self, names: Sequence[str], measure: str) -> None:
         for name in names:
             dataset = self._lay(f"solver_{name}", "f8", ("sample",), (self._samples,))
@@ -88,7 +109,9 @@ class _Layout:
 
     def root_attributes(self) -> None:
         plain = {
-            "Conventions": "CF-1.11 UGRID-1.0" if self.header.mesh else "CF-1.11",
+            "Conventions": "CF-1.11 UGRID-1.0"
+            if self.header.mesh or self.header.ragged
+            else "CF-1.11",
             "title": str(self.header.case.get("title", "")) or "imported data",
         }
         for name, value in plain.items():
@@ -111,6 +134,71 @@ class _Layout:
         split.attrs["flag_meanings"] = fixed(" ".join(SPLITS))
         if header.mesh is not None:
             self._lay_mesh()
+        if header.shapes is not None:
+            self._lay_shapes(header.shapes)
+
+    def _lay_shapes(self, shapes: Shapes) -> None:
+        """Make room that grows for the meshes of all samples."""
+        n = self._samples + 1
+        self._scale("bound", Axis(np.arange(float(n)), "1", "end of a sample"), "i8")
+        corners = {CORNERS: shapes.corners, "facet_corner": shapes.facet_corners}
+        for name, length in corners.items():
+            if length:
+                self._scale(name, Axis(np.arange(float(length)), "1", name), "i8")
+        for place in shapes.places:
+            offsets = self._lay(f"{place}_offset", "i8", ("bound",), (n,))
+            _label(offsets, "1", f"first {place} of each sample, and the end")
+            row = self._grow(place, "i4", ())
+            row.make_scale(place)
+            _label(row, "1", f"row of the sample that the {place} belongs to")
+        names = [f"node_{axis}" for axis in "xyz"[: shapes.dimension]]
+        for name in names:
+            _label(self._lay_flat(name, "f8", ("node",), ()), "1", f"{name[-1]}")
+        kinds = {
+            "cells": "length, area or volume that belongs to the node, from the cells",
+            "equal": "equal weights that sum to 1: there are no cells",
+        }
+        weights = self._lay_flat("weights", "f8", ("node",), ())
+        _label(weights, "1", kinds[shapes.weights])
+        if shapes.corners:
+            cells = self._lay_flat(
+                "cell_nodes", "i8", ("cell", CORNERS), (shapes.corners,)
+            )
+            _label(cells, "1", "nodes of the cell, counted from 0 in each sample")
+            cells.attrs["start_index"] = np.int64(0)
+            cells.attrs["cf_role"] = fixed("face_node_connectivity")
+        if shapes.facet_corners:
+            facets = self._lay_flat(
+                "facet_nodes", "i8", ("facet", "facet_corner"), (shapes.facet_corners,)
+            )
+            _label(facets, "1", "boundary facet")
+            facets.attrs["start_index"] = np.int64(0)
+            part = self._lay_flat("facet_part", "i8", ("facet",), ())
+            _label(part, "1", "part of the boundary")
+            _flag_parts(part, shapes.parts)
+        topology = self._file.create_dataset("mesh", data=np.int32(0))
+        topology.attrs["cf_role"] = fixed("mesh_topology")
+        topology.attrs["topology_dimension"] = np.int32(shapes.dimension)
+        topology.attrs["node_coordinates"] = fixed(" ".join(names))
+        if shapes.corners:
+            topology.attrs["face_node_connectivity"] = fixed("cell_nodes")
+            topology.attrs["face_dimension"] = fixed("cell")
+
+    def _lay_flat(
+        self, name: str, dtype: str, dims: tuple[str, ...], inner: tuple[int, ...]
+    ) -> h5py.Dataset:
+        """Make a data set that grows along its first axis, with scales."""
+        dataset = self._grow(name, dtype, inner)
+        for axis, dim in enumerate(dims):
+            dataset.dims[axis].attach_scale(self._file[dim])
+        return dataset
+
+    def _grow(self, name: str, dtype: str, inner: tuple[int, ...]) -> h5py.Dataset:
+        row = int(np.prod(inner, dtype=np.int64)) * np.dtype(dtype).itemsize
+        rows = max(FLAT_CHUNK_BYTES // row, 1)
+        return self._create(
+            name, dtype, (0, *inner), (rows, *inner), maxshape=(None, *inner)
+        )
 
     def _lay_mesh(self) -> None:
         mesh = self.header.mesh
@@ -154,9 +242,7 @@ class _Layout:
             _label(dataset, "1", long_name)
         self._file["facet_nodes"].attrs["start_index"] = np.int64(0)
         part = self._file["facet_part"]
-        part.attrs["flag_values"] = np.arange(len(groups.names), dtype=np.int64)
-        meanings = ("_".join(name.split()) for name in groups.names)
-        part.attrs["flag_meanings"] = fixed(" ".join(meanings))
+        _flag_parts(part, groups.names)
 
     def _scale(self, name: str, axis: Axis, dtype: str) -> None:
         dataset = self._create(name, dtype, (len(axis.values),), (len(axis.values),))
@@ -175,11 +261,22 @@ class _Layout:
         return dataset
 
     def _create(
-        self, name: str, dtype: str, shape: tuple[int, ...], chunks: tuple[int, ...]
+        self,
+        name: str,
+        dtype: str,
+        shape: tuple[int, ...],
+        chunks: tuple[int, ...],
+        maxshape: tuple[int | None, ...] | None = None,
     ) -> h5py.Dataset:
         compression = {"compression": self._gzip, "shuffle": True} if self._gzip else {}
         return self._file.create_dataset(
-            name, shape, dtype, chunks=chunks, fletcher32=True, **compression
+            name,
+            shape,
+            dtype,
+            chunks=chunks,
+            maxshape=maxshape,
+            fletcher32=True,
+            **compression,
         )
 
 
@@ -195,6 +292,12 @@ def chunk_shape(
         frame = int(np.prod(shape[2:], dtype=np.int64)) * np.dtype(dtype).itemsize
         chunk[1] = max(1, min(shape[1], CHUNK_BYTES // max(frame, 1)))
     return tuple(chunk)
+
+
+def _flag_parts(dataset: h5py.Dataset, names: Sequence[str]) -> None:
+    dataset.attrs["flag_values"] = np.arange(len(names), dtype=np.int64)
+    meanings = ("_".join(name.split()) for name in names)
+    dataset.attrs["flag_meanings"] = fixed(" ".join(meanings))
 
 
 def _label(dataset: h5py.Dataset, units: str, long_name: str) -> None:

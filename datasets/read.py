@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,13 @@ from opkit.datasets.header import (
 )
 from opkit.datasets.header_record import checked
 from opkit.datasets.inflate import check_chunks
+from opkit.datasets.ragged import (
+    FlatReader,
+    mesh_of,
+    part_names,
+    read_sample,
+)
+from opkit.datasets.shapes import Shapes
 from opkit.errors import DataError
 
 VERIFY_BYTES = 4 << 20
@@ -65,6 +72,8 @@ class DataFile(Shown):
         self._owner = -1
         self._descriptor = -1
         self._chunks: ChunkReader | None = None
+        self._flat: FlatReader | None = None
+        self._numbers: dict[str, NDArray[Any]] = {}
         self._seals: _Seals | None = None
 
     @property
@@ -113,7 +122,7 @@ class DataFile(Shown):
 
     def _facts(self) -> dict[str, Any]:
         variables = {
-            v.name: f"{v.role} {grid(v.shape)} {v.dtype}" for v in self.header.variables
+            v.name: f"{v.role} {_size(v)} {v.dtype}" for v in self.header.variables
         }
         return {
             "file": self.path,
@@ -142,8 +151,12 @@ class DataFile(Shown):
             rows: one row (no batch dimension then), a slice, or a list of rows.
 
         Raises:
-            DataError: a checksum does not match, or no such variable.
+            DataError: a checksum does not match, no such variable, or several rows of
+                a field whose length differs from sample to sample.
         """
+        if isinstance(rows, int | np.integer) and self.header.ragged:
+            self.header.variable(name)
+            return np.asarray(self.sample(int(rows), [name])[name])
         if isinstance(rows, int | np.integer):
             one: NDArray[Any] = self.read_together([name], np.array([rows]))[name][0]
             return one
@@ -163,8 +176,14 @@ class DataFile(Shown):
         Raises:
             DataError: a checksum does not match, or no such variable.
         """
-        for name in names:
-            self.header.variable(name)
+        variables = [self.header.variable(name) for name in names]
+        if self.header.ragged:
+            flat = next((v.name for v in variables if not v.is_number), None)
+            if flat is not None:
+                raise DataError(
+                    f"{self.path}: {flat} has another length in each sample: read one "
+                    "row at a time"
+                )
         with explained(self.path):
             file = self._file
             if self._chunks is None:
@@ -195,6 +214,59 @@ class DataFile(Shown):
                     self.path, int(row), {name: v[k] for name, v in fields.items()}
                 )
         return {name: fields[name] for name in names}
+
+    def sample(
+        self, row: int, names: Sequence[str] | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """Return one sample of a ragged file; it is compared with its SHA-256 once.
+
+        Args:
+            row: of the sample.
+            names: of variables, or of ``points`` (node, d), ``weights`` (node,),
+                ``cell_nodes`` (cell, corner), ``facet_nodes``, ``facet_part``; all
+                that there are where not given.
+
+        Raises:
+            DataError: the sample is damaged.
+        """
+        if not 0 <= row < len(self):
+            raise DataError(f"{self.path}: no row {row}; it has {len(self)}")
+        if self._seals is None:
+            self._seals = self._checked_seals()
+        seals = self._seals  # of this process: reading after a fork forgets them
+        assert self.header.shapes is not None
+        everything = [v.name for v in self.header.variables]
+        everything += part_names(self.header.shapes)
+        if seals.compared[row]:
+            return self._read_sample(row, everything if names is None else names)
+        arrays = self._read_sample(row, everything)
+        seals.compare(self.path, row, arrays)
+        return arrays if names is None else {name: arrays[name] for name in names}
+
+    def mesh(self, row: int) -> Mesh:
+        """Return the mesh of a sample; the one of all samples where it is common.
+
+        Raises:
+            DataError: the file has no mesh, or the sample is damaged.
+        """
+        shapes = self.header.shapes
+        if shapes is not None:
+            return mesh_of(self.sample(row, part_names(shapes)), shapes)
+        if self.header.mesh is None:
+            raise DataError(f"{self.path}: has no mesh")
+        return self.header.mesh
+
+    def _read_sample(self, row: int, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+        with explained(self.path):
+            file = self._file
+            if self._flat is None:
+                self._flat = FlatReader(file, self._descriptor)
+                self._numbers = {
+                    v.name: np.asarray(file[v.name][:])
+                    for v in self.header.variables
+                    if v.is_number
+                }
+            return read_sample(self._flat, self.header, row, names, self._numbers)
 
     def check_seal(self) -> None:
         """Compare header, axes, splits and digests with the hash of the file.
@@ -259,6 +331,14 @@ class DataFile(Shown):
         with explained(self.path):
             digests = self._file["sha256"][:]
         seals = _Seals(digests, self.diagnostics(), np.zeros(len(self), bool))
+        if self.header.shapes is not None:
+            names = [v.name for v in self.header.variables]
+            names += part_names(self.header.shapes)
+            for k in range(len(self)):
+                seals.compare(self.path, k, self._read_sample(k, names))
+                yield k
+            self.check_seal()
+            return
         names = [v.name for v in self.header.variables]
         block = max(1, VERIFY_BYTES // self.header.sample_nbytes)
         for first in range(0, len(self), block):
@@ -368,6 +448,7 @@ def _read_header(file: h5py.File, origin: str) -> Header:
             "upgrade opkit"
         )
     data = checked(data, origin)
+    shapes = _read_shapes(file, data["shapes"], origin) if "shapes" in data else None
     variables = tuple(_variable(v) for v in data["variables"])
     for name in set(file) - {v.name for v in variables}:
         check_chunks(file[name])
@@ -375,12 +456,15 @@ def _read_header(file: h5py.File, origin: str) -> Header:
         if v.name not in file:
             raise DataError(f"{origin}: variable {v.name!r} of the header is not there")
         dataset = file[v.name]
-        if dataset.shape[1:] != v.shape or dataset.dtype != np.dtype(v.dtype):
+        shape, expected = dataset.shape[1:], v.shape
+        if shapes is not None and not v.is_number:
+            shape, expected = dataset.shape, (shapes.count("".join(v.dims)),)
+        if shape != expected or dataset.dtype != np.dtype(v.dtype):
             raise DataError(f"{origin}: {v.name} is not what the header says")
     codes = np.asarray(file["split"][:])
     splits = {s: np.flatnonzero(codes == k) for k, s in enumerate(SPLITS)}
     if (
-        len(codes) != file[variables[0].name].shape[0]
+        len(codes) != file["sample" if shapes else variables[0].name].shape[0]
         or not np.isin(codes, range(3)).all()
     ):
         raise DataError(f"{origin}: the split of some samples is not known")
@@ -394,10 +478,49 @@ def _read_header(file: h5py.File, origin: str) -> Header:
         splits={name: rows for name, rows in splits.items() if len(rows)},
         seed=data["seed"],
         provenance=data["provenance"],
-        mesh=_read_mesh(file, data.get("boundary_parts")) if "mesh" in file else None,
+        mesh=_read_mesh(file, data.get("boundary_parts"))
+        if "mesh" in file and shapes is None
+        else None,
         files=data.get("files", {}),
+        shapes=shapes,
     )
     return check_header(header, origin)
+
+
+def _read_shapes(file: h5py.File, described: dict[str, Any], origin: str) -> Shapes:
+    """Return what a ragged file says of its meshes, if its lengths add up."""
+    shapes = Shapes(**{**described, "parts": tuple(described["parts"])})
+    offsets = {
+        place: np.asarray(file[f"{place}_offset"][:], np.int64)
+        for place in shapes.places
+    }
+    shapes = replace(shapes, offsets=offsets)
+    fault = shapes.fault(len(file["sample"]))
+    if fault:
+        raise DataError(f"{origin}: {fault}")
+    axes = [f"node_{axis}" for axis in "xyz"[: shapes.dimension]]
+    flat = {
+        "node": ["node", "weights", *axes],
+        "cell": ["cell", "cell_nodes"],
+        "facet": ["facet", "facet_nodes", "facet_part"],
+    }
+    inner = {"cell_nodes": shapes.corners, "facet_nodes": shapes.facet_corners}
+    for place in shapes.places:
+        for name in flat[place]:
+            columns = (inner[name],) if name in inner else ()
+            kind = "f" if name == "weights" or name in axes else "i"
+            if file[name].shape[1:] != columns or file[name].dtype.kind != kind:
+                raise DataError(f"{origin}: {name} is not what the header says")
+            if len(file[name]) != shapes.count(place):
+                raise DataError(
+                    f"{origin}: {place}_offset ends at {shapes.count(place)}, {name} "
+                    f"has {len(file[name])} rows: the offsets do not add up"
+                )
+    return shapes
+
+
+def _size(variable: VariableSpec) -> str:
+    return "".join(variable.dims) if 0 in variable.shape else grid(variable.shape)
 
 
 def _read_mesh(file: h5py.File, parts: list[str] | None) -> Mesh:

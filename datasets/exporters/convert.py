@@ -37,6 +37,11 @@ def export_data(path: str | Path, out: str | Path, format: Format) -> list[Path]
         raise DataError(f"{target}: exists already: choose another name or delete it")
     writer: Any = importlib.import_module(f"opkit.datasets.exporters.{format}")
     with DataFile(path) as file, appearing_folder(target, replace=False) as folder:
+        if file.header.ragged:
+            raise DataError(
+                f"{path}: each sample has a mesh of its own, for which {format} has no "
+                "place"
+            )
         for _ in file.verify():  # raises if a sample is damaged
             pass
         if format == "zarr":

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from opkit.base.records import Record
 from opkit.datasets.modes import Mode, mode_of
+from opkit.errors import OpkitInputError
 
 if TYPE_CHECKING:
     from opkit.datasets.field_dataset import FieldDataset
@@ -148,12 +149,14 @@ class Recipe(Record):
         Raises:
             DataError: no such split, a mode that does not fit the file, or a stride
                 that leaves another domain.
+            OpkitInputError: the file is ragged, and the operator does not take that.
         """
         from opkit.datasets.field_dataset import FieldDataset
         from opkit.operators.interface import operator_class
 
+        accepts = operator_class(self.operator).accepts
         stride = self.subsample if subsample is None else subsample
-        return FieldDataset(
+        samples = FieldDataset(
             data,
             split,
             stride,
@@ -162,5 +165,18 @@ class Recipe(Record):
             self.initial,
             trusted=trusted,
             whole=whole,
-            points=operator_class(self.operator).accepts.points,
+            points=accepts.points,
         )
+        if samples.header.ragged and not accepts.ragged:
+            raise OpkitInputError(
+                f"{data}: operator {self.operator} takes no ragged data, where each "
+                f"sample has a mesh of its own: {_that_take_them()}"
+            )
+        return samples
+
+
+def _that_take_them() -> str:
+    from opkit.operators.interface import acceptance
+
+    names = [name for name, accepts in acceptance().items() if accepts.ragged]
+    return f"use {' or '.join(names)}" if names else "none does yet"

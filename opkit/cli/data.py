@@ -140,6 +140,9 @@ def _print_card(file: Path, facts: dict[str, Any]) -> None:
         "parameters": _pairs(problem["parameters"]),
         "laws": "; ".join(f"{k}: {_pairs(v)}" for k, v in problem["laws"].items()),
         "distribution": _pairs(problem["distribution"]),
+        "a mesh each": _pairs(
+            {k: v for k, v in (facts["meshes"] or {}).items() if v != []}
+        ),
         "splits": _pairs(facts["splits"]),
         "size": f"{size(storage['bytes'])}, {storage['ratio']:.2f} of the raw numbers",
         **{key.replace("_", " "): value for key, value in facts["origin"].items()},

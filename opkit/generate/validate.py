@@ -15,6 +15,7 @@ from opkit.case.data import draw, header_of
 from opkit.case.record import Case, parse_stored
 from opkit.datasets.conformity import duplicates, faults
 from opkit.datasets.header import Header, Mesh, VariableSpec
+from opkit.datasets.ragged_write import weights_of
 from opkit.datasets.read import DataFile
 from opkit.errors import DataError, OpkitError
 from opkit.solvers.interface import Fields, Solver
@@ -70,6 +71,7 @@ def validate(
         questions: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
             ("layout", lambda: _layout(file)),
             ("checksums", lambda: _checksums(file)),
+            ("meshes", lambda: _meshes(file)),
             ("duplicates", lambda: _duplicates(file)),
             ("case", lambda: _by_solver(file, rows)),
         ]
@@ -106,6 +108,22 @@ def _checksums(file: DataFile) -> Iterator[Finding]:
     yield Finding("finite values", finite, "no NaN, no infinity" if finite else "NaN")
 
 
+def _meshes(file: DataFile) -> Iterator[Finding]:
+    """Look at the mesh of each sample, where each has its own."""
+    if not file.header.ragged:
+        return
+    try:
+        for row in range(len(file)):
+            weights = weights_of(file.mesh(row), f"sample {row}")
+            stored = file.sample(row, ["weights"])["weights"]
+            if not np.allclose(weights, stored, 1e-9, 1e-12 * weights.sum()):
+                raise DataError(f"sample {row}: weights do not follow from its cells")
+    except DataError as error:
+        yield Finding("meshes", False, str(error))
+    else:
+        yield Finding("meshes", True, f"{len(file)} samples, no cell inverted")
+
+
 def _duplicates(file: DataFile) -> Iterator[Finding]:
     try:
         pairs = duplicates(file)
@@ -122,6 +140,9 @@ def _duplicates(file: DataFile) -> Iterator[Finding]:
 def _by_solver(file: DataFile, rows: NDArray[np.int64]) -> Iterator[Finding]:
     if not file.header.case:
         yield Finding("case", None, "imported without a case")
+        return
+    if file.header.ragged:
+        yield Finding("case", None, "solvers do not make a mesh per sample yet")
         return
     try:
         case = parse_stored(file.header.case, str(file.path), file.header.mesh)

@@ -1,33 +1,12 @@
 """`opkit import --case` on the command line: a case's units, axes and checks."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
+from fixtures.command_line import Shown, run
 
-import opkit.cli
 from opkit.datasets.read import DataFile
-
-Shown = pytest.CaptureFixture[str]
-
-
-def run(shown: Shown, *words: object, code: int = 0) -> str:
-    """Run the command line here; return what it printed, or its one line of error."""
-    shown.readouterr()
-    exit_code: object = 0
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["opkit", *map(str, words)])
-        try:
-            opkit.cli.main()
-        except SystemExit as end:
-            exit_code = end.code or 0
-    out, err = shown.readouterr()
-    assert exit_code == code, err
-    if code:
-        assert len(err.strip().splitlines()) == 1, err
-    return err if code else out
 
 
 def test_import_with_a_case(tmp_path: Path, capsys: Shown) -> None:

@@ -72,6 +72,19 @@ class Part:
         return self.samples[self.indices[index]]
 
 
+class Held:
+    """Samples of several lengths, held in memory one by one."""
+
+    def __init__(self, items: list[Sample]) -> None:
+        self._items = items
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self._items[index]
+
+
 def nbytes(samples: Samples) -> int:
     """Bytes of all samples in memory."""
     first = samples[0]
@@ -80,7 +93,20 @@ def nbytes(samples: Samples) -> int:
 
 def in_memory(samples: Samples, gib: float) -> Samples:
     """Hold the samples in memory if they fit."""
+    if "sample" in samples[0]:
+        return _held(samples, gib * 2**30)
     return Memory.of(samples) if nbytes(samples) <= gib * 2**30 else samples
+
+
+def _held(samples: Samples, most: float) -> Samples:
+    """Hold samples of several lengths, unless they take more than so many bytes."""
+    items: list[Sample] = []
+    for index in range(len(samples)):
+        items.append(samples[index])
+        most -= sum(tensor.nbytes for tensor in items[-1].values())
+        if most < 0:
+            return samples
+    return Held(items)
 
 
 class Slice:
