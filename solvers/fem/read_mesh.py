@@ -49,6 +49,8 @@ def read_mesh(path: Path) -> SimplexMesh:
         raise MeshError(f"{path}: not read; formats are {' '.join(SUFFIXES)}")
     if not path.is_file():
         raise MeshError(f"{path}: no such file")
+    if not path.stat().st_size:
+        raise MeshError(f"{path}: is empty: write it again")
     if path.stat().st_size > LARGEST_FILE:
         raise MeshError(f"{path}: larger than {LARGEST_FILE >> 20} MiB")
     require("meshio", "fem")

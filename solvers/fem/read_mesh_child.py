@@ -72,7 +72,8 @@ def convert(
                 f"{kind} {bad[0]} names node {node}; there are {len(points)}"
             )
         check_straight(points, nodes, kind)
-        blocks.append((kind, nodes, np.asarray(tag, dtype=np.int64)))
+        # gmsh writes the group of a curve that it ran backwards as a negative number
+        blocks.append((kind, nodes, np.abs(np.asarray(tag, dtype=np.int64))))
     solid = any(kind == "tetra" for kind, _, _ in blocks)
     if not solid and points.shape[1] == 3:
         size = float(np.ptp(points, axis=0).max()) if len(points) else 0.0
@@ -96,12 +97,19 @@ def convert(
     outer = "triangle" if solid else "line"
     words = {(d, n): name for name, (n, d) in mesh.field_data.items()} | (names or {})
     parts: dict[str, list[Indices]] = {}
-    named = [name for (d, _), name in words.items() if d == dimension - 1]
+    named = [name for (d, _), name in words.items() if d == dimension - 1 and name]
     for kind, nodes, tag in blocks:
         if kind != outer:
             continue
         for group in np.unique(tag[tag > 0]):
-            name = words.get((dimension - 1, int(group)), f"group-{group}")
+            name = words.get((dimension - 1, int(group)), "")
+            if not name:
+                name = f"group-{group}"
+                if name in named:
+                    raise DataError(
+                        f"group {group} has no name and another is called {name!r}: "
+                        "name it otherwise"
+                    )
             facets = nodes[tag == group, :dimension]
             loose = ~in_cells[facets].all(axis=1)
             if loose.any():
@@ -116,7 +124,7 @@ def convert(
         "points": points[keep],
         "cells": number[cells],
         "subdomains": np.concatenate([tag for _, tag in simplices]),
-        "names": np.array(list(parts), dtype="U64"),
+        "names": np.array(list(parts), dtype=str),
         "named": np.isin(list(parts), named),
     }
 
@@ -125,6 +133,9 @@ def names_in(path: str) -> dict[tuple[int, int], str]:
     """Names of a .msh file's groups by dimension and number.
 
     Of one name for groups of two dimensions meshio keeps one only.
+
+    Raises:
+        DataError: a group has two names.
     """
     if not path.lower().endswith(".msh"):
         return {}
@@ -132,10 +143,15 @@ def names_in(path: str) -> dict[tuple[int, int], str]:
         text = file.read()
     start = text.find(b"$PhysicalNames")
     section = text[start : text.find(b"$EndPhysicalNames")] if start >= 0 else b""
-    return {
-        (int(dimension), int(number)): name.decode("utf-8", "replace")
-        for dimension, number, name in NAMES.findall(section)
-    }
+    names: dict[tuple[int, int], str] = {}
+    for dimension, number, label in NAMES.findall(section):
+        name = label.decode("utf-8", "replace")
+        first = names.setdefault((int(dimension), int(number)), name)
+        if first != name:
+            raise DataError(
+                f"group {int(number)} has the names {first!r} and {name!r}: keep one"
+            )
+    return names
 
 
 def let_groups_be_absent() -> None:
@@ -156,7 +172,7 @@ def let_groups_be_absent() -> None:
         for dimension, entities in enumerate(groups):
             filled.append({})
             for tag, numbers in entities.items():
-                some = [int(n) for n in np.ravel(numbers)]
+                some = [abs(int(n)) for n in np.ravel(numbers)]
                 if dimension > 0 and len(some) > 1:
                     kind = ("point", "curve", "surface", "volume")[dimension]
                     raise DataError(
@@ -256,7 +272,12 @@ def main(path: str, out: str) -> int:
     def read() -> None:
         try:
             arrays: dict[str, Any] = convert(meshio.read(path), names_in(path))
-        except (Exception, SystemExit) as error:  # readers end in many ways
+        except SystemExit:  # meshio's way to say so
+            raise DataError(
+                f"{path}: cannot be read: it is no mesh of the format that "
+                f"{os.path.splitext(path)[1]} stands for"
+            ) from None
+        except Exception as error:  # readers end in many ways
             lines = str(error).strip().splitlines() or [type(error).__name__]
             reason = lines[-1][:200]
             raise DataError(f"{path}: cannot be read as a mesh ({reason})") from None

@@ -116,7 +116,7 @@ def _parts(
 
     Raises:
         MeshError: a part without a facet, with one that is not on the boundary, or
-            with one that is in another part as well.
+            with one that is in another part as well; a part called as the rest is.
     """
     place = {tuple(facet): k for k, facet in enumerate(facets.tolist())}
     parts = np.full(len(facets), -1)
@@ -145,10 +145,13 @@ def _parts(
         parts[places] = number
     if (parts < 0).any():
         if rest in names:
-            parts[parts < 0] = names.index(rest)
-        else:
-            parts[parts < 0] = len(names)
-            names.append(rest)
+            raise MeshError(
+                f"{int((parts < 0).sum())} of {len(parts)} facets of the boundary are "
+                f"in no part, which is called {rest!r}, as another part is: put them "
+                "into parts, or rename that one"
+            )
+        parts[parts < 0] = len(names)
+        names.append(rest)
     return parts, tuple(names)
 
 

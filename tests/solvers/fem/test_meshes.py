@@ -373,3 +373,79 @@ def test_inspect_states_lengths(tmp_path: Path, capsys: pytest.CaptureFixture) -
     card = json.loads(capsys.readouterr().out)
     assert {p["part"]: p["length"] for p in card["parts"]} == dict(a=2, b=1, c=2, d=1)
     assert card["subdomains"] == [{"subdomain": 9, "cells": 4, "area": 2.0}]
+
+
+@pytest.mark.parametrize(
+    ("elements", "names", "message"),
+    [
+        (
+            WALLS + FAN,
+            [*NAMED, (1, 1, "other")],
+            "group 1 has the names 'a' and 'other'",
+        ),
+        (WALLS[:3] + FAN, [(1, 1, "boundary")], "a part is called"),
+        (WALLS[:1] + FAN, [(1, 1, "boundary")], "3 of 4 facets .* in no part"),
+        (WALLS + FAN, [(1, 1, "group-2")], "group 2 has no name and another is called"),
+    ],
+    ids=["two names", "rest", "rest alone", "name of a number"],
+)
+def test_names_that_would_join_parts(
+    tmp_path: Path, elements: list, names: list, message: str
+) -> None:
+    """A condition on one part would act on another as well."""
+    if message == "a part is called":
+        names, message = [*NAMED[1:3], *names], "1 of 4 facets .* in no part"
+    with pytest.raises(MeshError, match=message):
+        read_mesh(msh(tmp_path / "m.msh", POINTS, elements, names))
+
+
+def test_names_of_every_kind(tmp_path: Path) -> None:
+    """Spaces, signs, capitals, length; no name; a number turned round by gmsh."""
+    long = "the same beginning of a name, which is longer than sixty-four signs: "
+    names = [(1, 1, long + "a"), (1, 2, long + "b"), (1, 3, "Ein Name ß"), (1, 4, "")]
+    walls = [*WALLS[:2], (1, -3, SIDES[2]), WALLS[3]]
+    mesh = read_mesh(msh(tmp_path / "m.msh", POINTS, walls + FAN, names))
+    expected = (long + "a", long + "b", "Ein Name ß", "group-4")
+    assert mesh.part_sizes() == dict.fromkeys(sorted(expected), 1.0)
+    names = [(1, 1, "Wall"), (1, 2, "wall"), (1, 3, "w"), (1, 4, "w"), (2, 9, "wall")]
+    mesh = read_mesh(msh(tmp_path / "m.msh", POINTS, WALLS + FAN, names))
+    assert mesh.part_sizes() == {"Wall": 1.0, "w": 2.0, "wall": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("", "m.msh: is empty"), ("hello", "it is no mesh of the format that .msh")],
+)
+def test_files_that_are_no_meshes(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "m.msh").write_text(text)
+    with pytest.raises(MeshError, match=message):
+        read_mesh(tmp_path / "m.msh")
+
+
+@pytest.mark.fem
+@pytest.mark.parametrize(
+    ("scale", "shift"), [(1.0, 1e8), (1e-9, 0.0), (1e12, 0.0), (30.0, 5.4e6)]
+)
+def test_meshes_of_any_size_and_place(
+    tmp_path: Path, scale: float, shift: float
+) -> None:
+    """p at the middle node of the fan is f area / 3 / 4, by hand: K = 4, b = f A / 3.
+
+    Coordinates on a map (UTM) are millions of metres; they round at 1e-16 of that.
+    """
+    from opkit.solvers.fem.boundary import Condition
+    from opkit.solvers.fem.darcy_mesh import DarcyMesh
+
+    path = msh(tmp_path / "m.msh", scale * POINTS + shift, WALLS + FAN, NAMED)
+    mesh = read_mesh(path)
+    rounding = 1e-15 * (1 + shift / scale)
+    sizes = dict.fromkeys("abcd", scale)
+    assert mesh.part_sizes() == pytest.approx(sizes, rel=rounding)
+    zero = Condition(kind="dirichlet", value=0.0)
+    solver = DarcyMesh(
+        resolution=(1,), domain=MeshFile(path=path), forcing=1.0,
+        boundary=dict.fromkeys("abcd", zero),
+    )  # fmt: skip
+    p = solver.solve({"permeability": np.ones((1, 4))}).outputs["pressure"][0]
+    expected = scale**2 / 12 * (mesh.points == mesh.points[4]).all(axis=1)
+    np.testing.assert_allclose(p, expected, rtol=1e-6 + 10 * rounding, atol=0)
