@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from opkit.report import report
     from opkit.surrogate import Surrogate, load
     from opkit.train import train
+    from opkit.train.adaptive import Adaptive
 
 drop_odd_threads()  # before torch, numba and others read them
 __version__ = VERSION
 __all__ = [
+    "Adaptive",
     "Case",
     "Surrogate",
     "__version__",
@@ -46,6 +48,7 @@ __all__ = [
 __getattr__, __dir__ = late(
     __name__,
     {
+        "Adaptive": "opkit.train.adaptive",
         "Case": "opkit.case",
         "Surrogate": "opkit.surrogate",
         "errors": "opkit.errors",

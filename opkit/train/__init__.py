@@ -6,6 +6,7 @@ from opkit.base.face import call_as, late
 
 if TYPE_CHECKING:
     from opkit.surrogate.bundle.run_list import RunSummary, list_runs
+    from opkit.train.adaptive import Adaptive, AdaptiveRecord, Retraining
     from opkit.train.loop.events import (
         Epoch,
         Event,
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from opkit.train.main import plan, train
 
 _MODULES = {
+    "Adaptive": "opkit.train.adaptive",
+    "AdaptiveRecord": "opkit.train.adaptive",
+    "Retraining": "opkit.train.adaptive",
     "RunSummary": "opkit.surrogate.bundle.run_list",
     "list_runs": "opkit.surrogate.bundle.run_list",
     "Epoch": "opkit.train.loop.events",
@@ -37,11 +41,14 @@ _MODULES = {
     "train": "opkit.train.main",
 }
 __all__ = [
+    "Adaptive",
+    "AdaptiveRecord",
     "Epoch",
     "Event",
     "Finished",
     "Plan",
     "Progress",
+    "Retraining",
     "RunSummary",
     "Started",
     "Step",

@@ -10,8 +10,8 @@ import pytest
 import opkit
 
 NAMES = {
-    "Case", "Surrogate", "errors", "evaluate", "export", "generate", "list_cases",
-    "load", "load_case", "report", "save", "solve_pde", "train",
+    "Adaptive", "Case", "Surrogate", "errors", "evaluate", "export", "generate",
+    "list_cases", "load", "load_case", "report", "save", "solve_pde", "train",
 }  # fmt: skip
 VERBS = ("evaluate", "export", "generate", "report", "train")
 """Functions that have the name of their package."""

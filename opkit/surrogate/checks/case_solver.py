@@ -77,7 +77,8 @@ class CaseSolver:
         if not config.case:
             raise CaseError("imported data name no case, so no solver is known")
         self.config = config
-        self.case = _on_grid(parse_stored(config.case, "bundle", mesh), config)
+        stored = _on_grid(parse_stored(config.case, "bundle", mesh), config)
+        self.case = _in_order(stored, config)
         self.solver = self.case.build_solver()
         self.mode = config.recipe.arrangement
         timed = any("time" in v.dims for v in self.case.outputs)
@@ -314,6 +315,14 @@ def _on_grid(case: Case, config: BundleConfig) -> Case:
     sizes = dict(zip(config.axes, config.shape.shape, strict=True))
     grid = tuple(sizes[axis] for axis in case.space)
     return case.model_copy(update={"resolution": grid})
+
+
+def _in_order(case: Case, config: BundleConfig) -> Case:
+    """Return the case with its parameters in the surrogate's order: JSON sorts them."""
+    ordered = [v.name for v in config.parameters if v.name in case.parameters]
+    rest = [name for name in case.parameters if name not in ordered]
+    laws = {name: case.parameters[name] for name in (*ordered, *rest)}
+    return case.model_copy(update={"parameters": laws})
 
 
 def _with_records(case: Case, records: int) -> Case:
