@@ -96,8 +96,9 @@ def compare(
     still = last[:, None].expand_as(target).flatten(0, 1)
     error = functional.relative_l2(p, t).view(shape)
     # channels may have different units: ratios first, then their mean
-    p_points, t_points = p.flatten(2), t.flatten(2)
-    square = t_points.square().mean(2).clamp_min(functional.EPS**2)
+    p_points, t_points = p.flatten(2).double(), t.flatten(2).double()
+    square = t_points.square().mean(2)
+    square = torch.where(square > 0, square, functional.EPS**2)
     energy = (p_points.square().mean(2) / square - 1).mean(1)
     drift = ((p_points.mean(2) - t_points.mean(2)).abs() / square.sqrt()).mean(1)
 

@@ -3,8 +3,9 @@
 Every function takes ``prediction`` and ``target`` of shape (batch, channel, *space) in
 physical units and returns (batch,), the mean over channels. Points of a grid are
 weighted equally; on a mesh, <u²> is uᵀ M u / |Ω| with the mass matrix M, and slopes are
-measured with the stiffness matrix. A target that is zero everywhere (or, for `nrmse`
-and `vrmse`, the smallest scale) counts as having the size ``eps``.
+measured with the stiffness matrix. A target that is zero everywhere counts as having
+the size ``eps``. Values of any size have the same relative errors: squares are taken of
+values divided by a power of two, which is exact.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ def relative_l2(
     prediction: Tensor, target: Tensor, grid: Domain | None = None, eps: float = EPS
 ) -> Tensor:
     """Relative L2 error ||p - t|| / ||t|| of each sample."""
+    prediction, target, _ = _scaled(prediction, target)
     if isinstance(grid, Elements):
         size = grid.mean_square(target).clamp_min(eps**2)
         return (grid.mean_square(prediction - target) / size).sqrt().mean(1)
@@ -35,11 +37,34 @@ def relative_l2(
     return result
 
 
+def _scaled(
+    prediction: Tensor, target: Tensor, both: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Divide by the size of the target, so that squares stay within the numbers.
+
+    Returns:
+        prediction and target over a power of two, by channel the largest that is not
+        above the target's largest value (or that of ``both``), 1 where that is zero;
+        and it, (batch, channel).
+    """
+    largest = target.detach().flatten(2).abs().amax(2)
+    if both:
+        own = prediction.detach().flatten(2).abs().amax(2)
+        largest = torch.maximum(largest, own)
+    exponent = torch.frexp(largest)[1].clamp(-125, 127) - 1
+    size = torch.where(largest > 0, torch.ldexp(torch.ones_like(largest), exponent), 1)
+    over = size.view(*size.shape, *(1,) * (target.ndim - 2))
+    return prediction / over, target / over, size
+
+
 def mse(prediction: Tensor, target: Tensor, grid: Domain | None = None) -> Tensor:
-    """Mean squared error <(p - t)²> of each sample."""
+    """Mean squared error <(p - t)²> of each sample, in float64 for its range."""
+    prediction, target, size = _scaled(prediction, target, both=True)
     if isinstance(grid, Elements):
-        return grid.mean_square(prediction - target).mean(1)
-    return (prediction - target).square().flatten(1).mean(1)
+        square = grid.mean_square(prediction - target)
+    else:
+        square = (prediction - target).square().flatten(2).mean(2)
+    return (square.double() * size.double().square()).mean(1)
 
 
 def nrmse(
@@ -55,17 +80,23 @@ def nrmse(
 def vrmse(
     prediction: Tensor, target: Tensor, grid: Domain | None = None, eps: float = 1e-7
 ) -> Tensor:
-    """Root-mean-square error over standard deviation, sqrt(<(p - t)²> / (var t + eps)).
+    """Root-mean-square error over deviation, sqrt(<(p - t)²> / (var t + eps² <t²>)).
 
-    1 is the error of predicting each sample's own mean (Ohana et al., The Well, 2024).
+    1 is the error of predicting each sample's own mean (Ohana et al., The Well, 2024,
+    whose eps is a number added to var t in whatever units: a field of 1e-15 then has
+    no error). A target that is zero everywhere has <t²> = 1.
     """
+    prediction, target, _ = _scaled(prediction, target)
     if isinstance(grid, Elements):
-        centred = target - grid.mean(target)
         error = grid.mean_square(prediction - target)
-        return (error / (grid.mean_square(centred) + eps)).sqrt().mean(1)
-    error = (prediction - target).square().flatten(2).mean(2)
-    variance = target.flatten(2).var(2, correction=0)
-    return (error / (variance + eps)).sqrt().mean(1)
+        variance = grid.mean_square(target - grid.mean(target))
+        square = grid.mean_square(target)
+    else:
+        error = (prediction - target).square().flatten(2).mean(2)
+        variance = target.flatten(2).var(2, correction=0)
+        square = target.square().flatten(2).mean(2)
+    square = torch.where(square > 0, square, 1)
+    return (error / (variance + eps**2 * square)).sqrt().mean(1)
 
 
 def relative_h1(
@@ -76,6 +107,7 @@ def relative_h1(
     Second-order differences: central, periodic across periodic axes and one-sided at
     other boundaries.
     """
+    prediction, target, _ = _scaled(prediction, target)
     error, size = (_h1_squared(u, grid) for u in (prediction - target, target))
     return (error / size.clamp_min(eps**2)).sqrt().mean(1)
 

@@ -56,15 +56,47 @@ def test_relative_errors_do_not_depend_on_units(name, scale, seed):
     )
 
 
+@pytest.mark.parametrize("name", [n for n in functional.ERRORS if n != "mse"])
+@pytest.mark.parametrize("scale", [1e-37, 1e-30, 1e-15, 1e20, 1e30, 1e37])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_fields_of_any_size_have_the_same_errors(name, scale, dtype):
+    """Permeabilities of 1e-15 and densities of 1e20 are ordinary, also as gradients."""
+    draw = torch.Generator().manual_seed(0)
+    p, t = torch.randn(2, 4, 2, 8, 8, generator=draw, dtype=torch.float64)
+    error = functional.error(name)
+    expected = error(p, t, SQUARE)
+    scaled = (scale * p).to(dtype).requires_grad_()
+    result = error(scaled, (scale * t).to(dtype), SQUARE)
+    # rounding of float32 in fields and sums
+    torch.testing.assert_close(result.double(), expected, rtol=2e-5, atol=0)
+    if name != "spectral_error":
+        result.sum().backward()
+        slope = torch.autograd.functional.jacobian(
+            lambda x: error(x, t, SQUARE).sum(), p
+        )
+        largest = slope.abs().max().item()
+        torch.testing.assert_close(
+            scaled.grad.double() * scale, slope, rtol=1e-3, atol=1e-4 * largest
+        )
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-15, 1.0, 1e18])
+def test_mean_squares_beyond_float32(scale):
+    p, t = torch.full((2, 3, 4), 3 * scale), torch.full((2, 3, 4), scale)
+    t[1, 1] = 0  # (3² + 2 times 2²) / 3
+    expected = torch.tensor([4.0, 17 / 3], dtype=torch.float64) * scale**2
+    torch.testing.assert_close(functional.mse(p, t), expected, rtol=1e-6, atol=0)
+
+
 def test_vrmse_of_the_own_mean_is_one_and_of_a_constant_target_is_set_by_eps():
     t = torch.randn(3, 1, 16, dtype=torch.float64)
     mean = t.mean(-1, keepdim=True).expand_as(t)
-    # 1 up to eps / var
+    # 1 up to eps² / var
     torch.testing.assert_close(
         functional.vrmse(mean, t), torch.ones(3).double(), rtol=1e-6, atol=0
     )
     constant = torch.full((1, 1, 16), 2.0, dtype=torch.float64)
-    error = functional.vrmse(constant + 1, constant, eps=4.0)
+    error = functional.vrmse(constant + 1, constant, eps=1.0)  # 1 / (eps |t|)
     torch.testing.assert_close(error, torch.tensor([0.5], dtype=torch.float64))
 
 
