@@ -47,11 +47,14 @@ class Span:
             count.
         units: None where they are not said.
         step: between two values; None where it does not count.
+        periodic: whether the value after the last is the first; None where that does
+            not count.
     """
 
     length: float | None
     units: str | None
     step: float | None = None
+    periodic: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ def span_of(
     length = float(values[-1] - values[0])
     if periodic:
         length *= len(values) / (len(values) - 1)
-    return Span(length, units, float(steps.mean()))
+    return Span(length, units, float(steps.mean()), periodic)
 
 
 def refuse_uneven(axis: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -143,6 +146,13 @@ def refuse_other(own: Stated, given: Stated, whose: str) -> None:
     for axis in own.axes.keys() & given.axes.keys():
         ours, its = own.axes[axis], given.axes[axis]
         refuse_units(f"axis {axis}", its.units, ours.units, whose)
+        if {ours.periodic, its.periodic} == {True, False}:
+            here = "periodic" if its.periodic else "not periodic"
+            remedy = "without" if its.periodic else "with"
+            raise DataError(
+                f"axis {axis} is {here}, {whose} the opposite: give data on such an "
+                f"axis, or import them {remedy} --periodic {axis}"
+            )
         if _differ(ours.length, its.length):
             raise DataError(
                 f"axis {axis} spans {its.length:.6g}, {whose} {ours.length:.6g}: "

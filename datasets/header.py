@@ -314,7 +314,12 @@ def check_header(header: Header, origin: str) -> Header:
             if length < 1 or (
                 dim != "component" and sizes.setdefault(dim, length) != length
             ):
-                raise refuse(f"dimension {dim} has lengths {sizes[dim]} and {length}")
+                other = next(w.name for w in header.variables if dim in w.dims)
+                raise refuse(
+                    f"dimension {dim} has length {sizes[dim]} in {other} and {length} "
+                    f"in {v.name}: give them the same points; an input of one "
+                    "frame has no time (`@0` on import)"
+                )
         _check_components(v, refuse)
     mesh_dims = {"node": "points", "cell": "cells"} if header.mesh else {}
     for dim, length in sizes.items():

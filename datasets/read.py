@@ -140,7 +140,10 @@ class DataFile(Shown):
         """
         if split not in self.header.splits or not len(self.header.splits[split]):
             splits = [s for s in SPLITS if len(self.header.splits.get(s, ()))]
-            raise DataError(f"{self.path}: no split {split!r}; it has {splits}")
+            raise DataError(
+                f"{self.path}: no split {split!r}; it has {splits}: `opkit import` "
+                f"takes --{split} FILES, or --split for a share of the training data"
+            )
         return self.header.splits[split]
 
     def read(self, name: str, rows: int | slice | NDArray[np.integer]) -> NDArray[Any]:

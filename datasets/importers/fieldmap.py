@@ -110,6 +110,12 @@ class FieldMap:
         turned = {d for d, c in axes.items() if _runs_down(path, d, c)}
         return Selection(self, path, array, dims, axes, frozenset(turned))
 
+    def _example(self, array: LazyArray) -> str:
+        """Return what the user may mean, with as many axes as the array has."""
+        axes = {1: "sample", 2: "sample,x", 4: "sample,time,y,x"}
+        likely = axes.get(len(array.shape), "sample,y,x")
+        return f"{self.name}={self.source}:{likely}"
+
     def _dims(
         self, path: Path, array: LazyArray, coordinates: Mapping[str, Coordinate]
     ) -> tuple[str, ...]:
@@ -117,7 +123,7 @@ class FieldMap:
         if dims is None:
             raise DataError(
                 f"{path}: the axes of {self.source} {array.shape} are not known: write "
-                f"{self.name}={self.source}:sample,y,x"
+                f"{self._example(array)}"
             )
         unknown = [d for d in dims if d not in (*DIMENSIONS, "sample", SINGLE)]
         named = [d for d in dims if d != SINGLE]
@@ -125,12 +131,12 @@ class FieldMap:
             of_file = "" if self.dims else f" (the file calls them {','.join(dims)})"
             raise DataError(
                 f"{path}: {self.source}: dims {dims}: use each once of {DIMENSIONS}, "
-                f"as in {self.name}={self.source}:sample,y,x{of_file}"
+                f"as in {self._example(array)}{of_file}"
             )
         if len(dims) != len(array.shape):
             raise DataError(
                 f"{path}: {self.source} has shape {array.shape}, not the axes "
-                f"{','.join(dims)}"
+                f"{','.join(dims)}: write for example {self._example(array)}"
             )
         for ours, theirs in zip(dims, array.dims or dims, strict=True):
             meant = meaning(theirs, coordinates.get(theirs))

@@ -118,7 +118,7 @@ def _gridded(
         grid = " x ".join(f"{len(v)} {d}" for d, v in values.items())
         raise DataError(
             f"{path}: {rows} rows for a grid of {grid} = {total} points: each point "
-            "needs one row"
+            f"needs one row; rename {', '.join(values)} if they are no axes"
         )
     order = np.argsort(flat)
     arrays = {

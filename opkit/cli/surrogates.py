@@ -139,8 +139,9 @@ def _rollout(run: Path, data: Path | None, threshold: float, json: bool) -> None
     from opkit.surrogate.surrogate import load
 
     loaded = load(run)
-    split = loaded.config.scores[0].split if loaded.config.scores else "test"
-    result = rollouts(loaded, data_of(loaded, data), split, threshold)
+    path = data_of(loaded, data)
+    split = loaded.config.split_in(path)
+    result = rollouts(loaded, path, split, threshold)
     if json:
         as_json({**plain(result), "split": split, "horizon": result.horizon})
         return

@@ -60,7 +60,7 @@ def evaluate(run: str | Path | Surrogate, data: Path | None = None) -> Evaluatio
     with DataFile(path, trusted=True) as file:
         content_hash = file.content_hash()
     config = loaded.config
-    split = config.scores[0].split if config.scores else "test"
+    split = config.split_in(path)
     rows = tuple(scores.table(loaded, path, split))
     same = content_hash == config.provenance.data_hash
     stored = (flag for flag in config.flags if not flag.startswith("not better than "))

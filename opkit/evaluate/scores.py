@@ -52,17 +52,21 @@ def table(surrogate: Surrogate, data: Path, split: str = "test") -> list[Score]:
     Resolutions are the training grid, the finer grids of the file that contain it, and
     every other point of it, where the operator accepts them.
 
+    ``mean`` and ``linear`` are left out of files without training samples.
+
     The file is taken as checked: whoever calls has opened it as a `DataFile`.
 
     Raises:
-        DataError: the file has no such split or no training split.
+        DataError: the file has no such split.
     """
-    mean = training_mean(surrogate, data)
+    splits = surrogate.samples(data, None, 1, trusted=True).header.splits
+    trained = len(splits.get("train", ())) > 0
+    mean = training_mean(surrogate, data) if trained else None
     rows: list[Score] = []
     for stride in strides(surrogate, data):
         samples = surrogate.samples(data, split, stride, trusted=True)
         train = None
-        if not rows:
+        if trained and not rows:
             train = surrogate.samples(data, "train", stride, trusted=True)
         guesses = baselines.in_time(samples, train)
         with warnings.catch_warnings():
@@ -77,7 +81,7 @@ def table(surrogate: Surrogate, data: Path, split: str = "test") -> list[Score]:
 
 def strides(surrogate: Surrogate, data: Path) -> list[int]:
     """Return the strides of a file's grid to measure at, the training stride first."""
-    samples = surrogate.samples(data, "train", 1, trusted=True)
+    samples = surrogate.samples(data, None, 1, trusted=True)
     config = surrogate.config
     fixed = "time" in config.axes
     sizes = [
@@ -119,7 +123,7 @@ def read(samples: FieldDataset, count: int) -> Iterator[Batch]:
 def _rows(
     surrogate: Surrogate,
     samples: FieldDataset,
-    mean: Tensor,
+    mean: Tensor | None,
     guesses: Mapping[str, baselines.Guess],
     stride: int,
     split: str,
@@ -130,9 +134,10 @@ def _rows(
     shape = tuple(samples[0]["outputs"].shape[-space:])
     count = min(len(samples), max(MAX_POINTS // int(np.prod(shape)), 1))
     coarse = _coarse_stride(config.recipe.subsample, stride)
-    at_points = mean[_every(stride, config.axes)]
+    at_points = None if mean is None else mean[_every(stride, config.axes)]
     more = ["upsampled"] if coarse > 1 else []
-    names = ["surrogate", "mean", *guesses, *more]
+    trivial = [] if at_points is None else ["mean"]
+    names = ["surrogate", *trivial, *guesses, *more]
     errors: dict[str, list[Tensor]] = {name: [] for name in names}
     slopes: dict[str, list[Tensor]] = {name: [] for name in names}
     quantities = Quantities(Context(config, surrogate.model))
@@ -156,9 +161,10 @@ def _rows(
         prediction = _predict(surrogate, batch)
         seconds += time.perf_counter() - begin
         note("surrogate", prediction, batch.outputs)
-        note("mean", at_points.expand_as(batch.outputs), batch.outputs)
         note_quantities("surrogate", prediction, batch)
-        note_quantities("mean", at_points.expand_as(batch.outputs), batch)
+        if at_points is not None:
+            note("mean", at_points.expand_as(batch.outputs), batch.outputs)
+            note_quantities("mean", at_points.expand_as(batch.outputs), batch)
         for name, guess in guesses.items():
             note(name, guess(batch.inputs, batch.outputs), batch.outputs)
         if coarse > 1:

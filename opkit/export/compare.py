@@ -77,7 +77,7 @@ def real_inputs(run: Path, config: BundleConfig, data: Path | None = None) -> In
         DataError: the data cannot be read, or have another grid.
     """
     path = data if data is not None else data_of_run(run)
-    split = config.scores[0].split if config.scores else "test"
+    split = config.split_in(path)
     samples = config.recipe.samples(path, split)
     refuse_other_data(config, samples)
     items = [samples[i] for i in range(min(len(samples), MOST))]

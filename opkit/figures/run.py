@@ -54,7 +54,7 @@ def draw(run: Path, data: Path | None = None) -> list[Path]:
     path = data if data is not None else data_of_run(directory.path)
     if not path.is_file():
         raise BundleError(f"{path}: no such file; give --data FILE")
-    split = config.scores[0].split if config.scores else "validation"
+    split = config.split_in(path)
     samples = loaded.samples(path, split)
     count = min(len(samples), SCANNED)
     items = [samples[i] for i in range(count)]
@@ -75,7 +75,8 @@ def draw(run: Path, data: Path | None = None) -> list[Path]:
     worst = order.flip(0)[:SAMPLES].tolist()
     for name, chosen in (("samples", middle), ("worst", worst)):
         path = folder / f"{name}.png"
-        figures.append(_rows(path, loaded, samples, fields, predicted, errors, chosen))
+        labels = [f"{split} {i}: {errors[i]:.3g}" for i in chosen]
+        figures.append(_rows(path, loaded, samples, fields, predicted, chosen, labels))
     if len(config.axes) > 1:
         energies = {
             "data": functional.energy_spectrum(fields["outputs"]),
@@ -99,11 +100,10 @@ def _rows(
     samples: FieldDataset,
     fields: dict[str, Tensor],
     predicted: Tensor,
-    errors: Tensor,
     chosen: list[int],
+    labels: list[str],
 ) -> Path:
     config = loaded.config
-    split = config.scores[0].split if config.scores else "validation"
     names = [v.name for v in config.inputs for _ in range(v.channels)]
     rows = []
     for i in chosen:
@@ -127,7 +127,6 @@ def _rows(
     if len(config.axes) == 2:
         y, x = config.shape.extent
         extent = (0.0, x, 0.0, y)
-    labels = [f"{split} {i}: {errors[i]:.3g}" for i in chosen]
     title = f"{config.operator}: relative L2 error of each sample at the left"
     mesh = _mesh(loaded)
     triangles = plots.Triangles(*mesh) if mesh is not None else None

@@ -22,6 +22,7 @@ from opkit.metrics import functional
 from opkit.operators.inputs import Inputs
 from opkit.operators.shapes import MeshShape
 from opkit.surrogate import surrogate
+from opkit.surrogate.bundle.run_directory import data_of_run
 from opkit.surrogate.surrogate import Surrogate
 
 MAX_POINTS = 2**23
@@ -95,8 +96,17 @@ class Subject:
         return errors.double().view(len(self.targets), -1).mean(1).numpy()
 
     def training_inputs(self, most: int = 1000) -> Inputs:
-        """Inputs of training samples, as ``batch``, spread evenly over the split."""
-        samples = self._samples("train")
+        """Inputs of training samples, as ``batch``, spread evenly over the split.
+
+        Of the run's own data file where the one that is measured on has none.
+
+        Raises:
+            BundleError: that file is not known or gone.
+        """
+        if len(self.header.splits.get("train", ())):
+            samples = self._samples("train")
+        else:
+            samples = self.surrogate.samples(data_of_run(self.run), "train")
         step = max(len(samples) // most, 1)
         rows = range(0, len(samples), step)
         fields = torch.stack([self._last(samples[i]["inputs"]) for i in rows])

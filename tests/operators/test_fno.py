@@ -124,8 +124,15 @@ def test_prediction_converges_with_the_grid():
 def test_modes_must_fit_the_grid_before_and_after_building(dims):
     with pytest.raises(OpkitInputError, match="exceeds the grid"):
         build(5, periodic=True, dims=dims)
-    with pytest.raises(OpkitInputError, match="one for each axis"):
+    with pytest.raises(OpkitInputError, match=r"model.n_modes=\[16"):
         build(8, periodic=True, dims=dims, n_modes=(2,) * (dims + 1))
     model = build(8, periodic=True, dims=dims)
     with pytest.raises(OpkitInputError, match="exceeds the grid"):
         model(torch.zeros(1, 1, *(5,) * dims, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_modes_are_16_along_each_axis_unless_said(dims):
+    data = DataShape(1, 1, (16,) * dims, (True,) * dims, (1.0,) * dims)
+    model = build_operator("fno", data, {"hidden_channels": 2, "n_layers": 1})
+    assert model.n_modes == (16,) * dims

@@ -70,7 +70,7 @@ def measure(
 def _measured(
     loaded: Surrogate, path: Path, samples: int, repeats: int, budget: float
 ) -> Pays:
-    split = loaded.config.scores[0].split if loaded.config.scores else "test"
+    split = loaded.config.split_in(path)
     load = os.getloadavg()[0]
     subject = Subject.of(loaded, path, split, samples)
     solver, note = _solver(subject)

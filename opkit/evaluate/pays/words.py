@@ -197,7 +197,7 @@ def conditions(pays: Pays) -> str:
     return (
         f"In one process, interleaved, medians of {pays.samples} {pays.split} samples "
         f"on {pays.device}; {pays.threads} thread(s), {pays.cores} cores, "
-        f" load {pays.load[0]:.1f} to {pays.load[1]:.1f}. Errors are relative L2 "
+        f"load {pays.load[0]:.1f} to {pays.load[1]:.1f}. Errors are relative L2 "
         f"against the stored solutions ({pays.relative_l2_of_split:.3g} for the "
         "surrogate on the whole split)."
     )

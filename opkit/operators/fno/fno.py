@@ -32,6 +32,7 @@ from opkit.operators.layers.modulation import (
 from opkit.operators.shapes import FINER, DataShape
 
 Modes = Annotated[int, Field(ge=1)]
+N_MODES = 16
 
 
 class FNO(Operator):
@@ -56,9 +57,10 @@ class FNO(Operator):
     class Options(interface.Options):
         """Options of the FNO."""
 
-        n_modes: tuple[Modes, ...] = Field(
-            default=(16, 16),
-            description="modes kept along each axis, both signs counted",
+        n_modes: tuple[Modes, ...] | None = Field(
+            default=None,
+            description=f"modes kept along each axis, both signs counted; "
+            f"default {N_MODES} each",
         )
         hidden_channels: int = Field(default=32, ge=1)
         n_layers: int = Field(default=4, ge=1)
@@ -78,7 +80,8 @@ class FNO(Operator):
 
     def __init__(self, data: DataShape, options: Options) -> None:
         super().__init__()
-        _check_modes(options.n_modes, data.shape)
+        self.n_modes = options.n_modes or (N_MODES,) * len(data.shape)
+        _check_modes(self.n_modes, data.shape)
         self.data = data
         self.options = options
         self.modulation = modulation(
@@ -94,7 +97,7 @@ class FNO(Operator):
                 "operator fno: no input channels are left: set model.coordinates=true"
             )
         network = ChannelsLastFNO(
-            n_modes=options.n_modes,
+            n_modes=self.n_modes,
             in_channels=channels,
             out_channels=data.out_channels,
             hidden_channels=options.hidden_channels,
@@ -118,7 +121,7 @@ class FNO(Operator):
         """
         x = inputs.fields
         shape = tuple(x.shape[2:])
-        _check_modes(self.options.n_modes, shape)
+        _check_modes(self.n_modes, shape)
         if self.options.coordinates:
             grid = coordinates(shape, self.data.periodic, x)
             x = torch.cat([x, grid.expand(x.shape[0], *grid.shape[1:])], dim=1)
@@ -179,7 +182,7 @@ def _check_modes(n_modes: tuple[int, ...], shape: tuple[int, ...]) -> None:
     if len(n_modes) != len(shape):
         raise OpkitInputError(
             f"n_modes {list(n_modes)} has {len(n_modes)} entries for {len(shape)} "
-            "space axes: give one for each axis"
+            f"space axes: --set model.n_modes={[N_MODES] * len(shape)}"
         )
     if any(m > n for m, n in zip(n_modes, shape, strict=True)):
         raise OpkitInputError(

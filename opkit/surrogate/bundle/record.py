@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import (
@@ -18,6 +19,7 @@ from opkit.base.environment import VERSION
 from opkit.base.records import Record
 from opkit.case.recipe import Recipe
 from opkit.datasets.agreement import Quantity, Span, Stated
+from opkit.datasets.read import DataFile
 from opkit.operators.shapes import DataShape, MeshShape
 
 FORMAT = 4
@@ -199,6 +201,25 @@ class BundleConfig(_Record):
         return self.recipe.arrangement.history
 
     @property
+    def scored(self) -> str:
+        """The split that its scores were measured on."""
+        return self.scores[0].split if self.scores else "test"
+
+    def split_in(self, data: Path) -> str:
+        """Return the split of a data file to measure on: that of the scores.
+
+        Of other files, which may hold no such split, the test or validation split.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        with DataFile(data) as file:
+            header = file.header
+        splits = (self.scored, "test", "validation")
+        held = (split for split in splits if len(header.splits.get(split, ())))
+        return next(held, self.scored)
+
+    @property
     def stated(self) -> Stated:
         """In which variables, units and steps and on which domain it was trained."""
         roles = {
@@ -212,9 +233,13 @@ class BundleConfig(_Record):
         of_case = self.case.get("geometry", {}).get("units")
         spans = {
             axis: Span(
-                length, self.axis_units.get(axis, None if axis == "time" else of_case)
+                length,
+                self.axis_units.get(axis, None if axis == "time" else of_case),
+                periodic=None if axis == "time" else closed,
             )
-            for axis, length in zip(self.axes, self.shape.extent, strict=True)
+            for axis, length, closed in zip(
+                self.axes, self.shape.extent, self.shape.periodic, strict=True
+            )
             if self.shape.spectral
         }
         if self.history:
