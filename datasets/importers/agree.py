@@ -142,7 +142,14 @@ def axes(parts: Sequence[Part], options: AxisOptions) -> dict[str, Axis]:
         by_file = [(w, t.axes[dim].units if dim in t.axes else "") for w, t in users]
         units = _units(f"axis {dim}", options.units.get(dim, ""), by_file)
         _check_dates(where, dim, values, units, coordinate.calendar)
-        closed = dim in options.periodic
+        says = [dim in t.axes and t.axes[dim].periodic for _, t in users]
+        closed = dim in options.periodic or all(says)
+        if any(says) and not closed:
+            raise DataError(
+                f"{users[says.index(False)][0]}: axis {dim} is not periodic there, and "
+                f"it is in {users[says.index(True)][0]}: give --periodic {dim}, or "
+                "leave files out"
+            )
         if closed:
             _check_even(dim, values)
         result[dim] = Axis(

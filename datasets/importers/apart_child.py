@@ -169,7 +169,8 @@ def _described(source: Source) -> tuple[dict[str, Any], list[NDArray[Any]]]:
                 place = len(arrays)
                 arrays.append(np.asarray(coordinate.values, np.float64))
             labels = (coordinate.units, coordinate.long_name, coordinate.calendar)
-            listed.append([place, *labels, coordinate.letter, coordinate.fault])
+            more = (coordinate.letter, coordinate.fault, coordinate.periodic)
+            listed.append([place, *labels, *more])
         return numbers[id(coordinate)]
 
     def scope(own: Any) -> int:

@@ -204,6 +204,12 @@ def expanded(files: Files) -> list[Path]:
 
 def _part(path: Path, source: Source, fields: Sequence[FieldMap]) -> Part:
     selections = tuple(f.take(path, source) for f in fields)
+    for selection in selections:
+        for dim, length in selection.lengths.items():
+            if not length and dim != "sample":
+                raise DataError(
+                    f"{path}: {selection.field.source} has no points along {dim}"
+                )
     check_same_names(path, selections)
     counts = sorted({t.samples for t in selections if t.samples is not None}) or [1]
     if len(counts) != 1:

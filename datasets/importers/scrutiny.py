@@ -36,6 +36,29 @@ class _Seen:
     blank: int = 0
 
 
+def _check_whole(
+    path: Path, name: str, array: NDArray[Any], stored: NDArray[Any]
+) -> None:
+    """Refuse large whole numbers whose differences are lost, also in float64.
+
+    Raises:
+        DataError: beyond 2⁵³, and rounded by a hundredth of their spread or more.
+    """
+    low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
+    if array.dtype.kind not in "iu" or max(-low, high) <= 2**53 or low == high:
+        return
+    # whole numbers of Python, whose differences are exact
+    values, rounds = (
+        a.astype(object).ravel() for a in (array, stored.astype(np.float64))
+    )
+    error = max(abs(v - int(r)) for v, r in zip(values, rounds, strict=True))
+    if error > LOST * (high - low):
+        raise DataError(
+            f"{path}: {name} holds whole numbers from {low} to {high}, whose "
+            f"differences are lost in {stored.dtype}: subtract a reference value"
+        )
+
+
 @dataclass
 class Scrutiny:
     """Looks at every block of an import.
@@ -139,6 +162,7 @@ class Scrutiny:
             return
         if not array.size:
             return
+        _check_whole(path, name, array, stored)
         flat = array.reshape(len(array), -1)
         exact = flat.astype(np.float64)
         error = np.abs(exact - stored.reshape(len(array), -1)).max(axis=1)

@@ -28,6 +28,7 @@ class Coordinate:
         long_name: empty where the file does not say.
         calendar: of times counted since a date; empty for the standard one.
         letter: ``X``, ``Y``, ``Z`` or ``T`` where CF's attributes tell the direction.
+        periodic: whether its end is its beginning, where the format tells.
         fault: why no axis can be taken from it, and the remedy; said where it is used.
     """
 
@@ -37,6 +38,7 @@ class Coordinate:
     calendar: str = ""
     letter: str = ""
     fault: str = ""
+    periodic: bool = False
 
 
 @dataclass(frozen=True)

@@ -165,3 +165,72 @@ def test_a_file_is_named_once(tmp_path: Path) -> None:
     refused([tmp_path / "a*.nc", path], tmp_path, says)
     (tmp_path / "b.nc").symlink_to(path)
     refused([path, tmp_path / "b.nc"], tmp_path, says.replace("a1", "b"))
+
+
+@pytest.mark.parametrize("kind", ["int64", "uint64"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_whole_numbers_beyond_floats(tmp_path: Path, kind: str, dtype: Any) -> None:
+    """2⁶² + k is one number in float64, whose steps are 512 there."""
+    named = fields("t=a:sample,y,x", "p=u:sample,y,x")
+    near = np.array(2**62 + RAW.astype(object), kind)
+    np.savez(tmp_path / "a.npz", a=near, u=RAW)
+    says = f"t holds whole numbers from {2**62} to {2**62 + 47}, whose differences"
+    refused(tmp_path / "a.npz", tmp_path, says, fields=named, dtype=dtype)
+    np.savez(tmp_path / "b.npz", a=near // 48 * RAW, u=RAW)  # spread over the range
+    out = import_data(tmp_path / "b.npz", tmp_path / "o.h5", named, dtype=dtype)
+    with DataFile(out, trusted=True) as file:
+        expected = (near // 48 * RAW).astype(dtype)
+        np.testing.assert_array_equal(file.read("t", slice(None)), expected)
+
+
+def test_axes_without_points(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", a=RAW[:, :0], u=RAW[:, :0])
+    named = fields("t=a:sample,y,x", "p=u:sample,y,x")
+    refused(tmp_path / "a.npz", tmp_path, "a has no points along y", fields=named)
+
+
+def well(path: Path, rng: np.random.Generator, closed: bool) -> dict[str, Any]:
+    """A file of The Well: a scalar constant along y, a vector, a tensor."""
+    values = {
+        "k": rng.random((3, 4)),
+        "v": rng.random((3, 2, 4, 5, 2)),
+        "D": rng.random((3, 2, 4, 5, 2, 2)),
+    }
+    with h5py.File(path, "w") as file:
+        axes = file.create_group("dimensions")
+        axes.attrs["spatial_dims"] = ["x", "y"]
+        for name, n in (("time", 2), ("x", 4), ("y", 5)):
+            axes[name] = np.arange(n) / n
+        for k, (name, array) in enumerate(values.items()):
+            item = file.create_dataset(f"t{k}_fields/{name}", data=array)
+            item.attrs["dim_varying"] = [True, name != "k"]
+            item.attrs["sample_varying"] = True
+            item.attrs["time_varying"] = name != "k"
+        for dim in "xy":
+            side = file.create_group(f"boundary_conditions/{dim}")
+            side.attrs["bc_type"] = "PERIODIC" if closed and dim == "x" else "WALL"
+            side.attrs["associated_dims"] = [dim]
+    return values
+
+
+def test_the_well_repeats_names_tensors_and_closes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    values = well(tmp_path / "a.h5", rng, closed=True)
+    named = fields("t=k", "p=D_xy@1")
+    out = import_data(tmp_path / "a.h5", tmp_path / "o.h5", named, dtype="float64")
+    with DataFile(out, trusted=True) as file:
+        assert file.header.variable("t").dims == ("y", "x")
+        repeated = np.repeat(values["k"][:, None], 5, axis=1)
+        np.testing.assert_array_equal(file.read("t", slice(None)), repeated)
+        expected = values["D"][:, 1, :, :, 0, 1].transpose(0, 2, 1)
+        np.testing.assert_array_equal(file.read("p", slice(None)), expected)
+        axes = file.header.coordinates
+        assert (axes["x"].periodic, axes["y"].periodic) == (True, False)
+    out = import_data(tmp_path / "a.h5", tmp_path / "v.h5", fields("t=v_x@0", "p=v_y"))
+    with DataFile(out, trusted=True) as file:
+        expected = values["v"][..., 1].transpose(0, 1, 3, 2).astype("f4")
+        np.testing.assert_array_equal(file.read("p", slice(None)), expected)
+    well(tmp_path / "b.h5", rng, closed=False)
+    both = [tmp_path / "a.h5", tmp_path / "b.h5"]
+    says = "b.h5: k: axis x is not periodic there"
+    refused(both, tmp_path, says, fields=named)
