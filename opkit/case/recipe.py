@@ -63,6 +63,15 @@ class Training(Record):
     pushforward: bool = Field(
         default=False, description="autoregressive: no gradient between steps"
     )
+    quadrature: bool = Field(
+        default=False,
+        description="weigh nodes of a sample by its quadrature, in loss and metric",
+    )
+    points: int | None = Field(
+        default=None,
+        ge=1,
+        description="points of each sample in a step, drawn at random; all if unset",
+    )
     strategy: Literal["auto", "ddp", "fsdp"] = Field(
         default="auto", description="under torchrun; auto is ddp"
     )

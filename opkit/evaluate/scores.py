@@ -7,7 +7,6 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -168,8 +167,7 @@ def _rows(
         for name, guess in guesses.items():
             note(name, guess(batch.inputs, batch.outputs), batch.outputs)
         if coarse > 1:
-            thin = _every(coarse, config.axes)
-            few_inputs = batch.inputs.each(partial(_pick, thin))
+            few_inputs = thinned(batch.inputs, _every(coarse, config.axes))
             few = _predict(surrogate, Batch(few_inputs, batch.outputs))
             fine = upsample(few, shape, config.shape.periodic)
             note("upsampled", fine, batch.outputs)
@@ -215,8 +213,20 @@ def sample_errors(
     return functional.relative_l2(prediction, target, domain)
 
 
-def _pick(index: Any, tensor: Tensor) -> Tensor:
-    return tensor[index]
+def thinned(inputs: Inputs, every: Any) -> Inputs:
+    """Return inputs at every so manieth point; weights are those of these points.
+
+    Args:
+        inputs: of a batch.
+        every: index (..., *space).
+    """
+    static, points = inputs.static, inputs.points
+    return inputs._replace(
+        fields=inputs.fields[every],
+        static=None if static is None else static[every],
+        points=None if points is None else points[(*every, slice(None))],
+        weights=None,
+    )
 
 
 def _coarse_stride(base: int, stride: int) -> int:

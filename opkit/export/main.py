@@ -60,6 +60,11 @@ def export(
     path = _path(run, kind, out)
     loaded = surrogate.load(run, device)
     kind.require()
+    if loaded.config.shape.point_axes:
+        raise ExportError(
+            f"operator {loaded.config.operator} is given nodes that lie elsewhere for "
+            "each sample, which the case's solver places: call it through opkit.load"
+        )
     samples = real_inputs(run, loaded.config, Path(data) if data else None)
     inputs, outputs = report.fields(loaded.config, samples, batch)
     seconds: dict[str, float] = {}

@@ -54,6 +54,10 @@ class Elements:
         weights = self._matrix("mass", u) @ torch.ones_like(u[0, 0])[:, None]
         return u @ weights / self.volume
 
+    def centred(self, u: Tensor) -> Tensor:
+        """Return u less its mean."""
+        return u - self.mean(u)
+
     def _form(self, name: str, u: Tensor) -> Tensor:
         columns = u.flatten(0, 1).T
         image = self._matrix(name, u) @ columns
@@ -69,4 +73,46 @@ class Elements:
         return matrix
 
 
-Domain = Grid | Elements
+class Points:
+    """Points with quadrature weights, which differ from sample to sample.
+
+    Means are Σ_i w_i u_i / Σ_i w_i over the points of a sample.
+
+    Args:
+        weights: (batch, *space); of samples laid one after another (1, N).
+        sample: (N,) which sample of the batch each of the N points belongs to; None
+            where samples lie side by side.
+    """
+
+    def __init__(self, weights: Tensor, sample: Tensor | None = None) -> None:
+        self.sample = sample
+        flat = weights.flatten(1)
+        self.count = len(flat) if sample is None else int(sample.max()) + 1
+        total = self._sum(flat[:, None])
+        self.share = flat / self._spread(total)[:, 0]
+
+    def mean_square(self, u: Tensor) -> Tensor:
+        """Return the mean of u² of (batch, channel, *space) as (batch, channel)."""
+        return self._sum(u.flatten(2).square() * self.share.to(u)[:, None])
+
+    def centred(self, u: Tensor) -> Tensor:
+        """Return u less its mean over the points of its sample."""
+        flat = u.flatten(2)
+        mean = self._sum(flat * self.share.to(u)[:, None])
+        return (flat - self._spread(mean)).view(u.shape)
+
+    def _sum(self, terms: Tensor) -> Tensor:
+        """Sum (batch or 1, channel, point) over the points of each sample."""
+        if self.sample is None:
+            return terms.sum(2)
+        sums = terms.new_zeros(self.count, terms.shape[1])
+        return sums.index_add(0, self.sample, terms[0].T)
+
+    def _spread(self, values: Tensor) -> Tensor:
+        """Return values (batch, channel) at the points of their samples."""
+        if self.sample is None:
+            return values[:, :, None]
+        return values[self.sample].T[None]
+
+
+Domain = Grid | Elements | Points

@@ -3,9 +3,10 @@
 Every function takes ``prediction`` and ``target`` of shape (batch, channel, *space) in
 physical units and returns (batch,), the mean over channels. Points of a grid are
 weighted equally; on a mesh, <u²> is uᵀ M u / |Ω| with the mass matrix M, and slopes are
-measured with the stiffness matrix. A target that is zero everywhere counts as having
-the size ``eps``. Values of any size have the same relative errors: squares are taken of
-values divided by a power of two, which is exact.
+measured with the stiffness matrix; of points with weights of their own it is their
+weighted mean, of each sample where samples are laid one after another. A target that is
+zero everywhere counts as having the size ``eps``. Values of any size have the same
+relative errors: squares are taken of values divided by a power of two, which is exact.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from opkit.base.fourier import rfftn
 from opkit.errors import OpkitInputError, nearest
-from opkit.metrics.domains import Domain, Elements
+from opkit.metrics.domains import Domain, Elements, Grid, Points
 
 Error = Callable[[Tensor, Tensor, Domain], Tensor]
 EPS = 1e-12
@@ -28,7 +29,7 @@ def relative_l2(
 ) -> Tensor:
     """Relative L2 error ||p - t|| / ||t|| of each sample."""
     prediction, target, _ = _scaled(prediction, target)
-    if isinstance(grid, Elements):
+    if isinstance(grid, Elements | Points):
         size = grid.mean_square(target).clamp_min(eps**2)
         return (grid.mean_square(prediction - target) / size).sqrt().mean(1)
     error = torch.linalg.vector_norm((prediction - target).flatten(2), dim=2)
@@ -60,7 +61,7 @@ def _scaled(
 def mse(prediction: Tensor, target: Tensor, grid: Domain | None = None) -> Tensor:
     """Mean squared error <(p - t)²> of each sample, in float64 for its range."""
     prediction, target, size = _scaled(prediction, target, both=True)
-    if isinstance(grid, Elements):
+    if isinstance(grid, Elements | Points):
         square = grid.mean_square(prediction - target)
     else:
         square = (prediction - target).square().flatten(2).mean(2)
@@ -87,9 +88,9 @@ def vrmse(
     no error). A target that is zero everywhere has <t²> = 1.
     """
     prediction, target, _ = _scaled(prediction, target)
-    if isinstance(grid, Elements):
+    if isinstance(grid, Elements | Points):
         error = grid.mean_square(prediction - target)
-        variance = grid.mean_square(target - grid.mean(target))
+        variance = grid.mean_square(grid.centred(target))
         square = grid.mean_square(target)
     else:
         error = (prediction - target).square().flatten(2).mean(2)
@@ -106,13 +107,20 @@ def relative_h1(
 
     Second-order differences: central, periodic across periodic axes and one-sided at
     other boundaries.
+
+    Raises:
+        OpkitInputError: of points that are neither a grid nor a mesh.
     """
+    if isinstance(grid, Points):
+        raise OpkitInputError(
+            "relative_h1 is for grids and meshes: of other points use relative_l2"
+        )
     prediction, target, _ = _scaled(prediction, target)
     error, size = (_h1_squared(u, grid) for u in (prediction - target, target))
     return (error / size.clamp_min(eps**2)).sqrt().mean(1)
 
 
-def _h1_squared(u: Tensor, grid: Domain) -> Tensor:
+def _h1_squared(u: Tensor, grid: Grid | Elements) -> Tensor:
     if isinstance(grid, Elements):
         return grid.mean_square(u) + grid.mean_square_slope(u)
     total = u.square().flatten(2).mean(2)
@@ -138,7 +146,7 @@ def spectral_error(
     Raises:
         OpkitInputError: on a mesh, which has no spectrum.
     """
-    if isinstance(grid, Elements):
+    if isinstance(grid, Elements | Points):
         raise OpkitInputError(
             "spectral_error is for grids: on a mesh use relative_l2 or relative_h1"
         )

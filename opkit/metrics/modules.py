@@ -43,10 +43,22 @@ class MeanError(Metric):
         self.add_state("count", zero.clone(), dist_reduce_fx="sum")
 
     def update(
-        self, prediction: Tensor, target: Tensor, weight: Tensor | None = None
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        weight: Tensor | None = None,
+        domain: Domain | None = None,
     ) -> None:
-        """Add a batch (batch, channel, *space), each sample with its weight or 1."""
-        values = functional.error(self.name)(prediction, target, self.grid).double()
+        """Add a batch (batch, channel, *space), each sample with its weight or 1.
+
+        Args:
+            prediction: of the batch.
+            target: of the batch.
+            weight: (batch,).
+            domain: of this batch, where it is not that of all.
+        """
+        error, domain = functional.error(self.name), domain or self.grid
+        values = error(prediction, target, domain).double()
         if weight is None:
             weight = torch.ones_like(values)
         self.total += (values * weight).sum()

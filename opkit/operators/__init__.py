@@ -17,4 +17,5 @@ OPERATORS: dict[str, str] = {
     "pod-deeponet": "opkit.operators.deeponet.pod:PODDeepONet",
     "mionet": "opkit.operators.deeponet.mionet:MIONet",
     "pod-gp": "opkit.operators.pod_gp.pod_gp:PODGP",
+    "transolver": "opkit.operators.transolver.transolver:Transolver",
 }

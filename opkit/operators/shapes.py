@@ -40,6 +40,9 @@ class MeshShape:
         groups: subdomains and boundary parts that the case's solver needs, of a mesh
             that came from a file; operators do not look at them.
         parameters: numbers per sample.
+        point_axes: d, where each sample has nodes of its own, which the operator is
+            given (batch, node, d), and ``points`` are those of the reference domain; 0
+            where all have these.
     """
 
     in_channels: int
@@ -52,6 +55,7 @@ class MeshShape:
     coarse: tuple[tuple[Points, Cells], ...] = ()
     groups: MeshGroups | None = None
     parameters: int = 0
+    point_axes: int = 0
 
     def __post_init__(self) -> None:
         """Check that the arrays belong together.
@@ -170,6 +174,7 @@ class MeshShape:
         inputs_on: Literal["node", "cell"],
         tensors: Mapping[str, Tensor],
         parameters: int = 0,
+        point_axes: int = 0,
     ) -> MeshShape:
         """Rebuild from what `tensors` returned.
 
@@ -193,6 +198,7 @@ class MeshShape:
                 ),
                 _groups(arrays),
                 parameters,
+                point_axes,
             )
         except KeyError as missing:
             raise OpkitInputError(f"the mesh lacks {missing}") from None
@@ -222,7 +228,7 @@ class DataShape:
 
     Args:
         in_channels: channels of the input; in autoregressive mode history x channels;
-            0 where there are parameters alone.
+            0 where there are parameters or points alone.
         out_channels: channels of the output.
         shape: number of points along each space axis (time first in space-time mode).
         periodic: whether each axis is periodic. Periodic axes hold points at
@@ -231,6 +237,8 @@ class DataShape:
         boundary_channels: names of the channels on the points of a boundary curve,
             which the operator gets as a second argument; empty where there is none.
         parameters: numbers per sample.
+        point_axes: d, where each sample has points of its own, which the operator is
+            given (batch, *space, d); 0 where all have those of the grid.
     """
 
     in_channels: int
@@ -240,6 +248,7 @@ class DataShape:
     extent: tuple[float, ...]
     boundary_channels: tuple[str, ...] = ()
     parameters: int = 0
+    point_axes: int = 0
 
     def __post_init__(self) -> None:
         """Check that every axis has a size, an extent and a periodicity.
@@ -252,6 +261,6 @@ class DataShape:
                 f"shape {self.shape}, periodic {self.periodic} and extent "
                 f"{self.extent}: give one value for each space axis"
             )
-        least = 0 if self.parameters else 1
+        least = 0 if self.parameters or self.point_axes else 1
         if min(self.out_channels, *self.shape) < 1 or self.in_channels < least:
             raise OpkitInputError("channels and shape must be at least 1")

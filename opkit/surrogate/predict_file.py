@@ -21,7 +21,7 @@ from opkit.datasets.modes import need_steps
 from opkit.datasets.read import DataFile, is_data_file
 from opkit.errors import DataError, OpkitInputError
 from opkit.surrogate.adapters import mesh_files as mesh_output
-from opkit.surrogate.adapters.refuse import TRAINED
+from opkit.surrogate.adapters.refuse import POINTS, TRAINED
 from opkit.surrogate.bundle.record import BundleConfig, Channels
 from opkit.surrogate.surrogate import Surrogate, load
 
@@ -195,6 +195,10 @@ def _inputs_of(surrogate: Surrogate, samples: FieldDataset) -> xr.Dataset:
             arrays[name] = xr.Variable(
                 dims, part, {"units": header.variable(name).units}
             )
+    if config.shape.point_axes:
+        points = torch.stack([item[POINTS] for item in items]).numpy()
+        dims = ["sample", *config.axes, f"{POINTS}_component"]
+        arrays[POINTS] = xr.Variable(dims, points)
     axes = {
         axis: (axis, samples.axis(axis), _labels(header.coordinates[axis]))
         for axis in config.axes

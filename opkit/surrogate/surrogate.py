@@ -34,6 +34,7 @@ from opkit.surrogate.checks.calibration import COVERAGE, PREFIX, Calibration
 from opkit.surrogate.checks.checker import Checker
 from opkit.surrogate.checks.fallback import Solved
 from opkit.surrogate.checks.interface import Context
+from opkit.surrogate.checks.nodes import with_points
 from opkit.surrogate.store import Store
 
 if TYPE_CHECKING:
@@ -155,6 +156,11 @@ class Surrogate(Shown):
         arrays = {name: t.cpu() for name, t in self.model.mesh.named_buffers()}
         return self.config.shape.build(arrays)
 
+    @cached_property
+    def context(self) -> Context:
+        """Record and model, and the case's solver."""
+        return Context(self.config, self.model)
+
     @property
     def mesh(self) -> MeshShape:
         """The mesh the surrogate was trained on.
@@ -188,6 +194,7 @@ class Surrogate(Shown):
         """
         inputs = as_inputs(inputs)
         check_inputs(self.config, self.shape, inputs, self.dtype)
+        inputs = with_points(inputs, self.context, self.shape)
         return forward.predict(self.model, inputs, steps)
 
     def samples(

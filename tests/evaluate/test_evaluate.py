@@ -11,6 +11,7 @@ from opkit.evaluate import scores
 from opkit.evaluate.run import evaluate
 from opkit.figures import plots
 from opkit.figures import run as figures
+from opkit.operators.inputs import Inputs
 from opkit.surrogate import surrogate
 from opkit.surrogate.bundle.run_list import list_runs
 from opkit.train import train
@@ -129,3 +130,19 @@ def test_curves_name_loss_and_validation(tmp_path, monkeypatch, loss, metric, ax
         "training loss",
         "validation",
     ]
+
+
+def test_every_other_point_takes_nothing_from_numbers_per_sample():
+    """Fields and places are thinned, numbers are not, weights are those of the rest."""
+    grid = torch.arange(2 * 5 * 5.0).view(2, 1, 5, 5)
+    inputs = Inputs(
+        grid,
+        parameters=torch.arange(6.0).view(2, 3),
+        points=torch.stack([grid[:, 0], -grid[:, 0]], -1),
+        weights=torch.ones(2, 5, 5),
+    )
+    few = scores.thinned(inputs, (..., slice(None, None, 2), slice(None, None, 2)))
+    assert torch.equal(few.fields, grid[..., ::2, ::2])
+    assert torch.equal(few.parameters, inputs.parameters)
+    assert torch.equal(few.points, inputs.points[:, ::2, ::2])
+    assert few.weights is None

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from opkit.errors import OpkitInputError
 from opkit.metrics import functional
-from opkit.metrics.domains import Grid
+from opkit.metrics.domains import Grid, Points
 
 TORUS = Grid(extent=(2 * math.pi,), periodic=(True,))
 SQUARE = Grid(extent=(1.0, 1.0), periodic=(False, False))
@@ -146,3 +146,36 @@ def test_spectral_error_sees_smoothing_that_l2_hides():
 def test_unknown_name_suggests_the_nearest():
     with pytest.raises(OpkitInputError, match="relative_l2"):
         functional.error("relativ_l2")
+
+
+@pytest.mark.parametrize("name", ["relative_l2", "mse", "vrmse"])
+def test_samples_one_after_another_have_the_errors_they_have_alone(name):
+    """With their own weights, of any sum; in float64 the order of sums is all."""
+    g = torch.Generator().manual_seed(0)
+    counts = [4, 9, 1]
+    p, t = torch.randn(2, 1, 2, 14, generator=g, dtype=torch.float64)
+    w = torch.rand(1, 14, generator=g, dtype=torch.float64)
+    sample = torch.arange(3).repeat_interleave(torch.tensor(counts))
+    error = functional.error(name)
+    got = error(p, t, Points(w, sample))
+    alone = [
+        error(a, b, Points(c))
+        for a, b, c in zip(*(x.split(counts, -1) for x in (p, t, w)), strict=True)
+    ]
+    torch.testing.assert_close(got, torch.cat(alone), rtol=1e-10, atol=0)
+
+
+def test_points_with_weights_are_the_norm_they_approximate():
+    """|x - x²| against |x| on graded points: √(1/30) over √(1/3), to O(h²)."""
+    x = torch.linspace(0, 1, 401, dtype=torch.float64) ** 2
+    w = torch.zeros_like(x)
+    w[1:] += x.diff() / 2
+    w[:-1] += x.diff() / 2
+    u = x[None, None]
+    error = functional.relative_l2(u * u, u, Points(w[None]))
+    assert float(error) == pytest.approx(math.sqrt(0.1), rel=1e-4)
+    even = functional.relative_l2(u * u, u, Points(torch.ones(1, 401)))
+    torch.testing.assert_close(even, functional.relative_l2(u * u, u))
+    for slopes in (functional.relative_h1, functional.spectral_error):
+        with pytest.raises(OpkitInputError, match="use relative_l2"):
+            slopes(u, u, Points(w[None]))

@@ -33,6 +33,9 @@ TINY = {  # options that make an operator small; one not listed here takes its d
     "spon": lambda d: dict(hidden_channels=16, n_layers=2),
     "deeponet": lambda d: dict(n_basis=32, branch_widths=(64,), trunk_widths=(64, 64)),
     "mionet": lambda d: dict(n_basis=32, branch_widths=(64,), trunk_widths=(64, 64)),
+    "transolver": lambda d: dict(
+        hidden_channels=32, n_layers=2, n_heads=2, n_slices=16, mlp_ratio=2
+    ),
     "pod-deeponet": lambda d: dict(n_basis=5 if d == 1 else 13, branch_widths=(64,)),
 }
 CASES = [
@@ -51,9 +54,10 @@ STEPS = {
     "deeponet": 1000,
     "pod-deeponet": 500,
     "mionet": 1000,
+    "transolver": 800,
 }
 # operators whose answer converges as the grid of the input is refined
-CONSISTENT = ("fno", "deeponet", "pod-deeponet", "mionet")
+CONSISTENT = ("fno", "deeponet", "pod-deeponet", "mionet", "transolver")
 LEARNT = [(name, d) for name, d in CASES if d == 2 or (name, 2) not in CASES]
 
 

@@ -18,6 +18,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "mgno": dict(hidden_channels=8, n_layers=2, iterations=((1, 0), (1, 0))),
     "deeponet": dict(n_basis=8, branch_widths=(16,)),
     "mionet": dict(n_basis=8, branch_widths=(16,)),
+    "transolver": dict(hidden_channels=16, n_layers=2),
 }
 FILM = ("fno", "unet", "lsm", "mgno")
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from opkit.errors import OpkitInputError
 from opkit.operators.inputs import Inputs
-from opkit.surrogate.adapters.refuse import check_plain
+from opkit.surrogate.adapters.refuse import POINTS, check_plain
 from opkit.surrogate.bundle.record import BundleConfig, Channels
 
 Predict = Callable[[Inputs], Tensor]
@@ -173,6 +173,9 @@ def batch_of(
             tensors[role] = torch.cat([p.to(kind) for p in parts], axis)
     if "fields" not in tensors:
         tensors["fields"] = _no_fields(tensors["parameters"], config)
+    if config.shape.point_axes and POINTS in inputs:
+        points = as_tensor(inputs[POINTS])
+        tensors["points"] = points if batched else points[None]
     if static is None:
         names = [v.name for v in config.by_role["static"]]
         static = {name: inputs[name] for name in names if name in inputs} or None

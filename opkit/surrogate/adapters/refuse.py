@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 TRAINED = "the surrogate was trained on"
 """Subject and verb of what a surrogate's record says, in messages."""
+POINTS = "points"
+"""Name under which places of nodes may be given, where each sample has its own."""
 TAKEN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 

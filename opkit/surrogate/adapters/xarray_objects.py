@@ -25,7 +25,7 @@ from opkit.datasets.agreement import (
 )
 from opkit.errors import OpkitInputError
 from opkit.operators.inputs import Inputs
-from opkit.surrogate.adapters.refuse import TRAINED
+from opkit.surrogate.adapters.refuse import POINTS, TRAINED
 from opkit.surrogate.bundle.record import BundleConfig, Channels
 
 Array = NDArray[Any]
@@ -106,15 +106,17 @@ def _apply(
     steps: int | None,
 ) -> xr.Dataset:
     history = bool(config.history)
+    by_role = _by_role(dataset, config)
     core_in = [
         _dims(variable, role, config, history and role == "fields")
-        for role, variables in config.by_role.items()
+        for role, variables in by_role.items()
         for variable in variables
     ]
     core_out = [_dims(v, "outputs", config, steps is not None) for v in config.outputs]
     _check_coordinates(dataset.coords, config)
     arrays = []
-    for variable, dims in zip(config.all_inputs, core_in, strict=True):
+    variables = [v for variables in by_role.values() for v in variables]
+    for variable, dims in zip(variables, core_in, strict=True):
         array = dataset[variable.name]
         lacking = [d for d in dims if d not in array.dims]
         if lacking:
@@ -124,7 +126,8 @@ def _apply(
             )
         units = array.attrs.get("units")
         text = None if units is None else str(units)
-        refuse_units(variable.name, text, variable.units, TRAINED)
+        if variable.name != POINTS:  # in the units of space
+            refuse_units(variable.name, text, variable.units, TRAINED)
         _check_chunks(array, dims)
         arrays.append(array)
     kind = np.result_type(*(_float(a.dtype) for a in arrays))
@@ -134,7 +137,9 @@ def _apply(
     sizes |= {"layer": max(v.channels for v in config.outputs)}
     known = {d for dims in core_in for d in dims}
     results = xr.apply_ufunc(
-        lambda *values: _call(predict, values, core_in, core_out, config, kind),
+        lambda *values: _call(
+            predict, values, by_role, core_in, core_out, config, kind
+        ),
         *arrays,
         input_core_dims=core_in,
         output_core_dims=core_out,
@@ -168,9 +173,23 @@ def _apply(
     return predicted
 
 
+def _by_role(
+    dataset: xr.Dataset, config: BundleConfig
+) -> Mapping[str, tuple[Channels, ...]]:
+    """Return the variables by role, with the places of nodes where they are given."""
+    axes = config.shape.point_axes
+    if not axes or POINTS not in dataset:
+        return config.by_role
+    return {
+        **config.by_role,
+        "points": (Channels(name=POINTS, units="1", channels=axes),),
+    }
+
+
 def _call(
     predict: Callable[[Inputs], Tensor],
     values: tuple[Array, ...],
+    by_role: Mapping[str, tuple[Channels, ...]],
     core_in: list[list[str]],
     core_out: list[list[str]],
     config: BundleConfig,
@@ -183,7 +202,7 @@ def _call(
     frame = int(bool(config.history))
     remaining = iter(zip(values, core_in, strict=True))
     roles: dict[str, Tensor] = {}
-    for role, variables in config.by_role.items():
+    for role, variables in by_role.items():
         axis = 1 + (frame if role == "fields" else 0)
         parts = []
         for variable in variables:
@@ -191,7 +210,8 @@ def _call(
             core = value.shape[value.ndim - len(dims) :]
             flat = np.broadcast_to(value, (*lead, *core)).reshape(-1, *core)
             tensor = torch.from_numpy(np.array(flat, dtype=kind))
-            parts.append(tensor if variable.channels > 1 else tensor.unsqueeze(axis))
+            whole = role == "points" or variable.channels > 1
+            parts.append(tensor if whole else tensor.unsqueeze(axis))
         if parts:
             roles[role] = torch.cat(parts, axis)
     if "fields" not in roles:
@@ -211,6 +231,8 @@ def _call(
 
 def _dims(variable: Channels, role: str, config: BundleConfig, time: bool) -> list[str]:
     """Return the dims of a variable after those of the batch."""
+    if role == "points":
+        return [*config.axes, f"{POINTS}_component"]
     if role == "parameters":
         return [f"{variable.name}_component"] if variable.channels > 1 else []
     places = {"boundary": ("boundary",), "outputs": config.axes}.get(

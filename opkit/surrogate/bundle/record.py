@@ -58,6 +58,15 @@ class Shape(_Record):
     boundary_channels: tuple[str, ...] = ()
     inputs_on: Literal["grid", "node", "cell"] = "grid"
     parameters: int = Field(default=0, ge=0)
+    point_axes: int = Field(default=0, ge=0, le=3)
+
+    @model_serializer(mode="wrap")
+    def _briefly(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out points that are not there, as records did before there were any."""
+        data: dict[str, Any] = handler(self)
+        if not self.point_axes:
+            del data["point_axes"]
+        return data
 
     @classmethod
     def of(cls, shape: DataShape | MeshShape) -> Shape:
@@ -83,6 +92,7 @@ class Shape(_Record):
             self.inputs_on,
             mesh,
             self.parameters,
+            self.point_axes,
         )
 
     def input_axes(self, axes: tuple[str, ...]) -> tuple[str, ...]:

@@ -57,10 +57,10 @@ class EquationTask:
 
     def predict(
         self, model: nn.Module, batch: Sample, weight: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, None]:
         """Return u and the known solution at the points, 0 outside the domain."""
         problems = as_problems(batch)
         target = Target.from_tensors(model(problems.coefficients, problems.grids))
         inside = problems.weights[:, None]
         values = target.value(problems.points)[:, None]
-        return values * inside, problems.solution[0][:, None] * inside, weight
+        return values * inside, problems.solution[0][:, None] * inside, weight, None

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from opkit.case.recipe import Recipe
+from opkit.case.recipe import Recipe, Training
 from opkit.datasets.agreement import Stated
 from opkit.datasets.field_dataset import FieldDataset
 from opkit.datasets.header import Header
@@ -120,6 +120,7 @@ def prepare(data: Path, recipe: Recipe, seed: int) -> TrainingSetup:
         )
     elif recipe.training.symmetries:
         raise OpkitInputError("training.symmetries are for even grids: leave them out")
+    _check_points(recipe.training, shape)
     gib = recipe.training.memory
     train = in_memory(train_set, gib)
     source: Literal["validation", "train"] = "validation"
@@ -158,6 +159,36 @@ def halves(validation: Samples, seed: int) -> tuple[Samples, Samples]:
     if len(validation) < APART:
         return validation, validation
     return hold_out(validation, 0.5, seed)
+
+
+def _check_points(training: Training, shape: DataShape | MeshShape) -> None:
+    """Refuse training on some of the points where that cannot be.
+
+    Raises:
+        OpkitInputError: names the setting.
+    """
+    if not shape.point_axes and (training.points or training.quadrature):
+        name = "points" if training.points else "quadrature"
+        raise OpkitInputError(
+            f"training.{name} is for operators that are given nodes which lie "
+            "elsewhere for each sample: leave it out"
+        )
+    if training.quadrature and "relative_h1" in (training.loss, training.metric):
+        raise OpkitInputError(
+            "training.quadrature is for errors without slopes: use loss and metric "
+            "relative_l2"
+        )
+    if training.points is None:
+        return
+    if isinstance(shape, MeshShape) and shape.on_cells:
+        raise OpkitInputError(
+            "training.points is for inputs on nodes, these are on cells: leave it out"
+        )
+    if training.physics or training.loss == "relative_h1":
+        raise OpkitInputError(
+            "training.points leaves no neighbours for slopes and residuals: use loss "
+            "relative_l2 and physics 0, or leave it out"
+        )
 
 
 def test_samples(setup: TrainingSetup) -> Iterator[Sample]:

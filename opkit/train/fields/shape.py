@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
+
+from torch import Tensor
 
 from opkit.case.mesh import mesh_shape as case_mesh_shape
 from opkit.case.recipe import Recipe
@@ -29,7 +32,8 @@ def data_shape(
     header, first = samples.header, samples[0]
     if header.mesh is not None:
         check_acceptance(recipe.operator, "mesh", 1)
-        return mesh_shape(header, recipe), ("node",)
+        on_mesh = mesh_shape(header, recipe)
+        return replace(on_mesh, point_axes=_point_axes(first)), ("node",)
     timeless = [d for d in header.outputs[0].dims if d not in ("time", "layer")]
     axes = samples.mode.axes(timeless)
     case = parse_stored(header.case, "data file") if header.case else None
@@ -62,8 +66,17 @@ def data_shape(
         extent=tuple(lengths),
         boundary_channels=samples.boundary_channels,
         parameters=len(samples.parameter_channels),
+        point_axes=_point_axes(first),
     )
     return shape, axes
+
+
+def _point_axes(sample: Mapping[str, Tensor]) -> int:
+    """Return how many numbers say where a node of a sample is; 0 if all have one grid.
+
+    Samples hold points only for operators that are given them.
+    """
+    return sample["points"].shape[-1] if "points" in sample else 0
 
 
 Place = Literal["node", "cell"]

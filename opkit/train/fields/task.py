@@ -15,6 +15,7 @@ from opkit.case.record import parse_stored
 from opkit.errors import OpkitInputError
 from opkit.metrics import functional
 from opkit.metrics import modules as metrics
+from opkit.metrics.domains import Domain, Grid, Points
 from opkit.operators.inputs import Inputs
 from opkit.solvers.interface import DifferentiableResidual, Solver
 from opkit.surrogate.bundle.normalise import PhysicalModel
@@ -60,8 +61,9 @@ class FieldTask:
             fields = symmetries.apply(names, [batch[r] for r in roles], axes, random)
             batch = {**batch, **dict(zip(roles, fields, strict=True))}
         if not self.setup.history:
+            batch = self._thinned(batch, random)
             prediction = model(Inputs.of(batch))
-            values = self.error(prediction, batch["outputs"], self.grid)
+            values = self.error(prediction, batch["outputs"], self.domain(batch))
             if self.residual_loss is not None:
                 residual = self.residual_loss(batch, prediction)
                 values = values + self.training.physics * residual
@@ -75,15 +77,46 @@ class FieldTask:
         """Return the recipe's metric on this grid or mesh."""
         return metrics.build(self.training.metric, self.grid)
 
+    def domain(self, batch: Sample) -> Domain:
+        """Return what errors of a batch are measured with."""
+        weighted = self.training.quadrature and "weights" in batch
+        if weighted or "sample" in batch:
+            return Points(batch["weights"], batch.get("sample"))
+        if batch["outputs"].shape[2:] != self.setup.shape.shape:  # some of the points
+            return Grid((), ())
+        return self.grid
+
+    def _thinned(self, batch: Sample, random: torch.Generator) -> Sample:
+        """Take `Training.points` points of each sample, the same of all on one grid.
+
+        A sum over them is the sum over all in the mean, up to a factor.
+        """
+        most = self.training.points
+        if most is None:
+            return batch
+        count = batch["weights"][0].numel()
+        if most >= count:
+            return batch
+        rows = torch.randperm(count, generator=random)[:most]
+        rows = rows.to(batch["weights"].device)
+        few = {k: batch[k].flatten(2)[..., rows] for k in ("inputs", "outputs")}
+        few["points"] = batch["points"].flatten(1, -2)[:, rows]
+        few["weights"] = batch["weights"].flatten(1)[:, rows]
+        return {**batch, **few}
+
     def predict(
         self, model: nn.Module, batch: Sample, weight: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return prediction, target and weights; every frame counts as a sample."""
+    ) -> tuple[Tensor, Tensor, Tensor, Domain | None]:
+        """Return prediction, target, weights, and the domain where it is the batch's.
+
+        Every frame counts as a sample.
+        """
         prediction, target = self.rollout(model, batch)
         if self.setup.history:
             weight = weight.repeat_interleave(prediction.shape[1])
             prediction, target = prediction.flatten(0, 1), target.flatten(0, 1)
-        return prediction, target, weight
+            return prediction, target, weight, None
+        return prediction, target, weight, self.domain(batch)
 
     def rollout(
         self, model: nn.Module, batch: Sample, detach: bool = False

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from opkit.case.recipe import Training
+from opkit.metrics.domains import Domain
 from opkit.metrics.modules import MeanError
 from opkit.train.loop.batches import Sample, Samples, Slice
 
@@ -63,5 +64,8 @@ class Task(Protocol):
 
     def predict(
         self, model: nn.Module, batch: Sample, weight: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what the metric is updated with: prediction, target, weights."""
+    ) -> tuple[Tensor, Tensor, Tensor, Domain | None]:
+        """Return what the metric is updated with: prediction, target, weights, domain.
+
+        The domain is None where it is the same for all batches.
+        """
