@@ -318,7 +318,10 @@ def why(error: Exception) -> str:
     text = str(error)
     code = getattr(error, "errno", None)
     if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return "the disk is full or a size limit is reached: free space, then --resume"
+        return (
+            "the disk is full or a size limit is reached: free space and start again "
+            "(generate, train and tune with --resume)"
+        )
     if code == errno.EEXIST:
         return "exists already: choose another name or delete it"
     for inner in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):  # in HDF5's own messages

@@ -63,8 +63,10 @@ def target(name: str) -> Target:
 def _write_pt2(
     program: ExportedProgram, path: Path, names: list[str], metadata: dict[str, str]
 ) -> None:
+    memory = io.BytesIO()  # torch aborts the process where a disk is full
     with silent():
-        torch.export.save(program, path, extra_files=metadata)
+        torch.export.save(program, memory, extra_files=metadata)
+    path.write_bytes(memory.getbuffer())
 
 
 def _open_pt2(path: Path) -> Function:
@@ -77,11 +79,12 @@ def _write_aoti(
 ) -> None:
     import torch._inductor
 
+    memory = io.BytesIO()
     try:
         with silent(), torch.no_grad(), closed_folder():
             torch._inductor.aoti_compile_and_package(
                 program,
-                package_path=str(path),
+                package_path=memory,
                 # weights are constants: they are packed for the processor once
                 inductor_configs={"aot_inductor.metadata": metadata, "freezing": True},
             )
@@ -89,6 +92,7 @@ def _write_aoti(
         raise ExportError(
             f"AOTInductor cannot compile it ({first_line(error)}): use --to pt2 or onnx"
         ) from error
+    path.write_bytes(memory.getbuffer())
 
 
 def _open_aoti(path: Path) -> Function:

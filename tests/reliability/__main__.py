@@ -3,7 +3,7 @@
     python tests/reliability [NAME ...] [--kind K ...] [--scale S] [--seed N]
         [--save FILE]
 
-NAME: kills workers points signals full races corruption headers hostile mutated
+NAME: kills workers points signals full writers races corruption headers hostile mutated
 (default: all). With --kind only these kinds of mutated files.
 With --save the counts are added to those in FILE, so that long batteries can run in
 portions; the table printed is of the sum.
@@ -22,6 +22,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "datasets" / "plugin")]
 
 import corruption  # noqa: E402
+import full_disks  # noqa: E402
 import headers  # noqa: E402
 import hostile  # noqa: E402
 import kills  # noqa: E402
@@ -49,6 +50,9 @@ def run(
         yield "SIGINT, SIGTERM", kills.signals(folder, many(20), seed)
     elif name == "full":
         yield "disk full", kills.disk_full(folder, many(10))
+    elif name == "writers":
+        for verb, outcomes in full_disks.battery(folder, many(10)):
+            yield f"disk full: {verb}", outcomes
     elif name == "races":
         yield "two writers, HDF5 locks on and off", kills.two_writers(folder, many(10))
     elif name == "corruption":
@@ -95,8 +99,8 @@ def add(total: Counts, name: str, row: dict[str, float]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    every = ["kills", "workers", "points", "signals", "full", "races"]
-    every += ["corruption", "headers", "hostile", "mutated"]
+    every = ["kills", "workers", "points", "signals", "full", "writers"]
+    every += ["races", "corruption", "headers", "hostile", "mutated"]
     parser.add_argument("names", nargs="*", choices=[*every, []], default=every)
     parser.add_argument("--kind", action="append", default=[])
     parser.add_argument("--scale", type=float, default=1.0)

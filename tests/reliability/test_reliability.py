@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import corruption
+import full_disks
 import hostile
 import kills
 import mutated
@@ -56,6 +57,16 @@ def test_signals(tmp_path: Path, count: int) -> None:
 @pytest.mark.parametrize("count", counts(2, 10))
 def test_disk_full(tmp_path: Path, count: int) -> None:
     assert set(kills.disk_full(tmp_path, count).values()) == {count}
+
+
+@pytest.mark.parametrize("count", counts(2, 10))
+def test_disk_full_for_every_verb(tmp_path: Path, count: int) -> None:
+    few = ("import", "export-data, The Well", "predict, .nc", "export, pt2")
+    for name, found in full_disks.battery(tmp_path, count, few if count < 10 else ()):
+        assert found["offsets"] == count
+        assert found["one line, code 2"] + found["not needed"] == count, name
+        assert not found["crashed"] and not found["left something"], name
+        assert found.get("went on", count) == count, name
 
 
 @pytest.mark.parametrize("count", counts(2, 10))

@@ -18,7 +18,7 @@ import yaml
 from opkit.base import safe_yaml
 from opkit.base.environment import environment
 from opkit.base.files import locked, make_folder, refusals, why, write_bytes
-from opkit.errors import BundleError, OpkitInputError
+from opkit.errors import BundleError, DataError, OpkitInputError
 
 COLUMNS = (
     "epoch",
@@ -77,9 +77,13 @@ class RunDirectory:
             ) from None
         except OSError as error:
             raise OpkitInputError(f"{self.path}: {why(error)}") from None
-        write_bytes(self.path / "config.yaml", yaml.safe_dump(config).encode())
         text = json.dumps(environment(), indent=1) + "\n"
-        write_bytes(self.path / "environment.json", text.encode())
+        try:
+            write_bytes(self.path / "config.yaml", yaml.safe_dump(config).encode())
+            write_bytes(self.path / "environment.json", text.encode())
+        except DataError:
+            self.discard()
+            raise
 
     def discard(self) -> None:
         """Remove what a run without a finished epoch has written, and nothing else."""
