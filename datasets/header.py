@@ -287,8 +287,9 @@ def check_header(header: Header, origin: str) -> Header:
         return DataError(f"{origin}: {problem}")
 
     names = [v.name for v in header.variables]
-    # of a ragged file the shapes may be the only input
-    if not (header.inputs or header.ragged) or not header.outputs:
+    # shapes may be the only input
+    shaped = header.ragged or POINTS in names
+    if not (header.inputs or shaped) or not header.outputs:
         raise refuse("a file needs at least one input and one output variable")
     sizes: dict[str, int] = {}
     for v in header.variables:

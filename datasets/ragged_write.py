@@ -81,7 +81,66 @@ def weights_of(mesh: Mesh, sample: str) -> NDArray[np.float64]:
             f"{sample}: cell {int(np.argmax(least < 0))} is inverted: its nodes go "
             "round the wrong way, or the mesh folds over itself there"
         )
+    _refuse_folds(cells, points.shape[1], sample)
     return rule(points)
+
+
+SIDES: dict[tuple[int, int], tuple[tuple[int, ...], ...]] = {
+    (2, 3): ((0, 1), (1, 2), (2, 0)),
+    (2, 4): ((0, 1), (1, 2), (2, 3), (3, 0)),
+    (3, 4): ((1, 2, 3), (0, 3, 2), (0, 1, 3), (0, 2, 1)),
+}
+"""Corners of the sides of a cell, turned outwards, by (dimension, corners)."""
+CORNERS = {(2, 6): 3, (3, 10): 4}
+"""Corners of cells of degree 2; their middles of edges come behind."""
+TURNED = {
+    (2, 3): (0, 2, 1), (2, 4): (0, 3, 2, 1), (2, 6): (0, 2, 1, 5, 4, 3),
+    (3, 4): (0, 2, 1, 3), (3, 8): (4, 5, 6, 7, 0, 1, 2, 3),
+    (3, 10): (0, 2, 1, 3, 6, 5, 4, 7, 9, 8),
+}  # fmt: skip
+"""Order of the nodes of a cell that is turned over, by (dimension, nodes)."""
+
+
+def oriented(mesh: Mesh) -> Mesh:
+    """Return a mesh whose cells all go round the same way.
+
+    Many programs number the nodes of a cell as they come: that alone is no fault.
+    """
+    kind = (mesh.points.shape[1], mesh.cells.shape[1] if len(mesh.cells) else 0)
+    inside = mesh.cells.size and 0 <= mesh.cells.min() <= mesh.cells.max()
+    if kind not in TURNED or not inside or mesh.cells.max() >= len(mesh.points):
+        return mesh
+    least = NodeWeights(mesh.cells, *mesh.points.shape).least(mesh.points)
+    cells = mesh.cells.copy()
+    cells[least < 0] = cells[least < 0][:, TURNED[kind]]
+    return replace(mesh, cells=cells)
+
+
+def _refuse_folds(cells: NDArray[np.int64], dimension: int, sample: str) -> None:
+    """Refuse cells that lie on the same side of a side that they share.
+
+    Of cells that are not turned over, two then go along it in the same direction.
+    """
+    count = int(cells.shape[1])
+    corners = CORNERS.get((dimension, count), count)
+    if (dimension, corners) not in SIDES:
+        return
+    around: NDArray[np.int64] = np.array(SIDES[dimension, corners])
+    sides = cells[:, around].reshape(-1, dimension)
+    owner = np.repeat(np.arange(len(cells)), len(around))
+    turned = sides
+    if dimension == 3:  # the smallest node first, the others in the order they go round
+        first = sides.argmin(1)[:, None]
+        turned = np.take_along_axis(sides, (first + np.arange(3)) % 3, 1)
+    order = np.lexsort(turned.T[::-1])
+    same = (turned[order[1:]] == turned[order[:-1]]).all(axis=1)
+    if same.any():
+        k = int(same.argmax())
+        one, other = sorted((int(owner[order[k]]), int(owner[order[k + 1]])))
+        raise DataError(
+            f"{sample}: cell {other} is inverted: it lies over cell {one}, where the "
+            "mesh folds over itself"
+        )
 
 
 def _refuse_repeated(points: NDArray[np.float64], sample: str) -> None:

@@ -27,12 +27,14 @@ class Part:
         source: what it holds.
         selections: the field maps applied to it.
         samples: how many it holds.
+        points: the arrays that say where the nodes of each sample lie.
     """
 
     path: Path
     source: Source
     selections: tuple[Selection, ...]
     samples: int
+    points: tuple[Selection, ...] = ()
 
 
 @dataclass(frozen=True)

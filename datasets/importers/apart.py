@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opkit.base.children import environment, python
+from opkit.base.mesh_groups import MeshGroups
 from opkit.datasets.header import Mesh
 from opkit.datasets.importers.source import Coordinate, LazyArray, Source
 from opkit.errors import DataError, MissingExtraError
@@ -93,7 +94,18 @@ class _Handle:
             return {name: coordinates[k] for name, k in places.items()}
 
         place = answer["mesh"]
-        mesh = None if place is None else Mesh(arrays[place], arrays[place + 1])
+        mesh = None
+        if place is not None:
+            groups = None
+            if answer["parts"] is not None:
+                names = tuple(str(name) for name in answer["parts"])
+                groups = MeshGroups(
+                    subdomains=arrays[place + 2],
+                    facets=arrays[place + 3],
+                    parts=arrays[place + 4],
+                    names=names,
+                )
+            mesh = Mesh(arrays[place], arrays[place + 1], groups)
         return Source(
             {
                 name: self._array(

@@ -39,6 +39,7 @@ FORMATS = {
     "well": "opkit.datasets.importers.well",
     "table": "opkit.datasets.importers.table",
     "vtk": "opkit.datasets.importers.vtk",
+    "cgns": "opkit.datasets.importers.cgns",
 }
 FOLDER = {"npy": "opkit.datasets.importers.npy"}
 """What a folder of .npy files is read by; nobody asks for it by name."""
@@ -184,10 +185,14 @@ def _described(source: Source) -> tuple[dict[str, Any], list[NDArray[Any]]]:
         for name, a in source.arrays.items()
     ]
     own = {name: number(c) for name, c in source.coordinates.items()}
-    mesh = None
+    mesh, names = None, None
     if source.mesh is not None:
         mesh = len(arrays)
         arrays += [source.mesh.points, source.mesh.cells]
+        if source.mesh.groups is not None:
+            groups = source.mesh.groups
+            arrays += [groups.subdomains, groups.facets, groups.parts]
+            names = list(groups.names)
     return {
         "arrays": described,
         "axes": axes,
@@ -196,6 +201,7 @@ def _described(source: Source) -> tuple[dict[str, Any], list[NDArray[Any]]]:
         "provenance": dict(source.provenance),
         "refused": dict(source.refused),
         "mesh": mesh,
+        "parts": names,
     }, arrays
 
 

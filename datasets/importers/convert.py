@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from glob import glob
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from opkit.base.files import check_target
 from opkit.datasets.disk import hdf5_appearing
-from opkit.datasets.header import SPLITS, Header, check_header
+from opkit.datasets.header import POINTS, SPLITS, Header, check_header
+from opkit.datasets.importers import clouds
 from opkit.datasets.importers.agree import (
     AxisOptions,
     Part,
@@ -25,6 +26,8 @@ from opkit.datasets.importers.agree import (
 from opkit.datasets.importers.apart import open_apart
 from opkit.datasets.importers.apart_child import ANY_HDF5, FORMATS
 from opkit.datasets.importers.fieldmap import FieldMap
+from opkit.datasets.importers.meshes import Meshes, has_mesh, told
+from opkit.datasets.importers.meshes import copy as copy_meshes
 from opkit.datasets.importers.names import check_once, check_same_names
 from opkit.datasets.importers.npy import in_order, is_folder_of_arrays
 from opkit.datasets.importers.of_case import fitted
@@ -39,6 +42,7 @@ SUFFIXES = {
     ".npz": "npz", ".npy": "npz", ".pt": "pt", ".pth": "pt", ".mat": "mat",
     ".nc": "hdf5", ".nc4": "hdf5", ".cdf": "hdf5", ".h5": "hdf5", ".hdf5": "hdf5",
     ".csv": "table", ".parquet": "table", ".vtu": "vtk", ".vtk": "vtk",
+    ".msh": "vtk", ".cgns": "cgns",
 }  # fmt: skip
 REFUSED = {
     ".xdmf": "XDMF names other files, which are not followed: write it as .vtu "
@@ -62,6 +66,8 @@ def import_data(
     fractions: Mapping[str, float] | None = None,
     seed: int = 0,
     force: bool = False,
+    meshes: Meshes | None = None,
+    points: Sequence[FieldMap] = (),
 ) -> Path:
     """Copy arrays out of foreign files into one data file.
 
@@ -86,6 +92,11 @@ def import_data(
             drawn at random; the rest stays in ``train``.
         seed: of that draw.
         force: replace ``out`` if it exists; never one of the files.
+        meshes: of files that hold a mesh and one sample each, whether they have ``one``
+            mesh, nodes that are ``moved``, or a mesh ``each``; told by content where
+            not given.
+        points: arrays of the coordinates x, y (and z) of each sample, or one with an
+            axis ``component``: of a grid that is mapped, or of clouds on ``node``.
 
     Raises:
         DataError: not readable; an output that exists; files that disagree, or that
@@ -97,15 +108,27 @@ def import_data(
     unknown = sorted({*by_split, *(held_out or {}), *(fractions or {})} - set(SPLITS))
     if unknown or not by_split:
         raise DataError(f"split {unknown[:1]}: choose from {', '.join(SPLITS)}")
+    paths: dict[str, list[Path]] = {
+        s: expanded(by_split[s]) for s in SPLITS if s in by_split
+    }
+    for split, some in paths.items():
+        check_once(split, some)
+    options = AxisOptions(coordinates or {}, units or {}, frozenset(periodic))
+    if _are_meshes(paths, fields, format, meshes):
+        asked: Meshes | None = "one" if like is not None else meshes
+        every = [path for some in paths.values() for path in some]
+        common = told(every, lambda path: _opened(path, format), asked)
+        if common != "one":
+            return _import_meshes(
+                paths, target, fields, common, format, held_out, fractions, seed,
+                options, dtype, force,
+            )  # fmt: skip
     sources: dict[str, list[tuple[Path, Source]]] = {}
     try:
-        for split in SPLITS:
-            paths = expanded(by_split[split]) if split in by_split else []
-            check_once(split, paths)
-            for path in paths:
-                opened = path, open_source(path, format)
+        for split, some in paths.items():
+            for path in some:
+                opened = path, _opened(path, format)
                 sources.setdefault(split, []).append(opened)
-        options = AxisOptions(coordinates or {}, units or {}, frozenset(periodic))
         return convert(
             sources,
             target,
@@ -117,10 +140,11 @@ def import_data(
             fractions,
             seed,
             force,
+            points,
         )
     finally:
-        for some in sources.values():
-            for _, source in some:
+        for opened_files in sources.values():
+            for _, source in opened_files:
                 source.close()
 
 
@@ -135,20 +159,27 @@ def convert(
     fractions: Mapping[str, float] | None = None,
     seed: int = 0,
     force: bool = False,
+    points: Sequence[FieldMap] = (),
 ) -> Path:
     """Copy arrays out of open sources by split; arguments as of `import_data`."""
     inputs = [path for some in sources.values() for path, _ in some]
     check_target(target, inputs, force)
     parts = {
-        split: [_part(path, source, fields) for path, source in some]
+        split: [_part(path, source, fields, points) for path, source in some]
         for split, some in sources.items()
     }
     every = [part for some in parts.values() for part in some]
     counts = {split: sum(p.samples for p in some) for split, some in parts.items()}
     splits = _splits(counts, held_out or {}, fractions or {}, seed)
+    if clouds.are_clouds(every):
+        return clouds.copy(
+            every, target, splits, _provenance(parts, fractions, seed), options, dtype,
+            force,
+        )  # fmt: skip
+    specs = variables(every, dtype, options)
     header = Header(
         case={},
-        variables=variables(every, dtype, options),
+        variables=(*specs, *clouds.points_of(every, specs, dtype)),
         coordinates=axes(every, options),
         splits=splits,
         provenance=_provenance(parts, fractions, seed),
@@ -187,6 +218,9 @@ def expanded(files: Files) -> list[Path]:
         if is_folder_of_arrays(path):
             return [path]
         paths = [p for p in path.iterdir() if p.suffix.lower() in SUFFIXES]
+        beside = {p.stem for p in paths if p.suffix.lower() == ".msh"}
+        paths = [p for p in paths if p.suffix.lower() != ".npz" or p.stem not in beside]
+        paths = paths or list(path.rglob("*.cgns"))  # PLAID has a folder a sample
     elif path.exists() or not set("*?[") & set(str(path)):
         return [path]
     else:
@@ -202,21 +236,105 @@ def expanded(files: Files) -> list[Path]:
     return sorted(paths, key=in_order)
 
 
-def _part(path: Path, source: Source, fields: Sequence[FieldMap]) -> Part:
+def _are_meshes(
+    paths: Mapping[str, Sequence[Path]],
+    fields: Sequence[FieldMap],
+    format: str | None,
+    asked: Meshes | None,
+) -> bool:
+    """Whether these are files of meshes, one sample each."""
+    every = [path for some in paths.values() for path in some]
+    if any("sample" in (field.dims or ()) for field in fields):
+        return False
+    if asked is None and len(every) < 2:
+        return False
+    source = _opened(every[0], format)
+    try:
+        there = has_mesh(source)
+    finally:
+        source.close()
+    if asked is not None and not there:
+        raise DataError(
+            f"{every[0]}: --meshes is for files that hold a mesh and one sample each"
+        )
+    return there
+
+
+def _import_meshes(
+    paths: Mapping[str, Sequence[Path]],
+    target: Path,
+    fields: Sequence[FieldMap],
+    meshes: Meshes,
+    format: str | None,
+    held_out: Mapping[str, int] | None,
+    fractions: Mapping[str, float] | None,
+    seed: int,
+    options: AxisOptions,
+    dtype: Literal["float32", "float64"],
+    force: bool,
+) -> Path:
+    every = [path for some in paths.values() for path in some]
+    check_target(target, every, force)
+    counts = {split: len(some) for split, some in paths.items()}
+    provenance: dict[str, Any] = {
+        "imported": {split: [p.name for p in some] for split, some in paths.items()}
+    }
+    if fractions:
+        provenance["split"] = {**fractions, "seed": seed}
+    for axis in (*options.ends, *options.periodic):
+        raise DataError(f"axis {axis}: meshes have no axes")
+    copy_meshes(
+        every,
+        lambda path: _opened(path, format),
+        target,
+        fields,
+        meshes,
+        _splits(counts, held_out or {}, fractions or {}, seed),
+        provenance,
+        options.units,
+        dtype,
+        force,
+    )
+    return target
+
+
+def _opened(path: Path, format: str | None) -> Source:
+    """Open a file; of a .msh also the arrays in the .npz of the same name."""
+    source = open_source(path, format)
+    beside = path.with_suffix(".npz")
+    if path.suffix.lower() != ".msh" or not beside.is_file():
+        return source
+    arrays = open_source(beside)
+
+    def close() -> None:
+        source.close()
+        arrays.close()
+
+    return replace(source, arrays={**source.arrays, **arrays.arrays}, close=close)
+
+
+def _part(
+    path: Path,
+    source: Source,
+    fields: Sequence[FieldMap],
+    points: Sequence[FieldMap] = (),
+) -> Part:
     selections = tuple(f.take(path, source) for f in fields)
-    for selection in selections:
+    places = tuple(f.take(path, source) for f in points)
+    for selection in (*selections, *places):
         for dim, length in selection.lengths.items():
             if not length and dim != "sample":
                 raise DataError(
                     f"{path}: {selection.field.source} has no points along {dim}"
                 )
     check_same_names(path, selections)
-    counts = sorted({t.samples for t in selections if t.samples is not None}) or [1]
+    every = (*selections, *places)
+    counts = sorted({t.samples for t in every if t.samples is not None}) or [1]
     if len(counts) != 1:
         raise DataError(f"{path}: arrays with {counts} samples do not belong")
     if not counts[0]:
         raise DataError(f"{path}: has no samples")
-    return Part(path, source, selections, counts[0])
+    return Part(path, source, selections, counts[0], places)
 
 
 def _provenance(
@@ -270,7 +388,7 @@ def open_source(path: Path, format: str | None = None) -> Source:
     if requested is None and format == "hdf5" and h5py.is_hdf5(path):
         format = ANY_HDF5
     source = open_apart(path, format)
-    if not source.arrays:
+    if not source.arrays and source.mesh is None:
         why = next((f": {name} {r}" for name, r in source.refused.items()), "")
         raise DataError(f"{path}: holds no arrays of numbers{why}")
     return source
@@ -332,7 +450,10 @@ def _blocks(
     block = max(1, BLOCK_BYTES // header.sample_nbytes)
     for first in range(0, part.samples, block):
         rows = slice(first, min(first + block, part.samples))
-        yield rows, {t.field.name: t.read(rows) for t in part.selections}
+        values = {t.field.name: t.read(rows) for t in part.selections}
+        if part.points:
+            values[POINTS] = clouds.read(part, rows)
+        yield rows, values
 
 
 def _check_open(header: Header, path: Path, values: Mapping[str, NDArray[Any]]) -> None:

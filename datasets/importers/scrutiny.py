@@ -74,7 +74,12 @@ class Scrutiny:
     _crossing: int = 0
 
     def look(
-        self, path: Path, start: int, row: int, values: Mapping[str, NDArray[Any]]
+        self,
+        path: Path,
+        start: int,
+        row: int,
+        values: Mapping[str, NDArray[Any]],
+        shapes: bytes = b"",
     ) -> dict[str, NDArray[Any]]:
         """Return values in the stored type.
 
@@ -83,6 +88,7 @@ class Scrutiny:
             start: number of the first sample in that file.
             row: number of the first row in the file that is made.
             values: by variable, (row, ...), as read.
+            shapes: what else is an input, where a sample has a shape of its own.
         """
         stored = {}
         for name, array in values.items():
@@ -91,7 +97,7 @@ class Scrutiny:
                 stored[name] = np.ascontiguousarray(array.astype(spec.dtype))
             seen = self._seen.setdefault(name, _Seen())
             self._note(seen, path, start, name, array, stored[name])
-        self._note_inputs(path, start, row, stored)
+        self._note_inputs(path, start, row, stored, shapes)
         return stored
 
     def finish(self) -> None:
@@ -185,12 +191,17 @@ class Scrutiny:
         return f" at {', '.join(parts)}" if parts else ""
 
     def _note_inputs(
-        self, path: Path, start: int, row: int, stored: Mapping[str, NDArray[Any]]
+        self,
+        path: Path,
+        start: int,
+        row: int,
+        stored: Mapping[str, NDArray[Any]],
+        shapes: bytes,
     ) -> None:
         codes = self.header.split_codes
-        names = sorted(v.name for v in self.header.inputs)
-        for k in range(len(stored[names[0]])):
-            total = hashlib.sha256()
+        names = sorted(v.name for v in self.header.variables if v.role != "output")
+        for k in range(len(next(iter(stored.values())))):
+            total = hashlib.sha256(shapes)
             for name in names:
                 total.update(stored[name][k].data)
             split = int(codes[row + k])

@@ -1,4 +1,4 @@
-"""Meshes with fields of other codes: .vtu and .vtk, one sample a file, by meshio."""
+"""Meshes of other codes: .vtu, .vtk and .msh, one sample a file, by meshio."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from opkit.base.mesh_groups import MeshGroups
 from opkit.datasets.header import Mesh
 from opkit.datasets.importers.source import LazyArray, Source, in_memory
 from opkit.errors import DataError, require
@@ -56,7 +57,7 @@ def _converted(mesh: Any) -> Source:
     most = max((DIMENSION[b.type] for b in mesh.cells), default=0)
     chosen = [k for k, b in enumerate(mesh.cells) if DIMENSION[b.type] == most]
     kinds = sorted({mesh.cells[k].type for k in chosen})
-    if most < 2 or len(kinds) > 1:
+    if most == 1 or len(kinds) > 1:
         raise DataError(
             f"cells of the kinds {', '.join(kinds) or 'none'}: write one kind, such as "
             "triangles"
@@ -66,9 +67,15 @@ def _converted(mesh: Any) -> Source:
         if not flat:
             raise DataError("a surface in space: only flat meshes and solids are read")
         points = points[:, :2]
-    cells = np.concatenate([np.asarray(mesh.cells[k].data, np.int64) for k in chosen])
+    if most == 0:  # a cloud
+        if not np.ptp(points[:, -1]):
+            points = points[:, :2]
+        cells = np.zeros((0, 0), np.int64)
+    else:
+        blocks = [np.asarray(mesh.cells[k].data, np.int64) for k in chosen]
+        cells = np.concatenate(blocks)
     fields = {name: (np.asarray(v), "node") for name, v in mesh.point_data.items()}
-    for name, values in mesh.cell_data.items():
+    for name, values in mesh.cell_data.items() if most else ():
         if name in fields:
             raise DataError(f"{name} is a field of points and one of cells: rename one")
         joined = np.concatenate([np.asarray(values[k]) for k in chosen])
@@ -85,4 +92,28 @@ def _converted(mesh: Any) -> Source:
     arrays: dict[str, LazyArray] = {
         name: in_memory(values, (place,)) for name, (values, place) in single.items()
     }
-    return Source(arrays, mesh=Mesh(points, cells))
+    return Source(arrays, mesh=Mesh(points, cells, _groups(mesh, most, len(cells))))
+
+
+def _groups(mesh: Any, most: int, cells: int) -> MeshGroups | None:
+    """Return the named parts of the boundary; None where the file names none."""
+    tags = mesh.cell_data.get("gmsh:physical")
+    names = {
+        int(tag): name
+        for name, (tag, dimension) in mesh.field_data.items()
+        if dimension == most - 1
+    }
+    blocks = [k for k, b in enumerate(mesh.cells) if DIMENSION[b.type] == most - 1]
+    kinds = {mesh.cells[k].type for k in blocks}
+    if tags is None or not names or len(kinds) != 1 or kinds == {"quad"}:
+        return None
+    facets = np.concatenate([np.asarray(mesh.cells[k].data, np.int64) for k in blocks])
+    numbers = np.concatenate([np.asarray(tags[k], np.int64) for k in blocks])
+    named = np.isin(numbers, list(names))
+    order = sorted(names)
+    return MeshGroups(
+        subdomains=np.zeros(cells, np.int64),
+        facets=facets[named],
+        parts=np.searchsorted(order, numbers[named]),
+        names=tuple(names[tag] for tag in order),
+    )

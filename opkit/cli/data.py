@@ -191,10 +191,11 @@ def validate(
 
 def import_(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Data file to make.")],
+    *,
     inputs: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option("--input", metavar="NAME=ARRAY[:DIMS][@FRAMES]", help=FIELD),
-    ],
+    ] = None,
     outputs: Annotated[
         list[str],
         typer.Option("--output", metavar="NAME=ARRAY[:DIMS][@FRAMES]", help=FIELD),
@@ -245,6 +246,22 @@ def import_(
             help="Axis whose value after the last is the first again.",
         ),
     ] = None,
+    points: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ARRAY[:DIMS]",
+            help="Coordinates of each sample's nodes: one array for x, y, (z), or one "
+            "with the axis component.",
+        ),
+    ] = None,
+    meshes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="one|moved|each",
+            help="What meshes of several files have in common. Default: told by "
+            "content.",
+        ),
+    ] = None,
     double: Annotated[bool, typer.Option("--float64", help="Store float64.")] = False,
     case: Annotated[
         str | None,
@@ -258,6 +275,9 @@ def import_(
     force: Annotated[bool, FORCE] = False,
 ) -> None:
     """Copy arrays out of other groups' files into one data file.
+
+    A folder of .vtu, .msh or .cgns files holds one sample a file: where their meshes
+    differ, each sample keeps its own.
 
     --input permeability=x takes the array x under another name.
 
@@ -278,7 +298,7 @@ def import_(
     import_data(
         files,
         out,
-        [FieldMap.parse(text, "input") for text in inputs]
+        [FieldMap.parse(text, "input") for text in inputs or ()]
         + [FieldMap.parse(text, "output") for text in outputs],
         format=format,
         held_out={"validation": hold_out} if hold_out else None,
@@ -290,6 +310,8 @@ def import_(
         fractions=_shares(split) if split else None,
         seed=seed,
         force=force,
+        meshes=_meshes(meshes),
+        points=[FieldMap.parse(f"points={text}", "input") for text in points or ()],
     )
     nbytes = out.stat().st_size
     with DataFile(out, trusted=True) as data_file:
@@ -365,6 +387,18 @@ def _pair(option: str, text: str) -> tuple[str, str]:
     if not (name and equals and value):
         raise DataError(f"{option} {text}: write it as {option} NAME=VALUE")
     return name, value
+
+
+def _meshes(text: str | None) -> Literal["one", "moved", "each"] | None:
+    from opkit.errors import DataError
+
+    known: tuple[Literal["one", "moved", "each"], ...] = ("one", "moved", "each")
+    for word in known:
+        if text == word:
+            return word
+    if text is not None:
+        raise DataError(f"--meshes {text}: choose from {', '.join(known)}")
+    return None
 
 
 def _shares(text: str) -> dict[str, float]:

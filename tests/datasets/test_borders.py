@@ -566,4 +566,7 @@ def test_meshes_of_other_codes(tmp_path: Path) -> None:
     refused(tmp_path / "m.xdmf", tmp_path, "meshio convert")
     moved = meshio.Mesh(points + 1, [("triangle", cells)], {"p": p[0]}, {"k": [k[0]]})
     moved.write(tmp_path / "s3.vtu")
-    refused(str(tmp_path / "s*.vtu"), tmp_path, "another mesh", "k=k", "p=p")
+    refused(
+        str(tmp_path / "s*.vtu"), tmp_path, "do not lie where", "k=k", "p=p",
+        meshes="one",
+    )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import permutations, product
 from pathlib import Path
 
 import h5py
@@ -17,7 +18,12 @@ from opkit.base.mesh_groups import MeshGroups
 from opkit.case.recipe import Recipe
 from opkit.datasets.field_dataset import FieldDataset, collate
 from opkit.datasets.header import Header, Mesh, VariableSpec
-from opkit.datasets.ragged_write import RaggedWriter, shapes_of
+from opkit.datasets.ragged_write import (
+    RaggedWriter,
+    oriented,
+    shapes_of,
+    weights_of,
+)
 from opkit.datasets.read import DataFile
 from opkit.datasets.write import LIBVER
 from opkit.errors import DataError, OpkitInputError
@@ -376,3 +382,37 @@ def test_the_command_line_shows_and_exports_none(
     refused = run(capsys, "export-data", ragged, tmp_path / "w", "--to", "well", code=2)
     assert "each sample has a mesh of its own" in refused
     assert not (tmp_path / "w").exists()
+
+
+def kuhn() -> Mesh:
+    """The unit cube in six tetrahedra, their nodes numbered as they come."""
+    points = np.array(list(product((0.0, 1.0), repeat=3)))
+    cells = [
+        [0, *(np.cumsum(np.eye(3, dtype=np.int64)[list(order)], 0) @ [4, 2, 1])]
+        for order in permutations(range(3))
+    ]
+    return Mesh(points, np.array(cells))
+
+
+@pytest.mark.parametrize("mesh", [kuhn(), replace(disc(2), groups=None)])
+def test_numbering_round_the_other_way_is_no_fault_and_folds_are(mesh: Mesh) -> None:
+    """Turned cells are turned back; two on one side of their common side are seen."""
+    turned = mesh.cells.copy()
+    turned[::2, :2] = turned[::2, 1::-1]
+    weights = weights_of(oriented(replace(mesh, cells=turned)), "s")
+    np.testing.assert_allclose(weights, weights_of(oriented(mesh), "s"), rtol=EXACT)
+    size = 1 if mesh.points.shape[1] == 3 else area(2)
+    assert weights.sum() == pytest.approx(size, rel=EXACT)
+    # a copy of a node, drawn to the other side of the cell that it closes
+    cell, d = mesh.cells[3], mesh.points.shape[1]
+    mirrored = 2 * mesh.points[cell[:d]].mean(0) - mesh.points[cell[d]]
+    over = mirrored + 1.9 * (mesh.points[cell[d]] - mirrored)
+    extra = [*cell[:d], len(mesh.points)]
+    folded = Mesh(
+        np.concatenate([mesh.points, over[None]]),
+        np.concatenate([mesh.cells, [extra]]),
+    )
+    with pytest.raises(
+        DataError, match=f"s: cell {len(mesh.cells)} is inverted: it lies"
+    ):
+        weights_of(oriented(folded), "s")

@@ -1,0 +1,317 @@
+"""Files of meshes with fields, one sample a file: one mesh, moved nodes, or one each.
+
+Files are opened one after another, twice: to see what their meshes have in common, and
+to copy them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opkit.datasets.agreement import same_units
+from opkit.datasets.disk import hdf5_appearing
+from opkit.datasets.header import POINTS, Header, Mesh, VariableSpec, check_header
+from opkit.datasets.importers.fieldmap import FieldMap
+from opkit.datasets.importers.scrutiny import Scrutiny
+from opkit.datasets.importers.source import Source
+from opkit.datasets.ragged_write import (
+    RaggedWriter,
+    oriented,
+    shapes_of,
+    weights_of,
+)
+from opkit.datasets.write import Writer
+from opkit.errors import DataError
+
+Meshes = Literal["one", "moved", "each"]
+Open = Callable[[Path], Source]
+Dtype = Literal["float32", "float64"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One file.
+
+    Args:
+        mesh: of it, as the file has it.
+        fields: by variable.
+        dims: of each of them.
+        units: of each of them, where the file says.
+    """
+
+    mesh: Mesh
+    fields: Mapping[str, NDArray[Any]]
+    dims: Mapping[str, tuple[str, ...]]
+    units: Mapping[str, str]
+
+
+def has_mesh(source: Source) -> bool:
+    """Whether a file holds a mesh or cloud of its own, and no axis of samples."""
+    points = source.arrays.get(POINTS)
+    if points is None or points.dims is not None or len(points.shape) != 2:
+        return source.mesh is not None
+    return points.shape[1] in (2, 3)
+
+
+def mesh_of(path: Path, source: Source) -> Mesh:
+    """Return the mesh of a file, or of its arrays ``points`` and ``cells``.
+
+    Raises:
+        DataError: it has none.
+    """
+    if source.mesh is not None:
+        return source.mesh
+    points, cells = (_whole(source, name) for name in (POINTS, "cells"))
+    if points is None or points.ndim != 2 or points.shape[1] not in (2, 3):
+        raise DataError(
+            f"{path}: has no mesh: add arrays points (node, 2 or 3) and cells (cell, "
+            "corner), counted from 0"
+        )
+    if cells is None:
+        cells = np.zeros((0, 0), np.int64)
+    if cells.dtype.kind not in "iu" or cells.ndim != 2:
+        raise DataError(f"{path}: cells is not (cell, corner) of whole numbers")
+    return Mesh(points.astype(np.float64), cells.astype(np.int64))
+
+
+def _whole(source: Source, name: str) -> NDArray[Any] | None:
+    array = source.arrays.get(name)
+    if array is None:
+        return None
+    return np.asarray(array.read((slice(None),) * len(array.shape)))
+
+
+def read_sample(path: Path, open_source: Open, fields: Sequence[FieldMap]) -> Sample:
+    """Read one file whole.
+
+    Raises:
+        DataError: no mesh, no such array, or several samples.
+    """
+    source = open_source(path)
+    try:
+        mesh = mesh_of(path, source)
+        placed = _with_places(source, mesh)
+        selections = [field.take(path, placed) for field in fields]
+        for selection in selections:
+            if selection.samples not in (None, 1):
+                raise DataError(
+                    f"{path}: {selection.field.source} holds {selection.samples} "
+                    "samples: files of meshes hold one each"
+                )
+        return Sample(
+            mesh,
+            {s.field.name: s.read(slice(0, 1))[0] for s in selections},
+            {s.field.name: s.target for s in selections},
+            {s.field.name: s.array.units for s in selections},
+        )
+    finally:
+        source.close()
+
+
+def _with_places(source: Source, mesh: Mesh) -> Source:
+    """Say which arrays without names of axes are on nodes, on cells, or numbers."""
+    lengths = {len(mesh.points): "node"}
+    if len(mesh.cells) == len(mesh.points):
+        lengths = {}
+    elif len(mesh.cells):
+        lengths[len(mesh.cells)] = "cell"
+    arrays = {}
+    for name, array in source.arrays.items():
+        if array.dims is None and not array.shape:
+            array = replace(array, dims=())
+        elif array.dims is None and array.shape[0] in lengths and len(array.shape) == 1:
+            array = replace(array, dims=(lengths[array.shape[0]],))
+        arrays[name] = array
+    return replace(source, arrays=arrays)
+
+
+def told(paths: Sequence[Path], open_source: Open, asked: Meshes | None) -> Meshes:
+    """Return what the meshes of files have in common.
+
+    Args:
+        paths: of the files.
+        open_source: opens one.
+        asked: what the user says it is.
+
+    Raises:
+        DataError: they have less in common than the user says.
+    """
+    if asked == "each":
+        return asked
+    first: Mesh | None = None
+    common: Meshes = "one"
+    for path in paths:
+        source = open_source(path)
+        try:
+            mesh = mesh_of(path, source)
+        finally:
+            source.close()
+        first = first or mesh
+        if not _same_topology(mesh, first):
+            if asked is not None:
+                raise DataError(
+                    f"{path}: its cells are not those of {paths[0]}: the topology "
+                    "changes; --meshes each stores a mesh for each sample"
+                )
+            return "each"
+        slack = 1e-7 * np.ptp(first.points, axis=0).max()
+        if not np.allclose(mesh.points, first.points, rtol=0, atol=slack):
+            if asked == "one":
+                raise DataError(
+                    f"{path}: its nodes do not lie where those of {paths[0]} do: "
+                    "--meshes moved stores them for each sample"
+                )
+            common = "moved"
+    # nothing says that the points of clouds are the same ones
+    if first is not None and not len(first.cells) and common == "moved":
+        return "each"
+    return asked or common
+
+
+def _same_topology(one: Mesh, other: Mesh) -> bool:
+    if one.points.shape != other.points.shape:
+        return False
+    if (one.groups is None) != (other.groups is None):
+        return False
+    if one.groups is not None and other.groups is not None:
+        same = np.array_equal(one.groups.facets, other.groups.facets)
+        same &= np.array_equal(one.groups.parts, other.groups.parts)
+        if not same or one.groups.names != other.groups.names:
+            return False
+    return np.array_equal(one.cells, other.cells)
+
+
+def copy(
+    paths: Sequence[Path],
+    open_source: Open,
+    target: Path,
+    fields: Sequence[FieldMap],
+    meshes: Meshes,
+    splits: Mapping[str, NDArray[np.int64]],
+    provenance: Mapping[str, Any],
+    units: Mapping[str, str],
+    dtype: Dtype,
+    force: bool,
+) -> None:
+    """Copy files of meshes into one data file, one after another.
+
+    Args:
+        paths: of the files, in the order of the rows.
+        open_source: opens one.
+        target: the file to make.
+        fields: which arrays become which variables.
+        meshes: ``moved`` or ``each``.
+        splits: split name to rows.
+        provenance: where the data come from.
+        units: by variable, where the files do not say.
+        dtype: stored type.
+        force: replace the target.
+
+    Raises:
+        DataError: files that disagree, meshes that are not sound, missing values.
+    """
+    first = read_sample(paths[0], open_source, fields)
+    variables = _variables(first, fields, meshes, units, dtype)
+    header = Header(
+        case={},
+        variables=variables,
+        coordinates={},
+        splits=splits,
+        provenance=provenance,
+        mesh=oriented(first.mesh) if meshes == "moved" else None,
+        shapes=shapes_of(first.mesh) if meshes == "each" else None,
+    )
+    check_header(header, str(target))
+    names = [v.name for v in variables if v.role != "points"]
+    cells = oriented(first.mesh).cells
+    scrutiny = Scrutiny(header)
+    with hdf5_appearing(target, replace=force) as file:
+        ragged = RaggedWriter(file, header) if meshes == "each" else None
+        writer = Writer(file, header) if meshes == "moved" else None
+        for row, path in enumerate(paths):
+            sample = read_sample(path, open_source, fields)
+            _check_alike(path, sample, first, header, units)
+            whole = {name: sample.fields[name][None] for name in names}
+            if writer is not None:  # a cell that is turned over there is inverted
+                mesh = replace(sample.mesh, cells=cells)
+                weights_of(mesh, str(path))
+                whole[POINTS] = mesh.points[None]
+                values = scrutiny.look(path, 0, row, whole)
+                writer.put(slice(row, row + 1), np.array([row]), values)
+            if ragged is not None:
+                mesh = oriented(sample.mesh)
+                values = scrutiny.look(path, 0, row, whole, _bytes_of(mesh))
+                try:
+                    ragged.put(row, mesh, {n: array[0] for n, array in values.items()})
+                except DataError as error:
+                    raise DataError(f"{path}: {error}") from None
+        scrutiny.finish()
+        if ragged is not None:
+            ragged.finish()
+        if writer is not None:
+            writer.finish()
+
+
+def _bytes_of(mesh: Mesh) -> bytes:
+    """Return a digest of a shape, which is an input of its sample."""
+    total = hashlib.sha256(np.ascontiguousarray(mesh.points).data)
+    total.update(np.ascontiguousarray(mesh.cells).data)
+    return total.digest()
+
+
+def _variables(
+    first: Sample,
+    fields: Sequence[FieldMap],
+    meshes: Meshes,
+    units: Mapping[str, str],
+    dtype: Dtype,
+) -> tuple[VariableSpec, ...]:
+    specs = []
+    for field in fields:
+        dims, shape = first.dims[field.name], np.shape(first.fields[field.name])
+        number = set(dims) <= {"component"}
+        if meshes == "each" and not number:
+            shape = (0,) * len(dims)
+        said = units.get(field.name) or field.units or first.units[field.name] or "1"
+        kind: Dtype = "float64" if number else dtype
+        specs.append(
+            VariableSpec(
+                field.name, field.role, dims, shape, kind, said, field.long_name
+            )
+        )
+    if meshes == "moved":
+        nodes = first.mesh.points.shape
+        specs.append(
+            VariableSpec(POINTS, "points", ("node", "component"), nodes, dtype)
+        )
+    return tuple(specs)
+
+
+def _check_alike(
+    path: Path, sample: Sample, first: Sample, header: Header, units: Mapping[str, str]
+) -> None:
+    """Refuse a file whose variables are not those of the first."""
+    for name, dims in sample.dims.items():
+        if dims != first.dims[name]:
+            raise DataError(
+                f"{path}: {name} has the axes {dims}, not {first.dims[name]}"
+            )
+        spec = header.variable(name)
+        if 0 not in spec.shape and np.shape(sample.fields[name]) != spec.shape:
+            raise DataError(
+                f"{path}: {name} has shape {np.shape(sample.fields[name])}, the first "
+                f"file {spec.shape}"
+            )
+        said = sample.units[name]
+        if said and name not in units and not same_units(said, spec.units):
+            raise DataError(
+                f"{path}: {name} is in {said!r} there and in {spec.units!r} in the "
+                "first file"
+            )
