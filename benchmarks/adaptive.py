@@ -1,7 +1,7 @@
 """Does the share of fallbacks fall when a surrogate learns from its own queries?
 
-    python -m benchmarks.adaptive [--queries 1000] [--resolution 13 49] [--enough 40]
-                                  [--tolerance 0.05] [--figure FILE.png]
+    python -m benchmarks.adaptive [--queries 1000] [--resolution 17 65] [--enough 40]
+                                  [--tolerance 0.01] [--figure FILE.png]
 
 The case is channel-bumps on a coarse grid, learnt by pod-gp from samples of low bumps
 at low Reynolds numbers. Queries follow this law at first; over the second and third
@@ -27,9 +27,14 @@ import opkit
 from opkit.case import laws, load_case
 from opkit.generate import generate
 
-LOW = {"heights": (0.1, 0.2), "reynolds": (100.0, 200.0), "widths": (0.6, 0.7)}
-"""Ranges of the training law, where they differ from the case's."""
-HIGH = {"heights": (0.25, 0.35), "reynolds": (250.0, 400.0), "widths": (0.6, 0.7)}
+LOW = {
+    "places": ([1.45, 3.65, 5.85], [1.55, 3.75, 5.95]),
+    "heights": (0.1, 0.2),
+    "widths": (0.6, 0.7),
+    "reynolds": (100.0, 180.0),
+}
+"""Ranges of the training law."""
+HIGH = {**LOW, "heights": (0.2, 0.3), "reynolds": (200.0, 300.0)}
 """Ranges of the law of the last quarter of the queries."""
 SEED = 20
 
@@ -37,11 +42,13 @@ SEED = 20
 def query(case: Any, i: int, drift: float) -> dict[str, np.ndarray]:
     """Numbers of query i, of the law after a part ``drift`` of the way."""
     drawn = dict(laws.draw(case.parameters, "random", SEED, i))
-    for name, (low, high) in LOW.items():
-        there = HIGH[name]
-        now = [a + drift * (b - a) for a, b in zip((low, high), there, strict=True)]
+    for name in LOW:
+        (low, high), (low_there, high_there) = (
+            np.asarray(ranges[name], float) for ranges in (LOW, HIGH)
+        )
         part = (np.asarray(drawn[name]) - low) / (high - low)
-        drawn[name] = now[0] + part * (now[1] - now[0])
+        low, high = low + drift * (low_there - low), high + drift * (high_there - high)
+        drawn[name] = low + part * (high - low)
     return {name: np.asarray(values) for name, values in drawn.items()}
 
 
@@ -61,11 +68,11 @@ def relative_l2(answer: dict[str, Any], truth: dict[str, Any]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--queries", type=int, default=1000)
-    parser.add_argument("--resolution", type=int, nargs=2, default=[13, 49])
-    parser.add_argument("--train", type=int, default=150)
+    parser.add_argument("--resolution", type=int, nargs=2, default=[17, 65])
+    parser.add_argument("--train", type=int, default=100)
     parser.add_argument("--validation", type=int, default=50)
     parser.add_argument("--enough", type=int, default=40)
-    parser.add_argument("--tolerance", type=float, default=0.05)
+    parser.add_argument("--tolerance", type=float, default=0.01)
     parser.add_argument("--figure", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -103,7 +110,11 @@ def ask(case: Any, folder: Path, options: argparse.Namespace) -> list[list[float
     adaptive = opkit.Adaptive(
         folder / "run", folder / "store.h5", tolerance, enough=options.enough
     )
+    rows: list[list[float]] = []
+    print("queries | drift | fallbacks: first surrogate, adaptive | within, adaptive")
     for i in range(count):
+        if i and i % (count // 10) == 0:
+            rows.append(block(i, count, fallbacks, errors <= tolerance))
         numbers = query(case, i, float(np.clip(2 * i / count - 0.5, 0, 1)))
         checked = fixed(numbers, check=True)
         good = checked.resembles_training() & (checked.error_bound <= tolerance)
@@ -118,19 +129,8 @@ def ask(case: Any, folder: Path, options: argparse.Namespace) -> list[list[float
         outputs = solver.solve({k: v[None] for k, v in numbers.items()}).outputs
         truth = {v.name: outputs[v.name][0] for v in fixed.config.outputs}
         errors[i] = relative_l2(answer.outputs, truth)
+    rows.append(block(count, count, fallbacks, errors <= tolerance))
     accepted = ~fallbacks[1]
-    print("queries | drift | fallbacks: first surrogate, adaptive | within, adaptive")
-    rows = []
-    for part in np.array_split(np.arange(count), 10):
-        drift = float(np.clip(2 * part.mean() / count - 0.5, 0, 1))
-        good = errors[part][accepted[part]] <= tolerance
-        within = f"{good.sum()} of {len(good)}" if len(good) else "none accepted"
-        row = [float(part[-1] + 1), drift, *fallbacks[:, part].mean(1)]
-        rows.append(row)
-        print(
-            f"| {part[0] + 1} to {part[-1] + 1} | {drift:.2f} | {row[2]:.2f} | "
-            f"{row[3]:.2f} | {within} |"
-        )
     good = errors[accepted] <= tolerance
     print(f"fallbacks: {fallbacks[0].sum()} and {fallbacks[1].sum()}; {good.sum()} of "
           f"{len(good)} accepted answers within {tolerance:g}")  # fmt: skip
@@ -148,6 +148,21 @@ def ask(case: Any, folder: Path, options: argparse.Namespace) -> list[list[float
         f"{np.median(solves):.3f}"
     )
     return rows
+
+
+def block(end: int, count: int, fallbacks: np.ndarray, good: np.ndarray) -> list[float]:
+    """Print and return what the last tenth of the queries gave."""
+    part = slice(end - count // 10, end)
+    drift = float(np.clip(2 * (end - count // 20) / count - 0.5, 0, 1))
+    shares = fallbacks[:, part].mean(1)
+    accepted = int((~fallbacks[1, part]).sum())
+    within = f"{good[part].sum()} of {accepted}" if accepted else "none accepted"
+    print(
+        f"| {part.start + 1} to {end} | {drift:.2f} | {shares[0]:.2f} | "
+        f"{shares[1]:.2f} | {within} |",
+        flush=True,
+    )
+    return [float(end), drift, *shares]
 
 
 def draw(rows: list[list[float]], path: Path) -> None:

@@ -65,11 +65,19 @@ def restriction(prolongation: Matrix) -> Matrix:
     return (sparse.diags_array(1 / total) @ transposed).tocsr()
 
 
-def locate(points: Array, cells: Cells, where: Array) -> tuple[Cells, Array]:
+def locate(
+    points: Array, cells: Cells, where: Array, beside: bool = True
+) -> tuple[Cells, Array]:
     """Cell of each point, and the barycentric coordinates in it.
 
+    Args:
+        points: (node, d).
+        cells: (cell, corner).
+        where: (place, d).
+        beside: whether points beside the mesh belong to the nearest cell.
+
     Raises:
-        OpkitInputError: see `interpolation`.
+        OpkitInputError: see `interpolation`; or a point is outside and may not be.
     """
     dimension = points.shape[1]
     if where.ndim != 2 or where.shape[1] != dimension:
@@ -103,6 +111,10 @@ def locate(points: Array, cells: Cells, where: Array) -> tuple[Cells, Array]:
             if options[pick].min() >= -TOLERANCE:
                 cell[row], weights[row] = inside[pick], options[pick]
     outside = np.flatnonzero(weights.min(axis=1) < -TOLERANCE)
+    if len(outside) and not beside:
+        first = int(outside[0])
+        at = ", ".join(f"{v:g}" for v in where[first])
+        raise OpkitInputError(f"point {first} at ({at}) lies outside the mesh")
     if len(outside):
         cell[outside], weights[outside] = _nearest(
             corner, near[outside], candidates[outside], where[outside], outside

@@ -120,6 +120,20 @@ class KnowsDeviation(Protocol):
         ...
 
 
+@runtime_checkable
+class AnswersAnywhere(Protocol):
+    """An operator whose answer is a function of the place, not values at nodes."""
+
+    def at(self, inputs: Inputs, points: Tensor) -> Tensor:
+        """Answer at points, (batch, out_channel, point).
+
+        Args:
+            inputs: as for a call.
+            points: (point, axis) in the unit cube, differentiable.
+        """
+        ...
+
+
 def operator_names() -> dict[str, str]:
     """Return name to ``"module:Class"`` of every operator, built in or installed."""
     points = entry_points(group="opkit.operators")

@@ -19,11 +19,13 @@ from opkit.metrics.domains import Domain, Elements, Grid
 from opkit.operators.inputs import Inputs, as_inputs
 from opkit.operators.shapes import DataShape, MeshShape
 from opkit.surrogate.adapters import arrays, dolfinx_functions
+from opkit.surrogate.adapters.at import At
 from opkit.surrogate.adapters.refuse import (
     check_inputs,
     refuse_other_data,
     with_finite,
 )
+from opkit.surrogate.anywhere import Anywhere
 from opkit.surrogate.bundle import files as bundle
 from opkit.surrogate.bundle import forward
 from opkit.surrogate.bundle.build import model_that_fits
@@ -108,6 +110,7 @@ class Surrogate(Shown):
         check: bool = False,
         coverage: float = COVERAGE,
         static: Any = None,
+        at: Any = None,
     ) -> Any:
         """Predict the outputs for one sample or a batch.
 
@@ -128,22 +131,62 @@ class Surrogate(Shown):
             static: fields that stay as they are along a rollout, if trained so, and if
                 ``inputs`` does not hold them by name: an array, or a dict or xarray
                 object by name.
+            at: points of the domain that answers are wanted at in place of the nodes:
+                (point, coordinate) with the columns x, y, z, time of those there are,
+                or a dict or ``xarray.Dataset`` of (point,) by name. `how_at` says
+                where they come from. Gradients flow to points that are torch tensors.
 
         Returns:
-            The same kind, with the outputs' variables; with ``check`` a `Checked`.
+            The same kind, with the outputs' variables; with ``check`` a `Checked`. With
+            ``at`` an axis ``point`` stands in place of those of space.
 
         Raises:
-            OpkitInputError: wrong variables, axes, extent, or not finite.
+            OpkitInputError: wrong variables, axes, extent, or not finite; a point
+                outside the domain.
             NonFiniteError: a prediction without a check is not finite.
             BundleError: a check of a bundle without calibration.
             MissingExtraError: a check needs a solver that is not installed.
         """
+        if at is not None:
+            return self._at(self.predict, inputs, None, static, at, check)
         if check:
             return self.checker.check(self.predict, inputs, None, coverage, static)
         run = with_finite(self.predict)
         if dolfinx_functions.is_functions(inputs):
             return dolfinx_functions.apply(run, inputs, self.config, self.mesh)
         return arrays.apply(run, inputs, self.config, None, static)
+
+    @property
+    def how_at(self) -> str:
+        """In words, where answers at points between the nodes come from."""
+        return self._anywhere.how
+
+    @cached_property
+    def _anywhere(self) -> Anywhere:
+        return Anywhere(self.config, self.model, self.shape)
+
+    def _at(
+        self,
+        predict: Callable[[Inputs], Tensor],
+        inputs: Any,
+        steps: int | None,
+        static: Any,
+        at: Any,
+        check: bool,
+    ) -> Any:
+        if check:
+            raise OpkitInputError(
+                "a check judges whole fields: leave at or check away, and ask twice"
+            )
+        if dolfinx_functions.is_functions(inputs):
+            raise OpkitInputError(
+                "at is for arrays: a Function that the surrogate gives has eval"
+            )
+        points = self._anywhere.points(at)
+        run = with_finite(self._anywhere.ask(predict, points))
+        labels = {"how": self.how_at}
+        where = At(points.coordinates, labels)
+        return arrays.apply(run, inputs, self.config, steps, static, where)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -233,6 +276,7 @@ class Surrogate(Shown):
         static: Any = None,
         check: bool = False,
         coverage: float = COVERAGE,
+        at: Any = None,
     ) -> Any:
         """Predict ``steps`` frames, each from the frames before it.
 
@@ -243,6 +287,7 @@ class Surrogate(Shown):
             static: as for a call.
             check: also give bounds of the error at each step; see `Checked`.
             coverage: probability that the errors stay within them.
+            at: points that answers are wanted at, as for a call.
 
         Returns:
             ([batch,] steps, channel, *space), the same kind; with ``check`` a
@@ -253,6 +298,8 @@ class Surrogate(Shown):
         """
         need_steps(self.config.recipe.arrangement)
         roll = partial(self.predict, steps=steps)
+        if at is not None:
+            return self._at(roll, inputs, steps, static, at, check)
         if check:
             return self.checker.check(roll, inputs, steps, coverage, static)
         return arrays.apply(with_finite(roll), inputs, self.config, steps, static)

@@ -95,6 +95,10 @@ class DeepONet(Operator):
         values = values + self.bias[:, None]
         return values.reshape(*values.shape[:2], *points.shape[1:])
 
+    def at(self, inputs: Inputs, points: Tensor) -> Tensor:
+        """Answer at points (point, axis) in the unit cube, (batch, channel, point)."""
+        return self.forward(inputs, points.to(inputs.fields).T)
+
 
 def trunk_features(points: Tensor, periodic: Sequence[bool]) -> Tensor:
     """Coordinates in [-1, 1]; cosine and sine of them where an axis is periodic."""

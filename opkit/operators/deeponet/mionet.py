@@ -92,3 +92,7 @@ class MIONet(Operator):
         values = torch.einsum("bck,kn->bcn", coefficients, basis.flatten(1)) * scale
         values = values + self.bias[:, None]
         return values.reshape(*values.shape[:2], *points.shape[1:])
+
+    def at(self, inputs: Inputs, points: Tensor) -> Tensor:
+        """Answer at points (point, axis) in the unit cube, (batch, channel, point)."""
+        return self.forward(inputs, points.to(inputs.fields).T)

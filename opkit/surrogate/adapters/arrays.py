@@ -11,6 +11,7 @@ from torch import Tensor
 
 from opkit.errors import OpkitInputError
 from opkit.operators.inputs import Inputs
+from opkit.surrogate.adapters.at import At
 from opkit.surrogate.adapters.refuse import POINTS, check_plain
 from opkit.surrogate.bundle.record import BundleConfig, Channels
 
@@ -24,6 +25,7 @@ def apply(
     config: BundleConfig,
     steps: int | None = None,
     static: Any = None,
+    at: At | None = None,
 ) -> Any:
     """Call ``predict`` on arrays of any kind, and give back the same kind.
 
@@ -33,6 +35,7 @@ def apply(
         config: record of the surrogate.
         steps: frames of a rollout; None where the one frame is wanted without an axis.
         static: fields that stay as they are, where ``inputs`` does not hold them.
+        at: points that ``predict`` answers at; None where it answers on the nodes.
 
     Raises:
         OpkitInputError: variables or axes that do not fit.
@@ -40,7 +43,7 @@ def apply(
     if is_xarray(inputs):
         from opkit.surrogate.adapters import xarray_objects
 
-        return xarray_objects.apply(predict, inputs, config, steps, static)
+        return xarray_objects.apply(predict, inputs, config, steps, static, at)
     if isinstance(inputs, Mapping):
         return _apply_dict(predict, inputs, config, steps, static)
     return _apply_array(predict, inputs, config, steps, static)
@@ -98,7 +101,7 @@ def _apply_array(
         result = result.squeeze(1)
     if not batched:
         result = result.squeeze(0)
-    return result if isinstance(inputs, Tensor) else result.numpy()
+    return result if isinstance(inputs, Tensor) else result.detach().numpy()
 
 
 def _apply_numbers(
@@ -118,7 +121,7 @@ def _apply_numbers(
     if sum(v.channels for v in config.outputs) == 1:
         result = result.squeeze(1)
     result = result if batched else result.squeeze(0)
-    return result if isinstance(inputs, Tensor) else result.numpy()
+    return result if isinstance(inputs, Tensor) else result.detach().numpy()
 
 
 def _no_fields(numbers: Tensor, config: BundleConfig) -> Tensor:
@@ -142,7 +145,7 @@ def _apply_dict(
     keep = isinstance(next(iter(inputs.values())), Tensor)
     axis = int(bool(batched)) + (steps is not None)
     split = _split(result, config.outputs, channel_axis=axis)
-    return {k: v if keep else v.numpy() for k, v in split.items()}
+    return {k: v if keep else v.detach().numpy() for k, v in split.items()}
 
 
 def batch_of(

@@ -25,6 +25,7 @@ from opkit.datasets.agreement import (
 )
 from opkit.errors import OpkitInputError
 from opkit.operators.inputs import Inputs
+from opkit.surrogate.adapters.at import At
 from opkit.surrogate.adapters.refuse import POINTS, TRAINED
 from opkit.surrogate.bundle.record import BundleConfig, Channels
 
@@ -46,6 +47,7 @@ def apply(
     config: BundleConfig,
     steps: int | None = None,
     static: Any = None,
+    at: At | None = None,
 ) -> xr.DataArray | xr.Dataset:
     """Call ``predict`` on an xarray object, and give back the same kind.
 
@@ -56,6 +58,7 @@ def apply(
         steps: frames of a rollout, which then has an axis ``time``; None for one call.
         static: xarray objects with the static fields, where ``inputs`` does not hold
             them.
+        at: points that ``predict`` answers at, on a dim ``point``.
 
     Raises:
         OpkitInputError: variables, dims, coordinates, units or chunks that do not fit.
@@ -77,7 +80,7 @@ def apply(
             f"inputs lack {', '.join(missing)}: give "
             + ", ".join(v.name for v in config.all_inputs)
         )
-    outputs = _apply(predict, dataset, config, steps)
+    outputs = _apply(predict, dataset, config, steps, at)
     if not single:
         return outputs.assign_attrs(dataset.attrs)
     return outputs[config.outputs[0].name] if len(config.outputs) == 1 else outputs
@@ -104,7 +107,10 @@ def _apply(
     dataset: xr.Dataset,
     config: BundleConfig,
     steps: int | None,
+    at: At | None,
 ) -> xr.Dataset:
+    if at is not None and "point" in dataset.dims:
+        raise OpkitInputError("the inputs have a dim point, as the answer: rename it")
     history = bool(config.history)
     by_role = _by_role(dataset, config)
     core_in = [
@@ -113,6 +119,10 @@ def _apply(
         for variable in variables
     ]
     core_out = [_dims(v, "outputs", config, steps is not None) for v in config.outputs]
+    if at is not None:
+        core_out = [
+            [d for d in o if d not in config.axes] + ["point"] for o in core_out
+        ]
     _check_coordinates(dataset.coords, config)
     arrays = []
     variables = [v for variables in by_role.values() for v in variables]
@@ -134,6 +144,8 @@ def _apply(
     sizes = dict(zip(config.axes, config.shape.shape, strict=True))
     if steps is not None:
         sizes["time"] = steps
+    if at is not None:
+        sizes["point"] = at.count
     sizes |= {"layer": max(v.channels for v in config.outputs)}
     known = {d for dims in core_in for d in dims}
     results = xr.apply_ufunc(
@@ -162,11 +174,13 @@ def _apply(
     }
     outputs = {}
     for out, result in zip(config.outputs, results, strict=True):
-        result.attrs = {"units": out.units}
+        result.attrs = {"units": out.units, **({} if at is None else at.attributes)}
         if long_names.get(out.name):
             result.attrs["long_name"] = long_names[out.name]
         outputs[out.name] = result
     predicted = xr.Dataset(outputs)
+    if at is not None:
+        predicted = predicted.assign_coords(at.coordinates)
     if steps is not None and "time" in dataset.coords:
         times = _times(dataset["time"], steps, config)
         predicted = predicted if times is None else predicted.assign_coords(time=times)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from opkit.errors import OpkitInputError
 from opkit.operators.inputs import Inputs
-from opkit.operators.interface import KnowsDeviation
+from opkit.operators.interface import AnswersAnywhere, KnowsDeviation
 from opkit.surrogate.bundle.normalise import PhysicalModel
 
 MAX_POINTS = {"cpu": 2**16, "cuda": 2**22}
@@ -53,6 +53,31 @@ def forward(model: PhysicalModel, inputs: Inputs) -> Tensor:
     fields = inputs.fields
     outputs = torch.cat([model(part) for part in _pieces(model, inputs)])
     return outputs.to(fields.device, fields.dtype)
+
+
+def answers_anywhere(model: PhysicalModel) -> bool:
+    """Whether the operator's answer is a function of the place."""
+    return isinstance(model.operator, AnswersAnywhere) and not model.history
+
+
+def at(model: PhysicalModel, inputs: Inputs, points: Tensor) -> Tensor:
+    """Answer of the operator itself at points, (batch, channel, point).
+
+    Args:
+        model: whose operator answers anywhere.
+        inputs: a batch, physical units.
+        points: (point, axis) in the unit cube.
+
+    Raises:
+        OpkitInputError: the operator answers at nodes alone.
+    """
+    operator = model.operator
+    if not isinstance(operator, AnswersAnywhere) or model.history:
+        raise OpkitInputError("the operator answers at its nodes alone")
+    points = points.to(model.inputs.mean)
+    parts = [operator.at(model.encode(part), points) for part in _pieces(model, inputs)]
+    outputs = model.outputs.decode(torch.cat(parts))
+    return outputs.to(inputs.fields.device, inputs.fields.dtype)
 
 
 def knows_deviation(model: PhysicalModel) -> bool:

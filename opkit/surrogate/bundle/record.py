@@ -194,6 +194,8 @@ class BundleConfig(_Record):
     static_channels: int = Field(default=0, ge=0)
     axis_units: dict[str, str] = Field(default={})
     """Units of the axes; records from before have those of the case's geometry."""
+    axis_starts: dict[str, float] = Field(default={})
+    """First value of each axis; records from before have those of the case."""
     time_step: float | None = Field(default=None, gt=0)
     """Between two frames, of surrogates that make steps."""
     case: dict[str, Any]

@@ -26,6 +26,10 @@ def write_bundle(
 ) -> None:
     """Measure the best weights and write them as a bundle, with what is wrong."""
     axes = setup.stated.axes
+    with DataFile(setup.data, trusted=True) as file:
+        coordinates = file.header.coordinates
+        split = "test" if "test" in file.header.splits else "validation"
+        measurable = split in file.header.splits
     config = BundleConfig(
         operator=setup.recipe.operator,
         options=setup.recipe.model,
@@ -38,6 +42,9 @@ def write_bundle(
         parameters=setup.parameters,
         static_channels=sum(v.channels for v in setup.static),
         axis_units={a: s.units for a, s in axes.items() if s.units is not None},
+        axis_starts={
+            a: float(coordinates[a].values[0]) for a in setup.axes if a in coordinates
+        },
         time_step=axes["time"].step if "time" in axes else None,
         case=setup.case,
         recipe=setup.recipe,
@@ -59,9 +66,6 @@ def write_bundle(
         ),
     )
     weights = state.best_weights
-    with DataFile(setup.data, trusted=True) as file:
-        split = "test" if "test" in file.header.splits else "validation"
-        measurable = split in file.header.splits
     rows: list[Score] = []
     surrogate = build(config, weights)
     if measurable:
