@@ -60,6 +60,11 @@ class PublishedForcing(Record):
     kind: Literal["published"] = "published"
     amplitude: float = 0.1
 
+    @property
+    def highest(self) -> int:
+        """Largest wavenumber along an axis."""
+        return 1
+
     def field(self, points: int, length: float) -> Array:
         """Evaluate on the grid (N, N), which covers the domain whatever its side."""
         x = 2 * np.pi * np.arange(points) / points
@@ -74,6 +79,11 @@ class KolmogorovForcing(Record):
     kind: Literal["kolmogorov"] = "kolmogorov"
     amplitude: float = 1.0
     wavenumber: int = Field(default=4, ge=1, description="n, waves across the domain")
+
+    @property
+    def highest(self) -> int:
+        """Largest wavenumber along an axis."""
+        return self.wavenumber
 
     def field(self, points: int, length: float) -> Array:
         """Evaluate on the grid (N, N)."""

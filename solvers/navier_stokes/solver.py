@@ -110,6 +110,13 @@ class NavierStokes:
                 "viscosity 0 with a forcing: energy would pile up at the smallest "
                 "scales; give a positive viscosity"
             )
+        most = rows // 2 - 1 if self.scheme == "fno-2020" else self._problem().most
+        if self.forcing is not None and self.forcing.highest > most:
+            raise ValueError(
+                f"forcing has the wavenumber {self.forcing.highest}, and a grid of "
+                f"{rows} points keeps those up to {most}: take more points, or force "
+                "larger scales"
+            )
         if self.scheme == "fno-2020":
             steps = self.record_interval / self._fixed_step
             if abs(steps - round(steps)) > 1e-6 * steps or round(steps) % 2:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from opkit.solvers.burgers import Burgers
 from opkit.solvers.fourier.band import share_outside, square_band
@@ -68,3 +69,17 @@ def test_quasi_geostrophic_says_that_it_lost_a_wave(dealias: bool, number: int) 
     solution = flow.solve(inputs)
     assert solution.error[0] == pytest.approx(share, rel=1e-3)
     assert flow.residual(inputs, solution.outputs)[0] == pytest.approx(share)
+
+
+def test_forcing_that_the_grid_does_not_keep_is_refused() -> None:
+    """Beyond 2/3 of the wavenumbers it was dropped; beyond all, it is another one."""
+    common = {"viscosity": 0.1, "records": 1, "length": 2 * np.pi}
+    for wavenumber in (11, 14, 33):
+        force = {"kind": "kolmogorov", "amplitude": 1.0, "wavenumber": wavenumber}
+        with pytest.raises(
+            ValidationError,
+            match=f"forcing has the wavenumber {wavenumber}, .*up to 10",
+        ):
+            NavierStokes(resolution=(32, 32), forcing=force, **common)
+    force = {"kind": "kolmogorov", "amplitude": 1.0, "wavenumber": 10}
+    NavierStokes(resolution=(32, 32), forcing=force, **common)
