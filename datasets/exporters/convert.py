@@ -11,15 +11,16 @@ from opkit.datasets.header import SPLITS
 from opkit.datasets.read import DataFile
 from opkit.errors import DataError
 
-Format = Literal["well", "pdebench", "zarr"]
+Format = Literal["well", "pdebench", "zarr", "vtu"]
 
 
 def export_data(path: str | Path, out: str | Path, format: Format) -> list[Path]:
-    """Write a data file as The Well, PDEBench or Zarr v3 have it.
+    """Write a data file as The Well, PDEBench, Zarr v3 or ParaView have it.
 
     Args:
         path: the data file.
-        out: for ``zarr`` the store to make; else a folder that gets one file a split,
+        out: for ``zarr`` the store to make; for ``vtu`` a folder that gets one file a
+            sample, in a folder a split; else a folder that gets one file a split,
             ``train.hdf5`` and so on, since those formats have no splits inside.
         format: one of these.
 
@@ -28,7 +29,7 @@ def export_data(path: str | Path, out: str | Path, format: Format) -> list[Path]
 
     Raises:
         DataError: exists already, or has no place in that format (meshes, layers).
-        MissingExtraError: zarr is not installed.
+        MissingExtraError: zarr or meshio is not installed.
     """
     target = Path(out)
     if format not in get_args(Format):
@@ -37,16 +38,19 @@ def export_data(path: str | Path, out: str | Path, format: Format) -> list[Path]
         raise DataError(f"{target}: exists already: choose another name or delete it")
     writer: Any = importlib.import_module(f"opkit.datasets.exporters.{format}")
     with DataFile(path) as file, appearing_folder(target, replace=False) as folder:
-        if file.header.ragged:
+        if file.header.ragged and format != "vtu":
             raise DataError(
                 f"{path}: each sample has a mesh of its own, for which {format} has no "
-                "place"
+                "place: choose vtu"
             )
         for _ in file.verify():  # raises if a sample is damaged
             pass
         if format == "zarr":
             writer.write(file, folder)
             return [target]
+        if format == "vtu":
+            names = writer.write(file, folder)
+            return [target / name for name in names]
         splits = [s for s in SPLITS if s in file.header.splits]
         for split in splits:
             writer.write(file, split, folder / f"{split}.hdf5")

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 TARGETS = ("pt2", "aoti", "onnx")
-LAYOUTS = ("well", "pdebench", "zarr")
+LAYOUTS = ("well", "pdebench", "zarr", "vtu")
 
 
 def cases(incomplete: str) -> list[str]:

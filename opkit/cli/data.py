@@ -334,12 +334,12 @@ def export_data(
     to: Annotated[
         str,
         typer.Option(
-            "--to", help="well, pdebench or zarr.", autocompletion=complete.layouts
+            "--to", help="well, pdebench, zarr or vtu.", autocompletion=complete.layouts
         ),
     ],
     json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Write a data file in the layout of The Well, PDEBench or Zarr v3."""
+    """Write a data file in the layout of The Well, PDEBench, Zarr v3 or ParaView."""
     from opkit.datasets.exporters import convert as exporting
 
     kind: Any = to  # export_data refuses what it does not know

@@ -28,16 +28,21 @@ def draw(data: Path, picture: Path, samples: int = 3) -> Path:
 
     Raises:
         DataError: the file cannot be read, or its variables are neither on a grid nor
-            on triangles.
+            on meshes or clouds in the plane.
         MissingExtraError: matplotlib is not installed.
     """
     with DataFile(data) as file:
         header = file.header
         mesh = None
+        if header.shapes is not None and header.shapes.dimension != 2:
+            raise DataError(
+                f"{data}: only meshes in the plane can be drawn: `opkit export-data "
+                f"{data} FOLDER --to vtu` writes them for ParaView"
+            )
         if header.mesh is not None and header.mesh.points.shape[1] == 2:
             mesh = plots.Triangles(header.mesh.points, header.mesh.cells)
         space = [axis for axis in SPACE if axis in header.coordinates][-2:]
-        if not space and mesh is None:
+        if not space and mesh is None and not header.ragged:
             raise DataError(f"{data}: only fields on grids and triangles can be drawn")
         count = min(samples, len(file))
         rows = [
@@ -71,10 +76,14 @@ def _panels(file: DataFile, variable: VariableSpec, row: int) -> Iterator[plots.
         chosen = sorted({0, values.shape[0] - 1})
         frames = [(f"{name}, frame {frame}", values[frame]) for frame in chosen]
     points = _points(file, dims, row)
+    own = None
+    if file.header.ragged:
+        sample = file.mesh(row)
+        own = plots.Triangles(sample.points, sample.cells)
     for title, field in frames:
         if points is not None and "cell" not in dims:
             field = closed(field, file.header, dims)
-        yield plots.Panel(title, field, role, points)
+        yield plots.Panel(title, field, role, points, own)
 
 
 def _points(file: DataFile, dims: list[str], row: int) -> np.ndarray | None:

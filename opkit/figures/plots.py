@@ -18,8 +18,13 @@ Array = NDArray[Any]
 ACCENT, GREY = "#b5482a", "#8a8f98"
 WIDE = 2.5
 """Width over height from which on panels are wide, with their colour bars below."""
-QUARTERS = ((0, 3, 5), (3, 1, 4), (5, 4, 2), (3, 4, 5))
-"""The four triangles of a quadratic one: corners, then middles of 01, 12, 20."""
+TRIANGLES = {
+    3: ((0, 1, 2),),
+    4: ((0, 1, 2), (0, 2, 3)),
+    6: ((0, 3, 5), (3, 1, 4), (5, 4, 2), (3, 4, 5)),
+}
+"""Triangles that a cell is drawn as, by its nodes; of six the corners, then the middles
+of 01, 12, 20."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,8 @@ class Triangles:
 
     Args:
         points: (node, 2).
-        cells: (cell, 3), or (cell, 6) with the middles of the edges.
+        cells: (cell, 3), (cell, 4) of quadrilaterals, or (cell, 6) with the middles of
+            the edges; none of a cloud, whose points are drawn.
     """
 
     points: Array
@@ -47,12 +53,14 @@ class Panel:
         points: (y, x, 2) or (node, 2), where the values lie, where that is not where
             the grid or mesh of all rows lies. An axis that closes holds its first
             point again as its last.
+        mesh: of this panel alone, where each sample has its own.
     """
 
     title: str
     values: Array
     kind: Literal["input", "output", "field", "error"] = "field"
     points: Array | None = None
+    mesh: Triangles | None = None
 
 
 def rows_of_fields(
@@ -326,6 +334,7 @@ def _width_over_height(
     extent: tuple[float, float, float, float] | None,
     mesh: Triangles | None,
 ) -> float:
+    mesh = panel.mesh or mesh
     points = mesh.points if mesh is not None else panel.points
     if panel.points is not None:
         points = panel.points
@@ -346,7 +355,7 @@ def _draw(
 ) -> Any:
     axis.set_title(panel.title, fontsize=9)
     values = np.asarray(panel.values)
-    if values.ndim == 1 and mesh is None:
+    if values.ndim == 1 and mesh is None and panel.mesh is None:
         axis.plot(np.linspace(extent[0], extent[1], len(values)), values, color=ACCENT)
         return None
     low, high = shared
@@ -377,6 +386,7 @@ def image_of(
         scale: ``vmin``, ``vmax``, ``cmap``.
     """
     values = np.asarray(panel.values)
+    mesh = panel.mesh or mesh
     if mesh is not None:
         here = mesh if panel.points is None else Triangles(panel.points, mesh.cells)
         return _on_mesh(axis, values, here, scale)
@@ -393,8 +403,11 @@ def _on_mesh(
     axis: Any, values: Array, mesh: Triangles, scale: Mapping[str, Any]
 ) -> Any:
     cells = np.asarray(mesh.cells)
-    parts = [cells] if cells.shape[1] == 3 else [cells[:, list(q)] for q in QUARTERS]
     axis.set_aspect("equal")
+    if not len(cells):
+        size = np.clip(4e3 / len(values), 1, 30)
+        return axis.scatter(*mesh.points.T, size, values, linewidths=0, **scale)
+    parts = [cells[:, list(corners)] for corners in TRIANGLES[cells.shape[1]]]
     corners = (*mesh.points.T, np.concatenate(parts))
     if len(values) == len(mesh.points):
         return axis.tripcolor(*corners, values, shading="gouraud", **scale)

@@ -11,6 +11,7 @@ import pytest
 import torch
 import xarray as xr
 from fixtures.command_line import Shown, run
+from matplotlib.figure import Figure
 from scipy.spatial import Delaunay
 from torch.utils.data import DataLoader
 
@@ -27,6 +28,7 @@ from opkit.datasets.ragged_write import (
 from opkit.datasets.read import DataFile
 from opkit.datasets.write import LIBVER
 from opkit.errors import DataError, OpkitInputError
+from opkit.figures import plots
 from opkit.generate.validate import validate
 from opkit.train.loop.batches import Held, batches, in_memory, slices
 
@@ -416,3 +418,55 @@ def test_numbering_round_the_other_way_is_no_fault_and_folds_are(mesh: Mesh) -> 
         DataError, match=f"s: cell {len(mesh.cells)} is inverted: it lies"
     ):
         weights_of(oriented(folded), "s")
+
+
+@pytest.mark.fem
+def test_export_for_paraview_and_back(
+    ragged: Path, capsys: Shown, tmp_path: Path
+) -> None:
+    """A .vtu a sample: its mesh and fields bit by bit; the numbers in a table."""
+    meshio = pytest.importorskip("meshio")
+    folder = tmp_path / "vtu"
+    run(capsys, "export-data", ragged, folder, "--to", "vtu")
+    table = (folder / "samples.csv").read_text().splitlines()
+    assert table[0] == "file,load"
+    assert table[-1] == "test/sample_000006.vtu,60.0"
+    for k, split in ((2, "train"), (6, "test")):
+        mesh = meshio.read(folder / split / f"sample_{k:06d}.vtu")
+        assert np.array_equal(mesh.points[:, :2], disc(k).points)
+        assert np.array_equal(mesh.cells_dict["triangle"], disc(k).cells)
+        assert np.array_equal(mesh.point_data["u"], fields(k, disc(k))["u"])
+    back = tmp_path / "back.h5"
+    run(
+        capsys, "import", back, "--train", folder / "train", "--test", folder / "test",
+        "--input", "stiffness=stiffness", "--output", "u=u",
+    )  # fmt: skip
+    with DataFile(back) as file:
+        for k in range(COUNT):
+            assert np.array_equal(file.mesh(k).points, disc(k).points)
+            assert np.array_equal(file.read("u", k), fields(k, disc(k))["u"])
+
+
+def test_pictures_of_meshes_and_clouds(
+    ragged: Path, capsys: Shown, tmp_path: Path
+) -> None:
+    """Every sample on its own mesh, clouds as points."""
+    picture = tmp_path / "a.png"
+    run(capsys, "inspect", ragged, "--plot", picture)
+    assert picture.read_bytes()[1:4] == b"PNG"
+    axis = Figure().subplots()
+    mesh, scale = disc(3), {"vmin": 0.0, "vmax": 1.0}
+    values = np.arange(float(len(mesh.points)))
+    own = plots.Triangles(mesh.points, mesh.cells)
+    panel = plots.Panel("u", values, mesh=own)
+    drawn = plots.image_of(axis, panel, (0, 1, 0, 1), None, scale)
+    np.testing.assert_array_equal(drawn.get_array(), values)
+    cloud = plots.Triangles(mesh.points, mesh.cells[:0])
+    panel = plots.Panel("u", values, mesh=cloud)
+    drawn = plots.image_of(axis, panel, (0, 1, 0, 1), None, scale)
+    np.testing.assert_array_equal(drawn.get_offsets(), mesh.points)
+    square = np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]])
+    quad = plots.Triangles(square, np.array([[0, 1, 2, 3]]))
+    panel = plots.Panel("u", np.array([7.0]), mesh=quad)
+    drawn = plots.image_of(axis, panel, (0, 1, 0, 1), None, scale)
+    np.testing.assert_array_equal(drawn.get_array(), [7.0, 7.0])  # two triangles
