@@ -35,8 +35,8 @@ from opkit.surrogate.adapters import arrays
 from opkit.surrogate.bundle import forward
 from opkit.surrogate.bundle.normalise import PhysicalModel
 from opkit.surrogate.bundle.record import BundleConfig
-from opkit.surrogate.checks.case_solver import CaseSolver
 from opkit.surrogate.checks.interface import Context
+from opkit.surrogate.checks.nodes import with_points
 
 BLOCK = 4096
 """Points whose weights of all nodes of an axis are held at once."""
@@ -91,12 +91,13 @@ class Anywhere:
         self.names: tuple[str, ...] = config.axes
         if isinstance(shape, MeshShape):
             self.names = tuple("xyz"[: shape.points.shape[1]])
-        self._mover = self._moves()
+        self._context = Context(config, model)
+        self._moved = bool(shape.point_axes) or self._moves()
 
     @property
     def how(self) -> str:
         """In words, where answers between the nodes come from."""
-        if self._mover is not None:
+        if self._moved:
             return "linear interpolation between moved nodes"
         if isinstance(self.shape, MeshShape):
             return f"basis functions of the elements, of degree {self.shape.degree}"
@@ -160,10 +161,16 @@ class Anywhere:
             points: where answers are wanted.
 
         Raises:
-            OpkitInputError: a point lies outside the domain.
+            OpkitInputError: a point lies outside the domain, or which do is not known.
         """
-        if self._mover is not None:
-            return partial(self._between_moved, predict, self._mover, points)
+        kind = self.config.case.get("geometry", {}).get("kind", "grid")
+        if kind not in ("grid", "mesh"):
+            raise OpkitInputError(
+                f"at: the domain is cut out of its grid (geometry {kind}), and which "
+                "points lie inside is not known here: ask at the nodes"
+            )
+        if self._moved:
+            return partial(self._between_moved, predict, points)
         if isinstance(self.shape, MeshShape):
             on_elements = _on_elements(self.shape.points, self.shape.cells, points)
             return lambda batch: on_elements(predict(batch))
@@ -196,24 +203,34 @@ class Anywhere:
             columns.append(unit)
         return torch.stack(columns, 1)
 
-    def _moves(self) -> CaseSolver | None:
-        """Return the solver that moves the nodes; None where they stay.
+    def _moves(self) -> bool:
+        """Whether the case's solver moves the nodes.
 
         Nodes of cases without numbers per sample stay.
+
+        Raises:
+            CaseError: the solver is not known here.
+            MissingExtraError: it is not installed.
         """
         if not self.config.case.get("parameters"):
-            return None
+            return False
         try:
-            solver = Context(self.config, self.model).case_solver
+            return isinstance(self._context.case_solver.solver, MovesNodes)
         except (CaseError, MissingExtraError) as error:
             raise type(error)(
                 f"whether nodes move is not known without the solver: {error}"
             ) from error
-        return solver if isinstance(solver.solver, MovesNodes) else None
 
-    def _between_moved(
-        self, predict: Predict, mover: CaseSolver, points: Points, batch: Inputs
-    ) -> Tensor:
+    def _nodes(self, batch: Inputs) -> np.ndarray[Any, Any]:
+        """Return where the nodes of each sample lie, (batch, *space, d)."""
+        if self.shape.point_axes:
+            placed = with_points(batch, self._context, self.shape)
+            return placed.need("points").cpu().double().numpy()
+        mover = self._context.case_solver
+        assert isinstance(mover.solver, MovesNodes)
+        return points_of(mover.solver, mover.inputs(batch), batch.batch)
+
+    def _between_moved(self, predict: Predict, points: Points, batch: Inputs) -> Tensor:
         """Interpolate between the nodes of each sample.
 
         Raises:
@@ -225,9 +242,7 @@ class Anywhere:
                 "at: nodes move with the inputs, and derivatives with respect to these "
                 "at points that stay are not known: ask at the nodes, or detach inputs"
             )
-        solver = mover.solver
-        assert isinstance(solver, MovesNodes)
-        nodes = points_of(solver, mover.inputs(batch), batch.batch)
+        nodes = self._nodes(batch)
         if isinstance(self.shape, MeshShape):
             cells = self.shape.cells
         elif nodes.shape[-1] == 2 and len(self.shape.shape) == 2:

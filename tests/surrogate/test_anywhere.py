@@ -210,6 +210,16 @@ def test_points_that_cannot_be_are_refused_by_name(darcy) -> None:
         s(field, at=inside(2))
 
 
+def test_domains_cut_out_of_a_grid_are_refused(darcy) -> None:
+    s = darcy.load()
+    geometry = {**s.config.case["geometry"], "kind": "grid-with-holes"}
+    case = {**s.config.case, "geometry": geometry}
+    other = s.config.model_copy(update={"case": case})
+    ask = anywhere.Anywhere(other, s.model, s.shape)
+    with pytest.raises(OpkitInputError, match=r"cut out of its grid .*-with-holes"):
+        ask.ask(s.predict, ask.points(inside(2)))
+
+
 def test_a_deeponet_is_asked_itself(darcy, tmp_path) -> None:
     few = ["training.epochs=1", "model.n_basis=8", "subsample=1"]
     opkit.train(
@@ -322,6 +332,34 @@ def test_moved_nodes_are_asked_where_they_lie(bumps) -> None:
     tensors = {k: torch.from_numpy(v).requires_grad_() for k, v in one.items()}
     with pytest.raises(OpkitInputError, match="nodes move with the inputs"):
         s(tensors, at=[[3.0, 0.8]])
+
+
+def test_operators_that_are_given_their_nodes_are_asked_between_these(
+    bumps, tmp_path
+) -> None:
+    """Places that the caller gives, and those of the solver, which are the same."""
+    few = ["training.epochs=1", "model.hidden_channels=8", "model.n_layers=1"]
+    few += ["model.n_heads=2", "model.n_slices=4"]
+    opkit.train(
+        bumps / "d.h5", tmp_path / "t", operator="transolver", overrides=few,
+        device="cpu",
+    )  # fmt: skip
+    s = opkit.load(tmp_path / "t")
+    assert s.how_at == "linear interpolation between moved nodes"
+    with DataFile(bumps / "d.h5") as file:
+        rows = np.array([14])
+        names = [v.name for v in file.header.inputs]
+        numbers = {name: file.read(name, rows) for name in names}
+        nodes = file.read("points", rows)
+    usual = s(numbers)["pressure"]
+    at = nodes[0].reshape(-1, 2)[100:110].astype(float)
+    known = s(numbers, at=at)["pressure"]
+    # nodes stored in float32 lie by 1e-7 of the channel beside the solver's
+    np.testing.assert_allclose(
+        known[0], usual[0].ravel()[100:110], rtol=0, atol=2e-5 * np.abs(usual).max()
+    )
+    given = s({**numbers, "points": nodes}, at=at)["pressure"]
+    np.testing.assert_allclose(known, given, rtol=0, atol=2e-5 * np.abs(usual).max())
 
 
 @pytest.mark.fem
