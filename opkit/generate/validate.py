@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from opkit.case.contract import blamed, check_solution, residual_of
 from opkit.case.data import draw, header_of
 from opkit.case.record import Case, parse_stored
+from opkit.datasets.agreement import same_units
 from opkit.datasets.conformity import duplicates, faults
 from opkit.datasets.header import Header, Mesh, VariableSpec
 from opkit.datasets.ragged_write import weights_of
 from opkit.datasets.read import DataFile
+from opkit.datasets.suspicions import suspicions
 from opkit.errors import DataError, OpkitError
 from opkit.solvers.interface import Fields, Solver
 
@@ -72,6 +74,7 @@ def validate(
             ("layout", lambda: _layout(file)),
             ("checksums", lambda: _checksums(file)),
             ("meshes", lambda: _meshes(file)),
+            ("values", lambda: _values(file)),
             ("duplicates", lambda: _duplicates(file)),
             ("case", lambda: _by_solver(file, rows)),
         ]
@@ -122,6 +125,11 @@ def _meshes(file: DataFile) -> Iterator[Finding]:
         yield Finding("meshes", False, str(error))
     else:
         yield Finding("meshes", True, f"{len(file)} samples, no cell inverted")
+
+
+def _values(file: DataFile) -> Iterator[Finding]:
+    odd = list(suspicions(file))
+    yield Finding("values", not odd, "; ".join(odd) or "no fill values, none blank")
 
 
 def _duplicates(file: DataFile) -> Iterator[Finding]:
@@ -192,6 +200,11 @@ def _same_grid(file: DataFile, case: Case, solver: Solver) -> Finding:
             same and np.allclose(axis_here.values, axis.values)
         ):
             wrong.append(f"coordinate {name} is not the solver's")
+        elif not same_units(axis_here.units, axis.units):
+            wrong.append(
+                f"coordinate {name} is in {axis_here.units!r}, the solver's in "
+                f"{axis.units!r}"
+            )
     if not _same_mesh(expected.mesh, header.mesh):
         wrong.append("the mesh is not the solver's")
     return Finding("case", not wrong, "; ".join(wrong) or case.identity)

@@ -222,6 +222,7 @@ def test_validate_finds_nothing(ragged: Path) -> None:
         "checksums": True,
         "finite values": True,
         "meshes": True,
+        "values": True,
         "duplicates": True,
         "case": None,
     }
