@@ -20,7 +20,6 @@ from torch import Tensor
 import opkit
 from opkit.datasets.field_dataset import FieldDataset
 from opkit.operators.inputs import Inputs
-from opkit.operators.pod_gp.modes import inner_product
 from opkit.operators.pod_gp.pod_gp import NORMAL, PODGP
 from opkit.surrogate.bundle import forward
 from opkit.surrogate.checks.interface import Pairs
@@ -41,10 +40,11 @@ def main() -> None:
     std = forward.deviation(surrogate.model, inputs)
     outputs = surrogate.model.outputs
     mean = outputs.decode(operator.mean.float()[None])
-    best = outputs.decode(projected(operator, outputs.encode(true)))
+    best = outputs.decode(operator.projected(outputs.encode(true)))
     print(
-        f"{len(true)} test samples, {operator.x.shape[0]} training samples, "
-        f"{len(operator.modes)} modes with {operator.energy:.5f} of the variance, "
+        f"{len(true)} test samples, {operator.x.shape[1]} training samples, "
+        f"{len(operator.modes)} windows, {operator.modes.shape[1]} modes in each with "
+        f"{operator.energy.min():.5f} of the variance, "
         f"widening {', '.join(f'{w:.2f}' for w in operator.widening.tolist())}"
     )
     print("| output | error | mean | modes alone | within 95 % |")
@@ -70,14 +70,6 @@ def batch(samples: FieldDataset) -> tuple[Inputs, Tensor]:
     items = [samples[i] for i in range(len(samples))]
     fields = {role: torch.stack([item[role] for item in items]) for role in items[0]}
     return Inputs.of(fields), fields["outputs"]
-
-
-def projected(operator: PODGP, u: Tensor) -> Tensor:
-    """The nearest fields in the modes."""
-    off = u.double() - operator.mean
-    weigh = inner_product(operator.data)
-    coefficients = weigh(off.flatten(2)).flatten(1) @ operator.modes.flatten(1).T
-    return (operator.mean + torch.tensordot(coefficients, operator.modes, 1)).float()
 
 
 def channels(surrogate: Surrogate) -> list[str]:

@@ -1,23 +1,31 @@
 """POD-GP: principal modes of the outputs, a Gaussian process for each coefficient.
 
-    u(x) = m + Σ_k s_k g_k(z) φ_k(x),   var u(x) = γ² (Σ_k s_k² v_k(z) φ_k(x)² + ρ(x)),
+    u(x) = m(x) + Σ_w Σ_k s_wk g_wk(R_w z) φ_wk(x),
+    std u(x) = γ Σ_w √(Σ_k s_wk² v_wk(R_w z) φ_wk(x)² + ρ_w(x)),
 
 z: the numbers of a sample, then the coefficients of its input fields in their own
-principal modes, each of variance 1; g_k, v_k: mean and variance of process k
-(`process`); φ_k, s_k: modes and standard deviations of their coefficients (`modes`);
-ρ: variance of the training outputs outside the modes. γ is such that of each channel
+principal modes, each of variance 1; w: windows of the domain, one or more (`windows`);
+φ_wk, s_wk: modes of χ_w (u - m) and the standard deviations of their coefficients
+(`modes`); g_wk, v_wk: mean and variance of process k (`process`); R_w: a rotation onto
+the directions in which the answer within the window varies, most first: eigenvectors of
+the mean of s² ∂g ∂gᵀ over samples and leading modes, for processes learnt in z itself;
+ρ_w: variance of the training outputs outside the modes. γ is such that of each channel
 95 % of the leave-one-out errors at points lie within 1.96 standard deviations, times
 1 / (1 - q / n) for the q hyperparameters learnt from n samples. All in float64.
 
+Within a window an answer depends on what is near it more than on the rest, so that
+fewer samples are enough.
+
 Sources: Guo, Hesthaven, CMAME 341, 807-826 (2018), doi:10.1016/j.cma.2018.07.017;
-Casenave et al., NeurIPS 2023, arXiv:2305.12871 (MMGP).
+Casenave et al., NeurIPS 2023, arXiv:2305.12871 (MMGP); Constantine, Dow, Wang, SIAM J.
+Sci. Comput. 36, A1500 (2014), doi:10.1137/130916138 (active subspaces).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -30,6 +38,7 @@ from opkit.operators.interface import Accepts, Operator
 from opkit.operators.layers.grids import resample
 from opkit.operators.pod_gp import process
 from opkit.operators.pod_gp.modes import Modes, inner_product, principal_modes
+from opkit.operators.pod_gp.windows import windows
 from opkit.operators.shapes import DataShape, MeshShape
 
 FEWEST = 8
@@ -38,6 +47,8 @@ NORMAL = 1.959964
 """95 % of a normal law lie within so many standard deviations."""
 LOOKED_AT = 2_000_000
 """Leave-one-out errors at points that the intervals are fitted to."""
+LEADING = 8
+"""Modes of a window at most that its directions are taken from."""
 KEPT = 30_000_000
 """Numbers in Cholesky factors that are kept between calls."""
 
@@ -64,7 +75,9 @@ class PODGP(Operator):
     )
     direct: ClassVar[bool] = True
     mean: Tensor
+    places: Tensor
     modes: Tensor
+    rotation: Tensor
     scale: Tensor
     rest: Tensor
     widening: Tensor
@@ -80,7 +93,18 @@ class PODGP(Operator):
     class Options(interface.Options):
         """Options of POD-GP."""
 
-        modes: int = Field(default=60, ge=1, description="modes of the outputs at most")
+        modes: int = Field(
+            default=60, ge=1, description="modes of the outputs in a window at most"
+        )
+        windows: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+            default=(),
+            description="windows along each axis, modes in each; one if empty",
+        )
+        rotate: bool = Field(
+            default=True,
+            description="learn lengths along the directions in which a window's answer "
+            "varies, not along the inputs",
+        )
         energy: float = Field(
             default=0.99999,
             gt=0,
@@ -114,8 +138,9 @@ class PODGP(Operator):
                 "pod-gp needs numbers per sample or input fields to learn from"
             )
         self.on_cells = isinstance(data, MeshShape) and data.on_cells
-        self._kept: list[Tensor] | None = None
+        self._kept: list[list[Tensor]] | None = None
         self._small: tuple[tuple[int, str, int], Tensor, Tensor] | None = None
+        self._windows = windows(data, options.windows)
         self._room(n=0, modes=0, inputs=0)
 
     def _room(self, n: int, modes: int, inputs: int) -> None:
@@ -123,40 +148,43 @@ class PODGP(Operator):
 
         Args:
             n: training samples.
-            modes: of the outputs.
+            modes: of the outputs, in each window.
             inputs: modes of the input fields.
         """
         data, count = self.data, self.data.parameters + inputs
         points = data.input_points if isinstance(data, MeshShape) else None
         space = data.shape if points is None else (points,)
+        w, most = self._windows.places.shape
         shapes = {
             "mean": (data.out_channels, *data.shape),
-            "modes": (modes, data.out_channels, *data.shape),
-            "scale": (modes,),
-            "rest": (data.out_channels, *data.shape),
+            "modes": (w, modes, data.out_channels, most),
+            "scale": (w, modes),
+            "rest": (w, data.out_channels, most),
             "widening": (data.out_channels,),
-            "energy": (),
+            "energy": (w,),
             "input_mean": (data.in_channels, *space),
             "input_modes": (inputs, data.in_channels, *space),
             "centre": (count,),
             "spread": (count,),
-            "x": (n, count),
-            "alpha": (modes, n),
-            "theta": (modes, count + 3),
+            "rotation": (w, count, count),
+            "x": (w, n, count),
+            "alpha": (w, modes, n),
+            "theta": (w, modes, count + 3),
         }
         for name, shape in shapes.items():
             self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
+        self.register_buffer("places", self._windows.places.clone(), persistent=False)
         self._kept = self._small = None
 
     def allocate(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Make room for the weights of so many samples and modes."""
         sizes = [shapes.get(name, ()) for name in ("alpha", "input_modes")]
-        if len(sizes[0]) != 2 or not sizes[1]:
+        if len(sizes[0]) != 3 or not sizes[1]:
             raise OpkitInputError(
                 "pod-gp: alpha or input_modes are missing among the weights, or have "
                 "another number of axes: train again"
             )
-        self._room(n=sizes[0][1], modes=sizes[0][0], inputs=sizes[1][0])
+        self._room(n=sizes[0][2], modes=sizes[0][1], inputs=sizes[1][0])
 
     @torch.no_grad()
     def prepare(self, samples: Mapping[str, Tensor]) -> None:
@@ -183,21 +211,19 @@ class PODGP(Operator):
                 f"pod-gp needs {FEWEST} training samples at least, there are {n}: "
                 "generate more"
             )
-        options = self.options
-        principal = principal_modes(
-            outputs.double().flatten(2),
-            inner_product(self.data),
-            min(options.modes, n - 1),
-            options.energy,
-        )
-        if principal is None:
+        u = outputs.double().flatten(2)
+        mean = u.mean(0)
+        parts = [self._principal(u - mean, w) for w in range(len(self.places))]
+        counts = [0 if part is None else len(part.std) for part in parts]
+        if not any(counts):
             raise OpkitInputError(
                 f"pod-gp: the outputs of all {n} training samples are the same: there "
                 "is nothing to learn"
             )
         fields = self._input_modes(samples)
         inputs = 0 if fields is None else len(fields.std)
-        self._room(n, len(principal.std), inputs)
+        self._room(n, max(counts), inputs)
+        self.mean.copy_(mean.view_as(self.mean))
         if fields is not None:
             weigh = inner_product(self.data, self.on_cells)
             self.input_mean.copy_(fields.mean.view_as(self.input_mean))
@@ -214,42 +240,75 @@ class PODGP(Operator):
             )
         self.centre.copy_(x.mean(0))
         self.spread.copy_(torch.where(varies, spread, 1.0))
-        self.x.copy_((x - self.centre) / self.spread)
-        self._learn(outputs.double().flatten(2), principal)
+        self._learn((x - self.centre) / self.spread, u - mean, parts)
 
-    def _learn(self, u: Tensor, principal: Modes) -> None:
-        """Fit the processes to outputs (sample, channel, point)."""
-        n = len(u)
-        weigh = inner_product(self.data)
-        centred = (u - principal.mean).flatten(1)
-        weighed = weigh(principal.fields).flatten(1)
-        coefficients = centred @ weighed.T
-        y = (coefficients / principal.std).T.contiguous()
-        rows = _even_rows(n, self.options.learning_samples, y.device)
-        self.theta.copy_(process.fit(self.x[rows], y[:, rows].contiguous()))
-        alpha, variance = process.weights(self.theta, self.x, y)
-        self.alpha.copy_(alpha)
-        self.mean.copy_(principal.mean.view_as(self.mean))
-        self.modes.copy_(principal.fields.view_as(self.modes))
-        self.scale.copy_(principal.std)
-        self.energy.fill_(principal.energy)
-        basis = principal.fields.flatten(1)
-        outside = centred - coefficients @ basis
-        rest = outside.square().mean(0)
-        self.rest.copy_(rest.view_as(self.rest))
+    def _principal(self, u: Tensor, w: int) -> Modes | None:
+        """Principal modes of outputs without their mean (sample, channel, point)."""
+        whole = inner_product(self.data)
+        places = self._inside(w)
 
-        left_out = (alpha * variance).T * principal.std
-        few = _even_rows(n, max(LOOKED_AT // basis.shape[1], FEWEST), y.device)
-        error = (left_out[few] @ basis + outside[few]).abs()
-        variances = variance.T[few] * principal.std.square()
-        std = (variances @ basis.square() + rest).sqrt()
-        q = len(self.theta[0])
-        by_channel = zip(
-            error.view(len(few), *principal.mean.shape).unbind(1),
-            std.view(len(few), *principal.mean.shape).unbind(1),
-            strict=True,
+        def weigh(part: Tensor) -> Tensor:
+            full = part.new_zeros(*part.shape[:-1], u.shape[-1])
+            full[..., places] = part
+            return whole(full)[..., places]
+
+        options, most = self.options, len(u) - 1
+        return principal_modes(
+            self._within(u, w), weigh, min(options.modes, most), options.energy
         )
-        for channel, (off, own) in enumerate(by_channel):
+
+    def _inside(self, w: int) -> Tensor:
+        """Points of a window."""
+        return self._windows.places[w][self._windows.weights[w] > 0]
+
+    def _within(self, u: Tensor, w: int) -> Tensor:
+        """χ_w u at the points of a window (..., point of it)."""
+        weights = self._windows.weights[w]
+        return u[..., self._inside(w)] * weights[weights > 0].to(u)
+
+    def _learn(self, z: Tensor, u: Tensor, parts: Sequence[Modes | None]) -> None:
+        """Fit the processes of all windows.
+
+        Args:
+            z: inputs of the samples (sample, input).
+            u: outputs without their mean (sample, channel, point).
+            parts: principal modes of each window.
+        """
+        n, channels = u.shape[:2]
+        few = _even_rows(n, max(LOOKED_AT // u[0].numel(), FEWEST), u.device)
+        error = u.new_zeros(len(few), *u.shape[1:])
+        std = torch.zeros_like(error)
+        for w, part in enumerate(parts):
+            self.rotation[w] = torch.eye(z.shape[1])
+            self.x[w] = z
+            if part is None:
+                continue
+            places, count = self._inside(w), len(part.std)
+            own = self._within(u, w)
+            basis = part.fields.flatten(1)
+            products = own.flatten(1) @ self._weighed(part, w, u.shape[-1]).T
+            y = (products / part.std).T.contiguous()
+            rotation, theta = self._fitted(z, y, part.std)
+            x = z @ rotation
+            alpha, variance = process.weights(theta, x, y)
+            outside = (own.flatten(1) - products @ basis).view_as(own)
+            rest = outside.square().mean(0)
+            self.rotation[w], self.x[w] = rotation, x
+            self.theta[w, :count], self.alpha[w, :count] = theta, alpha
+            self.modes[w, :count, :, : len(places)] = part.fields
+            self.scale[w, :count] = part.std
+            self.rest[w, :, : len(places)] = rest
+            self.energy[w] = part.energy
+            left_out = (alpha * variance).T[few] * part.std
+            error[..., places] += (left_out @ basis).view_as(outside[few]) + outside[
+                few
+            ]
+            variances = variance.T[few] * part.std.square()
+            own_std = ((variances @ basis.square()).view_as(outside[few]) + rest).sqrt()
+            std[..., places] += own_std
+        q = self.theta.shape[-1]
+        for channel in range(channels):
+            off, own = error[:, channel].abs(), std[:, channel]
             # where nothing varies, such as on a Dirichlet boundary, there is no error
             ratio = (off / own)[own > 1e-9 * own.max()]
             if len(ratio):
@@ -258,32 +317,86 @@ class PODGP(Operator):
                 self.widening[channel] = widening / max(1 - q / n, 1 / n)
         self._kept = None
 
+    def _weighed(self, part: Modes, w: int, points: int) -> Tensor:
+        """M φ of the modes of a window, at its points, flattened."""
+        places = self._inside(w)
+        full = part.fields.new_zeros(*part.fields.shape[:-1], points)
+        full[..., places] = part.fields
+        return inner_product(self.data)(full)[..., places].flatten(1)
+
+    def _fitted(self, z: Tensor, y: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the rotation of a window, and the hyperparameters of its processes."""
+        rows = _even_rows(len(z), self.options.learning_samples, y.device)
+        few = y[:, rows].contiguous()
+        rotation = torch.eye(z.shape[1]).to(z)
+        if self.options.rotate:
+            theta = process.fit(z[rows], few[:LEADING])
+            alpha, _ = process.weights(theta, z, y[:LEADING])
+            slopes = process.slopes(theta, z, alpha) * std[:LEADING, None, None]
+            spread = torch.einsum("kni,knj->ij", slopes, slopes)
+            rotation = torch.linalg.eigh(spread).eigenvectors.flip(1)
+        return rotation, process.fit(z[rows] @ rotation, few)
+
     def forward(self, inputs: Inputs) -> Tensor:
         """Map numbers and fields to (batch, out_channel, *space).
 
         Raises:
             OpkitInputError: `prepare` was not called, or a role is missing.
         """
-        z = self._normalised(inputs)
-        g = process.mean(self.theta, self.x, self.alpha, z).T * self.scale
+        z = self._normalised(inputs) @ self.rotation
+        g = process.mean(self.theta, self.x, self.alpha, z).mT * self.scale[:, None]
         if inputs.fields.dtype == torch.float32 and not torch.compiler.is_compiling():
             mean, modes = self._single()
-            u = torch.addmm(mean, g.float(), modes).view(-1, *self.mean.shape)
-            return self._on_grid(u, inputs)
-        u = self.mean + torch.tensordot(g, self.modes, 1)
+            return self._on_grid(self._summed(mean, g.float() @ modes), inputs)
+        u = self._summed(self.mean.flatten(1), g @ self.modes.flatten(2))
         return self._on_grid(u, inputs).to(inputs.fields.dtype)
 
+    def _summed(self, start: Tensor, parts: Tensor) -> Tensor:
+        """Add the parts of all windows.
+
+        Args:
+            start: what they are added to (channel, point).
+            parts: (window, batch, channel times point of it).
+
+        Returns:
+            (batch, channel, *space).
+        """
+        windows, batch = parts.shape[:2]
+        parts = parts.view(windows, batch, len(start), self.places.shape[1])
+        parts = parts.permute(1, 2, 0, 3)
+        start = start.expand(batch, -1, -1)
+        u = start.index_add(2, self.places.flatten(), parts.flatten(2))
+        return u.view(batch, *self.mean.shape)
+
     def _single(self) -> tuple[Tensor, Tensor]:
-        """Mean (point,) and modes (mode, point) in float32, kept between calls.
+        """Mean and modes as `_summed` and `forward` need them, kept in float32.
 
         Reading the modes is what an answer takes: half the bytes, half the time.
         """
         modes = self.modes
         state = (modes.data_ptr(), str(modes.device), modes._version)
         if self._small is None or self._small[0] != state:
-            single = self.mean.flatten().float(), modes.flatten(1).float()
+            single = self.mean.flatten(1).float(), modes.flatten(2).float()
             self._small = (state, *single)
         return self._small[1], self._small[2]
+
+    def projected(self, u: Tensor) -> Tensor:
+        """Return the nearest fields in the modes (batch, out_channel, *space).
+
+        Args:
+            u: fields of the same shape, normalised.
+        """
+        mean = self.mean.flatten(1)
+        off = u.double().flatten(2) - mean
+        parts = torch.zeros(*self.modes.shape[:1], len(u), *self.modes.shape[2:])
+        parts = parts.to(self.modes)
+        for w, modes in enumerate(self.modes):
+            size = len(self._inside(w))
+            part = Modes(mean, modes[..., :size], self.scale[w], float(self.energy[w]))
+            products = self._within(off, w).flatten(1)
+            products = products @ self._weighed(part, w, off.shape[-1]).T
+            parts[w, ..., :size] = torch.tensordot(products, modes[..., :size], 1)
+        return self._summed(mean, parts.flatten(2)).to(u.dtype)
 
     def deviation(self, inputs: Inputs) -> Tensor:
         """Standard deviation of the answer at each point (batch, out_channel, *space).
@@ -293,20 +406,28 @@ class PODGP(Operator):
         Raises:
             OpkitInputError: `prepare` was not called, or a role is missing.
         """
-        z = self._normalised(inputs)
-        variance = process.variance(self.theta, self.x, z, self._factors())
-        v = variance.T * self.scale.square()
-        u = torch.tensordot(v, self.modes.square(), 1) + self.rest
-        std = self.widening.view(-1, *(1,) * (u.ndim - 2)) * u.sqrt()
-        return self._on_grid(std, inputs).to(inputs.fields.dtype)
+        z = self._normalised(inputs) @ self.rotation
+        variances = [
+            process.variance(theta, x, new, lower)
+            for theta, x, new, lower in zip(
+                self.theta, self.x, z, self._factors(), strict=True
+            )
+        ]
+        v = torch.stack(variances).mT * self.scale.square()[:, None]
+        squares = v @ self.modes.square().flatten(2) + self.rest.flatten(1)[:, None]
+        parts = squares.clamp(min=1e-60).sqrt()  # whose slope at 0 is infinite
+        std = self._summed(torch.zeros_like(self.mean).flatten(1), parts)
+        widening = self.widening.view(-1, *(1,) * (std.ndim - 2))
+        return self._on_grid(widening * std, inputs).to(inputs.fields.dtype)
 
-    def _factors(self) -> list[Tensor] | None:
-        """Cholesky factors, where they are small enough to be kept between calls."""
-        if self.theta.shape[0] * self.x.shape[0] ** 2 > KEPT:
-            return None
-        if self._kept is None or self._kept[0].device != self.x.device:
+    def _factors(self) -> Sequence[list[Tensor] | None]:
+        """Cholesky factors per window, if they are small enough to be kept."""
+        if self.alpha[..., 0].numel() * self.x.shape[1] ** 2 > KEPT:
+            return [None] * len(self.x)
+        if self._kept is None or self._kept[0][0].device != self.x.device:
+            pairs = zip(self.theta, self.x, strict=True)
             with torch.no_grad():
-                self._kept = list(process.factors(self.theta, self.x))
+                self._kept = [list(process.factors(*pair)) for pair in pairs]
         return self._kept
 
     def _chosen(self, field: Tensor) -> Tensor:
@@ -323,7 +444,7 @@ class PODGP(Operator):
         )
 
     def _normalised(self, inputs: Inputs) -> Tensor:
-        if not len(self.x):
+        if not self.x.shape[1]:
             raise OpkitInputError(
                 "pod-gp has learnt nothing yet: call prepare(samples) with the "
                 "training data, or load trained weights"

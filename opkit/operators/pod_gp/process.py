@@ -41,26 +41,29 @@ ENOUGH = 1e-2
 
 
 def squares(x: Tensor, other: Tensor) -> Tensor:
-    """Squared differences (n, m, input) of inputs (n, input) and (m, input)."""
-    return (x[:, None] - other).square()
+    """Squared differences (..., n, m, input) of (..., n, input), (..., m, input)."""
+    return (x[..., :, None, :] - other[..., None, :, :]).square()
 
 
 def kernel(theta: Tensor, x: Tensor, other: Tensor) -> Tensor:
     """Return k of every process at pairs of inputs, without noise.
 
     Args:
-        theta: hyperparameters (process, input + 3).
-        x: (n, input).
-        other: (m, input).
+        theta: hyperparameters (..., process, input + 3).
+        x: (..., n, input).
+        other: (..., m, input).
 
     Returns:
-        (process, n, m).
+        (..., process, n, m).
     """
-    p = x.shape[1]
+    p = x.shape[-1]
     r = _distance(theta, squares(x, other))
     matern = (1 + ROOT5 * r + 5 / 3 * r.square()) * (-ROOT5 * r).exp()
-    signal, linear = theta[:, p, None, None].exp(), theta[:, p + 1, None, None].exp()
-    return signal * matern + linear * (1 + x @ other.T)
+    signal, linear = (
+        theta[..., p, None, None].exp(),
+        theta[..., p + 1, None, None].exp(),
+    )
+    return signal * matern + linear * (1 + x @ other.mT)[..., None, :, :]
 
 
 def noise(theta: Tensor) -> Tensor:
@@ -168,8 +171,23 @@ def weights(theta: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def mean(theta: Tensor, x: Tensor, alpha: Tensor, new: Tensor) -> Tensor:
-    """Return predictive means (process, batch) at new inputs (batch, input)."""
+    """Return predictive means (..., process, batch) at inputs (..., batch, input)."""
     return (kernel(theta, new, x) @ alpha[..., None])[..., 0]
+
+
+def slopes(theta: Tensor, x: Tensor, alpha: Tensor) -> Tensor:
+    """Return the gradients of the predictive means at the inputs learnt from.
+
+    Returns:
+        (process, n, input).
+    """
+    p = x.shape[1]
+    r = _distance(theta, squares(x, x))
+    bend = -5 / 3 * theta[:, p, None, None].exp() * (1 + ROOT5 * r) * (-ROOT5 * r).exp()
+    bend = bend * alpha[:, None]
+    curved = bend.sum(2)[..., None] * x - bend @ x
+    linear = theta[:, p + 1, None, None].exp() * (alpha @ x)[:, None]
+    return curved * (-2 * theta[:, None, :p]).exp() + linear
 
 
 def variance(
@@ -195,11 +213,12 @@ def variance(
 
 
 def _distance(theta: Tensor, squared: Tensor) -> Tensor:
-    """Return r of every process (process, n, m)."""
+    """Return r of every process (..., process, n, m)."""
     p = squared.shape[-1]
-    r2 = (-2 * theta[:, :p]).exp() @ squared.flatten(0, 1).T
+    r2 = (-2 * theta[..., :p]).exp() @ squared.flatten(-3, -2).mT
     # the slope of √ is infinite at 0, where that of the kernel is 0
-    return r2.clamp(min=1e-30).sqrt().view(len(theta), *squared.shape[:2])
+    r = r2.clamp(min=1e-30).sqrt()
+    return r.view(*theta.shape[:-1], *squared.shape[-3:-1])
 
 
 def _prior(theta: Tensor) -> tuple[Tensor, Tensor]:
