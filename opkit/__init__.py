@@ -16,7 +16,7 @@ from opkit.base.face import late
 if TYPE_CHECKING:
     from opkit import errors
     from opkit.case import Case, list_cases, load_case
-    from opkit.datasets.importers.arrays import save
+    from opkit.datasets.importers.arrays import save, save_meshes
     from opkit.evaluate import evaluate
     from opkit.export import export
     from opkit.generate import generate
@@ -42,6 +42,7 @@ __all__ = [
     "load_case",
     "report",
     "save",
+    "save_meshes",
     "solve_pde",
     "train",
 ]
@@ -60,6 +61,7 @@ __getattr__, __dir__ = late(
         "load_case": "opkit.case",
         "report": "opkit.report",
         "save": "opkit.datasets.importers.arrays",
+        "save_meshes": "opkit.datasets.importers.arrays",
         "solve_pde": "opkit.hypino:solve",
         "train": "opkit.train",
     },

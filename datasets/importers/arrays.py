@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,13 +11,16 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from opkit.datasets.header import DIMENSIONS, SPLITS, Header, Mesh
+from opkit.base.mesh_groups import MeshGroups
+from opkit.datasets.header import DIMENSIONS, POINTS, SPLITS, Header, Mesh
 from opkit.datasets.importers.agree import AxisOptions
 from opkit.datasets.importers.convert import convert
 from opkit.datasets.importers.dataset import from_dataset
 from opkit.datasets.importers.fieldmap import FieldMap
+from opkit.datasets.importers.meshes import Sample, mesh_of, sample_of, write
 from opkit.datasets.importers.source import MASKED, Source, fault_of
-from opkit.errors import DataError
+from opkit.datasets.importers.source import in_memory as wrapped
+from opkit.errors import DataError, nearest
 
 Arrays = Mapping[str, Any]
 
@@ -83,6 +86,90 @@ def save(
     fields += [_field(text, "output") for text in outputs]
     options = AxisOptions(axes or {}, units or {}, frozenset(periodic))
     return convert(sources, Path(out), fields, options, None, like, dtype, split, seed)
+
+
+def save_meshes(
+    samples: Iterable[Arrays],
+    out: str | Path,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    *,
+    splits: Mapping[str, int],
+    units: Mapping[str, str] | None = None,
+    parts: Sequence[str] = (),
+    dtype: Literal["float32", "float64"] = "float32",
+) -> Path:
+    """Write samples that have a mesh or cloud each as a ragged data file.
+
+    Args:
+        samples: one mapping a sample, such as a generator gives them; only one is held
+            at a time. Each has ``points`` (node, 2 or 3), ``cells`` (cell, corner)
+            counted from 0 unless it is a cloud, with ``parts`` also ``facets`` (facet,
+            corner) and ``facet_part`` (facet,), and the variables: (node,), (cell,) or
+            numbers.
+        out: the file to make; it appears whole or not at all.
+        inputs: names of variables given to a surrogate; none where shapes are enough.
+        outputs: names of variables asked of it.
+        splits: split name to how many samples; they come in this order.
+        units: variable to units.
+        parts: names of the parts of the boundary, which ``facet_part`` counts from 0.
+        dtype: stored type of the fields.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        DataError: meshes that are not sound or of several kinds, values that are
+            missing, more or fewer samples than the splits say.
+
+    Example:
+        >>> opkit.save_meshes(
+        ...     ({"points": p, "cells": c, "u": u} for p, c, u in solve_all()),
+        ...     "plates.h5", [], ["u"], splits={"train": 90, "test": 10},
+        ... )  # doctest: +SKIP
+    """
+    unknown = sorted(set(splits) - set(SPLITS))
+    if unknown or not splits or min(splits.values()) < 1:
+        raise DataError(
+            f"splits {dict(splits)}: give the number of samples of {', '.join(SPLITS)}"
+        )
+    ends = np.cumsum([0, *splits.values()])
+    rows = {
+        name: np.arange(start, stop)
+        for name, start, stop in zip(splits, ends, ends[1:], strict=False)
+    }
+    fields = [_field(text, "input") for text in inputs]
+    fields += [_field(text, "output") for text in outputs]
+    target = Path(out)
+    own = (
+        (Path(f"sample {k}"), _sample(k, arrays, fields, tuple(parts)))
+        for k, arrays in enumerate(samples)
+    )
+    write(own, target, fields, "each", rows, {}, units or {}, dtype, force=True)
+    return target
+
+
+def _sample(
+    k: int, arrays: Arrays, fields: Sequence[FieldMap], parts: tuple[str, ...]
+) -> Sample:
+    """Return one sample of what a user gave."""
+    needed = [POINTS, *(f.source for f in fields)]
+    needed += ["facets", "facet_part"] if parts else []
+    for name in needed:
+        if name not in arrays:
+            raise DataError(f"sample {k}: lacks {name}.{nearest(name, arrays)}")
+    held = {name: wrapped(np.asarray(array)) for name, array in arrays.items()}
+    path = Path(f"sample {k}")
+    mesh = mesh_of(path, Source(held))
+    if parts:
+        groups = MeshGroups(
+            subdomains=np.zeros(len(mesh.cells), np.int64),
+            facets=np.asarray(arrays["facets"], np.int64),
+            parts=np.asarray(arrays["facet_part"], np.int64),
+            names=parts,
+        )
+        mesh = replace(mesh, groups=groups)
+    return sample_of(path, Source(held, mesh=mesh), fields)
 
 
 def _by_split(data: Any) -> dict[str, Any]:

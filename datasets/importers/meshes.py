@@ -7,8 +7,9 @@ to copy them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -96,23 +97,28 @@ def read_sample(path: Path, open_source: Open, fields: Sequence[FieldMap]) -> Sa
     """
     source = open_source(path)
     try:
-        mesh = mesh_of(path, source)
-        placed = _with_places(source, mesh)
-        selections = [field.take(path, placed) for field in fields]
-        for selection in selections:
-            if selection.samples not in (None, 1):
-                raise DataError(
-                    f"{path}: {selection.field.source} holds {selection.samples} "
-                    "samples: files of meshes hold one each"
-                )
-        return Sample(
-            mesh,
-            {s.field.name: s.read(slice(0, 1))[0] for s in selections},
-            {s.field.name: s.target for s in selections},
-            {s.field.name: s.array.units for s in selections},
-        )
+        return sample_of(path, source, fields)
     finally:
         source.close()
+
+
+def sample_of(path: Path, source: Source, fields: Sequence[FieldMap]) -> Sample:
+    """Return the sample that a source is; as `read_sample`."""
+    mesh = mesh_of(path, source)
+    placed = _with_places(source, mesh)
+    selections = [field.take(path, placed) for field in fields]
+    for selection in selections:
+        if selection.samples not in (None, 1):
+            raise DataError(
+                f"{path}: {selection.field.source} holds {selection.samples} "
+                "samples: files of meshes hold one each"
+            )
+    return Sample(
+        mesh,
+        {s.field.name: s.read(slice(0, 1))[0] for s in selections},
+        {s.field.name: s.target for s in selections},
+        {s.field.name: s.array.units for s in selections},
+    )
 
 
 def _with_places(source: Source, mesh: Mesh) -> Source:
@@ -217,7 +223,30 @@ def copy(
     Raises:
         DataError: files that disagree, meshes that are not sound, missing values.
     """
-    first = read_sample(paths[0], open_source, fields)
+    samples = ((path, read_sample(path, open_source, fields)) for path in paths)
+    write(samples, target, fields, meshes, splits, provenance, units, dtype, force)
+
+
+def write(
+    samples: Iterable[tuple[Path, Sample]],
+    target: Path,
+    fields: Sequence[FieldMap],
+    meshes: Meshes,
+    splits: Mapping[str, NDArray[np.int64]],
+    provenance: Mapping[str, Any],
+    units: Mapping[str, str],
+    dtype: Dtype,
+    force: bool,
+) -> None:
+    """Write samples one after another, as many as the splits have.
+
+    The other arguments are those of `copy`, and so are the errors.
+    """
+    coming = iter(samples)
+    start = next(coming, None)
+    if start is None:
+        raise DataError(f"{target}: there are no samples")
+    first = start[1]
     variables = _variables(first, fields, meshes, units, dtype)
     header = Header(
         case={},
@@ -235,8 +264,9 @@ def copy(
     with hdf5_appearing(target, replace=force) as file:
         ragged = RaggedWriter(file, header) if meshes == "each" else None
         writer = Writer(file, header) if meshes == "moved" else None
-        for row, path in enumerate(paths):
-            sample = read_sample(path, open_source, fields)
+        for row, (path, sample) in enumerate(chain([start], coming)):
+            if row == header.samples:
+                raise DataError(f"{path}: is one more than the {row} that were said")
             _check_alike(path, sample, first, header, units)
             whole = {name: sample.fields[name][None] for name in names}
             if writer is not None:  # a cell that is turned over there is inverted
@@ -251,7 +281,8 @@ def copy(
                 try:
                     ragged.put(row, mesh, {n: array[0] for n, array in values.items()})
                 except DataError as error:
-                    raise DataError(f"{path}: {error}") from None
+                    said = str(error).removeprefix(f"{path}: ")
+                    raise DataError(f"{path}: {said}") from None
         scrutiny.finish()
         if ragged is not None:
             ragged.finish()

@@ -11,7 +11,8 @@ import opkit
 
 NAMES = {
     "Adaptive", "Case", "Surrogate", "errors", "evaluate", "export", "generate",
-    "list_cases", "load", "load_case", "report", "save", "solve_pde", "train",
+    "list_cases", "load", "load_case", "report", "save", "save_meshes",
+    "solve_pde", "train",
 }  # fmt: skip
 VERBS = ("evaluate", "export", "generate", "report", "train")
 """Functions that have the name of their package."""

@@ -1,6 +1,6 @@
 """`opkit import` of files of meshes, one sample each, and of arrays of coordinates."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import h5py
@@ -9,9 +9,11 @@ import pytest
 from fixtures.command_line import Shown, run
 from scipy.spatial import Delaunay
 
+import opkit
 from opkit.base.arrays import Array, Indices
 from opkit.datasets.field_dataset import FieldDataset
 from opkit.datasets.read import DataFile
+from opkit.errors import DataError
 from opkit.generate.validate import validate
 
 SINGLE = 1e-6
@@ -320,3 +322,45 @@ def test_meshes_that_are_refused(tmp_path: Path, capsys: Shown) -> None:
     write(1, *triangles(1), u=np.zeros(3))
     assert "the axes of u (3,) are not known" in refused()
     assert "choose from one, moved, each" in refused("--meshes", "both")
+
+
+def test_a_generator_of_samples(tmp_path: Path) -> None:
+    """One after another, with a named boundary; what is wrong leaves nothing."""
+    out = tmp_path / "out.h5"
+
+    def samples(count: int = 4, **changed: Array) -> Iterator[dict[str, object]]:
+        for k in range(count):
+            points, cells = triangles(k)
+            yield {
+                "points": points, "cells": cells, "u": 2 + points[:, 0], "load": k,
+                "facets": [[0, 1], [2, 3]], "facet_part": [0, 1], **changed,
+            }  # fmt: skip
+
+    splits = {"train": 3, "test": 1}
+    opkit.save_meshes(
+        samples(), out, ["load"], ["u"], splits=splits, units={"u": "mm"},
+        parts=["low", "high"],
+    )  # fmt: skip
+    check_plates(out, range(4))
+    with DataFile(out) as file:
+        assert file.header.variable("u").units == "mm"
+        assert file.header.splits["test"].tolist() == [3]
+        groups = file.mesh(3).groups
+        assert groups is not None
+        assert groups.names == ("low", "high")
+        assert groups.facets.tolist() == [[0, 1], [2, 3]]
+    no = tmp_path / "no.h5"
+    for given, message in (
+        (samples(5), "sample 4: is one more than the 4 that were said"),
+        (samples(3), "3 samples were written, the header says 4"),
+        (
+            samples(cells=triangles(0)[1][:, [0, 0, 1]]),
+            "sample 0: cell 0 has no volume",
+        ),
+        (iter([{"points": np.zeros((3, 2))}]), "sample 0: lacks load"),
+    ):
+        with pytest.raises(DataError, match=message):
+            opkit.save_meshes(given, no, ["load"], ["u"], splits=splits)
+        assert not no.exists()
+    with pytest.raises(DataError, match="give the number of samples of train"):
+        opkit.save_meshes(samples(), no, ["load"], ["u"], splits={"trains": 4})

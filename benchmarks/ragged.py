@@ -1,0 +1,115 @@
+"""Reading ragged data: meshes a second against memory, and memory over their number.
+
+    python -m benchmarks.ragged [--quick]
+
+Discs of 500 to 1,500 nodes with a field and a number each. Batches of 8 samples,
+shuffled, come from the file ("first" compares each sample with its SHA-256, "later"
+does not), and from tensors in memory through the same `collate`. Writing and reading
+run in a process of their own for each number of samples, whose largest memory is shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.spatial import Delaunay
+
+import opkit
+from opkit.datasets.field_dataset import FieldDataset, collate
+
+BATCH = 8
+KINDS = 16
+"""Different meshes; samples are scaled copies of them."""
+
+
+def discs() -> list[tuple[np.ndarray, np.ndarray]]:
+    """Meshes of the unit disc with 500 to 1,500 nodes."""
+    meshes = []
+    for k in range(KINDS):
+        rng = np.random.default_rng(k)
+        angle = 2 * np.pi * np.arange(60) / 60
+        rim = np.stack([np.cos(angle), np.sin(angle)], 1)
+        radius = 0.95 * np.sqrt(rng.random(440 + 1000 * k // (KINDS - 1)))
+        turn = 2 * np.pi * rng.random(len(radius))
+        inside = radius[:, None] * np.stack([np.cos(turn), np.sin(turn)], 1)
+        points = np.concatenate([rim, inside])
+        meshes.append((points, Delaunay(points).simplices.astype(np.int64)))
+    return meshes
+
+
+def samples(count: int) -> Iterator[dict[str, object]]:
+    """Yield samples one after another."""
+    meshes = discs()
+    for k in range(count):
+        points, cells = meshes[k % KINDS]
+        scaled = (1 + k / count) * points
+        yield {"points": scaled, "cells": cells, "load": k, "u": scaled[:, 0]}
+
+
+def seconds(read: Callable[[list[int]], object], order: list[int]) -> float:
+    """Time one pass in batches."""
+    start = time.perf_counter()
+    for first in range(0, len(order), BATCH):
+        read(order[first : first + BATCH])
+    return time.perf_counter() - start
+
+
+def one(count: int) -> None:
+    """Write and read so many samples; print one line."""
+    imported = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "discs.h5"
+        start = time.perf_counter()
+        opkit.save_meshes(
+            samples(count), path, ["load"], ["u"], splits={"train": count}
+        )
+        written = time.perf_counter() - start
+        dataset = FieldDataset(path, "train", trusted=True)
+        order = np.random.default_rng(0).permutation(count).tolist()
+        rates = [
+            count / seconds(lambda some: collate(dataset.__getitems__(some)), order)
+            for _ in range(2)
+        ]
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        size = path.stat().st_size
+        few = min(count, 1000)
+        held = [dataset[i] for i in range(few)]
+        memory = few / seconds(
+            lambda some: collate([held[i] for i in some]),
+            [i for i in order if i < few],
+        )
+    print(
+        f"{count:5d} samples, {size / 2**20:4.0f} MiB: written {count / written:4.0f}/s, "
+        f"read {rates[0]:5.0f}/s, later {rates[1]:5.0f}/s, from memory {memory:6.0f}/s; "
+        f"{most / 1024:4.0f} MiB at most, {imported / 1024:.0f} of them imports",
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few samples")
+    parser.add_argument("--count", type=int, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    if given.count:
+        one(given.count)
+        return
+    print(f"1 thread, load {os.getloadavg()[0]:.1f}, batches of {BATCH}")
+    for count in (50, 100) if given.quick else (500, 2000, 8000):
+        command = [sys.executable, "-m", "benchmarks.ragged", "--count", str(count)]
+        subprocess.run(command, check=True)
+
+
+if __name__ == "__main__":
+    main()
