@@ -89,8 +89,9 @@ def one(count: int) -> None:
             [i for i in order if i < few],
         )
     print(
-        f"{count:5d} samples, {size / 2**20:4.0f} MiB: written {count / written:4.0f}/s, "
-        f"read {rates[0]:5.0f}/s, later {rates[1]:5.0f}/s, from memory {memory:6.0f}/s; "
+        f"{count:5d} samples, {size / 2**20:4.0f} MiB: "
+        f"written {count / written:4.0f}/s, read {rates[0]:5.0f}/s, "
+        f"later {rates[1]:5.0f}/s, from memory {memory:6.0f}/s; "
         f"{most / 1024:4.0f} MiB at most, {imported / 1024:.0f} of them imports",
         flush=True,
     )
