@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -118,6 +119,12 @@ def solve(
         with appearing(out, replace=force) as new, new.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **fields)
     values = [_values(u, x, y) for x, y in points]
+    for row in values:
+        if row["u"] != row["u"]:
+            warnings.warn(
+                f"no value at {row['x']:g} {row['y']:g}: outside the domain",
+                stacklevel=2,
+            )
     if json:
         as_json({**_figures(u), "values": values})
         return

@@ -40,7 +40,13 @@ from opkit.operators.hypino.network import HyPINO
 from opkit.pde import jets
 from opkit.pde.problem import Disk, LinearProblem, Polygon, Rectangle
 from opkit.solvers.fem.simplex_mesh import MeshError
-from opkit.solvers.linear_pde.reference import Reference, grid, inside_of, refer
+from opkit.solvers.linear_pde.reference import (
+    Reference,
+    grid,
+    inside_of,
+    most_cells,
+    refer,
+)
 from opkit.solvers.linear_pde.spectrum import NEAR
 
 if TYPE_CHECKING:
@@ -365,10 +371,12 @@ def _judge(
                 "of the coefficients change u a lot; do not trust the network"
             )
         if method != "network" and largest > tolerance * elements.largest:
+            remedy = f"allow more than {elements.cells} cells"
+            if elements.cells >= most_cells(elements.problem):
+                remedy = f"{elements.cells} cells are the most there are"
             notes.append(
                 f"the estimated error {largest:.1e} is above the tolerance "
-                f"{tolerance * elements.largest:.1e}: allow more than "
-                f"{elements.cells} cells"
+                f"{tolerance * elements.largest:.1e}: {remedy}"
             )
         if network is not None:
             reference = elements.field.values(x, y)

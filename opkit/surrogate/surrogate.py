@@ -85,6 +85,8 @@ class Surrogate(Shown):
             "grid": grid(config.shape.shape),
             "inputs": ", ".join(v.name for v in config.inputs) or None,
             "parameters": ", ".join(v.name for v in config.parameters) or None,
+            "static": ", ".join(v.name for v in config.by_role["static"]) or None,
+            "boundary": ", ".join(v.name for v in config.boundary) or None,
             "outputs": ", ".join(v.name for v in config.outputs),
             **{f"relative L2 on {row.split}": row.relative_l2 for row in own},
             "flags": config.flags or None,

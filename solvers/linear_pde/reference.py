@@ -40,6 +40,8 @@ STEPS = (*LEVELS, 183, 274, 411)
 """The same where y is time, which is cheap."""
 RESOLVED = 0.02
 """Largest relative difference of the norms of f on the mesh and on a fine grid."""
+RESONANT = 1e-6
+"""Relative distance of an eigenvalue from which on finer cells may tell it from 0."""
 COUNTED = 54
 """Cells up to which the spectrum is always taken; beyond, only while it moves."""
 
@@ -153,8 +155,7 @@ def refer(
         NonFiniteError: source or boundary data are not finite somewhere.
         SolverError: the discrete solutions are not finite.
     """
-    elliptic = classify(problem.linear.coefficients) == CLASSES[0]
-    ladder = LEVELS if elliptic else STEPS
+    ladder = _ladder(problem)
     most = ladder[-1] if largest is None else max(largest, ladder[2])
     x, y, inside = grid(problem)
     norm = _fine_source_norm(problem)
@@ -164,7 +165,7 @@ def refer(
         if cells > most:
             break
         try:
-            counted = elliptic and (cells <= COUNTED or not _settled(levels))
+            counted = _elliptic(problem) and (cells <= COUNTED or not _settled(levels))
             levels.append(_solve(problem, cells, x[inside], y[inside], counted))
         except MeshError as error:  # too coarse for small holes
             fault = error
@@ -353,6 +354,19 @@ def _settled(levels: list[_Level]) -> bool:
     return abs(last.eigenvalue - before.eigenvalue) <= 0.1 * abs(last.eigenvalue)
 
 
+def most_cells(problem: LinearProblem) -> int:
+    """Return the most cells along a side that a problem is solved on."""
+    return _ladder(problem)[-1]
+
+
+def _ladder(problem: LinearProblem) -> tuple[int, ...]:
+    return LEVELS if _elliptic(problem) else STEPS
+
+
+def _elliptic(problem: LinearProblem) -> bool:
+    return classify(problem.linear.coefficients) == CLASSES[0]
+
+
 def _refuse_eigenvalues(problem: LinearProblem, levels: list[_Level]) -> None:
     spectra = _last_spectra(levels)
     if len(spectra) < 2:
@@ -361,10 +375,12 @@ def _refuse_eigenvalues(problem: LinearProblem, levels: list[_Level]) -> None:
     if abs(last.eigenvalue - before.eigenvalue) <= 0.5 * abs(last.eigenvalue):
         return
     c_0 = problem.linear.coefficients[0]
+    coarse = cells < LEVELS[-1] and last.distance(c_0) > RESONANT
+    finer = f", or allow {LEVELS[-1]} cells" if coarse else ""
     raise EigenvalueError(
         f"{problem.equation!r} has no unique solution: its operator with homogeneous "
         f"conditions has an eigenvalue of size {abs(last.eigenvalue):.0e}, which is 0 "
         f"to the accuracy of {cells} cells (relative distance "
         f"{last.distance(c_0):.0e}): move the coefficient of u away from "
-        f"{c_0 - last.eigenvalue.real:.6g}"
+        f"{c_0 - last.eigenvalue.real:.6g}{finer}"
     )

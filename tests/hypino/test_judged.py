@@ -51,7 +51,10 @@ def test_next_to_an_eigenvalue(capsys):
 
 
 def test_short_waves():
-    with pytest.warns(UserWarning, match="from one without inverse"):
+    with (
+        pytest.warns(UserWarning, match="from one without inverse"),
+        pytest.warns(UserWarning, match="above the tolerance"),
+    ):
         u = opkit.solve_pde(SHORT["equation"], SHORT["boundary"], method="elements")
     x, y, _ = grid(u.problem)
     off = np.abs(u(x, y) - np.sin(6 * x + 1) * np.cos(8 * y))
@@ -159,15 +162,17 @@ def test_other_methods_and_tolerances_are_refused(options):
 
 def test_the_verb_solve(tmp_path, capsys):
     options = {"boundary": "u = 0 on all", "hole": ["disk 0 0 0.3"]}
-    verb(
-        "u_xx + u_yy = 1",
-        **options,
-        at=["0.5, 0.5", "0 0"],
-        out=tmp_path / "u.npz",
-        refinements=1,
-        steps=2,
-        json=True,
-    )
+    with pytest.warns(UserWarning, match="no value at 0 0: outside the domain"):
+        verb(
+            "u_xx + u_yy = 1",
+            **options,
+            at=["0.5, 0.5", "0 0"],
+            out=tmp_path / "u.npz",
+            refinements=1,
+            steps=2,
+            tolerance=1e-3,
+            json=True,
+        )
     printed = json.loads(capsys.readouterr().out)
     assert printed["residual"] == printed["history"][-1]
     for key in ("error_estimate", "error_rms", "distance", "error_bound", "max_u"):
@@ -175,7 +180,8 @@ def test_the_verb_solve(tmp_path, capsys):
     assert printed["values"][1]["u"] is None  # in the hole
     with np.load(tmp_path / "u.npz") as file:
         assert file["u_xx"].shape == file["error"].shape == (224, 224)
-    verb("u_xx + u_yy = 1", **options, at=["0.5 0.5"], method="elements")
+    coarse = {"at": ["0.5 0.5"], "method": "elements", "tolerance": 1e-3}
+    verb("u_xx + u_yy = 1", **options, **coarse)
     text = capsys.readouterr().out
     assert "estimated error" in text and "eigenvalue nearest to 0: -" in text
     for wrong, message in (
@@ -185,3 +191,23 @@ def test_the_verb_solve(tmp_path, capsys):
     ):
         with pytest.raises(OpkitInputError, match=message):
             verb("u_xx + u_yy = 1", boundary="u = 0 on all", **wrong)
+
+
+def test_the_finest_cells_are_said_to_be_the_finest():
+    wave = ("u_xx + u_yy + 100*u = 0", "u = sin(10*x) on all")
+    with (
+        pytest.warns(UserWarning, match="122 cells are the most there are"),
+        pytest.warns(UserWarning, match="from one without inverse"),
+    ):
+        opkit.solve_pde(*wave, method="elements", cells=122, tolerance=1e-6)
+
+
+def test_an_eigenvalue_that_finer_cells_tell_from_0():
+    """π²/4 (14² + 13²) = 900.6, which 81 cells take for 900 and 122 do not."""
+    wave = ("u_xx + u_yy + 900*u = 0", "u = sin(30*x) on all")
+    with pytest.raises(EigenvalueError, match="or allow 122 cells"):
+        opkit.solve_pde(*wave, method="elements")
+    with pytest.warns(UserWarning, match="from one without inverse"):
+        u = opkit.solve_pde(*wave, method="elements", cells=122, tolerance=0.5)
+    off = abs(u(0.3, 0.2) - np.sin(9.0))
+    assert off < u.error_at(0.3, 0.2) < 0.02

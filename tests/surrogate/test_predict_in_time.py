@@ -58,6 +58,9 @@ def test_static_fields_and_any_history(tmp_path, make_trajectories, history):
     data = make_trajectories(static=True)
     settings = ("mode=autoregressive", f"history={history}", *SMALL)
     run = train(data, tmp_path / "run", operator="fno", overrides=settings).run
+    card = (run / "bundle" / "card.md").read_text()
+    assert "static fields, given once: speed" in card
+    assert "static: speed" in repr(opkit.load(run))
     predict(run, data, tmp_path / "out.nc", "test")
     written = opened(tmp_path / "out.nc")["wave"]
     source = opened(data).isel(sample=slice(34, 40))

@@ -182,7 +182,8 @@ def _check_modes(n_modes: tuple[int, ...], shape: tuple[int, ...]) -> None:
     if len(n_modes) != len(shape):
         raise OpkitInputError(
             f"n_modes {list(n_modes)} has {len(n_modes)} entries for {len(shape)} "
-            f"space axes: --set model.n_modes={[N_MODES] * len(shape)}"
+            "space axes: give one for each axis, such as --set model.n_modes="
+            f"{[N_MODES] * len(shape)}"
         )
     if any(m > n for m, n in zip(n_modes, shape, strict=True)):
         raise OpkitInputError(

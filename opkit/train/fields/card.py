@@ -7,6 +7,12 @@ from collections.abc import Sequence
 from opkit.surrogate.bundle.record import BundleConfig, Channels, Score
 
 UNKNOWN = "not recorded (imported data)"
+ROLES = {
+    "fields": "inputs",
+    "parameters": "parameters per sample",
+    "static": "static fields, given once",
+    "boundary": "data on the boundary",
+}
 
 
 def card(config: BundleConfig) -> str:
@@ -17,11 +23,10 @@ def card(config: BundleConfig) -> str:
         f"# {config.operator} for {name}",
         "",
         f"- equation: {case.get('equation', UNKNOWN)}",
-        *([f"- inputs: {_variables(config.inputs)}"] if config.inputs else []),
         *(
-            [f"- parameters per sample: {_variables(config.parameters)}"]
-            if config.parameters
-            else []
+            f"- {ROLES[role]}: {_variables(variables)}"
+            for role, variables in config.by_role.items()
+            if variables
         ),
         f"- outputs: {_variables(config.outputs)}",
         f"- grid: {_grid(config.shape.shape)} on "
