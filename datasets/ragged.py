@@ -129,6 +129,16 @@ def read_sample(
     return arrays
 
 
+def fault_of(arrays: Mapping[str, Array]) -> str:
+    """Say which part of a sample names nodes that it has not; empty where none does."""
+    nodes = len(arrays["points"])
+    for name in ("cell_nodes", "facet_nodes"):
+        part = arrays.get(name)
+        if part is not None and part.size and not 0 <= part.min() <= part.max() < nodes:
+            return f"{name} names a node that is not among its {nodes}"
+    return ""
+
+
 def part_names(shapes: Shapes) -> list[str]:
     """Names of the parts of each sample, as of `parts_of_sample`."""
     names = ["points", "weights"]

@@ -33,6 +33,7 @@ from opkit.datasets.header_record import checked
 from opkit.datasets.inflate import check_chunks
 from opkit.datasets.ragged import (
     FlatReader,
+    fault_of,
     mesh_of,
     part_names,
     read_sample,
@@ -244,6 +245,9 @@ class DataFile(Shown):
             return self._read_sample(row, everything if names is None else names)
         arrays = self._read_sample(row, everything)
         seals.compare(self.path, row, arrays)
+        fault = fault_of(arrays)
+        if fault:
+            raise DataError(f"{self.path}: sample {row}: {fault}: damaged or hostile")
         return arrays if names is None else {name: arrays[name] for name in names}
 
     def mesh(self, row: int) -> Mesh:

@@ -347,6 +347,21 @@ def test_offsets_that_do_not_add_up(
         DataFile(path)
 
 
+def test_whole_files_that_name_nodes_they_have_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Digests are right, as a writer that means harm makes them; numbers overflow."""
+    monkeypatch.setattr(
+        "opkit.datasets.ragged_write.weights_of", lambda mesh, _: np.ones(36)
+    )
+    path = write(tmp_path / "r.h5", [misnamed()] * 3)
+    with pytest.raises(DataError, match="sample 0: cell_nodes names a node that is"):
+        FieldDataset(path, None)[0]
+    change(path, "node_offset", slice(1, 3), [2**62, -(2**62) - 2**61])
+    with pytest.raises(DataError, match="node_offset: sample 1 reaches from"):
+        DataFile(path)
+
+
 @pytest.mark.parametrize("name", ["node_x", "weights", "cell_nodes", "facet_part", "u"])
 def test_changed_samples_are_named(tmp_path: Path, name: str) -> None:
     """Whole checksums of HDF5, another value: the sample's SHA-256 sees it."""

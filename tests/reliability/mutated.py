@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import corruption
 import hostile_others
@@ -102,6 +103,21 @@ def of_source(path: Path) -> bytes:
 def of_data_file(path: Path) -> bytes:
     """Everything that opkit reads from a file of its own."""
     return corruption.everything(path).encode("utf-8", "replace")
+
+
+def of_ragged(path: Path) -> bytes:
+    """Every sample, its mesh and the items that training gets."""
+    from opkit.datasets.field_dataset import FieldDataset
+    from opkit.datasets.read import DataFile
+
+    with DataFile(path, trusted=True) as file:
+        assert sum(1 for _ in file.verify()) == len(file)
+        text = repr((file.header.describe(), file.content_hash())).encode()
+        parts = [file.mesh(row).cells.tobytes() for row in range(len(file))]
+    samples = FieldDataset(path, None, trusted=True)
+    for k in range(len(samples)):
+        parts += [t.numpy().tobytes() for t in samples[k].values()]
+    return text + b"".join(parts)
 
 
 def of_bundle(path: Path) -> bytes:
@@ -226,6 +242,46 @@ def _vtu(path: Path) -> None:
     meshio.Mesh(points, cells, {"u": np.arange(4.0)}).write(path)
 
 
+def _square(k: int) -> dict[str, Any]:
+    points = np.array([[0, 0], [1 + k, 0], [1 + k, 1], [0, 1.0]])
+    cells = np.array([[0, 1, 2], [0, 2, 3]])
+    return {"points": points, "cells": cells, "u": points[:, 0], "load": k}
+
+
+def _ragged(path: Path) -> None:
+    import opkit
+
+    squares = map(_square, range(3))
+    opkit.save_meshes(squares, path, ["load"], ["u"], splits={"train": 3})
+
+
+def _cgns(path: Path) -> None:
+    import h5py
+
+    def node(group: Any, name: str, label: str, data: Any = None) -> Any:
+        child = group.create_group(name)
+        child.attrs["label"] = np.array(label.encode(), "S33")
+        if data is not None:
+            child[" data"] = data
+        return child
+
+    square = _square(0)
+    with h5py.File(path, "w") as file:
+        base = node(file, "Base", "CGNSBase_t", np.int32([2, 2]))
+        zone = node(base, "Zone", "Zone_t", np.int32([[4], [2], [0]]))
+        text = np.frombuffer(b"Unstructured", np.int8)
+        node(zone, "ZoneType", "ZoneType_t", text)
+        grid = node(zone, "GridCoordinates", "GridCoordinates_t")
+        for k, axis in enumerate("XY"):
+            node(grid, f"Coordinate{axis}", "DataArray_t", square["points"][:, k])
+        elements = node(zone, "Triangles", "Elements_t", np.int32([5, 0]))
+        node(
+            elements, "ElementConnectivity", "DataArray_t", square["cells"].ravel() + 1
+        )
+        fields = node(zone, "Fields", "FlowSolution_t")
+        node(fields, "u", "DataArray_t", square["u"])
+
+
 def _msh(path: Path) -> None:
     path.write_text(hostile_others.SQUARE)
 
@@ -262,9 +318,11 @@ def kinds(canary: Path) -> dict[str, Kind]:
         "netCDF-4": Kind(".nc", _netcdf("h5netcdf"), of_source, True),
         "csv": Kind(".csv", _csv, of_source, True),
         "vtu": Kind(".vtu", _vtu, of_source, True),
+        "cgns": Kind(".cgns", _cgns, of_source, True),
         "msh": Kind(".msh", _msh, of_mesh, True),
         "inp": Kind(".inp", _inp, of_mesh, True),
         "data file": Kind(".h5", lambda p: corruption.make(p, 4), of_data_file),
+        "ragged file": Kind(".h5", _ragged, of_ragged),
         "case": Kind(".yaml", lambda p: p.write_text(hostile_others.GOOD), of_case),
         "record of a bundle": Kind(".json", _copied("config.json"), of_bundle),
         "weights of a bundle": Kind(
@@ -275,7 +333,7 @@ def kinds(canary: Path) -> dict[str, Kind]:
 
 
 CHECKED = {
-    "npz", "npz with pickles", "pt", "data file", "record of a bundle",
+    "npz", "npz with pickles", "pt", "data file", "ragged file", "record of a bundle",
     "weights of a bundle", "hypernetwork",
 }  # fmt: skip
 """Kinds with checksums, where other values would be silent damage."""
