@@ -307,7 +307,8 @@ class DataFile(Shown):
         """What the solver's ``error`` is; empty where there is none."""
         if "solver_error" not in self._file:
             return ""
-        return text(self._file["solver_error"].attrs["long_name"])
+        with explained(self.path):
+            return text(self._file["solver_error"].attrs["long_name"])
 
     @property
     def index(self) -> NDArray[np.int64]:
@@ -475,6 +476,7 @@ def _read_header(file: h5py.File, origin: str) -> Header:
         or not np.isin(codes, range(3)).all()
     ):
         raise DataError(f"{origin}: the split of some samples is not known")
+    _check_columns(file, len(codes), origin)
     header = Header(
         case=data["case"],
         variables=variables,
@@ -528,6 +530,19 @@ def _read_shapes(file: h5py.File, described: dict[str, Any], origin: str) -> Sha
 
 def _size(variable: VariableSpec) -> str:
     return "".join(variable.dims) if 0 in variable.shape else grid(variable.shape)
+
+
+def _check_columns(file: h5py.File, samples: int, origin: str) -> None:
+    """Refuse numbers and digests of the samples that are not what their names say."""
+    columns = {n: "f" for n in file if n.startswith("solver_")} | {"sample": "iu"}
+    shapes = dict.fromkeys(columns, (samples,)) | {"sha256": (samples, 32)}
+    for name, kinds in (columns | {"sha256": "u"}).items():
+        item = file[name]
+        if item.shape != shapes[name] or item.dtype.kind not in kinds:
+            raise DataError(
+                f"{origin}: {name} is {item.dtype} {item.shape} for {samples} samples: "
+                "damaged or not a data file"
+            )
 
 
 def _read_mesh(file: h5py.File, parts: list[str] | None) -> Mesh:

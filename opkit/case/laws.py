@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from scipy.stats import qmc
 
 MOST_COMPONENTS = 1000
+MOST_SOBOL = 21201  # dimensions for which SciPy has directions
+FARTHEST = 9.0  # beyond -Φ⁻¹(2⁻⁵⁴), in standard deviations
 Numbers = float | Annotated[tuple[float, ...], Field(min_length=2, max_length=1000)]
 Scale = Literal["linear", "log"]
 Design = Literal["random", "sobol"]
@@ -89,6 +91,9 @@ class _Between(Law):
         low, high = np.broadcast_arrays(self.low, self.high)
         if not (low < high).all():
             raise ValueError("low must be below high")
+        with np.errstate(over="ignore"):
+            if not np.isfinite(high - low).all():
+                raise ValueError("high - low is beyond the range of floats")
         return self
 
     @property
@@ -146,6 +151,9 @@ class Normal(Law):
     def _positive(self) -> Normal:
         if not np.min(self.std) > 0:
             raise ValueError("std must be above 0")
+        with np.errstate(over="ignore"):
+            if not np.isfinite(np.abs(self.mean) + FARTHEST * np.abs(self.std)).all():
+                raise ValueError("mean + 9 std is beyond the range of floats")
         return self
 
     def quantile(self, u: Array) -> Array:

@@ -8,6 +8,7 @@ everything made from it carries the resolved case as JSON.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,7 +19,7 @@ from pydantic.dataclasses import is_pydantic_dataclass
 from opkit.base.explain import explain
 from opkit.base.records import Record
 from opkit.base.show import Shown, grid
-from opkit.case.laws import Design, Parameter
+from opkit.case.laws import MOST_SOBOL, Design, Parameter
 from opkit.case.mesh_file import names_file
 from opkit.case.quantities import Flux, Quantity
 from opkit.case.recipe import Recipe
@@ -133,6 +134,12 @@ class Case(Shown, Record):
         )
         if twice:
             raise ValueError(f"{twice[0]} is a parameter and a field: rename one")
+        components = sum(math.prod(law.shape) for law in self.parameters.values())
+        if self.design == "sobol" and components > MOST_SOBOL:
+            raise ValueError(
+                f"design sobol takes {MOST_SOBOL} components of parameters at most, "
+                f"not {components}: take design random"
+            )
         outputs = {v.name for v in self.outputs}
         for name, quantity in self.quantities.items():
             used = {quantity.of}

@@ -103,7 +103,9 @@ def _same_case(loaded: Surrogate, case: dict[str, Any], path: Path) -> None:
 
 
 def _identity(case: dict[str, Any]) -> str:
-    return f"{case['name']}-v{case.get('version', 0)}" if case else "none"
+    if "name" not in case:
+        return "none"
+    return f"{case['name']}-v{case.get('version', 0)}"
 
 
 def _difference(rows: tuple[Score, ...], stored: tuple[Score, ...]) -> float | None:

@@ -150,4 +150,6 @@ def _metadata(
 
 def _identity(config: BundleConfig) -> str:
     case = config.case
-    return f"{case['name']}-v{case.get('version', 0)}" if case else "imported data"
+    if "name" not in case:
+        return "imported data"
+    return f"{case['name']}-v{case.get('version', 0)}"

@@ -45,9 +45,10 @@ def draw(run: Path, data: Path | None = None) -> list[Path]:
     config = loaded.config
     training = config.recipe.training
     curves = folder / "curves.png"
-    figures = [
-        plots.curves(curves, directory.metrics(), training.loss, training.metric)
-    ]
+    rows = directory.metrics()
+    if not rows:
+        raise BundleError(f"{run}: its metrics.csv lists no epoch: no curves to draw")
+    figures = [plots.curves(curves, rows, training.loss, training.metric)]
     mesh = _mesh(loaded)
     if mesh is None:
         figures.append(_resolutions(folder / "resolutions.png", config))
