@@ -28,6 +28,7 @@ def card(path: str | Path) -> dict[str, Any]:
     with DataFile(path) as file:
         header = file.header
         raw = header.samples * header.sample_nbytes
+        raw += 0 if header.shapes is None else header.shapes.nbytes
         stored = file.path.stat().st_size
         return {
             "problem": _problem(header),

@@ -71,6 +71,16 @@ class Shapes:
         """Number of nodes, cells or facets of all samples."""
         return int(self.offsets[place][-1]) if place in self.offsets else 0
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the meshes of all samples, as they are stored."""
+        columns = {
+            "node": self.dimension + 1,
+            "cell": self.corners,
+            "facet": self.facet_corners + 1,
+        }
+        return sum(8 * columns[place] * self.count(place) for place in self.places)
+
     def fault(self, samples: int) -> str:
         """Say what contradicts itself; empty where nothing does."""
         if self.dimension not in (2, 3):

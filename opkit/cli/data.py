@@ -140,9 +140,7 @@ def _print_card(file: Path, facts: dict[str, Any]) -> None:
         "parameters": _pairs(problem["parameters"]),
         "laws": "; ".join(f"{k}: {_pairs(v)}" for k, v in problem["laws"].items()),
         "distribution": _pairs(problem["distribution"]),
-        "a mesh each": _pairs(
-            {k: v for k, v in (facts["meshes"] or {}).items() if v != []}
-        ),
+        "a mesh each": _pairs(_without_lists(facts["meshes"] or {})),
         "splits": _pairs(facts["splits"]),
         "size": f"{size(storage['bytes'])}, {storage['ratio']:.2f} of the raw numbers",
         **{key.replace("_", " "): value for key, value in facts["origin"].items()},
@@ -160,6 +158,12 @@ def _print_card(file: Path, facts: dict[str, Any]) -> None:
         table(facts["dimensions"])
     if facts["boundary"]:
         table(facts["boundary"])
+
+
+def _without_lists(facts: dict[str, Any]) -> dict[str, Any]:
+    """Write lists as texts, with spaces in place of the underscores of names."""
+    texts = {k: " ".join(v) if isinstance(v, list) else v for k, v in facts.items()}
+    return {k.replace("_", " "): v for k, v in texts.items() if v != ""}
 
 
 def _pairs(values: dict[str, Any]) -> str:

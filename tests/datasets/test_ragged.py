@@ -396,7 +396,7 @@ def test_the_command_line_shows_and_exports_none(
 ) -> None:
     shown = " ".join(run(capsys, "inspect", ragged).split())
     assert "nodes 32 to 56" in shown
-    assert "boundary_parts" in shown
+    assert "boundary parts top low" in shown
     refused = run(capsys, "export-data", ragged, tmp_path / "w", "--to", "well", code=2)
     assert "each sample has a mesh of its own" in refused
     assert not (tmp_path / "w").exists()
