@@ -18,6 +18,7 @@ from importlib.util import find_spec
 
 from opkit.base.children import elsewhere
 from opkit.errors import require
+from opkit.solvers.fem.form_cache import PATIENCE, prepare
 
 SETTINGS = (".petscrc", "petscrc", "dolfinx_jit_options.json", "ffcx_options.json")
 """What PETSc and FEniCSx obey in a folder: names of libraries, compiler flags."""
@@ -27,6 +28,7 @@ with elsewhere(*SETTINGS):
         if find_spec(_name) is not None:
             require(_name, "fem")
 
+    prepare()
     dolfinx = require("dolfinx", "fem")
     basix_ufl = require("basix.ufl", "fem")
     fem = require("dolfinx.fem", "fem")
@@ -35,6 +37,8 @@ with elsewhere(*SETTINGS):
     ufl = require("ufl", "fem")
     MPI = require("mpi4py.MPI", "fem")
     PETSc = require("petsc4py.PETSc", "fem")
+    _options = require("dolfinx.jit", "fem").DOLFINX_DEFAULT_JIT_OPTIONS
+    _options["timeout"] = (PATIENCE, _options["timeout"][1])
     for _module in ("dolfinx.jit", "ffcx.options"):  # each reads its files once
         require(_module, "fem").get_options()
 

@@ -6,6 +6,7 @@ import os
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,8 +21,9 @@ from opkit.base.compiler import compiler_fault
 from opkit.case.recipe import Recipe
 from opkit.datasets.read import explained
 from opkit.errors import DataError, OpkitInputError
+from opkit.solvers.fem.form_cache import clear
 from opkit.train import train
-from opkit.train.loop.devices import make_fabric
+from opkit.train.loop.devices import launched, make_fabric
 
 Patch = pytest.MonkeyPatch
 
@@ -74,6 +76,58 @@ def test_a_job_of_two_tasks_trains_alone(monkeypatch: Patch) -> None:
         monkeypatch.setenv(name, "2")
     monkeypatch.setenv("SLURM_JOB_NAME", "train")
     assert make_fabric(Recipe(operator="fno"), "cpu").world_size == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [("2", "WORLD_SIZE is 2 and RANK, LOCAL_RANK, MASTER_ADDR, MASTER_PORT not set"),
+     ("two", "'two', no number"), ("0", "'0', no number"), ("", None), ("1", None)],
+)  # fmt: skip
+def test_processes_that_nobody_started(
+    monkeypatch: Patch, value: str, says: str | None
+) -> None:
+    """Left by a job script; a process waited for the others for ever."""
+    for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WORLD_SIZE", value)
+    if says is None:
+        assert launched() == (1, 1)
+        return
+    with pytest.raises(OpkitInputError, match=says):
+        launched()
+
+
+def test_forms_that_were_not_compiled_to_the_end(tmp_path: Path) -> None:
+    """FEniCSx waits for them and fails, in every process from then on."""
+    long_ago = time.time() - 1000
+    for name in ("a.c", "b.c", "b.c.cached", "c.c"):
+        path = tmp_path / f"libffcx_forms_{name}"
+        path.touch()
+        if name != "c.c":
+            os.utime(path, (long_ago, long_ago))
+    clear(tmp_path)
+    left = sorted(path.name[14:] for path in tmp_path.iterdir())
+    assert left == ["b.c", "b.c.cached", "c.c"]  # c may still be compiled
+
+
+@pytest.mark.fem
+def test_finite_elements_without_a_cache_folder() -> None:
+    """/proc stands for a home that is read-only, also for root."""
+    code = (
+        "import os, numpy as np\n"
+        "from opkit import load_case\n"
+        "solver = load_case('darcy-mesh', ('resolution=2',)).build_solver()\n"
+        "cells = len(solver.mesh()[1])\n"
+        "solver.solve({'permeability': np.ones((1, cells))})\n"
+        "print(os.environ['XDG_CACHE_HOME'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment({"XDG_CACHE_HOME": "/proc"}), capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    folder = Path(done.stdout.split()[-1])
+    assert folder.name.startswith("opkit-forms-") and not folder.exists()
 
 
 def test_limits_that_cannot_be_set_are_left_out(monkeypatch: Patch) -> None:

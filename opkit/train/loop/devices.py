@@ -47,8 +47,7 @@ def make_fabric(recipe: Recipe, device: str) -> Fabric:
     precision = {"fp32": "32-true", "fp16-mixed": "16-mixed"}.get(
         recipe.training.precision, recipe.training.precision
     )
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    world, local = launched()
     strategy: Any = recipe.training.strategy
     if strategy == "auto" or world == 1:
         strategy = "ddp" if world > 1 else "auto"
@@ -65,6 +64,29 @@ def make_fabric(recipe: Recipe, device: str) -> Fabric:
     if world > 1:
         fabric.launch()
     return fabric
+
+
+def launched() -> tuple[int, int]:
+    """Return how many processes train together, in all and on this machine.
+
+    Raises:
+        OpkitInputError: their number is no number, or what tells them apart and where
+            they meet is missing: a process would wait for the others for ever.
+    """
+    counts = []
+    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        value = os.environ.get(name, "").strip() or "1"
+        if not value.isdecimal() or not int(value):
+            raise OpkitInputError(f"{name} is {value!r}, no number: unset it")
+        counts.append(int(value))
+    needed = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+    missing = [name for name in needed if not os.environ.get(name)]
+    if counts[0] > 1 and missing:
+        raise OpkitInputError(
+            f"WORLD_SIZE is {counts[0]} and {', '.join(missing)} not set: start the "
+            "processes by torchrun, or unset WORLD_SIZE"
+        )
+    return counts[0], counts[1]
 
 
 def _processes(world: int) -> list[Any]:
