@@ -163,6 +163,11 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         return item
 
     @property
+    def place(self) -> str:
+        """Where the fields of a ragged file are: ``node`` or ``cell``."""
+        return self._place
+
+    @property
     def input_channels(self) -> tuple[str, ...]:
         """Names of the channels of ``"inputs"``; ``vorticity[0]`` is a layer."""
         return _channels(self.mode.fields(self.header))
@@ -337,6 +342,11 @@ def _one_place(path: str, header: Header, stride: int) -> str:
 
 def _stack(fields: list[NDArray[np.floating]], count: int) -> NDArray[np.floating]:
     return np.stack(fields) if fields else np.zeros((0, count), np.float32)
+
+
+def alone(item: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Make a batch of one item, without ``"sample"``: it has all of the nodes."""
+    return {role: part[None] for role, part in item.items() if role != "sample"}
 
 
 def _refuse_stride(path: str, header: Header, stride: int) -> None:

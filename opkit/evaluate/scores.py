@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from opkit.datasets.field_dataset import FieldDataset
+from opkit.datasets.field_dataset import FieldDataset, alone
 from opkit.errors import DataError, OpkitInputError
 from opkit.evaluate import baselines
 from opkit.metrics import functional
-from opkit.metrics.domains import Domain, Elements
+from opkit.metrics.domains import Domain, Elements, Points
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.bundle.record import Score
 from opkit.surrogate.checks.interface import Context, Pairs
@@ -82,6 +82,8 @@ def strides(surrogate: Surrogate, data: Path) -> list[int]:
     """Return the strides of a file's grid to measure at, the training stride first."""
     samples = surrogate.samples(data, None, 1, trusted=True)
     config = surrogate.config
+    if config.shape.ragged:
+        return [1]
     fixed = "time" in config.axes
     sizes = [
         (samples.header.sizes[axis], closed)
@@ -101,8 +103,14 @@ def strides(surrogate: Surrogate, data: Path) -> list[int]:
 
 
 def training_mean(surrogate: Surrogate, data: Path) -> Tensor:
-    """Return the mean training output at every point of the file's own grid."""
+    """Return the mean training output at every point of the file's own grid.
+
+    Where samples have points of their own, the mean over them too, (channel, 1).
+    """
     samples = surrogate.samples(data, "train", 1, trusted=True)
+    if samples.header.ragged:
+        parts = [b.outputs.double().mean(2) for b in read(samples, len(samples))]
+        return torch.cat(parts).mean(0)[:, None].float()
     total = torch.zeros((), dtype=torch.float64)
     for batch in read(samples, len(samples)):
         total = total + batch.outputs.double().sum(0)
@@ -110,7 +118,15 @@ def training_mean(surrogate: Surrogate, data: Path) -> Tensor:
 
 
 def read(samples: FieldDataset, count: int) -> Iterator[Batch]:
-    """Yield the first ``count`` samples in chunks of about `CHUNK` points."""
+    """Yield the first ``count`` samples in chunks of about `CHUNK` points.
+
+    Samples with points of their own come one by one.
+    """
+    if samples.header.ragged:
+        for i in range(count):
+            fields = alone(samples[i])
+            yield Batch(Inputs.of(fields), fields["outputs"])
+        return
     points = int(samples[0]["outputs"].nelement())
     size = max(CHUNK // points, 1)
     for start in range(0, count, size):
@@ -130,7 +146,10 @@ def _rows(
     config = surrogate.config
     space, domain = len(config.axes), surrogate.domain
     on_mesh = isinstance(domain, Elements)
+    ragged = config.shape.ragged
     shape = tuple(samples[0]["outputs"].shape[-space:])
+    if ragged:
+        shape = config.shape.shape  # of one sample, for all
     count = min(len(samples), max(MAX_POINTS // int(np.prod(shape)), 1))
     coarse = _coarse_stride(config.recipe.subsample, stride)
     at_points = None if mean is None else mean[_every(stride, config.axes)]
@@ -140,11 +159,14 @@ def _rows(
     errors: dict[str, list[Tensor]] = {name: [] for name in names}
     slopes: dict[str, list[Tensor]] = {name: [] for name in names}
     quantities = Quantities(Context(config, surrogate.model))
-    own_grid = shape == config.shape.shape
+    own_grid = shape == config.shape.shape and not ragged
     off: dict[str, dict[str, list[Tensor]]] = {name: {} for name in names}
 
-    def note(name: str, prediction: Tensor, target: Tensor) -> None:
-        errors[name].append(sample_errors(prediction, target, space, domain))
+    def note(name: str, prediction: Tensor, batch: Batch) -> None:
+        target, norm = batch.outputs, domain
+        if ragged:
+            norm = Points(batch.inputs.need("weights"))
+        errors[name].append(sample_errors(prediction, target, space, norm))
         if on_mesh:
             slopes[name].append(functional.relative_h1(prediction, target, domain))
 
@@ -159,18 +181,18 @@ def _rows(
         begin = time.perf_counter()
         prediction = _predict(surrogate, batch)
         seconds += time.perf_counter() - begin
-        note("surrogate", prediction, batch.outputs)
+        note("surrogate", prediction, batch)
         note_quantities("surrogate", prediction, batch)
         if at_points is not None:
-            note("mean", at_points.expand_as(batch.outputs), batch.outputs)
+            note("mean", at_points.expand_as(batch.outputs), batch)
             note_quantities("mean", at_points.expand_as(batch.outputs), batch)
         for name, guess in guesses.items():
-            note(name, guess(batch.inputs, batch.outputs), batch.outputs)
+            note(name, guess(batch.inputs, batch.outputs), batch)
         if coarse > 1:
             few_inputs = thinned(batch.inputs, _every(coarse, config.axes))
             few = _predict(surrogate, Batch(few_inputs, batch.outputs))
             fine = upsample(few, shape, config.shape.periodic)
-            note("upsampled", fine, batch.outputs)
+            note("upsampled", fine, batch)
     return [
         Score(
             predictor=name,

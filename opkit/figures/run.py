@@ -42,6 +42,7 @@ def draw(run: Path, data: Path | None = None) -> list[Path]:
     directory = RunDirectory(Path(run))
     folder = directory.path / "figures"
     loaded = surrogate.load(run)
+    loaded.refuse_ragged("pictures")
     config = loaded.config
     training = config.recipe.training
     curves = folder / "curves.png"

@@ -239,6 +239,8 @@ class DataShape:
         parameters: numbers per sample.
         point_axes: d, where each sample has points of its own, which the operator is
             given (batch, *space, d); 0 where all have those of the grid.
+        ragged: whether ``shape`` is the number of points of one sample, and others have
+            as many as they like, in no order.
     """
 
     in_channels: int
@@ -249,6 +251,7 @@ class DataShape:
     boundary_channels: tuple[str, ...] = ()
     parameters: int = 0
     point_axes: int = 0
+    ragged: bool = False
 
     def __post_init__(self) -> None:
         """Check that every axis has a size, an extent and a periodicity.

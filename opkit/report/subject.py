@@ -135,6 +135,7 @@ def read(run: Path, data: Path | None = None) -> Subject:
         DataError: the data cannot be read.
     """
     loaded = surrogate.load(run)
+    loaded.refuse_ragged("a report")
     evaluation = evaluate(loaded, data)
     with DataFile(evaluation.data, trusted=True) as file:
         header, diagnostics = file.header, file.diagnostics()

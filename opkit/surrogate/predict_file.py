@@ -13,13 +13,14 @@ import xarray as xr
 from opkit.base.files import appearing, check_target
 from opkit.datasets.agreement import refuse_units
 from opkit.datasets.disk import QuietFile
-from opkit.datasets.field_dataset import FieldDataset
+from opkit.datasets.field_dataset import FieldDataset, alone
 from opkit.datasets.header import Axis
 from opkit.datasets.importers.convert import open_source
 from opkit.datasets.importers.source import Coordinate, LazyArray
 from opkit.datasets.modes import need_steps
 from opkit.datasets.read import DataFile, is_data_file
 from opkit.errors import DataError, OpkitInputError
+from opkit.operators.inputs import Inputs
 from opkit.surrogate.adapters import mesh_files as mesh_output
 from opkit.surrogate.adapters.refuse import POINTS, TRAINED
 from opkit.surrogate.bundle.record import BundleConfig, Channels
@@ -81,6 +82,8 @@ def predict(
             raise OpkitInputError(f"{steps} steps: roll out one at least")
     if _is_data_file(source):
         samples = _samples(surrogate, source, split, subsample)
+        if samples.header.ragged:
+            return _write(target, _ragged(surrogate, samples, target), force)
         inputs = _inputs_of(surrogate, samples)
         count = steps or len(samples.times) if surrogate.config.history else None
         outputs = _timed(_outputs(surrogate, inputs, count), samples, count)
@@ -101,6 +104,36 @@ def predict(
     fields = _fields(inputs, config.inputs) | _fields(outputs, config.outputs)
     mesh_output.write(target, mesh.points, mesh.cells, fields, replace=force)
     return tuple(fields[config.outputs[0].name].shape)
+
+
+def _ragged(surrogate: Surrogate, samples: FieldDataset, target: Path) -> xr.Dataset:
+    """Predict for samples of several lengths, which are laid one after another.
+
+    ``node_offset`` (or ``cell_offset``) says where each begins, as in a ragged file.
+
+    Raises:
+        DataError: a target that can hold no such thing.
+    """
+    if target.suffix not in (*NETCDF, ".npz"):
+        raise DataError(f"{target}: write samples of several lengths to .nc or .npz")
+    (place,) = surrogate.config.axes
+    parts, lengths = [], []
+    for index in range(len(samples)):
+        outputs = surrogate.predict(Inputs.of(alone(samples[index])))[0]
+        parts.append(outputs.numpy())
+        lengths.append(outputs.shape[-1])
+    flat = np.concatenate(parts, -1)
+    ends = np.cumsum([v.channels for v in surrogate.config.outputs])[:-1]
+    arrays: dict[str, Any] = {
+        f"{place}_offset": ("offset", np.cumsum([0, *lengths])),
+        "sample": ("sample", samples.rows),
+    }
+    pairs = zip(surrogate.config.outputs, np.split(flat, ends), strict=True)
+    for v, rows in pairs:
+        dims = ["layer", place] if v.channels > 1 else [place]
+        values = rows if v.channels > 1 else rows[0]
+        arrays[v.name] = (dims, values, {"units": v.units})
+    return xr.Dataset(arrays)
 
 
 def _outputs(surrogate: Surrogate, inputs: Any, steps: int | None) -> Any:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from opkit.datasets.field_dataset import alone
 from opkit.datasets.read import DataFile
 from opkit.errors import OpkitInputError
 from opkit.operators.inputs import Inputs
@@ -167,7 +168,7 @@ def plan(
     setup = prepare(Path(data), recipe, seed)
     model = build_physical_model(setup, seed)
     prepare_operator(model, setup)
-    sample = {k: v[None] for k, v in setup.train[0].items()}
+    sample = alone(setup.train[0])
     steps = sample["outputs"].shape[1] if setup.history else 1
     unrolled = min(steps, recipe.training.unroll or steps)
 

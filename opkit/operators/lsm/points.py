@@ -98,13 +98,15 @@ class PointLSM(Operator):
                 square; where they are not given, the first two channels are points.
             code: (batch, n_code), a code of each geometry.
             weights: (batch, node), quadrature weights (areas), which are scaled to
-                sum to 1; equal ones if None.
+                sum to 1; those of the inputs if None, equal ones if there are none.
 
         Raises:
             OpkitInputError: a code is missing or not expected, or too few channels.
         """
         x = inputs.fields
         places = self._places(inputs, code)
+        if weights is None:
+            weights = inputs.weights
         if weights is None:
             weights = x.new_ones(x.shape[0], x.shape[2])
         weights = weights / weights.sum(1, keepdim=True)

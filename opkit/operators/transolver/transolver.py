@@ -75,6 +75,7 @@ class Transolver(Operator):
         parameters=True,
         needs_fields=False,
         points=True,
+        ragged=True,
     )
     low: Tensor
     size: Tensor

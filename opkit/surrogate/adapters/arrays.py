@@ -12,7 +12,7 @@ from torch import Tensor
 from opkit.errors import OpkitInputError
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.adapters.at import At
-from opkit.surrogate.adapters.refuse import POINTS, check_plain
+from opkit.surrogate.adapters.refuse import POINTS, WEIGHTS, check_plain
 from opkit.surrogate.bundle.record import BundleConfig, Channels
 
 Predict = Callable[[Inputs], Tensor]
@@ -174,16 +174,36 @@ def batch_of(
         if parts:
             kind = torch.promote_types(parts[0].dtype, parts[-1].dtype)
             tensors[role] = torch.cat([p.to(kind) for p in parts], axis)
+    if config.shape.point_axes:
+        tensors, batched = _with_places(tensors, inputs, batched)
     if "fields" not in tensors:
-        tensors["fields"] = _no_fields(tensors["parameters"], config)
-    if config.shape.point_axes and POINTS in inputs:
-        points = as_tensor(inputs[POINTS])
-        tensors["points"] = points if batched else points[None]
+        numbers = tensors["parameters"]
+        tensors["fields"] = _no_fields(numbers, config)
+        if config.shape.ragged and POINTS in tensors:
+            count = tensors[POINTS].shape[1]
+            tensors["fields"] = numbers.new_zeros(len(numbers), 0, count)
     if static is None:
         names = [v.name for v in config.by_role["static"]]
         static = {name: inputs[name] for name in names if name in inputs} or None
     fixed = _static(static, config, len(tensors["fields"]))
     return Inputs(**tensors, static=fixed), bool(batched)
+
+
+def _with_places(
+    tensors: dict[str, Tensor], inputs: Mapping[str, Any], batched: bool | None
+) -> tuple[dict[str, Tensor], bool | None]:
+    """Add places and weights of nodes where they are given by name."""
+    added = dict(tensors)
+    for name in (POINTS, WEIGHTS):
+        if name in inputs:
+            place = as_tensor(inputs[name])
+            if batched is None:  # points alone
+                batched = place.ndim == 3
+            added[name] = place if batched else place[None]
+    if not tensors and POINTS in added:
+        points = added[POINTS]
+        added["fields"] = points.new_zeros(len(points), 0, points.shape[1])
+    return added, batched
 
 
 def _static(static: Any, config: BundleConfig, count: int) -> Tensor | None:

@@ -23,6 +23,8 @@ TRAINED = "the surrogate was trained on"
 """Subject and verb of what a surrogate's record says, in messages."""
 POINTS = "points"
 """Name under which places of nodes may be given, where each sample has its own."""
+WEIGHTS = "weights"
+"""The same of the area or volume that belongs to each."""
 TAKEN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 

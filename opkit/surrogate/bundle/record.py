@@ -59,6 +59,7 @@ class Shape(_Record):
     inputs_on: Literal["grid", "node", "cell"] = "grid"
     parameters: int = Field(default=0, ge=0)
     point_axes: int = Field(default=0, ge=0, le=3)
+    ragged: bool = False
 
     @model_serializer(mode="wrap")
     def _briefly(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -66,6 +67,8 @@ class Shape(_Record):
         data: dict[str, Any] = handler(self)
         if not self.point_axes:
             del data["point_axes"]
+        if not self.ragged:
+            del data["ragged"]
         return data
 
     @classmethod
@@ -101,12 +104,12 @@ class Shape(_Record):
 
     def is_other_grid(self, space: tuple[int, ...]) -> bool:
         """Whether fields are on another grid than the training data."""
-        return self.inputs_on == "grid" and space != self.shape
+        return self.spectral and space != self.shape
 
     @property
     def spectral(self) -> bool:
         """Whether the points are a grid, so that Fourier modes mean something."""
-        return self.inputs_on == "grid"
+        return self.inputs_on == "grid" and not self.ragged
 
 
 class Score(_Record):

@@ -44,6 +44,8 @@ def with_points(
     """
     if not shape.point_axes or inputs.sample is not None:
         return inputs
+    if isinstance(shape, DataShape) and shape.ragged:
+        return _of_cloud(inputs, shape)
     if inputs.points is None:
         solver = _solver(context)
         numbers = inputs.parameters
@@ -76,6 +78,23 @@ def with_points(
         )
     weights = weights_of(points.detach().cpu().double().numpy(), shape)
     return inputs._replace(weights=torch.from_numpy(weights).to(points))
+
+
+def _of_cloud(inputs: Inputs, shape: DataShape) -> Inputs:
+    """Refuse inputs of a mesh or cloud that lack points or weights."""
+    points, weights, count = inputs.points, inputs.weights, inputs.fields.shape[-1]
+    if points is None or tuple(points.shape[1:]) != (count, shape.point_axes):
+        have = "no points" if points is None else f"points {tuple(points.shape)}"
+        raise OpkitInputError(
+            f"inputs of {count} nodes have {have}: give points (batch, {count}, "
+            f"{shape.point_axes})"
+        )
+    if weights is None or tuple(weights.shape[1:]) != (count,):
+        raise OpkitInputError(
+            f"inputs lack weights: give weights (batch, {count}), the area or volume "
+            "of each node (opkit.elements.weights.NodeWeights), equal ones for a cloud"
+        )
+    return inputs
 
 
 def weights_of(points: Any, shape: DataShape | MeshShape) -> Any:

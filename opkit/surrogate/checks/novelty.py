@@ -3,7 +3,8 @@
     d(x) = |L⁻¹ (φ(x) - μ)| / √m,   Σ = L Lᵀ,
 
 φ(x) in R^m: for each channel mean, log standard deviation, smallest and largest value,
-and on grids the logarithms of the energies in octaves of wavenumber; μ and Σ their mean
+and on grids the logarithms of the energies in octaves of wavenumber; of samples with
+meshes of their own also size, spread and place of the mesh; μ and Σ their mean
 and covariance over training inputs. d is about 1 for training inputs. Σ is shrunk
 towards its diagonal by m / (m + n) and has a floor, so that a feature that never varied
 (the two values of a two-phase medium) is strange as soon as it changes.
@@ -159,7 +160,20 @@ def input_features(context: Context, pairs: Pairs) -> Tensor:
         parts.append(features(static, spectral))
     if inputs.boundary is not None:  # in physical units
         parts.append(features(inputs.boundary.detach().cpu(), spectral=False))
+    if inputs.points is not None and context.config.shape.ragged:
+        parts.append(_outline(inputs.points.detach().cpu().double()))
     return torch.cat(parts, 1)
+
+
+def _outline(points: Tensor) -> Tensor:
+    """Summarise where points (batch, node, d) lie: size, spread, middle over size.
+
+    Of samples whose nodes follow from their numbers, these say it all.
+    """
+    low, high = points.amin(1), points.amax(1)
+    size = (high - low).amax(1, keepdim=True).clamp_min(1e-300)
+    spread = (points - points.mean(1, keepdim=True)).square().mean(1).sqrt() / size
+    return torch.cat([size.log(), (spread + FLOOR).log(), (low + high) / size], 1)
 
 
 def _unit(x: Tensor, normaliser: Normaliser) -> Tensor:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from opkit.errors import OpkitInputError
 from opkit.surrogate.bundle.normalise import Normaliser
 from opkit.surrogate.checks.interface import Context, Pairs, Reading, WithoutTensors
 
@@ -36,8 +37,14 @@ class Range(WithoutTensors):
 
     @classmethod
     def fit(cls, context: Context, samples: Iterable[Pairs]) -> Self:
-        """Take the ranges that the normalisers learnt from the training samples."""
+        """Take the ranges that the normalisers learnt from the training samples.
+
+        Raises:
+            OpkitInputError: there is nothing but the places of nodes.
+        """
         del samples
+        if not context.config.all_inputs:
+            raise OpkitInputError("the inputs are places of nodes alone")
         return cls(context)
 
     def score(self, pairs: Pairs) -> Reading:

@@ -18,8 +18,10 @@ import torch
 from torch import Tensor
 
 from opkit.base.arrays import Array
+from opkit.datasets.field_dataset import alone
 from opkit.errors import OpkitInputError
 from opkit.metrics import functional
+from opkit.metrics.domains import Points
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.bundle.record import CalibrationRecord
 from opkit.surrogate.checks import CHECKS, conformal
@@ -45,13 +47,13 @@ class Measurement:
     Args:
         errors: relative L2 (sample, frame).
         readings: (sample,) by check.
-        difference: |û - u| (sample, frame, channel, *space).
+        differences: |û - u| (batch, frame, channel, *space) of some samples each.
         quantities: |q(û) - q(u)| (sample, frame) by quantity of interest.
     """
 
     errors: Array
     readings: dict[str, Array]
-    difference: Tensor
+    differences: list[Tensor]
     quantities: dict[str, Array]
 
 
@@ -70,15 +72,14 @@ def calibrate(surrogate: Surrogate, setup: TrainingSetup) -> Calibration:
     if apart:
         powers = _powers(chosen, checks)
         held_out = _measure(surrogate, checks, quantities, setup.calibration)
-        spread = chosen.difference.mean(0)
+        spread = _mean(chosen.differences, setup.ragged)
         # where the error is always zero, such as on a Dirichlet boundary
         spread = spread.clamp(min=1e-3 * float(spread.mean()) + 1e-30)
     else:
         powers, held_out = dict.fromkeys(checks, 0.0), chosen
-        spread = _typical(surrogate, chosen.difference[0])
+        spread = _typical(surrogate, _mean(chosen.differences, setup.ragged))
     sigma = scale(powers, held_out.readings, len(held_out.errors))
-    relative = (held_out.difference / spread).flatten(2)
-    inside = relative.kthvalue(math.ceil(POINTS * relative.shape[-1]), dim=-1).values
+    inside = torch.cat([_inside(each / spread) for each in held_out.differences])
     return Calibration(
         CalibrationRecord(
             samples=len(held_out.errors),
@@ -138,15 +139,34 @@ def _measure(
             off.setdefault(name, []).append(gap)
         if not surrogate.model.history:
             outputs, target = outputs[:, None], target[:, None]
-        error = functional.relative_l2(outputs.flatten(0, 1), target.flatten(0, 1))
+        ragged = surrogate.config.shape.ragged
+        error = functional.relative_l2(
+            outputs.flatten(0, 1),
+            target.flatten(0, 1),
+            Points(batch["weights"]) if ragged else None,
+        )
         errors.append(error.view(outputs.shape[:2]).double())
         differences.append((outputs - target).abs())
     return Measurement(
         torch.cat(errors).numpy(),
         {name: np.concatenate(parts) for name, parts in readings.items()},
-        torch.cat(differences),
+        differences,
         {name: np.concatenate(parts) for name, parts in off.items()},
     )
+
+
+def _mean(differences: list[Tensor], ragged: bool) -> Tensor:
+    """Mean over samples (frame, channel, *space); over points too where they differ."""
+    if ragged:
+        differences = [each.mean(-1, keepdim=True) for each in differences]
+    return torch.cat(differences).mean(0)
+
+
+def _inside(relative: Tensor) -> Tensor:
+    """Below what the share `POINTS` of values lies, (batch, frame)."""
+    flat = relative.flatten(2)
+    count = math.ceil(POINTS * flat.shape[-1])
+    return flat.kthvalue(count, dim=-1).values
 
 
 def _pairs(batch: Sample) -> Pairs:
@@ -199,6 +219,9 @@ def _typical(surrogate: Surrogate, like: Tensor) -> Tensor:
 
 def _chunks(samples: Samples, most: int = MOST) -> itertools.chain[Sample]:
     first = samples[0]
+    if "sample" in first:  # samples of several lengths: one by one
+        count = min(len(samples), most)
+        return itertools.chain(alone(samples[i]) for i in range(count))
     points = max(field.nelement() for field in first.values())
     size = max(CHUNK // points, 1)
     count = min(len(samples), most)

@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import Tensor
 
+from opkit.datasets.field_dataset import collate
 from opkit.errors import DataError
 from opkit.operators.interface import build_operator
 from opkit.operators.shapes import MeshShape
@@ -64,7 +65,10 @@ def prepare_operator(model: PhysicalModel, setup: TrainingSetup) -> None:
     Raises:
         OpkitInputError: the operator cannot be built from these samples.
     """
-    fields = dict(Memory.of(setup.train).fields)
+    if setup.ragged:
+        fields = collate([setup.train[i] for i in range(len(setup.train))])
+    else:
+        fields = dict(Memory.of(setup.train).fields)
     for role, normaliser in _normalisers(model).items():
         field = fields[role]
         if setup.history and role in FRAMED:  # (sample, time, channel, *space)

@@ -88,6 +88,11 @@ class TrainingSetup:
         return Grid(self.shape.extent, self.shape.periodic)
 
     @property
+    def ragged(self) -> bool:
+        """Whether each sample has a mesh or cloud of its own."""
+        return isinstance(self.shape, DataShape) and self.shape.ragged
+
+    @property
     def physical(self) -> bool:
         """Whether the operator takes and gives physical units."""
         return operator_class(self.recipe.operator).physical
@@ -167,13 +172,19 @@ def _check_points(training: Training, shape: DataShape | MeshShape) -> None:
     Raises:
         OpkitInputError: names the setting.
     """
+    slopes = "relative_h1" in (training.loss, training.metric)
+    if slopes and isinstance(shape, DataShape) and shape.ragged:
+        raise OpkitInputError(
+            "relative_h1 needs one grid or mesh for all samples: use loss and metric "
+            "relative_l2"
+        )
     if not shape.point_axes and (training.points or training.quadrature):
         name = "points" if training.points else "quadrature"
         raise OpkitInputError(
             f"training.{name} is for operators that are given nodes which lie "
             "elsewhere for each sample: leave it out"
         )
-    if training.quadrature and "relative_h1" in (training.loss, training.metric):
+    if training.quadrature and slopes:
         raise OpkitInputError(
             "training.quadrature is for errors without slopes: use loss and metric "
             "relative_l2"

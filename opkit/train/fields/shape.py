@@ -30,6 +30,9 @@ def data_shape(
         OpkitInputError: the operator does not take the case's geometry.
     """
     header, first = samples.header, samples[0]
+    if header.ragged:
+        check_acceptance(recipe.operator, "mesh", 1)
+        return _ragged_shape(samples, first), (samples.place,)
     if header.mesh is not None:
         check_acceptance(recipe.operator, "mesh", 1)
         on_mesh = mesh_shape(header, recipe)
@@ -69,6 +72,19 @@ def data_shape(
         point_axes=_point_axes(first),
     )
     return shape, axes
+
+
+def _ragged_shape(samples: FieldDataset, first: Mapping[str, Tensor]) -> DataShape:
+    return DataShape(
+        in_channels=len(first["inputs"]),
+        out_channels=len(first["outputs"]),
+        shape=(len(first["points"]),),
+        periodic=(False,),
+        extent=(1.0,),
+        parameters=len(samples.parameter_channels),
+        point_axes=_point_axes(first),
+        ragged=True,
+    )
 
 
 def _point_axes(sample: Mapping[str, Tensor]) -> int:

@@ -94,6 +94,8 @@ class FieldTask:
         most = self.training.points
         if most is None:
             return batch
+        if "sample" in batch:
+            return _thinned_ragged(batch, most, random)
         count = batch["weights"][0].numel()
         if most >= count:
             return batch
@@ -142,6 +144,17 @@ class FieldTask:
             inputs = inputs + self.training.noise * std * noise
         window = {"inputs": inputs, "outputs": frames[:, start + history : end]}
         return {**batch, **window}
+
+
+def _thinned_ragged(batch: Sample, most: int, random: torch.Generator) -> Sample:
+    """Take at most so many points of each of several samples one after another."""
+    rows, start = [], 0
+    for count in torch.bincount(batch["sample"]).tolist():
+        rows.append(start + torch.randperm(count, generator=random)[:most])
+        start += count
+    index = torch.cat(rows).to(batch["sample"].device)
+    few = {k: batch[k][..., index] for k in ("inputs", "outputs", "weights", "sample")}
+    return {**batch, **few, "points": batch["points"][:, index]}
 
 
 class ResidualLoss:
