@@ -404,6 +404,8 @@ def _check_mesh(mesh: Mesh | None, refuse: Any) -> None:
     cells = mesh.cells
     if cells.ndim != 2 or cells.min(initial=0) < 0:
         raise refuse("mesh cells must be (cell, corner), counted from 0")
+    if not len(cells):
+        raise refuse("the mesh has no cells")
     if cells.max(initial=0) >= len(mesh.points):
         raise refuse("mesh cells point beyond the last node")
     if mesh.groups is not None:

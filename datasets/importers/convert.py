@@ -26,7 +26,7 @@ from opkit.datasets.importers.agree import (
 from opkit.datasets.importers.apart import open_apart
 from opkit.datasets.importers.apart_child import ANY_HDF5, FORMATS
 from opkit.datasets.importers.fieldmap import FieldMap
-from opkit.datasets.importers.meshes import Meshes, has_mesh, told
+from opkit.datasets.importers.meshes import Meshes, has_mesh, is_cloud, told
 from opkit.datasets.importers.meshes import copy as copy_meshes
 from opkit.datasets.importers.names import check_once, check_same_names
 from opkit.datasets.importers.npy import in_order, is_folder_of_arrays
@@ -246,10 +246,15 @@ def _are_meshes(
     every = [path for some in paths.values() for path in some]
     if any("sample" in (field.dims or ()) for field in fields):
         return False
-    if asked is None and len(every) < 2:
-        return False
+    alone = asked is None and len(every) < 2
+    kinds = ("vtk", "cgns") if alone else ("vtk", "cgns", "npz")
+    kind = format or SUFFIXES.get(every[0].suffix.lower())
+    if asked is None and kind not in kinds:
+        return False  # others are not opened twice
     source = _opened(every[0], format)
     try:
+        if alone:
+            return is_cloud(source)
         there = has_mesh(source)
     finally:
         source.close()

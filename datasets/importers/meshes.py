@@ -175,10 +175,19 @@ def told(paths: Sequence[Path], open_source: Open, asked: Meshes | None) -> Mesh
                     "--meshes moved stores them for each sample"
                 )
             common = "moved"
-    # nothing says that the points of clouds are the same ones
-    if first is not None and not len(first.cells) and common == "moved":
+    if first is not None and not len(first.cells):
+        if asked is not None:
+            raise DataError(
+                f"{paths[0]}: is a cloud without cells: --meshes each stores one for "
+                "each sample"
+            )
         return "each"
     return asked or common
+
+
+def is_cloud(source: Source) -> bool:
+    """Whether a file's mesh has no cells."""
+    return source.mesh is not None and not len(source.mesh.cells)
 
 
 def _same_topology(one: Mesh, other: Mesh) -> bool:

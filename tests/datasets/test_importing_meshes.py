@@ -126,6 +126,27 @@ def test_folders_of_vtu_and_msh(tmp_path: Path, capsys: Shown) -> None:
         }
 
 
+@pytest.mark.fem
+def test_clouds_in_vtu(tmp_path: Path, capsys: Shown) -> None:
+    """One file or several: a ragged file; one mesh for all they cannot be."""
+    meshio = pytest.importorskip("meshio")
+    folder, out = tmp_path / "clouds", tmp_path / "out.h5"
+    folder.mkdir()
+    places = np.random.default_rng(0).random((2, 9, 3))
+    for k, points in enumerate(places):
+        dots = [("vertex", np.arange(9)[:, None])]
+        meshio.Mesh(points, dots, {"u": points[:, 2]}).write(folder / f"{k}.vtu")
+    for files, count in ((folder, 2), (folder / "1.vtu", 1)):
+        run(capsys, "import", out, "--train", files, "--output", "u=u", "--force")
+        item = FieldDataset(out, None)[count - 1]
+        np.testing.assert_allclose(item["points"], places[1], rtol=SINGLE)
+        np.testing.assert_allclose(item["outputs"][0], places[1, :, 2], rtol=SINGLE)
+    words = ["import", tmp_path / "no.h5", "--train", folder, "--output", "u=u"]
+    assert "do not lie where" in run(capsys, *words, "--meshes", "one", code=2)
+    words[3] = folder / "1.vtu"
+    assert "is a cloud without" in run(capsys, *words, "--meshes", "moved", code=2)
+
+
 def node(group: h5py.Group, name: str, label: str, data: object = None) -> h5py.Group:
     """A node of CGNS as HDF5 holds it."""
     kinds = {"f8": "R8", "f4": "R4", "i4": "I4", "i8": "I8", "i1": "C1"}
