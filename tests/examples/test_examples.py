@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import opkit
+from opkit.case.record import parse_case
 
 pytest.importorskip("matplotlib")
 FOLDER = Path(__file__).parents[2] / "examples" / "pipelines"
@@ -28,7 +29,7 @@ def example(name: str) -> ModuleType:
 
 def test_every_example_is_short() -> None:
     files = [p for p in FOLDER.iterdir() if p.is_file()]
-    assert len(files) == 6
+    assert len(files) == 9
     assert all(len(p.read_text().splitlines()) < 120 for p in files)
 
 
@@ -162,3 +163,65 @@ def test_the_workflow_makes_everything_once(tmp_path: Path) -> None:
         assert (tmp_path / operator / "report.html").stat().st_size > 50_000
         assert opkit.load(tmp_path / operator / "run").config.operator
     assert "Nothing to be done" in run()
+
+
+def test_a_design_is_solved_again_and_better(bumps_run: Path) -> None:
+    """J as the solver says, less area for less pressure, and the area that is asked."""
+    design = example("design")
+    rows, best, start = design.main(bumps_run, steps=6, rival=False)
+    value, solves, _ = rows["surrogate, solved again"]
+    assert solves <= 7
+    case = parse_case(opkit.load(bumps_run).config.case)
+    solver = case.build_solver()
+
+    def drop(z: np.ndarray) -> float:
+        return float(design.drop(solver.solve(design.query(z)).outputs["pressure"])[0])
+
+    assert value == pytest.approx(drop(best), rel=1e-6)
+    assert value < 0.95 * drop(start)  # the middle of the box costs 1.2 times as much
+    # the constraint is SLSQP's, met to its tolerance
+    assert 32 / 35 * best[:3] @ best[3:] == pytest.approx(design.AREA, rel=1e-3)
+
+
+def test_few_solves_correct_the_mean_of_many_predictions(bumps_run: Path) -> None:
+    uncertainty = example("uncertainty")
+    every = uncertainty.main(bumps_run, members=30, solved=30)
+    # all solved: the weight drops out, the mean is the solver's
+    assert every["both"][0] == pytest.approx(every["solver alone"][0], rel=1e-6)
+    few = uncertainty.main(bumps_run, members=400, solved=30)
+    assert few["correlation"] > 0.9
+    # by 1 / √(1 - ρ²) where many are predicted: 2.3 for ρ = 0.9
+    assert few["both"][1] < 0.7 * few["solver alone"][1]
+
+
+def test_delayed_acceptance_samples_the_solvers_law_with_a_wrong_surrogate() -> None:
+    """N(0, 1) by proposals from N(0.5, 1.5²): mean and deviation within 4 errors.
+
+    4,000 proposals of 10 steps: more than 500 effective samples are counted on, whose
+    mean has an error of 0.045, their deviation of 0.032.
+    """
+    delayed, rng = example("delayed"), np.random.default_rng(0)
+    step = delayed.random_step(np.eye(1), rng)
+
+    def wrong(z: np.ndarray) -> float:
+        return -0.5 * float(((z - 0.5) / 1.5) @ ((z - 0.5) / 1.5))
+
+    proposed = delayed.surrogate_steps(wrong, step, 10, rng)
+    path, accepted = delayed.chain(
+        np.zeros(1), lambda z: -0.5 * float(z @ z), proposed, 4000, rng
+    )
+    assert delayed.effective(path) > 500
+    assert abs(path.mean()) < 4 * 0.045
+    assert abs(path.std() - 1) < 4 * 0.032
+    assert 0.3 < accepted < 1
+
+
+def test_delayed_acceptance_runs_on_a_surrogate(bumps_run: Path) -> None:
+    rows, true = example("delayed").main(
+        bumps_run, solves=6, inner=3, rounds=2, steps=40
+    )
+    for mean, std, size, accepted, _ in rows.values():
+        assert ((mean > 0) & (mean < 1)).all() and 0 <= accepted <= 1
+        # a chain that starts at the truth stays in what the data allow
+        assert (np.abs(mean - true) < 0.8).all()
+        assert np.isfinite(std).all() and np.isfinite(size)
