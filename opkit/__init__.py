@@ -9,7 +9,7 @@ if sys.platform == "win32":
         "does): on Windows use it in WSL 2"
     )
 
-from opkit.base.children import drop_odd_threads
+from opkit.base.children import drop_odd_ranks, drop_odd_threads
 from opkit.base.environment import VERSION
 from opkit.base.face import late
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from opkit.train.adaptive import Adaptive
 
 drop_odd_threads()  # before torch, numba and others read them
+drop_odd_ranks()
 __version__ = VERSION
 __all__ = [
     "Adaptive",

@@ -54,7 +54,26 @@ THREADS = (
 MOST_THREADS = 2**15  # more than a machine has; libraries overflow from 2³¹ on
 OBEYED = {"matplotlib": ("matplotlibrc",), "cmocean": ("matplotlibrc",)}
 """Package to the settings files that it reads from the current folder."""
-_START = os.path.abspath(os.curdir) if os.path.exists(os.curdir) else os.sep
+RANKS = (
+    "RANK",
+    "LOCAL_RANK",
+    "WORLD_SIZE",
+    "LOCAL_WORLD_SIZE",
+    "SLURM_PROCID",
+    "SLURM_LOCALID",
+    "JSM_NAMESPACE_RANK",
+)
+
+
+def _here() -> str:
+    """The current folder; the root where somebody removed it."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return os.sep
+
+
+_START = _here()
 
 
 def python(module: str, *arguments: str) -> list[str]:
@@ -90,7 +109,7 @@ def module_path() -> list[str]:
         if entry
     }
     home = str(PACKAGE.parent)
-    unasked = {_START, os.path.abspath(os.curdir)}
+    unasked = {_START, _here()}
     if sys.argv and not sys.flags.safe_path:
         script = os.path.dirname(os.path.abspath(sys.argv[0]))
         unasked |= {script, os.path.realpath(script)}
@@ -114,6 +133,13 @@ def drop_odd_threads() -> None:
         if all(w.isdecimal() and 0 < int(w) <= MOST_THREADS for w in words):
             os.environ[name] = str(int(words[0]))
         else:
+            del os.environ[name]
+
+
+def drop_odd_ranks() -> None:
+    """Drop numbers of processes that are none, on which torchmetrics and others end."""
+    for name in RANKS:
+        if not os.environ.get(name, "0").strip().isdecimal():
             del os.environ[name]
 
 

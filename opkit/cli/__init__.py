@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import warnings
+from io import TextIOWrapper
 from typing import Any
 
 import typer
@@ -113,6 +114,10 @@ def main() -> None:
         print(_line("warning", str(message), json_), file=sys.stderr)
 
     close_folder()
+    for stream in (sys.stdout, sys.stderr):
+        # of a terminal that cannot show a sign, which is no reason to end
+        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
     warnings.showwarning = show_warning
     try:
         code = app(args=arguments, prog_name="opkit", standalone_mode=False)

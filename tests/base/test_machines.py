@@ -97,6 +97,39 @@ def test_processes_that_nobody_started(
         launched()
 
 
+@pytest.mark.parametrize(
+    "variables",
+    [{"WORLD_SIZE": "", "RANK": "", "LOCAL_RANK": ""}, {"SLURM_PROCID": "x"},
+     {"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "cp1252"}],
+    ids=["ranks", "slurm", "ascii", "cp1252"],
+)  # fmt: skip
+def test_the_command_line_under_odd_variables(
+    tmp_path: Path, variables: dict[str, str]
+) -> None:
+    """Empty ranks, which torchmetrics reads; terminals without the signs of tables."""
+    code = (
+        "import sys, torchmetrics\n" if "RANK" in variables else "import sys\n"
+    ) + "from opkit.cli import main; sys.argv[1:] = ['cases', 'show', 'darcy']; main()"
+    code = "import opkit\n" + code
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(variables), cwd=tmp_path,
+        capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert b"permeability" in done.stdout and not done.stderr
+
+
+def test_a_folder_that_somebody_removed(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    code = f"import os; os.chdir({str(gone)!r}); os.rmdir({str(gone)!r})\n"
+    code += "from opkit.base.children import module_path; print(len(module_path()) > 0)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "True", done.stderr
+
+
 def test_forms_that_were_not_compiled_to_the_end(tmp_path: Path) -> None:
     """FEniCSx waits for them and fails, in every process from then on."""
     long_ago = time.time() - 1000
