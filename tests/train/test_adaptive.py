@@ -3,6 +3,7 @@
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import opkit
 from opkit.datasets.read import DataFile
 from opkit.errors import OpkitInputError
 from opkit.generate import generate
+from opkit.surrogate.bundle import files as bundle
 from opkit.train import adaptive as module
 from opkit.train.loop.guards import TrainingError
 
@@ -163,3 +165,27 @@ def test_what_cannot_be_is_refused_before_the_first_query(made, tmp_path) -> Non
     with pytest.raises(OpkitInputError, match="not a run directory"):
         opkit.Adaptive(made / "run" / "bundle", store, LOOSE)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_operator_that_learns_in_steps_goes_on_from_its_newest_weights(
+    darcy, tmp_path
+) -> None:
+    adaptive = opkit.Adaptive(
+        darcy.run, tmp_path / "s.h5", 0.0, enough=6, folder=tmp_path / "runs",
+        overrides=["training.epochs=1", "training.learning_rate=1e-6"],
+    )  # fmt: skip
+    rng = np.random.default_rng(77)  # fields that the first file does not hold
+    solver = adaptive.surrogate.checker.context.case_solver.solver
+    for _ in range(2):
+        fields = [solver.sample(rng)["permeability"] for _ in range(6)]
+        adaptive.solve(np.stack(fields))
+    first, second = adaptive.record.retrainings
+    assert not first.problem and not second.problem
+    weights = [bundle.read(Path(run))[1] for run in (darcy.run, first.run, second.run)]
+    name = next(n for n in weights[0] if n.startswith("operator") and "weight" in n)
+    steps = [(b[name] - a[name]).abs().max() for a, b in pairwise(weights)]
+    # an epoch at that rate moves a weight by about 1e-6 per step of an optimiser
+    assert all(0 < float(step.real) < 1e-3 for step in steps)
+    counts = [bundle.read_config(Path(r.run)).provenance for r in (first, second)]
+    totals = [p.train_samples + p.validation_samples for p in counts]
+    assert totals[1] - totals[0] == 6
