@@ -76,6 +76,23 @@ class Inputs(NamedTuple):
         """Choose samples."""
         return self.each(lambda part: part[rows])
 
+    def apart(self) -> list[Inputs]:
+        """Cut samples of several lengths, one after another, into batches of one."""
+        counts = torch.bincount(self.need("sample")).tolist()
+        along = {"fields": -1, "points": 1, "weights": 1}
+        parts: list[dict[str, Tensor]] = [{} for _ in counts]
+        for role, tensor in self.by_role.items():
+            if role == "sample":
+                continue
+            cut = (
+                torch.split(tensor, counts, along[role])
+                if role in along
+                else torch.split(tensor, 1)
+            )
+            for part, piece in zip(parts, cut, strict=True):
+                part[role] = piece
+        return [Inputs(**part) for part in parts]
+
     def split(self, size: int) -> list[Inputs]:
         """Cut into batches of at most ``size`` samples; an empty batch is one batch."""
         starts = range(0, max(self.batch, 1), size)

@@ -22,7 +22,7 @@ from opkit.datasets.read import DataFile, is_data_file
 from opkit.errors import DataError, OpkitInputError
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.adapters import mesh_files as mesh_output
-from opkit.surrogate.adapters.refuse import POINTS, TRAINED
+from opkit.surrogate.adapters.refuse import POINTS, TRAINED, WEIGHTS
 from opkit.surrogate.bundle.record import BundleConfig, Channels
 from opkit.surrogate.surrogate import Surrogate, load
 
@@ -276,6 +276,8 @@ def _read(surrogate: Surrogate, source: Path) -> Any:
         if source.suffix == ".npy":
             return _whole(opened.arrays["array"])
         names = {v.name for v in surrogate.config.all_inputs}
+        if surrogate.config.shape.point_axes:
+            names |= {POINTS, WEIGHTS}
         return {n: _whole(array) for n, array in opened.arrays.items() if n in names}
 
 

@@ -235,9 +235,12 @@ class Surrogate(Shown):
             steps: frames to roll out, in autoregressive mode.
 
         Returns:
-            (batch, [steps,] channel, *space) on the inputs' device, in their type.
+            (batch, [steps,] channel, *space) on the inputs' device, in their type; of
+            samples one after another (1, channel, N).
         """
         inputs = as_inputs(inputs)
+        if isinstance(inputs, Inputs) and inputs.sample is not None:
+            return torch.cat([self.predict(one) for one in inputs.apart()], -1)
         check_inputs(self.config, self.shape, inputs, self.dtype)
         inputs = with_points(inputs, self.context, self.shape)
         return forward.predict(self.model, inputs, steps)

@@ -10,7 +10,7 @@ import xarray as xr
 from scipy.spatial import Delaunay
 
 import opkit
-from opkit.datasets.field_dataset import FieldDataset
+from opkit.datasets.field_dataset import FieldDataset, collate
 from opkit.datasets.header import Header, Mesh, VariableSpec
 from opkit.datasets.ragged_write import RaggedWriter, shapes_of
 from opkit.datasets.write import LIBVER
@@ -105,6 +105,12 @@ def test_it_learns_what_needs_the_whole_domain(folder: Path) -> None:
         gap, size = (u - one["outputs"]).square(), one["outputs"].square()
         errors.append(float(((gap * w).sum() / (size * w).sum()).sqrt()))
     assert own.relative_l2 == pytest.approx(np.mean(errors), rel=1e-5)
+    batch = collate([samples[0], samples[1]])
+    u = surrogate.predict(Inputs.of(batch))
+    assert u.shape == batch["outputs"].shape
+    first = len(samples[0]["weights"])
+    alone = {k: v[None] for k, v in samples[1].items() if k != "sample"}
+    assert torch.equal(u[..., first:], surrogate.predict(Inputs.of(alone)))
 
 
 def test_files_and_calls_agree(folder: Path) -> None:
@@ -135,6 +141,10 @@ def test_files_and_calls_agree(folder: Path) -> None:
     run("predict", folder / "run", folder / "d.h5", "-o", npz, "--split", "test")
     with np.load(npz) as arrays:
         np.testing.assert_array_equal(arrays["u"], flat[offset[-6] :])
+    np.savez(folder / "one.npz", **{key: v.numpy() for key, v in inputs.items()})
+    run("predict", folder / "run", folder / "one.npz", "-o", folder / "out.npz")
+    with np.load(folder / "out.npz") as arrays:
+        np.testing.assert_array_equal(arrays["u"], u.numpy())
 
 
 def test_what_lacks_is_one_line(folder: Path, tmp_path: Path) -> None:
