@@ -138,14 +138,34 @@ def open_regular(path: Path) -> BinaryIO:
     Raises:
         OSError: no such file, or no regular one.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    return os.fdopen(_regular(path, os.O_RDONLY), "rb")
+
+
+def append_regular(path: Path, content: bytes) -> None:
+    """Add to a regular file, which need not be there yet, and never wait for a pipe.
+
+    Raises:
+        OSError: no regular file, or it cannot be written.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    with os.fdopen(_regular(path, flags), "ab") as file:
+        file.write(content)
+
+
+def _regular(path: Path, flags: int) -> int:
+    try:
+        descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a pipe that nobody reads
+            raise OSError(errno.EINVAL, "is no regular file", str(path)) from None
+        raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         kind = errno.EISDIR if stat.S_ISDIR(os.fstat(descriptor).st_mode) else 0
         os.close(descriptor)
         if kind:
             raise IsADirectoryError(kind, os.strerror(kind), str(path))
         raise OSError(errno.EINVAL, "is no regular file", str(path))
-    return os.fdopen(descriptor, "rb")
+    return descriptor
 
 
 def make_folder(path: Path) -> None:
@@ -381,6 +401,6 @@ def locked(
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
+    """SHA-256 of a regular file's bytes."""
+    with os.fdopen(_regular(path, os.O_RDONLY), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from opkit.base.files import file_digest, write_bytes
+from opkit.base.files import file_digest, read_regular, refusals, write_bytes
 from opkit.datasets.header import canonical
 from opkit.datasets.read import DataFile
 from opkit.errors import DataError
@@ -67,7 +67,10 @@ class Manifest:
             DataError: the folder belongs to another case, seed or number of samples.
         """
         listed: dict[str, Shard] = {}
-        lines = self._path.read_bytes().split(b"\n") if self._path.exists() else []
+        lines = []
+        with refusals(self._path):
+            if self._path.exists():
+                lines = read_regular(self._path).split(b"\n")
         for number, line in enumerate(lines):
             try:
                 data = json.loads(line)
@@ -106,6 +109,8 @@ class Manifest:
         self.shards[shard.name] = shard
 
     def _judge(self, file: Path, listed: Shard | None) -> Shard | None:
+        if not file.is_file():
+            return None
         digest = file_digest(file)
         if listed is not None:
             return listed if listed.sha256 == digest else None

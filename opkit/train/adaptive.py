@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from opkit.base.files import make_folder, refusals
+from opkit.base.files import append_regular, make_folder, refusals
 from opkit.base.show import Shown
 from opkit.datasets.read import DataFile
 from opkit.errors import OpkitError, OpkitInputError
@@ -288,8 +288,8 @@ class Adaptive:
         path = self.folder / LOG
         if not self.folder.is_dir():  # it could not be made, as the record says
             return
-        with refusals(path), path.open("a") as file:
-            file.write(json.dumps(asdict(done)) + "\n")
+        with refusals(path):
+            append_regular(path, (json.dumps(asdict(done)) + "\n").encode())
 
     def _past(self) -> list[Retraining]:
         """Return the trainings of earlier objects whose bundles are there."""

@@ -17,7 +17,7 @@ from opkit.datasets.importers.convert import FieldMap, import_data
 from opkit.datasets.read import DataFile
 from opkit.errors import DataError
 from opkit.generate import generate
-from opkit.surrogate.bundle.run_directory import RunDirectory
+from opkit.surrogate.bundle.run_directory import COLUMNS, RunDirectory
 
 Heat = Callable[..., Case]
 
@@ -225,6 +225,28 @@ def test_one_process_trains_in_a_run(tmp_path: Path) -> None:
         with run.held(mine=False):
             pass
     assert other() == "held\n"
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["log.jsonl", "metrics.csv"])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_run_of_strangers_whose_records_are_no_files(
+    tmp_path: Path, name: str, kind: str
+) -> None:
+    """A pipe without a reader would be waited for, for ever."""
+    run = RunDirectory(tmp_path / "run")
+    run.create({"recipe": {}})
+    path = run.path / name
+    os.mkfifo(path) if kind == "pipe" else path.symlink_to("/dev/zero")
+    row = dict.fromkeys(COLUMNS, 1.0)
+    write = {"log.jsonl": lambda: run.log("resumed")}
+    write["metrics.csv"] = lambda: run.add_metrics(row)
+    with pytest.raises(DataError, match=name):
+        write[name]()
+    assert run.events() == [] and run.metrics() == []
+    path.unlink()
+    write[name]()
+    assert len(run.events() or run.metrics()) == 1
 
 
 def test_a_bundle_killed_while_it_is_written_again_is_the_old_one(

@@ -17,7 +17,14 @@ import yaml
 
 from opkit.base import safe_yaml
 from opkit.base.environment import environment
-from opkit.base.files import locked, make_folder, refusals, why, write_bytes
+from opkit.base.files import (
+    append_regular,
+    locked,
+    make_folder,
+    refusals,
+    why,
+    write_bytes,
+)
 from opkit.errors import BundleError, DataError, OpkitInputError
 
 COLUMNS = (
@@ -130,8 +137,8 @@ class RunDirectory:
         """Append one event to ``log.jsonl``."""
         line = json.dumps({"time": round(time.time(), 3), "event": event, **values})
         path = self.path / "log.jsonl"
-        with refusals(path), path.open("a") as file:
-            file.write(line + "\n")
+        with refusals(path):
+            append_regular(path, (line + "\n").encode())
 
     def events(self) -> list[dict[str, Any]]:
         """Read ``log.jsonl``; a torn last line is left out."""
@@ -159,10 +166,9 @@ class RunDirectory:
         """Append one epoch to ``metrics.csv``; numbers are written exactly."""
         path = self.path / "metrics.csv"
         new = not path.is_file()
-        with refusals(path), path.open("a") as file:
-            if new:
-                file.write(",".join(COLUMNS) + "\n")
-            file.write(_csv_line(row))
+        head = ",".join(COLUMNS) + "\n" if new else ""
+        with refusals(path):
+            append_regular(path, (head + _csv_line(row)).encode())
 
     def cut_metrics(self, epochs: int) -> None:
         """Drop epochs after the first ``epochs``, before they are done again."""

@@ -105,7 +105,7 @@ def _digest(manifest: dict[str, Any]) -> str:
 def finished(folder: Path) -> int:
     """Return how many epochs the checkpoint of a run holds, without reading it."""
     try:
-        return int(json.loads((folder / MANIFEST).read_bytes())["epoch"])
+        return int(json.loads(read_regular(folder / MANIFEST))["epoch"])
     except (OSError, ValueError, KeyError, TypeError):
         return 0
 
