@@ -17,7 +17,6 @@ from opkit.datasets.digest import content_digest, sample_digest
 from opkit.datasets.header import Header, Mesh, check_header
 from opkit.datasets.layout import describe, fixed, lay_out
 from opkit.datasets.shapes import Shapes
-from opkit.elements.weights import NodeWeights
 from opkit.errors import DataError, OpkitInputError
 
 Array = NDArray[Any]
@@ -64,6 +63,8 @@ def weights_of(mesh: Mesh, sample: str) -> NDArray[np.float64]:
             f"{sample}: cell {int(np.argmax(wrong))} names a node that is not among "
             f"the {len(points)} there are: number them from 0 in each sample"
         )
+    from opkit.elements.weights import NodeWeights  # its package loads torch
+
     try:
         rule = NodeWeights(cells, len(points), points.shape[1])
     except OpkitInputError as error:
@@ -110,6 +111,8 @@ def oriented(mesh: Mesh) -> Mesh:
     inside = mesh.cells.size and 0 <= mesh.cells.min() <= mesh.cells.max()
     if kind not in TURNED or not inside or mesh.cells.max() >= len(mesh.points):
         return mesh
+    from opkit.elements.weights import NodeWeights
+
     least = NodeWeights(mesh.cells, *mesh.points.shape).least(mesh.points)
     cells = mesh.cells.copy()
     cells[least < 0] = cells[least < 0][:, TURNED[kind]]

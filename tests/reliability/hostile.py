@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -28,7 +27,7 @@ class Verdict:
         name: what is wrong with it.
         code: exit code.
         lines: of standard error.
-        seconds: until it ended.
+        seconds: of processor time, of it and of its children.
         mebibytes: largest resident memory of it or of any child of it; for .pt files
             beyond what importing torch takes (CUDA builds take about 670 MiB).
         harmed: whether the canary exists or something was left behind.
@@ -53,14 +52,13 @@ def show(
     kind: str, name: str, arguments: Sequence[str], canary: Path, left: Path
 ) -> Verdict:
     """Run the command line on one file."""
-    start = time.monotonic()
-    done, peak = watched(MAIN, *arguments)
+    done, peak, seconds = watched(MAIN, *arguments)
     return Verdict(
         kind,
         name,
         done.returncode,
         tuple(line for line in done.stderr.splitlines() if line.strip()),
-        time.monotonic() - start,
+        seconds,
         peak - (of_torch() if name.startswith("pt ") else 0.0),
         canary.exists() or left.exists(),
     )
@@ -74,13 +72,13 @@ def of_torch() -> float:
 
 def watched(
     code: str, *arguments: str
-) -> tuple[subprocess.CompletedProcess[str], float]:
-    """Run Python code in a process, and say how much memory it took in MiB."""
+) -> tuple[subprocess.CompletedProcess[str], float, float]:
+    """Run Python code in a process; say what memory it took, in MiB, and what time."""
     watch = (
         "import os, resource, subprocess, sys\n"
         "code = subprocess.call(sys.argv[1:])\n"
-        "peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss\n"
-        "print(peak, file=sys.stdout)\n"
+        "used = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
+        "print(used.ru_maxrss, used.ru_utime + used.ru_stime, file=sys.stdout)\n"
         "sys.exit(code if code >= 0 else 128 - code)\n"
     )
     done = subprocess.run(
@@ -91,7 +89,8 @@ def watched(
         env={**os.environ, "COLUMNS": "200"},
         check=False,
     )
-    return done, int(done.stdout.split()[-1]) / 1024
+    peak, seconds = done.stdout.split()[-2:]
+    return done, int(peak) / 1024, float(seconds)
 
 
 def battery(folder: Path, every: int = 1) -> Iterator[Verdict]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import corruption
 import h5py
 import numpy as np
+from h5py import h5p, h5s, h5t, h5z
 
 Make = Callable[[Path], None]
 FILES: dict[str, Make] = {}
@@ -117,6 +118,62 @@ def linked_twice(path: Path) -> None:
 def nested_groups(path: Path) -> None:
     with changed(path) as file:
         file.create_group("/".join("abcdefghijklmnop"))
+
+
+@hostile
+def soft_link_cycle(path: Path) -> None:
+    with changed(path) as file:
+        file["p"] = h5py.SoftLink("/q")
+        file["q"] = h5py.SoftLink("/p")
+
+
+@hostile
+def committed_type(path: Path) -> None:
+    with changed(path) as file:
+        file["kind"] = np.dtype("f8")
+
+
+@hostile
+def class_that_is_a_reference(path: Path) -> None:
+    with changed(path) as file:
+        file["x"].attrs["CLASS"] = file["vorticity"].ref
+
+
+@hostile
+def class_that_is_numbers(path: Path) -> None:
+    with changed(path) as file:
+        file["x"].attrs["CLASS"] = np.arange(9)
+
+
+@hostile
+def users_of_an_axis_that_are_numbers(path: Path) -> None:
+    with changed(path) as file:
+        del file["x"].attrs["REFERENCE_LIST"]
+        file["x"].attrs["REFERENCE_LIST"] = np.zeros(3)
+
+
+@hostile
+def filter_of_a_plugin(path: Path) -> None:
+    creation = h5p.create(h5p.DATASET_CREATE)
+    creation.set_chunk((10,))
+    creation.set_filter(32001, h5z.FLAG_OPTIONAL, (2, 2, 8, 80))
+    with changed(path) as file:
+        space = h5s.create_simple((20,))
+        h5py.h5d.create(file.id, b"extra", h5t.IEEE_F64LE, space, creation)
+
+
+@hostile
+def digests_too_short(path: Path) -> None:
+    with changed(path) as file:
+        del file["sha256"]
+        file["sha256"] = np.zeros((20, 3), "u1")
+
+
+@hostile
+def two_errors_per_sample(path: Path) -> None:
+    with changed(path) as file:
+        del file["solver_error"]
+        file["solver_error"] = np.zeros((20, 2))
 
 
 @hostile

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import struct
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -117,11 +118,70 @@ def array_files(folder: Path, canary: Path) -> dict[str, Path]:
         "mat of zeros": raw("zeros.mat", bytes(4096)),
         "nc of nothing": raw("empty.nc", b"CDF\x01" + b"\xff" * 60),
         "nc with 2^31 dims": raw("dims.nc", b"CDF\x01\0\0\0\0\0\0\0\n\x7f\xff\xff\xff"),
+        "npz bomb, lzma": npz(
+            "lzma", head((1 << 26,)) + bytes(256 << 20), zipfile.ZIP_LZMA
+        ),
+        "npz in an npz": npz("nested", npz("inner", head((9,))).read_bytes()),
+        "npz header of 4 GiB": npz("long", LONG_HEADER),
+        "npz header nested deeply": npz("deep", deep_header()),
+        "npz that zip64 says is 2^60": raw("zip64.npz", zip64(head((1,)))),
+        "npz whose directory is at 2^60": raw("zip64d.npz", zip64(head((1,)), True)),
+        "npz of an unknown method": raw("method.npz", unknown_method(head((1,)))),
         "HDF5 with an lzf bomb": chunk_bomb(folder / "lzf.h5", "lzf"),
         "HDF5 with a deflate bomb": chunk_bomb(folder / "deflate.h5", "gzip"),
         "HDF5 compressed twice": packed_twice(folder / "twice.h5"),
         "unknown suffix": raw("data.exe", b"MZ"),
     }
+
+
+LONG_HEADER = b"\x93NUMPY\x03\0" + struct.pack("<I", 0xFFFFFFF0) + b"x" * 100
+
+
+def deep_header() -> bytes:
+    """The head of an npy file whose type is lists in lists."""
+    text = b"{'descr':" + b"[" * 3000 + b"]" * 3000 + b"}"
+    return b"\x93NUMPY\x02\0" + struct.pack("<I", len(text)) + text
+
+
+def _stored(member: bytes) -> tuple[bytes, bytearray]:
+    """A zip archive of one member: what comes before its directory, and that."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a.npy", member)
+    content = buffer.getvalue()
+    start, end = content.index(b"PK\1\2"), content.index(b"PK\5\6")
+    return content[:start], bytearray(content[start:end])
+
+
+def zip64(member: bytes, directory: bool = False) -> bytes:
+    """An archive whose zip64 records give a member 2^60 bytes, and the directory too.
+
+    Args:
+        member: what it holds.
+        directory: whether a second record sets the directory at 2^60.
+    """
+    before, entry = _stored(member)
+    more = struct.pack("<HHQQ", 1, 16, 1 << 60, 1 << 50)
+    entry[20:28] = b"\xff" * 8
+    entry[30:32] = struct.pack("<H", len(more))
+    entry += more
+    end = struct.pack("<IHHHHII", 0x06054B50, 0, 0, 1, 1, len(entry), len(before))
+    if directory:
+        at = len(before) + len(entry)
+        numbers = (44, 45, 45, 0, 0, 1 << 40, 1 << 40, 1 << 50, 1 << 60)
+        end = struct.pack("<IQHHIIQQQQ", 0x06064B50, *numbers)
+        end += struct.pack("<IIQI", 0x07064B50, 0, at, 1)
+        full = (0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF)
+        end += struct.pack("<IHHHHII", 0x06054B50, 0, 0, *full)
+    return before + entry + end + b"\0\0"
+
+
+def unknown_method(member: bytes) -> bytes:
+    """An archive whose member is packed by a method that there is not."""
+    before, entry = _stored(member)
+    entry[10:12] = struct.pack("<H", 97)
+    end = struct.pack("<IHHHHII", 0x06054B50, 0, 0, 1, 1, len(entry), len(before))
+    return before[:8] + struct.pack("<H", 97) + before[10:] + entry + end + b"\0\0"
 
 
 def chunk_bomb(path: Path, kind: str) -> Path:
