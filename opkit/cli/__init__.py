@@ -8,6 +8,7 @@ JSON object ``{"error": ..., "kind": ..., "code": ...}`` and warnings are
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import sys
@@ -86,6 +87,9 @@ for module in (
     doctor,
 ):
     module.register(app)
+for command in app.registered_commands:  # lines flow at any width of the terminal
+    paragraphs = inspect.getdoc(command.callback) or ""
+    command.help = "\n\n".join(" ".join(p.split()) for p in paragraphs.split("\n\n"))
 
 
 @app.callback(invoke_without_command=True)

@@ -214,3 +214,15 @@ def test_no_help_is_cut(run, monkeypatch, width):
         assert code == 0 and "…" not in out, (words, out)
     _, out, _ = run("import", "--help")
     assert "vorticity=u:sample,x,y,time@1:" in out  # the example of the syntax, whole
+
+
+def test_lines_of_help_flow(run, monkeypatch):
+    """At 60 columns as at 200: a line ends where the next word does not fit."""
+    lines = {
+        60: "network's answer is shown with its distance from them. y",
+        200: "the network's answer is shown with its distance from them. y is time",
+    }
+    for width, line in lines.items():
+        monkeypatch.setenv("COLUMNS", str(width))
+        _, out, _ = run("solve", "--help")
+        assert line in out
