@@ -126,7 +126,7 @@ class SpectralConv(nn.Module):
         self.separable, self.fft_norm = separable, fft_norm
         self.compat, self.precision = compat, precision
         self.recompute = recompute
-        self.n_modes = n_modes
+        self._n_modes = _halved(n_modes)
         self.order = len(self._n_modes)
         if max_n_modes is None:
             max_n_modes = self._n_modes
@@ -155,15 +155,8 @@ class SpectralConv(nn.Module):
 
     @n_modes.setter
     def n_modes(self, n_modes: int | Sequence[int]) -> None:
-        modes = [n_modes] if isinstance(n_modes, int) else list(n_modes)
-        if not 1 <= len(modes) <= 3 or min(modes) < 1:
-            raise OpkitInputError(
-                f"n_modes {modes}: give a positive number for each of 1 to 3 space axes"
-            )
-        modes[-1] = modes[-1] // 2 + 1
-        self._n_modes = modes
-        if hasattr(self, "max_n_modes"):
-            self._check_modes()
+        self._n_modes = _halved(n_modes)
+        self._check_modes()
 
     def _check_modes(self) -> None:
         most = self.max_n_modes
@@ -320,3 +313,13 @@ def _refuse(
             f"fno_block_precision={fno_block_precision!r}: use 'full' with "
             "torch.autocast, or precision='bf16'"
         )
+
+
+def _halved(n_modes: int | Sequence[int]) -> list[int]:
+    """Return the modes along each axis; of the last those of the real transform."""
+    modes = [n_modes] if isinstance(n_modes, int) else list(n_modes)
+    if not 1 <= len(modes) <= 3 or min(modes) < 1:
+        raise OpkitInputError(
+            f"n_modes {modes}: give a positive number for each of 1 to 3 space axes"
+        )
+    return [*modes[:-1], modes[-1] // 2 + 1]
