@@ -392,8 +392,9 @@ def test_training_holds_samples_of_several_lengths(ragged: Path) -> None:
 
 
 def test_the_command_line_shows_and_exports_none(
-    ragged: Path, capsys: Shown, tmp_path: Path
+    ragged: Path, capsys: Shown, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # names of files are long
     shown = " ".join(run(capsys, "inspect", ragged).split())
     assert "nodes 32 to 56" in shown
     assert "boundary parts top low" in shown
