@@ -116,7 +116,7 @@ def tune(
             )
         return read_config(run).provenance.best_validation
 
-    def objective(trial: Any) -> float:
+    def attempt(trial: Any) -> Trial:
         chosen = tuple(
             f"{key}={json.dumps(suggest(trial, key, values))}"
             for key, values in recipe.search.items()
@@ -134,16 +134,19 @@ def tune(
         except Exception as error:
             kind = "" if isinstance(error, OpkitError) else f"{type(error).__name__}: "
             reason = " ".join(f"{kind}{error}".split())
-        done.append(Trial(trial.number, chosen, value, run, reason))
-        if progress is not None:
-            progress(done[-1])
-        if value is None:
-            raise optuna.TrialPruned(reason)
-        return value
+        return Trial(trial.number, chosen, value, run, reason)
 
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
+    pruned = optuna.trial.TrialState.PRUNED
     try:
-        study.optimize(objective, n_trials=trials)
+        # asked and told, not `study.optimize`, which writes tracebacks to the terminal
+        for _ in range(trials):
+            trial = study.ask()
+            done.append(attempt(trial))
+            value = done[-1].validation
+            study.tell(trial, value, pruned if value is None else None)
+            if progress is not None:
+                progress(done[-1])
     except KeyboardInterrupt:
         raise Interrupted(_progress_of(folder, done, trials)) from None
     if all(trial.validation is None for trial in done):
