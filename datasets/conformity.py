@@ -10,7 +10,8 @@ import numpy as np
 
 from opkit.datasets.header import SPLITS
 from opkit.datasets.ragged import part_names
-from opkit.datasets.read import DataFile, explained, text
+from opkit.datasets.read import DataFile, explained
+from opkit.datasets.stored_header import text
 
 
 def faults(file: DataFile) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -65,13 +66,13 @@ class ChannelSolver(GridSolver):
         """Velocity given at the inlet and 0 on the walls, no traction at the outlet."""
         return {**all_sides("dirichlet"), "right": {"kind": "neumann", "value": 0.0}}
 
+    @abstractmethod
     def conditions(self, sample: Values) -> Conditions:
         """What drives the flow.
 
         Raises:
             OpkitInputError: a Reynolds number out of range.
         """
-        raise NotImplementedError
 
     def quantities(
         self, flow: SteadyFlow, fields: Mapping[str, Array]

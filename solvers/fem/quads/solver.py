@@ -8,6 +8,7 @@ at the nodes of biquadratic elements (batch, y, x).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, ClassVar
 
@@ -42,7 +43,7 @@ Around = Annotated[int, Field(ge=8, le=8192, multiple_of=8)]
 
 
 @solver_dataclass
-class GridSolver:
+class GridSolver(ABC):
     """Base of the solvers on quadratic grids.
 
     A subclass names its `outputs`, of which `state` makes up a guess, and fills in
@@ -69,33 +70,33 @@ class GridSolver:
     path_tolerance: Annotated[float, Field(ge=1e-12, le=0.1)] = 1e-2
 
     @property
+    @abstractmethod
     def grid(self) -> QuadGrid:
         """Numbering of the nodes; ``along_y`` says if its first direction is y."""
-        raise NotImplementedError
 
+    @abstractmethod
     def parameters(self) -> Mapping[str, tuple[int, ...]]:
         """Name to shape of the numbers of a sample."""
-        raise NotImplementedError
 
     def own(self) -> Mapping[str, float]:
         """Numbers that the solver has where a sample has none of that name."""
         return {}
 
+    @abstractmethod
     def nodes(self, sample: Values) -> Array:
         """Nodes (node, 2) of one sample, in the grid's order.
 
         Raises:
             OpkitInputError: the numbers make no domain.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def solve_one(self, sample: Values, initial: Values | None = None) -> GridSolution:
         """Solve for one sample, from a guess of fields (node,) if there is one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def residual_one(self, sample: Values, fields: Values) -> float:
         """Relative residual of fields (node,)."""
-        raise NotImplementedError
 
     def coordinates(self) -> Mapping[str, Coordinate]:
         """The logical axes y and x, from 0 to 1."""
