@@ -183,15 +183,15 @@ def on_mesh(name: str, steps: tuple[int, ...] = (8, 16, 32, 64)) -> Row:
     """Refine triangles of the unit square."""
 
     def mesh(n: int) -> MeshShape:
-        made = Square().mesh(n)
-        free = np.zeros(len(made.points), bool)
+        square = Square().mesh(n)
+        free = np.zeros(len(square.points), bool)
         levels = [Square().mesh(m) for m in (n // 2, n // 4) if m > 1]
         return MeshShape(
             1,
             1,
             "node",
-            made.points,
-            made.cells,
+            square.points,
+            square.cells,
             free,
             np.zeros((1, len(free))),
             tuple((m.points, m.cells) for m in levels),

@@ -101,13 +101,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few samples")
     parser.add_argument("--count", type=int, help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    if given.count:
-        one(given.count)
+    if options.count:
+        one(options.count)
         return
     print(f"1 thread, load {os.getloadavg()[0]:.1f}, batches of {BATCH}")
-    for count in (50, 100) if given.quick else (500, 2000, 8000):
+    for count in (50, 100) if options.quick else (500, 2000, 8000):
         command = [sys.executable, "-m", "benchmarks.ragged", "--count", str(count)]
         subprocess.run(command, check=True)
 

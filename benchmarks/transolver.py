@@ -95,9 +95,9 @@ def row(
         for name in ("surrogate", "mean")
     )
     config = json.loads((run / "bundle" / "config.json").read_text())
-    made = config["provenance"]
+    origin = config["provenance"]
     return (
-        f"| {run.name} | {seed} | {made['epochs']} | {made['parameters']:,} | "
+        f"| {run.name} | {seed} | {origin['epochs']} | {origin['parameters']:,} | "
         f"{seconds / 60:.1f} | {100 * own:.2f} % | {100 * mean:.1f} % |"
     )
 

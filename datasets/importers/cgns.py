@@ -59,13 +59,13 @@ def _children(group: h5py.Group, label: str) -> Iterator[h5py.Group]:
 
 
 def _only(path: Path, group: h5py.Group, label: str) -> h5py.Group:
-    found = list(_children(group, label))
-    if len(found) != 1:
+    children = list(_children(group, label))
+    if len(children) != 1:
         raise DataError(
-            f"{path}: has {len(found)} nodes of the kind {label}: files with one are "
-            "read"
+            f"{path}: has {len(children)} nodes of the kind {label}: files with one "
+            "are read"
         )
-    return found[0]
+    return children[0]
 
 
 def _values(path: Path, node: h5py.Group) -> NDArray[Any]:

@@ -81,12 +81,12 @@ def main(run, steps=20, rival=True):
         expected = corrected(best)[0] - corrected(new)[0]
         if expected < MARGIN * value:
             break
-        found = solved(new)
+        solver_value = solved(new)
         move = new - best
-        missed = found - value + expected  # what Broyden's update makes up for
+        missed = solver_value - value + expected  # what Broyden's update makes up for
         correction = correction + missed * move / (move @ move)
-        if found < value:
-            best, value, radius = new, found, 1.5 * radius
+        if solver_value < value:
+            best, value, radius = new, solver_value, 1.5 * radius
         else:
             radius = radius / 3
     seconds = time.perf_counter() - begin

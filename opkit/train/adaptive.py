@@ -145,14 +145,14 @@ class Adaptive:
             "device": device,
         }
         self._device = device
-        done = self._past()
-        self._run = Path(done[-1].run) if done else first
+        past = self._past()
+        self._run = Path(past[-1].run) if past else first
         self._surrogate = load(self._run, device)
         self._lock = threading.Lock()  # of all below
         self._counts = {"queries": 0, "accepted": 0, "fallbacks": 0, "stored": 0}
         self._retrainings: list[Retraining] = []
         self._versions = [self._surrogate.config.weights_sha256]
-        before = done[-1].store_samples if done else 0
+        before = past[-1].store_samples if past else 0
         self._waiting = max(_samples(self.store) - before, 0)
         self._busy = False
         self._thread = ThreadPoolExecutor(1, "adaptive") if background else None
@@ -272,7 +272,7 @@ class Adaptive:
                 if surrogate is not None:
                     self._surrogate, self._run = surrogate, run
                     self._versions.append(surrogate.config.weights_sha256)
-        done = Retraining(
+        retraining = Retraining(
             str(run),
             "" if surrogate is None else surrogate.config.weights_sha256,
             queries,
@@ -281,15 +281,15 @@ class Adaptive:
             problem,
         )
         with self._lock:
-            self._retrainings.append(done)
-        self._note(done)
+            self._retrainings.append(retraining)
+        self._note(retraining)
 
-    def _note(self, done: Retraining) -> None:
+    def _note(self, retraining: Retraining) -> None:
         path = self.folder / LOG
         if not self.folder.is_dir():  # it could not be made, as the record says
             return
         with refusals(path):
-            append_regular(path, (json.dumps(asdict(done)) + "\n").encode())
+            append_regular(path, (json.dumps(asdict(retraining)) + "\n").encode())
 
     def _past(self) -> list[Retraining]:
         """Return the trainings of earlier objects whose bundles are there."""
@@ -301,12 +301,13 @@ class Adaptive:
             lines = path.read_text().splitlines()
         for line in lines:
             try:
-                done = Retraining(**json.loads(line))
+                retraining = Retraining(**json.loads(line))
             except (ValueError, TypeError):  # torn by a full disk or a kill
                 continue
-            here = self.folder / Path(done.run).name  # the folder may have moved
-            if not done.problem and here.is_dir():
-                past.append(replace(done, run=str(here)))
+            # the folder may have moved
+            here = self.folder / Path(retraining.run).name
+            if not retraining.problem and here.is_dir():
+                past.append(replace(retraining, run=str(here)))
         return past
 
 

@@ -122,8 +122,12 @@ class Nodes(nn.Module):
             counts: points of each sample of a ragged batch.
 
         """
-        given = inputs.weights
-        weights = self._own(space, inputs.fields) if given is None else given.flatten(1)
+        quadrature = inputs.weights
+        weights = (
+            self._own(space, inputs.fields)
+            if quadrature is None
+            else quadrature.flatten(1)
+        )
         if counts is None:
             return weights / weights.sum(1, keepdim=True)
         parts = torch.split(weights, counts, 1)

@@ -105,7 +105,7 @@ def _packed(weights: NDArray[np.float64]) -> Windows:
     inside = weights > 0
     most = int(inside.sum(axis=1).max())
     places = np.argsort(~inside, axis=1, kind="stable")[:, :most]
-    kept = np.take_along_axis(weights, places, axis=1)
+    values = np.take_along_axis(weights, places, axis=1)
     return Windows(
-        torch.from_numpy(np.where(kept > 0, places, 0)), torch.from_numpy(kept)
+        torch.from_numpy(np.where(values > 0, places, 0)), torch.from_numpy(values)
     )

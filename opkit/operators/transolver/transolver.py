@@ -182,10 +182,10 @@ class Transolver(Operator):
             OpkitInputError: other channels, places of the inputs, or axes.
         """
         mine = self.data
-        kept = ("in_channels", "out_channels", "inputs_on", "parameters", "point_axes")
+        same = ("in_channels", "out_channels", "inputs_on", "parameters", "point_axes")
         if (
             not isinstance(mine, MeshShape)
-            or any(getattr(data, name) != getattr(mine, name) for name in kept)
+            or any(getattr(data, name) != getattr(mine, name) for name in same)
             or data.points.shape[1] != mine.points.shape[1]
         ):
             raise OpkitInputError(
