@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from opkit.datasets.field_dataset import FieldDataset, alone
+from opkit.datasets.field_dataset import FieldDataset, alone, collate
 from opkit.errors import DataError, OpkitInputError
 from opkit.evaluate import baselines
 from opkit.metrics import functional
@@ -131,7 +131,7 @@ def read(samples: FieldDataset, count: int) -> Iterator[Batch]:
     size = max(CHUNK // points, 1)
     for start in range(0, count, size):
         items = [samples[i] for i in range(start, min(start + size, count))]
-        fields = {k: torch.stack([item[k] for item in items]) for k in items[0]}
+        fields = collate(items)
         yield Batch(Inputs.of(fields), fields["outputs"])
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from opkit.datasets.field_dataset import collate
 from opkit.errors import DataError
 from opkit.export.report import Difference, compare
 from opkit.export.targets import Function, silent
@@ -89,7 +90,7 @@ def real_inputs(run: Path, config: BundleConfig, data: Path | None = None) -> In
             f"{path}: the grid {shape} is not the {config.shape.shape} that the "
             "surrogate was trained on: give --data FILE"
         )
-    batch = {role: torch.stack([item[role] for item in items]) for role in items[0]}
+    batch = collate(items)
     return Inputs.of(batch)
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from opkit.datasets.field_dataset import FieldDataset
+from opkit.datasets.field_dataset import FieldDataset, collate
 from opkit.datasets.header import closed
 from opkit.errors import BundleError
 from opkit.figures import plots
@@ -60,7 +59,7 @@ def draw(run: Path, data: Path | None = None) -> list[Path]:
     samples = loaded.samples(path, split)
     count = min(len(samples), SCANNED)
     items = [samples[i] for i in range(count)]
-    fields = {k: torch.stack([item[k] for item in items]) for k in items[0]}
+    fields = collate(items)
     steps = fields["outputs"].shape[1] if loaded.model.history else 1
     predicted = loaded.predict(Inputs.of(fields), steps)
     if loaded.model.history:

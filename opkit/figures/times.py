@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from opkit.datasets.field_dataset import collate
 from opkit.datasets.header import closed
 from opkit.errors import OpkitInputError
 from opkit.figures import plots
@@ -54,7 +54,7 @@ def draw(
         mesh = plots.Triangles(shape.points, shape.cells)
     samples = surrogate.samples(data, split, trusted=True)
     items = samples.__getitems__(list(range(min(len(samples), SCANNED))))
-    batch = {role: torch.stack([item[role] for item in items]) for role in items[0]}
+    batch = collate(items)
     targets = batch["outputs"]
     steps = targets.shape[1] if config.history else 1
     predicted = surrogate.predict(Inputs.of(batch), steps)

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from opkit.datasets.field_dataset import FieldDataset
+from opkit.datasets.field_dataset import FieldDataset, collate
 from opkit.datasets.header import Header
 from opkit.datasets.read import DataFile
 from opkit.evaluate import scores
@@ -109,11 +109,12 @@ class Subject:
             samples = self.surrogate.samples(data_of_run(self.run), "train")
         step = max(len(samples) // most, 1)
         rows = range(0, len(samples), step)
-        fields = torch.stack([self._last(samples[i]["inputs"]) for i in rows])
-        if not self.config.parameters:
-            return Inputs(fields)
-        numbers = torch.stack([samples[i]["parameters"] for i in rows])
-        return Inputs(fields, parameters=numbers)
+        items = []
+        for i in rows:
+            sample = samples[i]
+            last = {"inputs": self._last(sample["inputs"])}
+            items.append(last | {k: sample[k] for k in ("parameters",) if k in sample})
+        return Inputs.of(collate(items))
 
     def points(self, index: int) -> NDArray[np.float64] | None:
         """Where the nodes of a sample of ``inputs`` lie; None if all are alike."""

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from opkit.case.record import Case, parse_stored
-from opkit.datasets.field_dataset import FieldDataset
+from opkit.datasets.field_dataset import FieldDataset, collate
 from opkit.datasets.header import Header
 from opkit.datasets.read import DataFile
 from opkit.evaluate import scores
@@ -61,7 +60,7 @@ class Subject:
                 for v in (*header.inputs, *header.outputs)
             }
         items = [dataset[int(i)] for i in picks]
-        tensors = {k: torch.stack([item[k] for item in items]) for k in items[0]}
+        tensors = collate(items)
         return cls(
             loaded=loaded,
             header=header,

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from opkit.base.arrays import Array
-from opkit.datasets.field_dataset import alone
+from opkit.datasets.field_dataset import alone, collate
 from opkit.errors import OpkitInputError
 from opkit.metrics import functional
 from opkit.metrics.domains import Points
@@ -228,6 +228,6 @@ def _chunks(samples: Samples, most: int = MOST) -> itertools.chain[Sample]:
 
     def chunk(start: int) -> Sample:
         items = [samples[i] for i in range(start, min(start + size, count))]
-        return {k: torch.stack([item[k] for item in items]) for k in first}
+        return collate(items)
 
     return itertools.chain(map(chunk, range(0, count, size)))
