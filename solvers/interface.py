@@ -10,6 +10,7 @@ which a solver fulfils by having that method or field; nothing else is declared:
 
 - `OnMesh`, `KnowsDirichlet`, `Hierarchy`: unknowns on a mesh, and what is known of it;
 - `ReadsMesh`: the mesh comes from a file, so data files and bundles keep it whole;
+- `NamedParts`, `MarksBoundary`: names of the boundary's parts, and their facets;
 - `KnowsSides`: the boundary conditions that it solves with;
 - `DescribesItself`: texts of a case that follow from the solver's parameters;
 - `TakesGuess`: starts from a first guess;
@@ -257,6 +258,18 @@ class NamedParts(Solver, Protocol):
 
     def part_sizes(self) -> Mapping[str, float]:
         """Length, or area in space, of each part."""
+        ...
+
+
+@runtime_checkable
+class MarksBoundary(OnMesh, Protocol):
+    """A solver on a mesh that says which facets are which part of its boundary.
+
+    Quantities of interest name these parts.
+    """
+
+    def boundary_groups(self) -> MeshGroups:
+        """Subdomains and boundary parts of `OnMesh.mesh`."""
         ...
 
 

@@ -6,7 +6,7 @@ which solves with them. A case that says one thing and solves another is refused
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,8 +14,15 @@ from numpy.typing import NDArray
 
 from opkit.case.contract import blamed, check_coordinates
 from opkit.datasets.agreement import same_units
-from opkit.errors import CaseError
-from opkit.solvers.interface import Coordinate, KnowsSides, OnMesh, Solver
+from opkit.datasets.header import SIDES
+from opkit.errors import CaseError, nearest
+from opkit.solvers.interface import (
+    Coordinate,
+    KnowsSides,
+    MarksBoundary,
+    OnMesh,
+    Solver,
+)
 
 if TYPE_CHECKING:
     from opkit.case.record import Case
@@ -71,6 +78,35 @@ def refuse_other_extent(case: Case, points: NDArray[np.float64]) -> None:
         ends = extent.get(axis)
         if ends is None or not np.allclose(ends, (low, high), 0, PART * size):
             raise _other_extent(case, axis, (low, high))
+
+
+def refuse_other_parts(case: Case, solver: Solver) -> None:
+    """Refuse quantities of interest of sides or parts that the domain has not.
+
+    Raises:
+        CaseError: names the quantity, and the nearest part.
+    """
+    sides = [side for axis in case.space for side in SIDES[axis]]
+    for name, quantity in case.quantities.items():
+        told = quantity.model_dump()
+        parts = [told.get("part"), *(told.get("parts") or ())]
+        for part in (part for part in parts if part is not None):
+            known: Sequence[str] = ()
+            if isinstance(solver, MarksBoundary):
+                known = solver.boundary_groups().names
+            if part not in known:
+                raise CaseError(
+                    f"quantities.{name}: there is no part {part!r} of the boundary."
+                    f"{nearest(part, known)} Its parts: {', '.join(known) or 'none'}"
+                )
+        named = [told.get("side"), *(told.get("sides") or ())]
+        for side in (side for side in named if side is not None):
+            if case.geometry.kind == "mesh" or side not in sides:
+                there = "none" if case.geometry.kind == "mesh" else ", ".join(sides)
+                raise CaseError(
+                    f"quantities.{name}: there is no side {side!r}, only {there}: "
+                    "of a mesh name a part"
+                )
 
 
 def lies_on(

@@ -13,7 +13,7 @@ import numpy as np
 
 from opkit.base.files import file_digest
 from opkit.case import laws
-from opkit.case.agreement import refuse_other_extent
+from opkit.case.agreement import refuse_other_extent, refuse_other_parts
 from opkit.case.contract import blamed, check_coordinates, check_sample
 from opkit.case.mesh_file import portable
 from opkit.case.record import Case, Samples
@@ -39,6 +39,7 @@ def header_of(
     mesh = mesh_of(solver)
     if mesh is not None and mesh.groups is None:
         refuse_other_extent(case, mesh.points)
+    refuse_other_parts(case, solver)
     sizes = {name: len(axis.values) for name, axis in axes.items()}
     if mesh is not None:
         sizes |= {"node": len(mesh.points), "cell": len(mesh.cells)}

@@ -21,7 +21,7 @@ from opkit.base.records import Record
 from opkit.base.show import Shown, grid
 from opkit.case.laws import MOST_SOBOL, Design, Parameter
 from opkit.case.mesh_file import names_file
-from opkit.case.quantities import Flux, Quantity
+from opkit.case.quantities import Quantity
 from opkit.case.recipe import Recipe
 from opkit.errors import CaseError, nearest
 from opkit.solvers import solver_class
@@ -142,13 +142,16 @@ class Case(Shown, Record):
             )
         outputs = {v.name for v in self.outputs}
         for name, quantity in self.quantities.items():
-            used = {quantity.of}
-            if isinstance(quantity, Flux):
-                used.add(quantity.and_of)
+            used = set(quantity.outputs)
             for missing in sorted(used - outputs):
                 raise ValueError(
                     f"quantities.{name}: there is no output {missing!r}."
                     f"{nearest(missing, outputs)}"
+                )
+            if quantity.number and quantity.number not in self.parameters:
+                raise ValueError(
+                    f"quantities.{name}: there is no number per sample "
+                    f"{quantity.number!r}.{nearest(quantity.number, self.parameters)}"
                 )
             layered = [v.name for v in self.outputs if "layer" in v.dims]
             for layers_of in sorted(used & set(layered)):

@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from opkit.base.arrays import Array, Indices
+from opkit.base.mesh_groups import MeshGroups
 from opkit.errors import NotConvergedError
 from opkit.solvers.bracket.shape import LENGTHS, REFERENCE, BoxStrip, place
 from opkit.solvers.fem.quads.grids import lagrange_matrix
+from opkit.solvers.fem.simplex_mesh import boundary_facets
 from opkit.solvers.inputs import check_counts, checked_field
 from opkit.solvers.interface import (
     Coordinate,
@@ -80,6 +82,16 @@ class Bracket3D:
     def mesh(self) -> tuple[Array, Indices]:
         """Nodes (node, 3) of a bracket of medium shape, and cells (cell, 10)."""
         return place(self.strip, REFERENCE), self.strip.cells
+
+    def boundary_groups(self) -> MeshGroups:
+        """The ``clamped`` end, the ``loaded`` one, and the ``others``."""
+        cells = self.strip.cells[:, :4]
+        facets = boundary_facets(cells)
+        parts = np.full(len(facets), 2)
+        for number, last in enumerate((False, True)):
+            parts[np.isin(facets, self.strip.end(last)).all(axis=1)] = number
+        names = ("clamped", "loaded", "others")
+        return MeshGroups(np.zeros(len(cells), np.int64), facets, parts, names)
 
     def sides(self) -> Sides:
         """Clamped at one end, loaded at the other, free elsewhere."""

@@ -23,10 +23,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from opkit.base.arrays import Array, Indices
+from opkit.base.mesh_groups import MeshGroups
 from opkit.errors import NotConvergedError, OpkitInputError, SolverError
 from opkit.solvers.cylinder_wake.cylinder import Cylinder
 from opkit.solvers.cylinder_wake.grid import Channel, WakeGrid
 from opkit.solvers.cylinder_wake.path import Path
+from opkit.solvers.fem.simplex_mesh import boundary_facets
 from opkit.solvers.inputs import check_counts, checked_field
 from opkit.solvers.interface import (
     Coordinate,
@@ -124,6 +126,17 @@ class CylinderWake:
         centre = np.array(self.centre)
         points = self.grid.points(self.channel, centre, self.radius)
         return points, self.grid.triangles
+
+    def boundary_groups(self) -> MeshGroups:
+        """The ``cylinder``, the ``inlet``, the ``outlet`` and the ``walls``."""
+        grid = self.grid
+        facets = boundary_facets(grid.triangles)
+        parts = np.full(len(facets), 3)
+        for number, nodes in enumerate((grid.cylinder, grid.inlet, grid.outlet)):
+            parts[np.isin(facets, nodes).all(axis=1)] = number
+        names = ("cylinder", "inlet", "outlet", "walls")
+        none = np.zeros(len(grid.triangles), np.int64)
+        return MeshGroups(none, facets, parts, names)
 
     def sample(self, rng: np.random.Generator) -> Fields:
         """Draw nothing: all inputs are numbers."""

@@ -103,8 +103,10 @@ class DarcyMesh:
 
     def mesh_groups(self) -> MeshGroups | None:
         """Subdomains and boundary parts; None of a domain that is no file."""
-        if not isinstance(self.domain, MeshFile):
-            return None
+        return self.boundary_groups() if isinstance(self.domain, MeshFile) else None
+
+    def boundary_groups(self) -> MeshGroups:
+        """Subdomains and boundary parts of any domain."""
         mesh = self.simplex_mesh()
         return MeshGroups(mesh.subdomains, mesh.facets, mesh.parts, mesh.names)
 

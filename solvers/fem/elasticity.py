@@ -21,6 +21,7 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from opkit.base.arrays import Array, Indices
+from opkit.base.mesh_groups import MeshGroups
 from opkit.elements import mass, stiffness_matrices
 from opkit.errors import NotConvergedError
 from opkit.solvers.fem.domains import Square
@@ -82,6 +83,13 @@ class Cantilever:
         meshes = _meshes(self.length, self.resolution[0])
         coarser = meshes if self.degree == 2 else meshes[1:]
         return tuple((mesh.points, mesh.cells) for mesh in coarser)
+
+    def boundary_groups(self) -> MeshGroups:
+        """The clamped end ``left``, and the ``others``."""
+        mesh = _meshes(self.length, self.resolution[0])[0]
+        clamped = (mesh.points[mesh.facets][:, :, 0] == 0).all(axis=1)
+        parts = np.where(clamped, 0, 1)
+        return MeshGroups(mesh.subdomains, mesh.facets, parts, ("left", "others"))
 
     def coordinates(self) -> Mapping[str, Coordinate]:
         """None: a mesh has no axes; `mesh` says where nodes and cells are."""

@@ -17,6 +17,7 @@ from opkit.solvers.interface import (
     KnowsDirichlet,
     KnowsSides,
     Ladder,
+    MarksBoundary,
     MovesNodes,
     NamedParts,
     OnDevice,
@@ -34,20 +35,27 @@ from opkit.solvers.interface import (
 CAPABILITIES = (
     OnMesh, KnowsDirichlet, Hierarchy, TakesGuess, Steps, Tolerance, OnDevice, Parallel,
     DifferentiableResidual, ReadsMesh, DescribesItself, NamedParts, Ladder,
-    Parametric, MovesNodes, KnowsSides,
+    Parametric, MovesNodes, KnowsSides, MarksBoundary,
 )  # fmt: skip
 MESH = {OnMesh, KnowsDirichlet, Hierarchy, Tolerance}
 ON_GRIDS = {TakesGuess, Tolerance, Parametric, MovesNodes, Ladder}
 OFFERS: dict[str, set[type]] = {
     "darcy": {TakesGuess, Tolerance, OnDevice, DifferentiableResidual},
-    "darcy-mesh": {*MESH, Parallel, ReadsMesh, DescribesItself, NamedParts},
-    "elastic-cantilever": MESH,
+    "darcy-mesh": {
+        *MESH,
+        Parallel,
+        ReadsMesh,
+        DescribesItself,
+        NamedParts,
+        MarksBoundary,
+    },
+    "elastic-cantilever": {*MESH, MarksBoundary},
     "elliptic-boundary": {Tolerance},
     "burgers": {Steps, Tolerance, OnDevice, Parametric},
     "navier-stokes": {Steps, Tolerance, OnDevice, Parametric},
     "darcy-parametric": {TakesGuess, Tolerance, Parametric},
     "helmholtz-scattering": {Tolerance, Parametric, MovesNodes, Ladder},
-    "bracket-3d": {OnMesh, Tolerance, Parametric, MovesNodes, Ladder},
+    "bracket-3d": {OnMesh, Tolerance, Parametric, MovesNodes, Ladder, MarksBoundary},
     "quasi-geostrophic": {Steps, Tolerance, OnDevice},
     "manufactured": set(),
     "hypino-heat": set(),

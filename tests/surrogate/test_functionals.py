@@ -13,7 +13,8 @@ from opkit.case.quantities import (
 )
 from opkit.errors import CaseError, OpkitInputError
 from opkit.solvers.fem.domains import Square
-from opkit.surrogate.checks.functionals import Place, evaluate
+from opkit.surrogate.checks.functionals import evaluate
+from opkit.surrogate.checks.places import Place
 
 N = 33
 LINE = np.linspace(0, 1, N)

@@ -8,7 +8,7 @@ quantity's own units.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -16,13 +16,14 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from opkit.base.arrays import Array
-from opkit.case.quantities import Quantity
+from opkit.case.quantities import BRIEF, Quantity
 from opkit.errors import CaseError, MissingExtraError, OpkitInputError
 from opkit.operators.inputs import Inputs
 from opkit.operators.shapes import MeshShape
-from opkit.solvers.interface import MovesNodes
-from opkit.surrogate.checks.functionals import Place, evaluate
+from opkit.solvers.interface import MarksBoundary, MovesNodes
+from opkit.surrogate.checks.functionals import evaluate
 from opkit.surrogate.checks.interface import Context, Pairs
+from opkit.surrogate.checks.places import Place, parts_of
 
 
 @dataclass(frozen=True)
@@ -86,20 +87,34 @@ class Quantities:
     def _one(
         self, quantity: Quantity, fields: Mapping[str, Array], inputs: Inputs
     ) -> Array:
-        if not self._moved:
-            return evaluate(quantity, fields, self._place)
-        points = self._points(inputs)
         count = len(next(iter(fields.values())))
+        numbers = self._numbers(inputs, count)
+        if not self._moved:
+            return evaluate(quantity, fields, self._place, numbers)
+        points = self._points(inputs)
         each = count // len(points)
         parts = [
             evaluate(
                 quantity,
                 {name: f[i : i + 1] for name, f in fields.items()},
-                self._at(points[i // each]),
+                replace(self._place, points=points[i // each]),
+                {name: values[i : i + 1] for name, values in numbers.items()},
             )
             for i in range(count)
         ]
         return np.concatenate(parts) if parts else np.zeros(0)
+
+    def _numbers(self, inputs: Inputs, count: int) -> dict[str, Array]:
+        """Numbers per sample by name, one for each of so many fields (count,)."""
+        if inputs.parameters is None:
+            return {}
+        values = inputs.parameters.detach().cpu().double().numpy()
+        values = np.repeat(values, count // max(len(values), 1), axis=0)
+        numbers, start = {}, 0
+        for v in self.config.parameters:
+            numbers[v.name] = values[:, start]
+            start += v.channels
+        return numbers
 
     def _by_name(self, values: Array) -> dict[str, Array]:
         """Outputs by name, (batch, *space); cases refuse quantities of layers."""
@@ -121,18 +136,12 @@ class Quantities:
         assert isinstance(solver, MovesNodes)
         return np.asarray(solver.points(self.context.case_solver.inputs(inputs)))
 
-    def _at(self, points: Array) -> Place:
-        here = self._place
-        return Place(
-            here.axes, here.coordinates, here.periodic, here.lengths, here.mesh, points
-        )
-
     @cached_property
     def _place(self) -> Place:
         arrays = {n: t.cpu() for n, t in self.context.model.mesh.named_buffers()}
         shape = self.config.shape.build(arrays)
         if isinstance(shape, MeshShape):
-            return Place(("node",), mesh=(shape.points, shape.cells))
+            return self._on_mesh(shape)
         extent = self.config.case.get("geometry", {}).get("extent", {})
         coordinates = []
         for axis, n, closed, length in zip(
@@ -147,6 +156,24 @@ class Quantities:
             tuple(shape.periodic),
             tuple(shape.extent),
         )
+
+    def _on_mesh(self, shape: MeshShape) -> Place:
+        """The mesh, with the parts of its boundary where they are stored or known."""
+        mesh, groups = (shape.points, shape.cells), shape.groups
+        if groups is None and any(map(_names_part, self.by_name.values())):
+            solver = self.context.case_solver.solver
+            if isinstance(solver, MarksBoundary):
+                groups = solver.boundary_groups()
+        if groups is None:
+            return Place(("node",), mesh=mesh)
+        parts = parts_of(shape.cells, groups, shape.points.shape[1])
+        return Place(("node",), mesh=mesh, parts=parts, subdomains=groups.subdomains)
+
+
+def _names_part(quantity: Quantity) -> bool:
+    """Whether a quantity is of a part of a mesh."""
+    told = quantity.model_dump()
+    return any(told.get(name) is not None for name in BRIEF)
 
 
 def quantity_errors(
