@@ -30,6 +30,7 @@ TARGETS = frozenset(
         "opkit.solvers.manufactured:Manufactured",
         "opkit.solvers.navier_stokes:NavierStokes",
         "opkit.solvers.quasi_geostrophic:QuasiGeostrophic",
+        "opkit.solvers.semilinear:Semilinear",
         "opkit.solvers.steady_flow.channel_bumps:ChannelBumps",
         "opkit.solvers.steady_flow.pipe:Pipe",
     }

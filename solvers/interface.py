@@ -19,12 +19,13 @@ which a solver fulfils by having that method or field; nothing else is declared:
 - `OnDevice`, `Parallel`: parameters ``device`` and ``parallel``;
 - `DifferentiableResidual`: the residual on tensors, with gradients;
 - `Parametric`: numbers that differ from sample to sample;
-- `MovesNodes`: nodes that lie elsewhere for each sample.
+- `MovesNodes`: nodes that lie elsewhere for each sample;
+- `Forecasts`: advances ensembles in a fixed number of steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass, replace
 from typing import (
     TYPE_CHECKING,
@@ -321,6 +322,22 @@ class Steps(Solver, Protocol):
     @property
     def records(self) -> int:
         """Number of times, the initial one not among them."""
+        ...
+
+
+@runtime_checkable
+class Forecasts(Steps, Protocol):
+    """A solver that advances many states at once, without a look at its accuracy."""
+
+    def forecast(self, steps: int) -> Callable[[NDArray[Any]], NDArray[Any]]:
+        """Prepare an advance by one record interval.
+
+        Args:
+            steps: time steps in one record interval.
+
+        Returns:
+            Maps states (..., *space) to states one record interval later.
+        """
         ...
 
 

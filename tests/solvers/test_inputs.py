@@ -16,6 +16,7 @@ SMALL = {
     "elastic-cantilever": ("resolution=2",),
     "elliptic-boundary": ("resolution=8",),
     "burgers": ("resolution=32",),
+    "advection-diffusion": ("resolution=32",),
     "navier-stokes": ("resolution=16", "solver.parameters.records=1"),
     "quasi-geostrophic": ("resolution=16", "solver.parameters.records=1"),
 }

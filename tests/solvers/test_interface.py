@@ -13,6 +13,7 @@ from opkit.solvers.darcy import Darcy
 from opkit.solvers.interface import (
     DescribesItself,
     DifferentiableResidual,
+    Forecasts,
     Hierarchy,
     KnowsDirichlet,
     KnowsSides,
@@ -35,7 +36,7 @@ from opkit.solvers.interface import (
 CAPABILITIES = (
     OnMesh, KnowsDirichlet, Hierarchy, TakesGuess, Steps, Tolerance, OnDevice, Parallel,
     DifferentiableResidual, ReadsMesh, DescribesItself, NamedParts, Ladder,
-    Parametric, MovesNodes, KnowsSides, MarksBoundary,
+    Parametric, MovesNodes, KnowsSides, MarksBoundary, Forecasts,
 )  # fmt: skip
 MESH = {OnMesh, KnowsDirichlet, Hierarchy, Tolerance}
 ON_GRIDS = {TakesGuess, Tolerance, Parametric, MovesNodes, Ladder}
@@ -57,6 +58,7 @@ OFFERS: dict[str, set[type]] = {
     "helmholtz-scattering": {Tolerance, Parametric, MovesNodes, Ladder},
     "bracket-3d": {OnMesh, Tolerance, Parametric, MovesNodes, Ladder, MarksBoundary},
     "quasi-geostrophic": {Steps, Tolerance, OnDevice},
+    "kuramoto-sivashinsky": {Steps, Tolerance, Parametric, Forecasts},
     "manufactured": set(),
     "hypino-heat": set(),
     "hyperelastic-cell": ON_GRIDS,
