@@ -29,6 +29,7 @@ from opkit.cli import (
     check_solver,
     doctor,
     export,
+    new,
     operators,
     report,
     solve,
@@ -84,6 +85,7 @@ for module in (
     export,
     report,
     solve,
+    new,
     doctor,
 ):
     module.register(app)
