@@ -88,8 +88,8 @@ def refuse_other_parts(case: Case, solver: Solver) -> None:
     """
     sides = [side for axis in case.space for side in SIDES[axis]]
     for name, quantity in case.quantities.items():
-        told = quantity.model_dump()
-        parts = [told.get("part"), *(told.get("parts") or ())]
+        content = quantity.model_dump()
+        parts = [content.get("part"), *(content.get("parts") or ())]
         for part in (part for part in parts if part is not None):
             known: Sequence[str] = ()
             if isinstance(solver, MarksBoundary):
@@ -99,7 +99,7 @@ def refuse_other_parts(case: Case, solver: Solver) -> None:
                     f"quantities.{name}: there is no part {part!r} of the boundary."
                     f"{nearest(part, known)} Its parts: {', '.join(known) or 'none'}"
                 )
-        named = [told.get("side"), *(told.get("sides") or ())]
+        named = [content.get("side"), *(content.get("sides") or ())]
         for side in (side for side in named if side is not None):
             if case.geometry.kind == "mesh" or side not in sides:
                 there = "none" if case.geometry.kind == "mesh" else ", ".join(sides)

@@ -73,13 +73,13 @@ class _OverRegion(_Quantity):
 
     @model_validator(mode="after")
     def _one_region(self) -> _OverRegion:
-        told = {
+        choices = {
             "inside": bool(self.inside),
             "side": self.side is not None,
             "part": self.part is not None,
             "subdomain": self.subdomain is not None,
         }
-        regions = [name for name, is_told in told.items() if is_told]
+        regions = [name for name, is_chosen in choices.items() if is_chosen]
         if len(regions) > 1:
             raise ValueError(f"give {regions[0]} or {regions[1]}, not both")
         for axis, (low, high) in self.inside.items():

@@ -121,13 +121,13 @@ class Surface:
 
     def values(self, u: Array) -> Array:
         """Values (batch, facet, point) of a field (batch, node)."""
-        found: Array = np.einsum("fqi,bfi->bfq", self.basis, u[:, self.nodes])
-        return found
+        values: Array = np.einsum("fqi,bfi->bfq", self.basis, u[:, self.nodes])
+        return values
 
     def gradient(self, u: Array) -> Array:
         """Gradients (batch, facet, point, d) of a field (batch, node)."""
-        found: Array = np.einsum("fqid,bfi->bfqd", self.slopes, u[:, self.nodes])
-        return found
+        slopes: Array = np.einsum("fqid,bfi->bfqd", self.slopes, u[:, self.nodes])
+        return slopes
 
     def integral(self, values: Array) -> Array:
         """∫ of values (batch, facet, point), (batch,)."""

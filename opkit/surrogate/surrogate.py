@@ -18,6 +18,7 @@ from opkit.errors import DataError, OpkitInputError
 from opkit.metrics.domains import Domain, Elements, Grid
 from opkit.operators.inputs import Inputs, as_inputs
 from opkit.operators.shapes import DataShape, MeshShape
+from opkit.surrogate import held_out
 from opkit.surrogate.adapters import arrays, dolfinx_functions
 from opkit.surrogate.adapters.at import At
 from opkit.surrogate.adapters.refuse import (
@@ -35,6 +36,7 @@ from opkit.surrogate.checks import fallback
 from opkit.surrogate.checks.calibration import COVERAGE, PREFIX, Calibration
 from opkit.surrogate.checks.checker import Checker
 from opkit.surrogate.checks.fallback import Solved
+from opkit.surrogate.checks.functions import Function, QuantityFunction, named
 from opkit.surrogate.checks.interface import Context
 from opkit.surrogate.checks.nodes import with_points
 from opkit.surrogate.store import Store
@@ -57,6 +59,7 @@ class Surrogate(Shown):
         config: the bundle's record.
         calibration: of its errors; None for bundles from before there was one.
         source: run directory or bundle that it was loaded from.
+        functions: quantities of interest written in Python, by name.
     """
 
     def __init__(
@@ -65,12 +68,14 @@ class Surrogate(Shown):
         config: BundleConfig,
         calibration: Calibration | None = None,
         source: Path | None = None,
+        functions: Mapping[str, QuantityFunction] | None = None,
     ) -> None:
         # frozen weights: a graph is built for gradients of the inputs alone
         self.model = model.eval().requires_grad_(False)
         self.config = config
         self.calibration = calibration
         self.source = source
+        self.functions = dict(functions or {})
 
     def _facts(self) -> dict[str, Any]:
         config = self.config
@@ -113,6 +118,7 @@ class Surrogate(Shown):
         coverage: float = COVERAGE,
         static: Any = None,
         at: Any = None,
+        quantity: Function | None = None,
     ) -> Any:
         """Predict the outputs for one sample or a batch.
 
@@ -137,6 +143,8 @@ class Surrogate(Shown):
                 (point, coordinate) with the columns x, y, z, time of those there are,
                 or a dict or ``xarray.Dataset`` of (point,) by name. `how_at` says
                 where they come from. Gradients flow to points that are torch tensors.
+            quantity: with ``check``, a function of outputs and inputs of one sample,
+                arrays by name, that gives a number; see `with_quantities`.
 
         Returns:
             The same kind, with the outputs' variables; with ``check`` a `Checked`. With
@@ -149,6 +157,10 @@ class Surrogate(Shown):
             BundleError: a check of a bundle without calibration.
             MissingExtraError: a check needs a solver that is not installed.
         """
+        if quantity is not None:
+            if not check:
+                raise OpkitInputError("a quantity belongs to a check: give check=True")
+            return self._with(quantity)(inputs, True, coverage, static, at)
         if at is not None:
             return self._at(self.predict, inputs, None, static, at, check)
         if check:
@@ -356,7 +368,7 @@ class Surrogate(Shown):
         static: Any = None,
         coverage: float = COVERAGE,
         significance: float = 0.05,
-        quantity: str | None = None,
+        quantity: str | Function | None = None,
         exact: bool = False,
         store: str | Path | None = None,
     ) -> Solved:
@@ -373,8 +385,8 @@ class Surrogate(Shown):
             coverage: part of inputs like the training inputs for which the tolerance
                 must hold.
             significance: part of them that each check of inputs may take for strange.
-            quantity: name of a quantity of interest of the case: the tolerance is then
-                for its error, in its own units.
+            quantity: name of a quantity of interest, or a function as for a check: the
+                tolerance is then for its error, in its own units.
             exact: the same as a tolerance of 0.
             store: data file that keeps what the solver solved, for training to go on
                 with; made where it is missing. Its samples are solved to the case's
@@ -391,6 +403,11 @@ class Surrogate(Shown):
             SolverError: the solver cannot reach its accuracy for one of the inputs.
             DataError: the store is of another case or kind, or cannot be written.
         """
+        if quantity is not None and not isinstance(quantity, str):
+            return self._with(quantity).solve(
+                inputs, tolerance, steps, static, coverage, significance,
+                named(quantity), exact, store,
+            )  # fmt: skip
         if exact and tolerance is None:
             tolerance = 0.0
         if tolerance is None or (exact and tolerance):
@@ -419,11 +436,74 @@ class Surrogate(Shown):
         Raises:
             BundleError: the bundle has no calibration.
         """
-        return Checker(self.calibration)
+        return Checker(self.calibration, self.functions)
+
+    def with_quantities(
+        self, quantities: Mapping[str, Function], data: str | Path | None = None
+    ) -> Surrogate:
+        """Return this surrogate with quantities of interest written in Python.
+
+        A function is called with the outputs and the inputs of one sample, float64
+        arrays by name in physical units, and gives a number. Its errors are measured at
+        once, on the samples that the surrogate's error bounds were made of, so its
+        bounds hold with the same probability.
+
+        Args:
+            quantities: functions by name.
+            data: a file with a test or validation split that the surrogate was not
+                trained on, of the law that bounds are wanted for; None for the file of
+                the training, as its run directory names it. Where that is not at hand,
+                a check gives values with infinite bounds and says why in ``reason``,
+                and `solve` refuses a tolerance for them.
+
+        Raises:
+            OpkitInputError: a name that is used, or a function that gives no number.
+            BundleError: the bundle has no calibration; ``data`` holds no such samples.
+            DataError: ``data`` cannot be read, or holds other variables.
+        """
+        for name, function in quantities.items():
+            if name in self.checker.quantities.by_name or name in self.functions:
+                raise OpkitInputError(f"there is a quantity {name!r}: rename one")
+            if not callable(function):
+                raise OpkitInputError(f"quantity {name}: give a function")
+        new = {name: QuantityFunction(name, f) for name, f in quantities.items()}
+        measured = held_out.calibrated(
+            new,
+            self.checker.calibration,
+            self.source,
+            None if data is None else Path(data),
+        )
+        every = {**self.functions, **measured}
+        return Surrogate(self.model, self.config, self.calibration, self.source, every)
+
+    def _with(self, function: Function) -> Surrogate:
+        """Return this surrogate with one more function; measured once."""
+        name = named(function)
+        if name in self.functions and self.functions[name].function is function:
+            return self
+        one = self._asked.get(name)
+        if one is None or one.functions[name].function is not function:
+            one = self._asked[name] = self.with_quantities({name: function})
+        return one
+
+    @cached_property
+    def _asked(self) -> dict[str, Surrogate]:
+        return {}
 
 
-def load(path: str | Path, device: str = "cpu") -> Surrogate:
+def load(
+    path: str | Path,
+    device: str = "cpu",
+    quantities: Mapping[str, Function] | None = None,
+    data: str | Path | None = None,
+) -> Surrogate:
     """Load a surrogate from a run directory or a bundle.
+
+    Args:
+        path: of it.
+        device: where its weights go.
+        quantities: of interest, written in Python: see `Surrogate.with_quantities`.
+        data: file to measure their errors on.
 
     Raises:
         BundleError: missing, damaged, of a newer format, or weights that do not fit.
@@ -433,7 +513,8 @@ def load(path: str | Path, device: str = "cpu") -> Surrogate:
     place = present(device)
     watch_forks()
     config, weights = bundle.read(Path(path))
-    return build(config, weights, Path(path)).to(place)
+    surrogate = build(config, weights, Path(path)).to(place)
+    return surrogate.with_quantities(quantities, data) if quantities else surrogate
 
 
 def build(

@@ -1,5 +1,6 @@
 """Quantities of interest of a surrogate: values, conformal bounds, solving by them."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,73 @@ def test_solving_by_a_quantity(folder: Path) -> None:
     assert (tight.action != "accepted").all()
     with pytest.raises(OpkitInputError, match=r"no quantity 'prob'.*mean_pressure"):
         surrogate.solve(asked, tolerance=1.0, quantity="prob")
+
+
+def _probe(outputs, inputs) -> float:
+    """The value at the node that ``probe`` is at."""
+    assert inputs["coefficients"].shape == (10,)
+    return outputs["pressure"][8, 4]
+
+
+def test_a_function_is_bounded_as_the_same_quantity_of_the_case(folder: Path) -> None:
+    """Equal values and bounds: it is measured on the very same samples.
+
+    Calibration predicts 64-bit fields of 32-bit outputs one by one, the training in
+    batches: sums differ by rounding, 1e-4 of errors that are 1e-2 of the values.
+    """
+    surrogate = opkit.load(folder / "run", quantities={"mine": _probe})
+    with DataFile(folder / "d.h5") as file:
+        c = file.read("coefficients", file.indices("test"))[:20]
+    asked = {"coefficients": c}
+    checked = surrogate(asked, check=True)
+    mine, probe = checked.quantities["mine"], checked.quantities["probe"]
+    np.testing.assert_allclose(mine.value, probe.value, rtol=1e-6)
+    np.testing.assert_allclose(mine.error_bound, probe.error_bound, rtol=1e-3)
+    again = opkit.load(folder / "run")(asked, check=True, quantity=_probe)
+    np.testing.assert_array_equal(
+        again.quantities["_probe"].error_bound, mine.error_bound
+    )
+    tolerance = float(np.median(probe.error_bound)) * 1.01
+    by_name = surrogate.solve(asked, tolerance=tolerance, quantity="probe")
+    by_function = surrogate.solve(asked, tolerance=tolerance, quantity=_probe)
+    assert list(by_function.action) == list(by_name.action)
+
+
+def test_a_function_without_samples_to_measure_it_on(
+    folder: Path, tmp_path: Path
+) -> None:
+    """Values with infinite bounds and the reason; a tolerance is refused in a line."""
+    lone = tmp_path / "bundle"
+    shutil.copytree(folder / "run" / "bundle", lone)
+    with DataFile(folder / "d.h5") as file:
+        c = file.read("coefficients", file.indices("test"))[:3]
+    surrogate = opkit.load(lone)
+    checked = surrogate({"coefficients": c}, check=True, quantity=_probe)
+    own = checked.quantities["_probe"]
+    assert np.isinf(own.error_bound).all()
+    assert "give data=FILE" in own.reason
+    with pytest.raises(OpkitInputError, match=r"no error bound: .*give data=FILE"):
+        surrogate.solve({"coefficients": c}, tolerance=0.1, quantity=_probe)
+    there = opkit.load(lone, quantities={"mine": _probe}, data=folder / "d.h5")
+    bound = there({"coefficients": c}, check=True).quantities["mine"].error_bound
+    assert np.isfinite(bound).all()
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda u, x: u["presure"], r"quantity q: .*KeyError.*pressure.*coefficients"),
+        (lambda u, x: u["pressure"], "quantity q: .*gives a number"),
+        (lambda u, x: np.nan, "quantity q: the function gives nan"),
+        (3, "quantity q: give a function"),
+    ],
+)
+def test_functions_that_give_no_number(folder: Path, function, words) -> None:
+    """One line each, when the surrogate is loaded."""
+    with pytest.raises(OpkitInputError, match=words):
+        opkit.load(folder / "run", quantities={"q": function})
+    with pytest.raises(OpkitInputError, match="there is a quantity 'probe'"):
+        opkit.load(folder / "run", quantities={"probe": _probe})
 
 
 def test_quantities_stand_in_the_table(folder: Path) -> None:

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from opkit.base.seeds import generator
 from opkit.errors import DataError, OpkitInputError
 from opkit.surrogate.bundle.normalise import Moments, Normaliser
 from opkit.surrogate.bundle.run_list import list_runs
 from opkit.train import TrainingError, train
 from opkit.train.fields import symmetries
 from opkit.train.loop import guards
-from opkit.train.loop.batches import generator, slices
+from opkit.train.loop.batches import slices
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -6,6 +6,7 @@ import torch
 import xarray as xr
 
 import opkit
+from opkit.base.seeds import generator
 from opkit.datasets.field_dataset import FieldDataset
 from opkit.errors import OpkitInputError
 from opkit.evaluate.run import evaluate
@@ -15,7 +16,6 @@ from opkit.train import train
 from opkit.train.fields.model import build_physical_model, fit_normalisers
 from opkit.train.fields.setup import prepare
 from opkit.train.fields.task import FieldTask
-from opkit.train.loop.batches import generator
 from opkit.train.loop.recipes import resolve_recipe
 
 SMALL = [

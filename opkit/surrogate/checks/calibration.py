@@ -71,13 +71,13 @@ class Calibration:
 
     def error_bound(self, scale: Array, coverage: float, frames: int) -> Array:
         """Return the bound of e (batch, frame); infinite beyond what was calibrated."""
-        return _bound(self.errors, scale, coverage, frames)
+        return error_bound(self.errors, scale, coverage, frames)
 
     def quantity_bound(
         self, name: str, scale: Array, coverage: float, frames: int
     ) -> Array:
         """Return the bound of the error of a quantity of interest (batch, frame)."""
-        return _bound(self.quantities[name], scale, coverage, frames)
+        return error_bound(self.quantities[name], scale, coverage, frames)
 
     def half_width(self, scale: Array, coverage: float, frames: int) -> Tensor:
         """Return half the pointwise band (batch, frame, channel, *space)."""
@@ -183,7 +183,7 @@ class Calibration:
         )
 
 
-def _bound(errors: Array, scale: Array, coverage: float, frames: int) -> Array:
+def error_bound(errors: Array, scale: Array, coverage: float, frames: int) -> Array:
     """Return the conformal bound (batch, frame) of errors (frame, n) over σ."""
     bound = np.full((len(scale), frames), np.inf)
     known = min(frames, len(errors))

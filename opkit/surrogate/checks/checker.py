@@ -18,6 +18,7 @@ from opkit.operators.inputs import Inputs
 from opkit.surrogate.adapters import arrays
 from opkit.surrogate.bundle import forward
 from opkit.surrogate.checks.calibration import COVERAGE, Calibration, scale
+from opkit.surrogate.checks.functions import QuantityFunction
 from opkit.surrogate.checks.interface import Pairs, Reading
 from opkit.surrogate.checks.novelty import Novelty
 from opkit.surrogate.checks.quantities import Quantified, Quantities
@@ -134,12 +135,17 @@ class Checker:
 
     Args:
         calibration: of its errors.
+        functions: quantities of interest written in Python, by name.
 
     Raises:
         BundleError: there is no calibration.
     """
 
-    def __init__(self, calibration: Calibration | None) -> None:
+    def __init__(
+        self,
+        calibration: Calibration | None,
+        functions: Mapping[str, QuantityFunction] | None = None,
+    ) -> None:
         if calibration is None:
             raise BundleError(
                 "this bundle has no calibration, so its predictions cannot be checked: "
@@ -149,6 +155,7 @@ class Checker:
         self.context = calibration.context
         self.config, self.model = self.context.config, self.context.model
         self.quantities = Quantities(self.context)
+        self.functions = functions or {}
 
     def judge(
         self,
@@ -215,10 +222,14 @@ class Checker:
     def _quantities(
         self, inputs: Inputs, prediction: Tensor, sigma: Array, coverage: float
     ) -> dict[str, Quantified]:
-        calibration = self.calibration
+        calibration, quantified = self.calibration, {}
+        for name, function in self.functions.items():
+            value = function.of(self.config, inputs, prediction)
+            frames = value.shape[1] if value.ndim > 1 else 1
+            bound = function.bound(sigma, coverage, frames).reshape(value.shape)
+            quantified[name] = Quantified(value, bound, "", function.reason)
         if not calibration.quantities:
-            return {}
-        quantified = {}
+            return quantified
         for name, value in self.quantities.of(inputs, prediction).items():
             if name not in calibration.quantities:
                 continue

@@ -33,13 +33,15 @@ class Quantified:
     Args:
         value: (batch,), or (batch, step) for rollouts.
         error_bound: of its error, of the same shape; infinite where there are too few
-            calibration samples for the coverage.
-        units: of both.
+            calibration samples for the coverage, or none.
+        units: of both; empty of a function in Python.
+        reason: why there is no bound at all, in words.
     """
 
     value: Array
     error_bound: Array
     units: str
+    reason: str = ""
 
 
 class Quantities:
@@ -172,8 +174,8 @@ class Quantities:
 
 def _names_part(quantity: Quantity) -> bool:
     """Whether a quantity is of a part of a mesh."""
-    told = quantity.model_dump()
-    return any(told.get(name) is not None for name in BRIEF)
+    content = quantity.model_dump()
+    return any(content.get(name) is not None for name in BRIEF)
 
 
 def quantity_errors(
@@ -195,12 +197,16 @@ def chosen(quantities: Mapping[str, Quantified], name: str) -> Quantified:
     """Return one quantity by name.
 
     Raises:
-        OpkitInputError: there is none of that name.
+        OpkitInputError: there is none of that name, or no bound of its error.
     """
     if name not in quantities:
         known = ", ".join(quantities) or "none"
         raise OpkitInputError(
             f"no quantity {name!r}: the surrogate has {known}; declare it under "
-            "quantities in the case, and train again"
+            "quantities in the case and train again, or give a function"
+        )
+    if quantities[name].reason:
+        raise OpkitInputError(
+            f"quantity {name} has no error bound: {quantities[name].reason}"
         )
     return quantities[name]

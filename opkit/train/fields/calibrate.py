@@ -1,6 +1,6 @@
 """Calibration at the end of training, from validation samples alone.
 
-Where there are at least `setup.APART` validation samples, half of them choose the
+Where there are at least `held_out.APART` validation samples, half of them choose the
 best epoch, the exponents of the scale and the map of typical errors, and the other
 half, which nothing was chosen on, gives the quantiles: their coverage is exact for new
 samples of the same distribution. With fewer, the same samples choose the epoch and give

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
+from opkit.base.seeds import apart
 from opkit.case.recipe import Recipe, Training
 from opkit.datasets.agreement import Stated
 from opkit.datasets.field_dataset import FieldDataset
@@ -19,6 +18,7 @@ from opkit.metrics.domains import Domain, Elements, Grid
 from opkit.operators.interface import operator_class
 from opkit.operators.shapes import DataShape, MeshShape
 from opkit.surrogate.bundle.record import Channels, Shape
+from opkit.surrogate.held_out import APART
 from opkit.train.fields import symmetries
 from opkit.train.fields.shape import data_shape
 from opkit.train.loop.batches import (
@@ -26,13 +26,8 @@ from opkit.train.loop.batches import (
     Part,
     Sample,
     Samples,
-    generator,
     in_memory,
 )
-
-APART = 40
-"""Validation samples from which on a half is kept for error bounds alone: 20 samples
-make bounds of 95 % coverage."""
 
 
 @dataclass(frozen=True)
@@ -223,9 +218,8 @@ def hold_out(samples: Samples, part: float, seed: int) -> tuple[Samples, Samples
             f"{len(samples)} training samples are too few to hold out {part:.0%} for "
             "validation: give the file a validation split"
         )
-    order = torch.randperm(len(samples), generator=generator(seed, 0, 0))
-    training, validation = order[count:].sort().values, order[:count].sort().values
-    return chosen(samples, training.tolist()), chosen(samples, validation.tolist())
+    training, validation = apart(len(samples), part, seed)
+    return chosen(samples, training), chosen(samples, validation)
 
 
 def chosen(samples: Samples, indices: list[int]) -> Samples:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -122,12 +121,6 @@ class Slice:
         self.indices = indices
         self.weight = weight
         self.total = total
-
-
-def generator(seed: int, epoch: int, purpose: int) -> torch.Generator:
-    """Random generator of one purpose in one epoch."""
-    word = np.random.SeedSequence([seed, epoch, purpose]).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(word[0] >> np.uint64(1)))
 
 
 def slices(

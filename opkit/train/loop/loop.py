@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from opkit.base.compiler import compiler_fault
+from opkit.base.seeds import generator
 from opkit.errors import OpkitInputError
 from opkit.surrogate.bundle.run_directory import RunDirectory
 from opkit.train.loop import checkpoint
@@ -26,7 +27,6 @@ from opkit.train.loop.batches import (
     Memory,
     Slice,
     batches,
-    generator,
     slices,
 )
 from opkit.train.loop.events import (
