@@ -149,6 +149,8 @@ class Burgers:
         """Advance by one record interval; return fields, errors, and steps made."""
         if self.device != "cpu":
             return self._converge(u)
+        if not len(u):
+            return u, np.zeros(0), np.zeros(0)
         # numpy's transforms may round differently with the batch: one sample at a time
         parts = [self._converge(field[None]) for field in u]
         result, error, steps = (

@@ -55,7 +55,7 @@ def numbers(inputs: Fields, name: str, shape: tuple[int, ...] = ()) -> Array:
     if values.ndim != 1 + len(shape) or values.shape[1:] != shape:
         expected = ", ".join(("batch", *map(str, shape)))
         raise OpkitInputError(f"{name} has shape {values.shape}: give ({expected})")
-    bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(1))
+    bad = np.flatnonzero(~np.isfinite(values).all(tuple(range(1, values.ndim))))
     if len(bad):
         raise OpkitInputError(f"{name} of sample {bad[0]} is not finite")
     return values

@@ -8,6 +8,7 @@ that a state consists of (layers together).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -59,7 +60,7 @@ def relative_change(values: Array, reference: Array) -> Array:
         values: (batch, ...).
         reference: (batch, ...).
     """
-    flat = reference.reshape(len(reference), -1)
+    flat = reference.reshape(len(reference), math.prod(reference.shape[1:]))
     distance = np.linalg.norm(values.reshape(flat.shape) - flat, axis=1)
     size = np.linalg.norm(flat, axis=1)
     relative = np.divide(distance, size, out=distance.copy(), where=size > 0)

@@ -244,8 +244,10 @@ class Semilinear:
             )
 
     def _advance(self, states: Array) -> Array:
-        parts = [self._settled(field, self.record_interval, 1)[0] for field in states]
-        return np.concatenate(parts)
+        advanced = np.empty_like(states)
+        for i, field in enumerate(states):
+            advanced[i] = self._settled(field, self.record_interval, 1)[0]
+        return advanced
 
     def _settled(
         self, initial: Array, interval: float, records: int

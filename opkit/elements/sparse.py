@@ -50,6 +50,9 @@ class SparseMatrix(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return A x, (column, ...) to (row, ...)."""
         own, turned = (self._parts(name) for name in ("own", "turned"))
+        if not x.numel():  # not every library of sparse matrices takes none
+            none = x[:1].to(own[2].dtype)
+            return none.expand(self.shape[0], *x.shape[1:])
         flat = x.reshape(x.shape[0], -1).to(own[2].dtype)
         product: Tensor = _Product.apply(flat, self.shape, *own, *turned)
         return product.view(-1, *x.shape[1:])

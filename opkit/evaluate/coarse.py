@@ -199,7 +199,7 @@ def _means(points: Array, cells: Array, few: Array, large: Array) -> Any:
 
 def _apply(matrix: Any, field: Array) -> Array:
     flat = matrix @ field.reshape(-1, field.shape[-1]).T
-    return np.asarray(flat.T.reshape(*field.shape[:-1], -1))
+    return np.asarray(flat.T.reshape(*field.shape[:-1], matrix.shape[0]))
 
 
 def _each_axis(

@@ -94,7 +94,8 @@ def vrmse(
         square = grid.mean_square(target)
     else:
         error = (prediction - target).square().flatten(2).mean(2)
-        variance = target.flatten(2).var(2, correction=0)
+        # torch warns of the variance of nothing
+        variance = target.flatten(2).var(2, correction=0) if len(target) else error
         square = target.square().flatten(2).mean(2)
     square = torch.where(square > 0, square, 1)
     return (error / (variance + eps**2 * square)).sqrt().mean(1)

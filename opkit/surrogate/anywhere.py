@@ -327,7 +327,9 @@ def _on_elements(
         raise OpkitInputError(f"at: {error}") from None
     corners = torch.from_numpy(nodes[cells[cell, : dimension + 1]]).to(x)
     edges = (corners[:, 1:] - corners[:, :1]).transpose(1, 2)
-    inner = torch.linalg.solve(edges, (x - corners[:, 0])[..., None])[..., 0]
+    inner = x - corners[:, 0]
+    if len(x):  # not every library of linear algebra takes none
+        inner = torch.linalg.solve(edges, inner[..., None])[..., 0]
     basis = torch.cat([1 - inner.sum(1, keepdim=True), inner], 1)
     if cells.shape[1] > dimension + 1:  # degree 2
         one, other = zip(*EDGES[: 3 if dimension == 2 else 6], strict=True)

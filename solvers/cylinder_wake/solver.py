@@ -212,9 +212,13 @@ class CylinderWake:
             results.append(self._solve_one(cylinder, own))
         fields = [result.fields for result in results]
         numbers = [result.numbers for result in results]
-        outputs = {name: np.stack([f[name] for f in fields]) for name in FIELDS}
+        shape = (len(fields), self.frames, self.grid.nodes)
+        outputs = {
+            name: np.reshape([f[name] for f in fields], shape) for name in FIELDS
+        }
         outputs |= {name: np.array([n[name] for n in numbers]) for name in NUMBERS}
-        details = {name: np.array([n[name] for n in numbers]) for name in numbers[0]}
+        kinds = numbers[0] if numbers else {"change": 0.0}
+        details = {name: np.array([n[name] for n in numbers]) for name in kinds}
         return Solution(outputs, details.pop("change"), MEASURE, details)
 
     def _solve_one(

@@ -126,9 +126,9 @@ class EllipticBoundary:
                 are not the closed boundary curve; incompatible Neumann data.
             NotConvergedError: rtol was not reached.
         """
-        if self.refinement > 1:
-            return self._solve_finer(inputs)
         fields = self._checked(inputs)
+        if self.refinement > 1 and len(fields["source"]):
+            return self._solve_finer(inputs)
         batch = len(fields["source"])
         potential = np.zeros_like(fields["source"])
         error, defect = np.empty(batch), np.empty(batch)

@@ -117,7 +117,9 @@ class Cantilever:
         """
         modulus = self._modulus(inputs)
         system = _system(self.length, self.resolution[0], self.poisson, self.degree)
-        u = np.stack([system.solve(E, self.weight) for E in modulus])
+        u = np.zeros((len(modulus), len(OUTPUTS), len(system.points)))
+        for i, E in enumerate(modulus):
+            u[i] = system.solve(E, self.weight)
         outputs = {name: u[:, k] for k, name in enumerate(OUTPUTS)}
         error = self.residual(inputs, outputs)
         if (error > self.rtol).any():

@@ -99,7 +99,7 @@ class Manufactured:
                 )
             fields.append(problems.solution_grid[0].numpy())
         return Solution(
-            outputs={"u": np.stack(fields)},
+            outputs={"u": np.reshape(fields, (len(fields), *self.resolution))},
             error=np.zeros(len(fields)),
             measure="closed form",
         )

@@ -214,6 +214,8 @@ class QuasiGeostrophic:
 
     def _warn(self, psi: Array) -> None:
         """Warn where the upper layer has turned over too often to be predicted."""
+        if not len(psi):
+            return
         model = self.model()
         psi_hat = np.fft.rfft2(psi[:, :, 0])
         vorticity = np.fft.irfft2(-model.kappa2 * psi_hat, self.resolution)
@@ -246,9 +248,11 @@ class QuasiGeostrophic:
     ) -> tuple[Array, Array, Array]:
         """Fields (batch, time, ...) after each interval, and errors (batch,)."""
         batch = len(starts)
-        together = batch if self._backend() == "torch" else 1
+        together = max(batch, 1) if self._backend() == "torch" else 1
         groups = [starts[i : i + together] for i in range(0, batch, together)]
-        trajectories = self._trajectories(min(self.threads, len(groups)), together)
+        trajectories = self._trajectories(
+            min(self.threads, max(1, len(groups))), together
+        )
         q = np.empty((batch, len(intervals), *starts.shape[1:]))
         psi, error = np.empty_like(q), np.zeros(batch)
 

@@ -164,7 +164,7 @@ class Transfer(nn.Module):
 
     @staticmethod
     def _own(wide: Tensor, below: Level) -> Tensor:
-        quarters = wide.view(len(wide), 4, -1)
+        quarters = wide.view(len(wide), 4, wide.shape[1] // 4)
         place = torch.arange(len(wide), device=wide.device)
         return quarters[place, below.quadrant]
 

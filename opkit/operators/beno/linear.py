@@ -81,7 +81,7 @@ class LinearBENO(nn.Module):
         nodes = nodes - _free_means(nodes, levels[0], curve)
         u = nodes.new_zeros(inside.numel(), nodes.shape[1])
         u = u.index_copy(0, levels[0].flat, nodes)
-        whole: Tensor = u.view(*inside.shape, -1).permute(0, 3, 1, 2)
+        whole: Tensor = u.view(*inside.shape, u.shape[1]).permute(0, 3, 1, 2)
         return whole
 
     def _boundary(
@@ -102,9 +102,8 @@ class LinearBENO(nn.Module):
         at = centres(level, like=value).expand(len(value), -1, -1)
         wide = h[depth].new_zeros(level.number.numel(), h[depth].shape[1])
         wide = wide.index_copy(0, level.flat, h[depth])
-        reached = self.reach(
-            at, wide.view(len(value), -1, wide.shape[1]), g, v, curve, 1 / level.cells
-        )
+        wide = wide.view(len(value), level.cells**2, wide.shape[1])
+        reached = self.reach(at, wide, g, v, curve, 1 / level.cells)
         enters[depth] = enters[depth] + reached.flatten(0, 1)[level.flat]
         return enters
 
@@ -112,7 +111,7 @@ class LinearBENO(nn.Module):
 def _free_means(nodes: Tensor, level: Level, curve: Curve) -> Tensor:
     """(node, output): the mean over the domain where all data are Neumann, else 0."""
     batch, faces = curve.kind.shape
-    sample = level.flat // (len(level.number[0]) ** 2)
+    sample = level.flat // (level.number.shape[1] ** 2)
     ones = nodes.new_ones(len(nodes), 1)
     total, count = (gather_sum(part, sample, batch) for part in (nodes, ones))
     free = (curve.kind.sum(1, keepdim=True) == faces).to(nodes.dtype)

@@ -25,6 +25,7 @@ from opkit.operators.beno.published_features import (
     FeatureScales,
     Graphs,
 )
+from opkit.operators.layers.attention import attend
 from opkit.operators.layers.boundary_curve import Curve
 
 _FEED = 16  # width between the 1x1 convolutions of a Transformer layer
@@ -57,7 +58,7 @@ class TransformerLayer(nn.Module):
             part(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for part in (self.query, self.key, self.value)
         )
-        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        mixed = attend(q, k, v).transpose(1, 2).flatten(2)
         x = self.norm1(x + self.out(mixed))
         fed = self.narrow(F.gelu(self.widen(x.transpose(1, 2)))).transpose(1, 2)
         result: Tensor = self.norm2(x + fed)
@@ -197,13 +198,13 @@ class PublishedBENO(nn.Module):
         u = self.scales.decode(self.branches(nodes, edges, tokens, graphs))
         whole = u.new_zeros(inside.numel(), u.shape[1])
         whole = whole.index_copy(0, graphs.flat, u)
-        return whole.view(*inside.shape, -1).permute(0, 3, 1, 2)
+        return whole.view(*inside.shape, u.shape[1]).permute(0, 3, 1, 2)
 
     def branches(
         self, nodes: Tensor, edges: Tensor, tokens: Tensor, graphs: Graphs
     ) -> Tensor:
         """Sum of the source branch and the data branch, normalised (node, output)."""
-        keep = torch.ones_like(nodes[0])
+        keep = nodes.new_ones(nodes.shape[1])
         keep[2:6] = 0  # f, smoothed f and its gradient
         still = tokens * tokens.new_tensor([1.0, 1.0, 0.0])
         of_source = self.source(nodes, edges, still, graphs)

@@ -79,15 +79,15 @@ class Graphs:
         """Make them from masks (batch, y, x)."""
         masks = (inside > 0).cpu().numpy()
         starts = np.cumsum([0, *(int(mask.sum()) for mask in masks)])
-        pairs = [
-            edges_of(mask) + start for mask, start in zip(masks, starts, strict=False)
-        ]
+        pairs = [np.zeros((2, 0), np.int64)]
+        for mask, start in zip(masks, starts[:-1], strict=True):
+            pairs.append(edges_of(mask) + start)
         joined = torch.from_numpy(np.concatenate(pairs, axis=1)).to(inside.device)
         flat = (inside > 0).flatten().nonzero()[:, 0]
         degree = torch.bincount(joined[1], minlength=len(flat)).to(inside.dtype)
         return cls(
             flat,
-            flat // inside[0].numel(),
+            flat // inside.shape[1:].numel(),
             joined[0],
             joined[1],
             degree,

@@ -84,9 +84,9 @@ class DeepONet(Operator):
         x = inputs.fields
         if points is None:
             points = coordinates(x.shape[2:], self.periodic, like=x)
-        coefficients = self.branch(x, inputs.parameters).reshape(
-            x.shape[0], self.out_channels, -1
-        )
+        coefficients = self.branch(x, inputs.parameters)
+        count = coefficients.shape[1] // self.out_channels
+        coefficients = coefficients.view(len(x), self.out_channels, count)
         basis = self.trunk(trunk_features(points, self.periodic).movedim(0, -1))
         basis = basis.movedim(-1, 0)
         # b and t have entries of order one: 1/√p keeps the sum so

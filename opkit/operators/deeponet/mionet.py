@@ -84,7 +84,8 @@ class MIONet(Operator):
                 factor = branch(x[:, :0], inputs.need("parameters"))
             product = factor if product is None else product * factor
         assert product is not None
-        coefficients = product.reshape(x.shape[0], self.out_channels, -1)
+        count = product.shape[1] // self.out_channels
+        coefficients = product.view(len(x), self.out_channels, count)
         basis = self.trunk(trunk_features(points, self.periodic).movedim(0, -1))
         basis = basis.movedim(-1, 0)
         # as in DeepONet, 1/√p keeps the sum of order one

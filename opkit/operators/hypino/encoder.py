@@ -143,9 +143,9 @@ class Encoder(nn.Module):
         source = grids[:, 4:].sign() * grids[:, 4:].abs().log1p()
         grids = torch.cat([grids[:, :4], source], 1)
         values = grids[:, 2:].flatten(2)
-        statistics = torch.cat(
-            [values.mean(2), values.amax(2), values.amin(2), values.std(2)], 1
-        )
+        mean = values.mean(2)
+        std = values.std(2) if len(values) else mean  # torch warns of none's
+        statistics = torch.cat([mean, values.amax(2), values.amin(2), std], 1)
         condition = torch.cat(
             [self.coefficients(coefficients), self.statistics(statistics)], 1
         )

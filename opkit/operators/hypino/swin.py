@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+
+from opkit.operators.layers.attention import attend
 
 
 class WindowAttention(nn.Module):
@@ -42,7 +43,7 @@ class WindowAttention(nn.Module):
         bias = bias.permute(2, 0, 1)[None]
         if mask is not None:
             bias = (bias + mask[:, None]).repeat(len(x) // len(mask), 1, 1, 1)
-        mixed = functional.scaled_dot_product_attention(q, k, v, bias)
+        mixed = attend(q, k, v, bias)
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out
 

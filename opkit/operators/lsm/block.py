@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from itertools import chain
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from opkit.operators.layers.attention import attend
 
 
 def to_patches(x: Tensor, patch: Sequence[int]) -> Tensor:
@@ -69,12 +70,12 @@ class NeuralSpectralBlock(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """Points (patch, channel, point) to tokens (patch, head, token, channel)."""
-        count, _, n = x.shape
+        count = len(x)
         # channel (head, c, key or value): keys and values are interleaved
-        pairs = self.key_value(x).view(count, self.n_heads, -1, 2, n)
+        pairs = self.key_value(x).unflatten(1, (self.n_heads, -1, 2))
         key, value = pairs.permute(3, 0, 1, 4, 2)
         latent = self.tokens.expand(count, *self.tokens.shape)
-        return latent + F.scaled_dot_product_attention(latent, key, value, scale=1.0)
+        return latent + attend(latent, key, value, scale=1.0)
 
     def solve(self, tokens: Tensor) -> Tensor:
         """Add the trigonometric series to every token."""
@@ -97,6 +98,6 @@ class NeuralSpectralBlock(nn.Module):
     def decode(self, x: Tensor, tokens: Tensor) -> Tensor:
         """Add to every point what it reads from the tokens of its patch."""
         count, channels, n = x.shape
-        query = self.query(x).view(count, self.n_heads, -1, n).transpose(2, 3)
-        read = F.scaled_dot_product_attention(query, tokens, tokens, scale=1.0)
+        query = self.query(x).unflatten(1, (self.n_heads, -1)).transpose(2, 3)
+        read = attend(query, tokens, tokens, scale=1.0)
         return x + read.transpose(2, 3).reshape(count, channels, n)

@@ -204,7 +204,9 @@ def variance(
     p, start, parts = x.shape[1], 0, []
     for L in lower or factors(theta, x):
         own = theta[start : start + len(L)]
-        v = torch.linalg.solve_triangular(L, kernel(own, x, new), upper=False)
+        v = kernel(own, x, new)
+        if len(new):  # not every library of linear algebra takes none
+            v = torch.linalg.solve_triangular(L, v, upper=False)
         signal, linear = own[:, p, None].exp(), own[:, p + 1, None].exp()
         prior = signal + linear * (1 + new.square().sum(1)) + noise(own)[:, None]
         parts.append((prior - v.square().sum(1)).clamp(min=noise(own)[:, None]))

@@ -36,7 +36,7 @@ class FixedOperators(nn.Module):
     def forward(self, h: Tensor, level: OperatorGraph) -> Tensor:
         """Update features (node, batch, channel)."""
         flat = h.flatten(0, 1)
-        near = level.operators(h).view(-1, *flat.shape)
+        near = level.operators(h).view(len(self.mix) - 1, *flat.shape)
         mixed = _Mix.apply(flat, near, self.mix, self.bias)
         change: Tensor = self.out(F.gelu(mixed))
         return h + change.view_as(h)

@@ -12,8 +12,9 @@ arXiv:2402.02366.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from opkit.operators.layers.attention import attend
 
 START = 0.5
 """Temperature at the start."""
@@ -77,9 +78,7 @@ class PhysicsAttention(nn.Module):
                 strict=True,
             )
             tokens = torch.cat([self._tokens(*part) for part in parts])
-        tokens = F.scaled_dot_product_attention(
-            self.to_q(tokens), self.to_k(tokens), self.to_v(tokens)
-        )
+        tokens = attend(self.to_q(tokens), self.to_k(tokens), self.to_v(tokens))
         if counts is None:
             mixed = share @ tokens
         else:
@@ -91,7 +90,8 @@ class PhysicsAttention(nn.Module):
 
     def _split(self, x: Tensor) -> Tensor:
         """Return (batch, head, point, width / heads)."""
-        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
+        batch, points, width = x.shape
+        return x.view(batch, points, self.heads, width // self.heads).transpose(1, 2)
 
     def _tokens(self, share: Tensor, value: Tensor, weights: Tensor | None) -> Tensor:
         """Mean value of each slice, (batch, head, slice, width / heads)."""

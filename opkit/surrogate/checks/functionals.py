@@ -77,7 +77,7 @@ def evaluate(
         total, size = boundary.integral(boundary.values(u)), boundary.size
     else:
         weights = _weights(quantity, place)
-        total = u.reshape(len(u), -1) @ weights
+        total = u.reshape(len(u), weights.size) @ weights
         size = float(weights.sum())
     return total / size if isinstance(quantity, Mean) else total
 
@@ -97,7 +97,8 @@ def _weights(quantity: Mean | Integral | Maximum, place: Place) -> Array:
 def _maximum(quantity: Maximum, u: Array, place: Place) -> Array:
     u = np.abs(u) if quantity.absolute else u
     if quantity.side is not None:
-        u = u[(slice(None), *place.side(quantity.side)[0])].reshape(len(u), -1)
+        index, weights = place.side(quantity.side)
+        u = u[(slice(None), *index)].reshape(len(u), weights.size)
     elif quantity.part is not None:
         # the largest value at its nodes, those on middles of edges among them
         place.boundary(None, quantity.part)
@@ -181,7 +182,7 @@ def _value(u: Array, at: Sequence[float], place: Place) -> Array:
     else:
         nodes = np.stack([where[a].reshape(-1) for a in sorted(where)], -1)
         target = [point[a] for a in sorted(where)]
-        values = u.reshape(len(u), -1).T
+        values = u.reshape(len(u), len(nodes)).T
         value = LinearNDInterpolator(nodes, values)(np.array([target]))[0]
         value = value if np.isfinite(value).all() else None
     if value is None:

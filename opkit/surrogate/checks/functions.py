@@ -58,7 +58,8 @@ class QuantityFunction:
         rows = []
         for sample, frames in _apart(config, inputs, outputs):
             rows.append([self._number(fields, sample) for fields in frames])
-        values = np.array(rows, np.float64).reshape(len(outputs), -1)
+        count = len(rows[0]) if rows else 1
+        values = np.array(rows, np.float64).reshape(len(outputs), count)
         return values if config.history else values[:, 0]
 
     def bound(self, scale: Array, coverage: float, frames: int) -> Array:

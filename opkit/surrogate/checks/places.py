@@ -185,7 +185,9 @@ class GridSide:
 
     def integral(self, values: Array) -> Array:
         """∫ of values (batch, *side), (batch,)."""
-        total: Array = values.reshape(len(values), -1) @ self._weights.reshape(-1)
+        total: Array = values.reshape(
+            len(values), self._weights.size
+        ) @ self._weights.reshape(-1)
         return total
 
     def gradient(self, u: Array) -> Array:

@@ -102,11 +102,11 @@ class QuadGrid:
     def at_nodes(self, vertex_values: Array) -> Array:
         """Bilinear values (..., vertex) at all nodes (..., node)."""
         columns = self.second + (not self.periodic)
-        grid = vertex_values.reshape(*vertex_values.shape[:-1], -1, columns)
+        grid = vertex_values.reshape(*vertex_values.shape[:-1], self.first + 1, columns)
         a = lagrange_matrix(self.first, 1, 2 * self.first, False)
         b = lagrange_matrix(self.second, 1, 2 * self.second, self.periodic)
         nodes: Array = a @ grid @ b.T
-        return nodes.reshape(*vertex_values.shape[:-1], -1)
+        return nodes.reshape(*vertex_values.shape[:-1], len(a) * len(b))
 
     def interpolate(self, values: Array, other: QuadGrid) -> Array:
         """Biquadratic values (..., node) at the nodes of another grid (..., node).
@@ -120,7 +120,7 @@ class QuadGrid:
         a = lagrange_matrix(self.first, 2, 2 * other.first, False)
         b = lagrange_matrix(self.second, 2, 2 * other.second, self.periodic)
         nodes: Array = a @ grid @ b.T
-        return nodes.reshape(*values.shape[:-1], -1)
+        return nodes.reshape(*values.shape[:-1], len(a) * len(b))
 
 
 def o_grid(grid: QuadGrid, radius: Array) -> Array:

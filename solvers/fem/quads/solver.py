@@ -8,6 +8,7 @@ at the nodes of biquadratic elements (batch, y, x).
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, ClassVar
@@ -169,7 +170,7 @@ class GridSolver(ABC):
     def in_order(self, values: Array) -> Array:
         """Values (..., y, x) in the grid's order (..., node)."""
         grid = values if self.along_y else np.swapaxes(values, -1, -2)
-        return grid.reshape(*values.shape[:-2], -1)
+        return grid.reshape(*values.shape[:-2], math.prod(self.grid.shape))
 
     def with_cells(self, cells: tuple[int, int]) -> tuple[int, int]:
         """The resolution that has so many cells along the grid's two directions."""
