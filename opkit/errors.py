@@ -83,6 +83,10 @@ class NonFiniteError(SolverError):
     """NaN or infinity appeared in a solution."""
 
 
+class FilterDivergedError(SolverError):
+    """A filter lost the system that it followed."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the closest known name, else an empty string."""
     lower = {str(word).lower(): word for word in known}

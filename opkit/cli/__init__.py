@@ -23,9 +23,7 @@ from opkit.base.children import close_folder
 from opkit.base.files import why
 from opkit.base.visible import one_line
 from opkit.cli import (
-    cases as registry,
-)
-from opkit.cli import (
+    assimilate,
     check_solver,
     doctor,
     export,
@@ -34,6 +32,9 @@ from opkit.cli import (
     report,
     solve,
     train,
+)
+from opkit.cli import (
+    cases as registry,
 )
 from opkit.cli import (
     data as files,
@@ -86,6 +87,7 @@ for module in (
     report,
     solve,
     new,
+    assimilate,
     doctor,
 ):
     module.register(app)

@@ -63,6 +63,7 @@ VERBS = {
     "export run --to onnx -o made.onnx": "export",
     "report run -o page.html --no-solver": "plots",
     PROBLEM: None,
+    "assimilate advection-diffusion --cycles 3 --members 4 --steps 1": None,
     f"{PROBLEM} --figure solution.png": "plots",
 }
 OPTIONAL = [
