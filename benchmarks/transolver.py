@@ -10,17 +10,15 @@ processor minutes. Stopped, it goes on where it was; another seed is another run
 from __future__ import annotations
 
 import argparse
-import json
 import platform
-import time
 from pathlib import Path
 
 import torch
 
+from benchmarks.resumable import trained
 from opkit.case.catalogue import load_case
 from opkit.evaluate.run import evaluate
 from opkit.generate import generate
-from opkit.train.main import train
 
 CASE = "hyperelastic-cell"
 SIZES = ("resolution=[17, 80]", "samples.train=200")
@@ -69,35 +67,15 @@ def row(
     data: Path, run: Path, operator: str, settings: tuple[str, ...], seed: int
 ) -> str:
     """Train, or go on with training, and return a line of the table."""
-    spent = run.with_suffix(".json")
-    before = json.loads(spent.read_text())["seconds"] if spent.exists() else 0.0
-    if not (run / "bundle").exists():
-        begin = time.process_time()
-
-        def note(_: object) -> None:
-            seconds = before + time.process_time() - begin
-            spent.write_text(json.dumps({"seconds": seconds}))
-
-        train(
-            data,
-            run,
-            operator=operator,
-            overrides=() if run.exists() else settings,
-            seed=seed,
-            device="cpu",
-            resume=run.exists(),
-            progress=note,
-        )
-    seconds = json.loads(spent.read_text())["seconds"]
+    surrogate, seconds = trained(data, run, operator, settings, seed)
     evaluation = evaluate(run)
     own, mean = (
         next(r.relative_l2 for r in evaluation.rows if r.predictor == name)
         for name in ("surrogate", "mean")
     )
-    config = json.loads((run / "bundle" / "config.json").read_text())
-    origin = config["provenance"]
+    origin = surrogate.config.provenance
     return (
-        f"| {run.name} | {seed} | {origin['epochs']} | {origin['parameters']:,} | "
+        f"| {run.name} | {seed} | {origin.epochs} | {origin.parameters:,} | "
         f"{seconds / 60:.1f} | {100 * own:.2f} % | {100 * mean:.1f} % |"
     )
 
