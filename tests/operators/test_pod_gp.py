@@ -12,7 +12,7 @@ from opkit import elements
 from opkit.errors import OpkitInputError
 from opkit.operators.inputs import Inputs
 from opkit.operators.interface import build_operator
-from opkit.operators.pod_gp import modes, process
+from opkit.operators.pod_gp import answer, modes, process
 from opkit.operators.pod_gp.descent import minimise
 from opkit.operators.pod_gp.pod_gp import NORMAL, PODGP
 from opkit.operators.pod_gp.windows import windows
@@ -415,6 +415,35 @@ def test_with_windows_a_linear_family_is_reproduced(data) -> None:
     assert error(model, data, curve=0.0) < 1e-5
     _, u = family(data, 5, curve=0.0, seed=4)
     torch.testing.assert_close(model.projected(u), u, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("data", "counts"),
+    [(GRID, ()), (GRID, (3, 4)), (triangles(), (3, 2))],
+    ids=["whole", "grid", "mesh"],
+)
+def test_float32_changes_less_than_the_modes_leave_out(data, counts) -> None:
+    """By a tenth of that (`PART`) at most; in float64 where they leave out nothing."""
+    model = trained(data, 60, windows=counts, energy=0.8)
+    z = torch.randn(7, 3)
+    fields = torch.zeros(7, 0, *data.shape)
+    exact = model(Inputs(fields.double(), parameters=z.double()))
+    learnt, _ = model._fast()
+    assert learnt.dtype == torch.float32
+    outside = float(model.rest.sum(1).mean()) ** 0.5
+    change = (model(Inputs(fields, parameters=z)) - exact).square()
+    assert float(change.sum(1).mean()) ** 0.5 < answer.PART * outside
+    # the slope is taken in float64: what is rounded is the answer alone
+    slopes = []
+    for kind in (torch.float32, F64):
+        at = z.to(kind).requires_grad_()
+        u = model(Inputs(fields.to(kind), parameters=at))
+        slopes.append(torch.autograd.grad(u.square().sum(), at)[0].double())
+    torch.testing.assert_close(
+        *slopes, rtol=1e-4, atol=1e-4 * float(slopes[1].abs().max())
+    )
+    smooth = trained(data, 20, curve=0.0, windows=counts)
+    assert smooth._fast()[0].dtype == F64
 
 
 def test_windows_learn_what_depends_on_near_numbers_from_fewer_samples() -> None:

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -37,6 +37,7 @@ from opkit.operators.inputs import Inputs
 from opkit.operators.interface import Accepts, Operator
 from opkit.operators.layers.grids import resample
 from opkit.operators.pod_gp import process
+from opkit.operators.pod_gp.answer import Coefficients, Patches, coefficients
 from opkit.operators.pod_gp.modes import Modes, inner_product, principal_modes
 from opkit.operators.pod_gp.windows import windows
 from opkit.operators.shapes import DataShape, MeshShape
@@ -139,7 +140,7 @@ class PODGP(Operator):
             )
         self.on_cells = isinstance(data, MeshShape) and data.on_cells
         self._kept: list[list[Tensor]] | None = None
-        self._small: tuple[tuple[int, str, int], Tensor, Tensor] | None = None
+        self._small: tuple[list[Any], Coefficients, Patches] | None = None
         self._windows = windows(data, options.windows)
         self._room(n=0, modes=0, inputs=0)
 
@@ -344,12 +345,18 @@ class PODGP(Operator):
             OpkitInputError: `prepare` was not called, or a role is missing.
         """
         z = self._normalised(inputs) @ self.rotation
-        g = process.mean(self.theta, self.x, self.alpha, z).mT * self.scale[:, None]
         if inputs.fields.dtype == torch.float32 and not torch.compiler.is_compiling():
-            mean, modes = self._single()
-            return self._on_grid(self._summed(mean, g.float() @ modes), inputs)
+            learnt, patches = self._fast()
+            g = self._coefficients(z) if z.requires_grad else learnt(z)
+            u = patches(g.float()).view(len(z[0]), *self.mean.shape)
+            return self._on_grid(u, inputs)
+        g = self._coefficients(z)
         u = self._summed(self.mean.flatten(1), g @ self.modes.flatten(2))
         return self._on_grid(u, inputs).to(inputs.fields.dtype)
+
+    def _coefficients(self, z: Tensor) -> Tensor:
+        """Coefficients of the modes (window, batch, mode), in float64."""
+        return process.mean(self.theta, self.x, self.alpha, z).mT * self.scale[:, None]
 
     def _summed(self, start: Tensor, parts: Tensor) -> Tensor:
         """Add the parts of all windows.
@@ -368,16 +375,17 @@ class PODGP(Operator):
         u = start.index_add(2, self.places.flatten(), parts.flatten(2))
         return u.view(batch, *self.mean.shape)
 
-    def _single(self) -> tuple[Tensor, Tensor]:
-        """Mean and modes as `_summed` and `forward` need them, kept in float32.
-
-        Reading the modes is what an answer takes: half the bytes, half the time.
-        """
-        modes = self.modes
-        state = (modes.data_ptr(), str(modes.device), modes._version)
+    def _fast(self) -> tuple[Coefficients, Patches]:
+        """Processes and modes as single queries need them, kept until they change."""
+        learnt = self.theta, self.x, self.alpha, self.scale, self.energy
+        state = [
+            (buffer.data_ptr(), buffer.device, buffer._version)
+            for buffer in (*learnt, self.modes, self.mean)
+        ]
         if self._small is None or self._small[0] != state:
-            single = self.mean.flatten(1).float(), modes.flatten(2).float()
-            self._small = (state, *single)
+            with torch.no_grad():
+                patches = Patches(self._windows, self.modes, self.mean.flatten(1))
+                self._small = (state, coefficients(*learnt), patches)
         return self._small[1], self._small[2]
 
     def projected(self, u: Tensor) -> Tensor:

@@ -105,7 +105,7 @@ def check_inputs(
 
 def _check_logs(config: BundleConfig, inputs: Inputs) -> None:
     """Refuse numbers without the logarithm that a surrogate is given."""
-    if inputs.parameters is None:
+    if inputs.parameters is None or all(v.scale != "log" for v in config.parameters):
         return
     ends = [v.channels for v in config.parameters]
     for v, part in zip(

@@ -51,7 +51,8 @@ def frames(model: PhysicalModel, inputs: Inputs, steps: int) -> Iterator[Tensor]
 def forward(model: PhysicalModel, inputs: Inputs) -> Tensor:
     """Call the model on a batch of any float type, at most `MAX_POINTS` at once."""
     fields = inputs.fields
-    outputs = torch.cat([model(part) for part in _pieces(model, inputs)])
+    parts = [model(part) for part in _pieces(model, inputs)]
+    outputs = parts[0] if len(parts) == 1 else torch.cat(parts)
     return outputs.to(fields.device, fields.dtype)
 
 
@@ -106,4 +107,5 @@ def _pieces(model: PhysicalModel, inputs: Inputs) -> list[Inputs]:
     weights = model.inputs.mean
     points = max(math.prod(inputs.fields.shape[2:]), 1)
     size = max(MAX_POINTS.get(weights.device.type, 2**22) // points, 1)
-    return inputs.each(lambda part: part.to(weights.device, weights.dtype)).split(size)
+    inputs = inputs.each(lambda part: part.to(weights.device, weights.dtype))
+    return [inputs] if inputs.batch <= size else inputs.split(size)
