@@ -2,21 +2,27 @@
 
     F(x; t) = 0,   J(x) dx = -F(x; t),   x ← x + s dx,   t from 0 to 1: the load.
 
-A step keeps the last factorisation of J for as long as each correction shrinks the
-residual to less than `CHORD` of what it was (a chord costs a tenth of a new
-factorisation). s = 1 unless the residual grows: then s is halved. Where rounding keeps
+A step keeps the last factorisation of J (a chord) for as long as the residual, which
+goes on to shrink as it did last, reaches its tolerance within `CHORDS` more of them:
+they cost as much as a new factorisation. What the corrections since the last
+factorisation say about J changes the next one (Broyden's update of J⁻¹). s = 1 unless
+the residual grows: then s is halved. Where rounding keeps
 the residual above its tolerance, a correction below 1e-9 of x ends the iteration. The
 path from t = 0 extrapolates its last two states; a step of it that fails is halved.
 
 A guess at t = 1 is used only where its residual, perhaps after one correction, is below
 that of a plain state which needs no solve; it may be scaled towards that state. Newton
 from a guess must shrink the residual in every correction, else the path is taken.
+
+Source of the update from stored corrections: Kelley, Iterative Methods for Linear and
+Nonlinear Equations, SIAM 1995, section 7.3.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal, Protocol
 
 import numpy as np
@@ -24,7 +30,9 @@ import numpy as np
 from opkit.base.arrays import Array
 from opkit.errors import NotConvergedError
 
-CHORD = 0.25
+CHORDS = 12
+"""Chords that cost as much as a factorisation of J, and what it takes after it: 115 ms
+and 10 ms for flow with 28,000 unknowns, 35 and 4 ms for a solid with 12,000."""
 _SMALLEST_STEP = 1 / 64
 _ROUNDING = 1e-9
 
@@ -196,10 +204,12 @@ def _newton(
     """Newton at one load: the state and its residual, or nothing where it fails."""
     residual = system.residual(x, load)
     slow = 0
+    steps: list[Array] = []  # since the last factorisation
     for _ in range(numerics.max_iterations):
         if residual <= tolerance:
             return x, residual
         dx = _correct(system, x, load, factorise, count)
+        dx = dx if factorise else _updated(dx, steps)
         if not np.isfinite(dx).all():
             return None
         s, trial = 1.0, x + dx
@@ -218,8 +228,29 @@ def _newton(
         slow = slow + 1 if factorise and size > 0.5 * residual else 0
         if slow == (2 if strict else 4):
             return None
-        x, residual, factorise = trial, size, size > CHORD * residual
+        steps = [] if factorise else steps
+        if s == 1:  # the update knows whole steps alone
+            steps.append(dx)
+        factorise = _many_chords(size, residual, tolerance)
+        x, residual = trial, size
     return (x, residual) if residual <= tolerance else None
+
+
+def _many_chords(size: float, before: float, tolerance: float) -> bool:
+    """Whether a residual at this pace needs more than `CHORDS` corrections more."""
+    return bool(tolerance < size and size * (size / before) ** CHORDS > tolerance)
+
+
+def _updated(dx: Array, steps: list[Array]) -> Array:
+    """Broyden's correction, of a chord and all corrections since the factorisation."""
+    for step, after in pairwise(steps):
+        dx = dx + after * ((step @ dx) / (step @ step))
+    if not steps:
+        return dx
+    last = steps[-1]
+    rest = 1 - (last @ dx) / (last @ last)
+    # the update may not turn or blow up what the chord says
+    return dx / rest if rest > 0.2 else dx
 
 
 def _tiny(dx: Array, x: Array) -> bool:

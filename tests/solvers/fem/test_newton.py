@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from opkit.errors import NotConvergedError
+from opkit.solvers.fem import newton
 from opkit.solvers.fem.newton import Numerics, solve
 
 
@@ -102,3 +103,22 @@ def test_the_line_search_keeps_inside_the_domain() -> None:
     )
     state = solve(log, np.ones(1), np.ones(1), Numerics(tolerance=1e-12, load_steps=1))
     assert state.x[0] == pytest.approx(np.exp(-5), rel=1e-11)
+
+
+def test_the_update_learns_what_the_factorisation_lacks() -> None:
+    """A x = b by chords with A + u vᵀ: J off by rank 1, two updates do (Gay)."""
+    rng = np.random.default_rng(0)
+    A = np.eye(6) + 0.1 * rng.normal(size=(6, 6))
+    u, v, b = rng.normal(size=(3, 6)) * np.array([[0.3], [0.5], [1.0]])
+    exact = np.linalg.solve(A, b)
+    errors = []
+    for learns in (True, False):
+        x, steps = np.zeros(6), []
+        for _ in range(4):
+            dx = np.linalg.solve(A + np.outer(u, v), b - A @ x)
+            dx = newton._updated(dx, steps) if learns else dx
+            steps.append(dx)
+            x = x + dx
+        errors.append(np.linalg.norm(x - exact) / np.linalg.norm(exact))
+    assert errors[0] < 1e-12
+    assert errors[1] > 1e-6
