@@ -21,13 +21,13 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from opkit.base.aside import import_aside, refuse_libraries
+from opkit.base.elsewhere import PACKAGE, elsewhere
 from opkit.errors import require
 
-PACKAGE = Path(__file__).absolute().parents[1]
 KEPT = {
     "PYTHONDONTWRITEBYTECODE",
     "PYTHONHASHSEED",
@@ -89,7 +89,11 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
     Args:
         extra: variables to set.
+
+    Raises:
+        DataError: the folder holds a library that the child would run.
     """
+    refuse_libraries()
     inherited = {
         name: value
         for name, value in os.environ.items()
@@ -147,9 +151,13 @@ def close_folder() -> None:
     """Take the current folder off this process's path of modules, and its children's.
 
     For processes that are opkit's own: the command line, and children.
+
+    Raises:
+        DataError: the folder holds a library that PyTorch would run.
     """
-    sys.path[:] = module_path()
+    import_aside()
     variables = environment()
+    sys.path[:] = module_path()
     for name in ("PYTHONSAFEPATH", *SETTINGS):
         os.environ[name] = variables[name]
     folders = os.environ.get("PYTHONPATH", "").split(os.pathsep)
@@ -176,25 +184,6 @@ def closed_folder() -> Iterator[None]:
             del os.environ["PYTHONSAFEPATH"]
         else:
             os.environ["PYTHONSAFEPATH"] = before
-
-
-@contextmanager
-def elsewhere(*names: str) -> Iterator[None]:
-    """Be in opkit's own folder for the block if the current one holds such a file.
-
-    Args:
-        names: of settings files that a library would obey on its first import.
-    """
-    if not any(os.path.lexists(name) for name in names):
-        yield
-        return
-    here = os.open(os.curdir, os.O_RDONLY)
-    os.chdir(PACKAGE)
-    try:
-        yield
-    finally:
-        os.fchdir(here)
-        os.close(here)
 
 
 def require_aside(module: str, extra: str) -> ModuleType:

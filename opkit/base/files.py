@@ -142,13 +142,18 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def append_regular(path: Path, content: bytes) -> None:
-    """Add to a regular file, which need not be there yet, and never wait for a pipe.
+    """Add to a regular file, which need not be there yet.
+
+    No pipe is waited for, and no link followed: a folder of others could send the lines
+    anywhere.
 
     Raises:
-        OSError: no regular file, or it cannot be written.
+        OSError: no regular file, a link to one, or it cannot be written.
     """
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
     with os.fdopen(_regular(path, flags), "ab") as file:
+        if os.fstat(file.fileno()).st_nlink > 1:
+            raise OSError(errno.EMLINK, "has several names: copy it", str(path))
         file.write(content)
 
 
@@ -156,6 +161,8 @@ def _regular(path: Path, flags: int) -> int:
     try:
         descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
     except OSError as error:
+        if error.errno == errno.ELOOP and flags & os.O_NOFOLLOW:
+            raise OSError(errno.ELOOP, "is a link: put a file", str(path)) from None
         if error.errno == errno.ENXIO:  # a pipe that nobody reads
             raise OSError(errno.EINVAL, "is no regular file", str(path)) from None
         raise
@@ -351,6 +358,9 @@ def why(error: Exception) -> str:
     return words or type(error).__name__
 
 
+_LOCK = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
 @contextmanager
 def locked(
     path: Path, doing: str = "is generating into it", wait: float = 0.0
@@ -368,7 +378,7 @@ def locked(
     latest = time.monotonic() + wait
     while True:
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = os.open(path, _LOCK, 0o644)
         except OSError as error:
             raise DataError(f"{path}: {why(error)}") from None
         try:

@@ -121,13 +121,13 @@ def main() -> None:
     def show_warning(message: Warning | str, *_: object, **__: object) -> None:
         print(_line("warning", str(message), json_), file=sys.stderr)
 
-    close_folder()
     for stream in (sys.stdout, sys.stderr):
         # of a terminal that cannot show a sign, which is no reason to end
         if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="replace")
     warnings.showwarning = show_warning
     try:
+        close_folder()
         code = app(args=arguments, prog_name="opkit", standalone_mode=False)
     except typer.Abort:
         sys.exit(1)

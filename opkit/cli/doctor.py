@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import platform
 from collections.abc import Callable
@@ -198,14 +197,13 @@ def _hdf5() -> str:
 
 def _dolfinx() -> str:
     wheel = version("dolfinx-solver-real")
-    importlib.import_module("h5py")  # before dolfinx, whose own HDF5 must come second
-    importlib.import_module("dolfinx_solver")
-    module = importlib.import_module("dolfinx")
-    return f"{module.__version__} (wheel {wheel})"
+    from opkit.solvers.fem.stack import dolfinx
+
+    return f"{dolfinx.__version__} (wheel {wheel})"
 
 
 def _mpi() -> str:
-    importlib.import_module("h5py")
-    importlib.import_module("dolfinx_solver")
-    library: str = importlib.import_module("mpi4py.MPI").Get_library_version()
+    from opkit.solvers.fem.stack import MPI
+
+    library: str = MPI.Get_library_version()
     return library.splitlines()[0].strip()

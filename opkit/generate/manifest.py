@@ -5,19 +5,47 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from opkit.base.files import file_digest, read_regular, refusals, write_bytes
+from opkit.base.files import (
+    append_regular,
+    file_digest,
+    read_regular,
+    refusals,
+    sync,
+    write_bytes,
+)
 from opkit.datasets.header import canonical
 from opkit.datasets.read import DataFile
 from opkit.errors import DataError
 from opkit.generate.planning import Plan
 from opkit.generate.shard import Shard
 
-NAME = "manifest.jsonl"
+NAME, LOCK = "manifest.jsonl", "lock"
+_OWN = re.compile(rf"{NAME}|{LOCK}|shard-\d+\.(h5|at|at-\d+)|\..*\.tmp-.*", re.DOTALL)
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Refuse a folder that holds anything but what a generation leaves.
+
+    Files that are not taken over are deleted, and a folder of that name may be another
+    one's, or a link to it.
+
+    Raises:
+        DataError: it is a link, or something else is there.
+    """
+    if folder.is_symlink():
+        raise DataError(f"{folder}: is a link: put the folder itself there")
+    for entry in os.scandir(folder):
+        own = _OWN.fullmatch(entry.name)
+        if not own or entry.is_dir(follow_symlinks=False):
+            raise DataError(
+                f"{entry.path}: is not of a generation, which would delete it: move it"
+            )
 
 
 def fingerprint(
@@ -93,7 +121,7 @@ class Manifest:
                 if intact is not None:
                     self.shards[file.name] = intact
                     continue
-            if file.name not in (NAME, "lock"):
+            if file.name not in (NAME, LOCK):
                 file.unlink()
         content = self._line({"fingerprint": self.mark})
         for shard in self.shards.values():
@@ -102,10 +130,8 @@ class Manifest:
 
     def add(self, shard: Shard) -> None:
         """List a finished shard."""
-        with self._path.open("ab") as file:
-            file.write(self._line(asdict(shard)))
-            file.flush()
-            os.fsync(file.fileno())
+        append_regular(self._path, self._line(asdict(shard)))
+        sync(self._path)
         self.shards[shard.name] = shard
 
     def _judge(self, file: Path, listed: Shard | None) -> Shard | None:

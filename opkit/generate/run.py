@@ -11,14 +11,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from opkit.base.files import locked, make_folder, why
+from opkit.base.files import locked, make_folder, read_regular, sweep, why
 from opkit.base.notebook import notebook_bar
 from opkit.case.data import DType
 from opkit.case.record import Case
 from opkit.datasets.read import DataFile
 from opkit.errors import DataError, Interrupted, OpkitInputError
 from opkit.generate.assemble import Assembler
-from opkit.generate.manifest import Manifest, fingerprint
+from opkit.generate.manifest import Manifest, fingerprint, refuse_foreign
 from opkit.generate.planning import Plan, plan
 from opkit.generate.shard import Shard, Task, note_path
 from opkit.generate.worker import raise_failure
@@ -162,6 +162,8 @@ def _delete_if_empty(folder: Path, target: Path, shards: int) -> Iterator[None]:
         finished = len(list(folder.glob("shard-*.h5")))
         if not finished:
             shutil.rmtree(folder, ignore_errors=True)
+        else:
+            sweep(folder)  # what workers were writing when they were ended
         if isinstance(error, KeyboardInterrupt):
             raise Interrupted(
                 f"{finished} of {shards} shards are kept in {folder}, go on with the "
@@ -210,6 +212,7 @@ def _make_folder(folder: Path, target: Path, resume: bool, planned: Plan) -> Non
                 "delete it"
             )
         folder.mkdir(exist_ok=True)
+        refuse_foreign(folder)
         free = shutil.disk_usage(folder).free
     except OSError as error:
         raise DataError(f"{target}: {why(error)}") from None
@@ -295,7 +298,7 @@ def _all_solved(planned: Plan, shards: list[Shard]) -> Progress:
 def _peek(task: Task) -> tuple[int, float]:
     """Read how far a worker is from the note it leaves."""
     try:
-        note = json.loads(note_path(task).read_text())
+        note = json.loads(read_regular(note_path(task)))
     except (OSError, ValueError):
         return 0, 0.0
     return note["first"] - task.first, note["worst"]

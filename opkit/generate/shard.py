@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from opkit.base.files import read_regular, refusals
 from opkit.case.contract import blamed, check_solution, points_of
 from opkit.case.data import DType, draw, header_of
 from opkit.case.record import Case, parse_case
@@ -240,7 +241,7 @@ class ProgressNote:
     def __init__(self, path: Path, seed: int) -> None:
         self._path, self._seed = path, seed
         try:
-            self._last = json.loads(path.read_text())
+            self._last = json.loads(read_regular(path))
         except (OSError, ValueError):
             self._last = None
 
@@ -254,6 +255,7 @@ class ProgressNote:
 
         Raises:
             SolverError: a single sample has killed its worker three times.
+            DataError: the disk is full.
         """
         tries = 1
         if self._last and self._last["first"] <= numbers[0] < self._last["last"]:
@@ -266,5 +268,6 @@ class ProgressNote:
             )
         note = {"first": numbers[0], "last": numbers[-1] + 1, "tries": tries}
         temporary = self._path.with_suffix(f".at-{os.getpid()}")
-        temporary.write_text(json.dumps({**note, "worst": worst}))
-        temporary.replace(self._path)
+        with refusals(self._path):
+            temporary.write_text(json.dumps({**note, "worst": worst}))
+            temporary.replace(self._path)

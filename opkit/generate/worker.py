@@ -18,6 +18,7 @@ import traceback
 from typing import Any, NoReturn
 
 import opkit.errors
+from opkit.base.aside import import_aside
 from opkit.errors import OpkitError, SolverError
 from opkit.generate.shard import Task, follow, make_shard, note_path
 
@@ -76,6 +77,7 @@ def _failure(
 
 def main() -> None:
     """Serve tasks until standard input closes."""
+    import_aside()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides on Ctrl-C
     ranks = None
     if "--ranks" in sys.argv:

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from opkit.base.files import append_regular, make_folder, refusals
+from opkit.base.files import append_regular, make_folder, read_regular, refusals
 from opkit.base.show import Shown
 from opkit.datasets.read import DataFile
 from opkit.errors import OpkitError, OpkitInputError
@@ -298,7 +298,7 @@ class Adaptive:
             return []
         past = []
         with refusals(path):
-            lines = path.read_text().splitlines()
+            lines = read_regular(path).decode(errors="replace").splitlines()
         for line in lines:
             try:
                 retraining = Retraining(**json.loads(line))

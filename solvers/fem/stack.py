@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from opkit.base.children import elsewhere
+from opkit.base.elsewhere import elsewhere
 from opkit.errors import require
 from opkit.solvers.fem.form_cache import PATIENCE, prepare
 

@@ -3,8 +3,9 @@
     python tests/reliability [NAME ...] [--kind K ...] [--scale S] [--seed N]
         [--save FILE]
 
-NAME: kills workers points signals full writers races corruption headers hostile mutated
-(default: all). With --kind only these kinds of mutated files.
+NAME: kills workers points signals full writers space
+races corruption headers hostile mutated
+(default: all). With --kind only these kinds of mutated files, or verbs.
 With --save the counts are added to those in FILE, so that long batteries can run in
 portions; the table printed is of the sum.
 """
@@ -51,7 +52,10 @@ def run(
     elif name == "full":
         yield "disk full", kills.disk_full(folder, many(10))
     elif name == "writers":
-        for verb, outcomes in full_disks.battery(folder, many(10)):
+        for verb, outcomes in full_disks.battery(folder, many(10), only):
+            yield f"file sizes limited: {verb}", outcomes
+    elif name == "space":
+        for verb, outcomes in full_disks.battery(folder, many(10), only, disk=True):
             yield f"disk full: {verb}", outcomes
     elif name == "races":
         yield "two writers, HDF5 locks on and off", kills.two_writers(folder, many(10))
@@ -99,7 +103,7 @@ def add(total: Counts, name: str, row: dict[str, float]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    every = ["kills", "workers", "points", "signals", "full", "writers"]
+    every = ["kills", "workers", "points", "signals", "full", "writers", "space"]
     every += ["races", "corruption", "headers", "hostile", "mutated"]
     parser.add_argument("names", nargs="*", choices=[*every, []], default=every)
     parser.add_argument("--kind", action="append", default=[])

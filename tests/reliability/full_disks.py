@@ -1,79 +1,32 @@
 """Every verb that writes, on a disk that is full at ten places.
 
-The system's limit on the size of a file stands for the disk: it needs no rights, and
-the processes that opkit starts inherit it. Sizes run from 1 byte, where the smallest
-file of a verb is refused, to just under its largest. Each verb runs in a fork of a
-process that has loaded the libraries. Generation on meshes is left out: MPI's shared
-memory is a file to the limit, though none on the disk, and its shards are written as
-those of other cases are.
+Two disks stand for it. A small file system in memory, in a mount namespace of its own,
+refuses what goes beyond its size (ENOSPC), to whoever writes: verbs, what they start,
+and the temporary files of libraries, which lie there too. Where the machine allows no
+such namespace, and for the smallest files, the system's limit on the size of a file
+(EFBIG) needs no rights, and the processes that opkit starts inherit it.
+
+Offsets run from nothing to just under what the verb takes at its most. Each verb runs
+in a fork of a process that has loaded the libraries.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import shlex
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import forked
 import hostile_others
+import mutated
 import numpy as np
-import planted
 
-SERVER = """
-import json, os, resource, select, sys, warnings
-warnings.simplefilter("ignore", DeprecationWarning)  # of forks: torch has one thread
-import numpy, h5py, torch, xarray, meshio, matplotlib
-import opkit.cli, opkit.train, opkit.surrogate, opkit.report, opkit.export.main
-import opkit.hypino.solution, opkit.figures.plots, opkit.evaluate
-matplotlib.use("Agg")
-torch.set_num_threads(1)
-
-def child(limit, words, out, err):
-    os.dup2(out, 1)
-    os.dup2(err, 2)
-    sys.argv[1:] = words
-    if limit is not None:
-        most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, most))
-    code = 0
-    try:
-        opkit.cli.main()
-    except SystemExit as end:
-        code = end.code or 0
-    except BaseException:
-        import traceback
-        traceback.print_exc()
-        code = 99
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-for line in sys.stdin:
-    limit, words = json.loads(line)
-    out, err = os.pipe(), os.pipe()
-    pid = os.fork()
-    if not pid:
-        child(limit, words, out[1], err[1])
-    os.close(out[1])
-    os.close(err[1])
-    texts = {out[0]: b"", err[0]: b""}
-    open_ = set(texts)
-    while open_:
-        for end in select.select(list(open_), [], [])[0]:
-            got = os.read(end, 65536)
-            texts[end] += got
-            if not got:
-                open_.remove(end)
-    os.close(out[0])
-    os.close(err[0])
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    print(json.dumps([code, texts[err[0]].decode(errors="replace")]), flush=True)
-"""
 SMALL = "--set resolution=9 --set samples.train=8 --set samples.validation=2"
 TRAIN = (
     "train d.h5 -o run2 -q --set subsample=1 --set model.n_modes=[2,2] "
@@ -107,16 +60,28 @@ VERBS = {
     "generate, quantities": Verb(
         f"generate case q.yaml -o g.h5 -q {SMALL}", ("g.h5.parts",), "--resume"
     ),
+    "generate, mesh": Verb(
+        "generate case darcy-mesh -o g.h5 -q --samples 6 --resolution 4",
+        ("g.h5.parts",),
+        "--resume",
+    ),
     "import": Verb(
         "import i.h5 --train a.npz --input a=a:sample,x --output b=b:sample,x"
     ),
     "export-data, The Well": Verb("export-data d.h5 well --to well"),
     "export-data, PDEBench": Verb("export-data d.h5 bench --to pdebench"),
     "export-data, Zarr": Verb("export-data d.h5 zarr --to zarr"),
+    "import, ragged": Verb("import i.h5 --train squares --input load --output u"),
+    "export-data, vtu": Verb("export-data ragged.h5 vtu --to vtu"),
     "train": Verb(TRAIN, ("run2",), "--resume"),
     "tune": Verb(
         TRAIN.replace("train d.h5 -o run2", "tune d.h5 -o run2 --trials 1")
         + " --set 'search={training.learning_rate: {low: 1e-4, high: 1e-2}}'",
+        ("run2",),
+        "--resume",
+    ),
+    "train --continue": Verb(
+        "train d.h5 --continue run -o run2 -q --set training.epochs=2",
         ("run2",),
         "--resume",
     ),
@@ -141,36 +106,23 @@ VERBS = {
     "export, AOTInductor": Verb("export run --to aoti -o y.pt2"),
     "export, ONNX": Verb("export run --to onnx -o x.onnx"),
 }
-
-
-class Opkit:
-    """Command lines in forks of one process.
-
-    Args:
-        folder: where they run.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", SERVER],
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(planted.ROOT)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def __call__(self, words: str, limit: int | None = None) -> tuple[int, str]:
-        """Return exit code, negative for a signal, and standard error."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        request = [limit, shlex.split(words)]
-        print(json.dumps(request), file=self._process.stdin, flush=True)
-        code, text = json.loads(self._process.stdout.readline())
-        return code, text
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.communicate()
+LOADED = "import numpy as np, opkit; s = opkit.load('run'); x = 1 + np.eye(9)"
+PYTHON = {
+    "opkit.save": "import numpy as np, opkit; a = np.ones((40, 200)); "
+    "opkit.save({'a': (('sample', 'x'), a), 'b': (('sample', 'x'), a)}, 's.h5', "
+    "inputs=['a'], outputs=['b'])",
+    "opkit.save_meshes": "import mutated; from pathlib import Path; "
+    "mutated.make_ragged(Path('s.h5'))",
+    "solve(store=)": f"{LOADED}; s.solve(x, exact=True, store='q.h5')",
+    "solve(store=), a second time": f"{LOADED}; s.solve(x, exact=True, store='old.h5')",
+}
+"""Functions of Python that write."""
+LOCKS = (".q.h5.lock", ".old.h5.lock")  # empty, and stay
+VERBS |= {name: Verb(code, LOCKS) for name, code in PYTHON.items()}
+DISK = 64 << 20
+CACHES = ("torchinductor",)
+"""Beginnings of names of temporary folders that libraries keep for the next time."""
+Words = str | list[str]
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:
@@ -182,17 +134,30 @@ def tree(folder: Path) -> dict[str, bytes | None]:
 
 
 def prepare(folder: Path) -> None:
-    """Make what the verbs read: data, a trained run, arrays, a case."""
+    """Make what the verbs read: data, a trained run, arrays, meshes, a case."""
     rng = np.random.default_rng(0)
     arrays = {name: rng.normal(size=(40, 200)) for name in "ab"}
     np.savez(folder / "a.npz", allow_pickle=False, **arrays)
     (folder / "q.yaml").write_text(case_with_quantities())
-    opkit = Opkit(folder)
+    (folder / "squares").mkdir()
+    for k in range(4):
+        _square(k).write(folder / "squares" / f"{k}.vtu")
+    mutated.make_ragged(folder / "ragged.h5")
+    opkit = forked.Opkit(folder)
     run = TRAIN.replace("run2", "run")
-    for words in (f"generate case q.yaml -o d.h5 -q {SMALL}", run):
-        code, text = opkit(words)
-        assert code == 0, (words, text)
+    store = f"{LOADED}; s.solve(2 * x, exact=True, store='old.h5')"
+    for words in (f"generate case q.yaml -o d.h5 -q {SMALL}", run, ["-c", store]):
+        ended = opkit(words)
+        assert ended.code == 0, (words, ended)
     opkit.close()
+
+
+def _square(k: int) -> Any:
+    import meshio
+
+    points = np.array([[0, 0, 0], [1 + k, 0, 0], [1 + k, 1, 0], [0, 1, 0.0]])
+    cells = [("triangle", np.array([[0, 1, 2], [0, 2, 3]]))]
+    return meshio.Mesh(points, cells, {"u": points[:, 0], "load": points[:, 1]})
 
 
 def case_with_quantities() -> str:
@@ -200,69 +165,184 @@ def case_with_quantities() -> str:
     return hostile_others.GOOD + "quantities: {level: {kind: mean, of: pressure}}\n"
 
 
-def limits(sizes: list[int], count: int) -> list[int]:
+def limits(most: int, count: int) -> list[int]:
     """So many sizes: half of them by equal ratios, half by equal steps."""
-    most = max(sizes)
     few = count // 2
     ratios = np.geomspace(1, 0.5 * most, count - few).astype(int)
     steps = np.linspace(0.5 * most, most - 1, few + 1)[1:].astype(int)
     return [int(s) for s in (*ratios, *steps)]
 
 
+class Limited:
+    """The machine's own disk, with the system's limit on the size of a file.
+
+    Args:
+        work: folder where the command lines run.
+    """
+
+    def __init__(self, work: Path) -> None:
+        self.work, self.opkit = work, forked.Opkit(work)
+
+    def most(self, words: Words) -> tuple[forked.Ended, int]:
+        """Run a command line, and return the size of the largest file that it made."""
+        before = tree(self.work)
+        ended = self.opkit(words)
+        new = [
+            len(v) for k, v in tree(self.work).items() if v and v != before.get(k, b"-")
+        ]
+        return ended, max(new, default=0)
+
+    def run(self, words: Words, offset: int) -> forked.Ended:
+        """Run a command line with so many bytes to a file."""
+        return self.opkit(words, limit=max(offset, 1))
+
+    def left(self) -> list[str]:
+        """Nothing is known of files outside the folder."""
+        return []
+
+
+class Disk:
+    """A small file system in memory, over the folder's own place.
+
+    Args:
+        work: folder whose content is copied onto the file system.
+    """
+
+    def __init__(self, work: Path) -> None:
+        base = work.parent
+        mount = f"mount -t tmpfs -o size={DISK} tmpfs {base} && cd {base} && "
+        before = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+        before += [f'{mount} mkdir {work} tmp && cd {work} && exec "$@"', "sh"]
+        self.opkit = forked.Opkit(work, before, {"TMPDIR": str(base / "tmp")})
+        assert self.opkit("--version").code == 0
+        self.root = Path(f"/proc/{self.opkit.pid}/root{base}")
+        self.work = self.root / work.name
+        shutil.copytree(work, self.work, dirs_exist_ok=True)
+
+    @staticmethod
+    def can_be(folder: Path) -> bool:
+        """Whether this machine lets one mount it."""
+        mount = f"mount -t tmpfs tmpfs {folder}"
+        words = ["unshare", "--map-root-user", "--mount", "sh", "-c", mount]
+        try:
+            return not subprocess.run(
+                words, capture_output=True, check=False
+            ).returncode
+        except OSError:
+            return False
+
+    def _used(self) -> int:
+        state = os.statvfs(self.root)
+        return (state.f_blocks - state.f_bfree) * state.f_frsize
+
+    def most(self, words: Words) -> tuple[forked.Ended, int]:
+        """Run a command line, and return the most that it took of the disk."""
+        before = most = self._used()
+        ended = threading.Event()
+
+        def watch() -> None:
+            nonlocal most
+            while not ended.wait(0.002):
+                most = max(most, self._used())
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        try:
+            result = self.opkit(words)
+        finally:
+            ended.set()
+            watcher.join()
+        self._clear()
+        page = os.statvfs(self.root).f_frsize
+        return result, most - before - page + 1
+
+    def run(self, words: Words, offset: int) -> forked.Ended:
+        """Run a command line with so many bytes free, rounded up to pages."""
+        ballast = self.root / "ballast"
+        state = os.statvfs(self.root)
+        free = -(-offset // state.f_frsize) * state.f_frsize
+        with ballast.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, state.f_bfree * state.f_frsize - free)
+        try:
+            return self.opkit(words)
+        finally:
+            ballast.unlink()
+
+    def left(self) -> list[str]:
+        """Files among the temporary ones, which are removed."""
+        return self._clear()
+
+    def _clear(self) -> list[str]:
+        temporary = self.root / "tmp"
+        names = [str(p.relative_to(temporary)) for p in temporary.rglob("*")]
+        for path in temporary.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        return [n for n in names if not n.startswith(CACHES)]
+
+
 def battery(
-    folder: Path, count: int, only: tuple[str, ...] = ()
+    folder: Path, count: int, only: tuple[str, ...] = (), disk: bool = False
 ) -> Iterator[tuple[str, dict[str, int]]]:
-    """Run each verb under so many limits and count what came of it."""
-    prepare(folder)
-    opkit = Opkit(folder)
+    """Run each verb under so many limits and count what came of it.
+
+    Args:
+        folder: an empty one.
+        count: of limits.
+        only: verbs; all by default.
+        disk: whether a disk is full, and not the size of files limited.
+    """
+    work = folder / "disk" / "work"
+    work.mkdir(parents=True)
+    prepare(work)
+    place = Disk(work) if disk else Limited(work)
     for name, verb in VERBS.items():
         if not only or name in only:
-            yield name, _one(opkit, folder, verb, count)
-    opkit.close()
+            yield name, _one(place, verb, count)
+    place.opkit.close()
 
 
-def _one(opkit: Opkit, folder: Path, verb: Verb, count: int) -> dict[str, int]:
+def _one(place: Limited | Disk, verb: Verb, count: int) -> dict[str, int]:
     counts = dict.fromkeys(
         ("offsets", "one line, code 2", "not needed", "crashed", "left something",
          "went on"), 0
     )  # fmt: skip
-    before = tree(folder)
-    code, text = opkit(verb.words)
-    assert code == 0, (verb.words, text)
+    folder, before = place.work, tree(place.work)
+    words: Words = ["-c", verb.words] if verb.words in PYTHON.values() else verb.words
+    ended, most = place.most(words)
+    assert ended.code == 0, (words, ended)
     whole = tree(folder)
-    new = {k: v for k, v in whole.items() if v is not None and before.get(k) != v}
-    assert new, verb.words
+    assert whole != before and most, words
     restore(folder, before)
-    for limit in limits([len(v) for v in new.values()], count):
-        code, text = opkit(verb.words, limit)
+    for limit in limits(most, count):
+        ended = place.run(words, limit)
         counts["offsets"] += 1
-        counts["crashed"] += code not in (0, 2)
-        lines = [line for line in text.splitlines() if line.strip()]
-        typed = code == 2 and len(lines) == 1 and "Traceback" not in text
-        counts["one line, code 2"] += typed
+        counts["crashed"] += ended.code not in (0, 2)
+        counts["one line, code 2"] += ended.typed and ended.code == 2
+        counts["not needed"] += ended.code == 0
         after = tree(folder)
-        counts["not needed"] += code == 0
-        if code == 0:
-            left = set(after) != set(whole)
+        left = place.left()
+        if ended.code == 0:
+            left += sorted(set(after) ^ set(whole))
         else:
-            left = any(
-                before.get(k, b"-") != v and not k.startswith(verb.kept or "\0")
+            left += [
+                k
                 for k, v in after.items()
-            ) or any(".tmp-" in k for k in after)
-            left |= not set(before) <= set(after)
-        counts["left something"] += left
-        if (code == 2 and not typed) or code not in (0, 2) or left:
-            odd = sorted(k for k in after if before.get(k, b"-") != after[k])
-            print(verb.words, limit, code, text[-600:], odd, file=sys.stderr)
+                if before.get(k, b"-") != v and not k.startswith(verb.kept or "\0")
+            ]
+            left += [k for k in after if ".tmp-" in k] + list(set(before) - set(after))
+        counts["left something"] += bool(left)
+        if left or (ended.code != 0 and not (ended.typed and ended.code == 2)):
+            print(words, limit, ended, left, file=sys.stderr)
         if verb.again:
-            code, text = opkit(f"{verb.words} {verb.again}")
-            if code:  # nothing was there yet
-                code, text = opkit(verb.words)
-            done = code == 0 and set(tree(folder)) == set(whole)
+            ended = place.opkit(f"{verb.words} {verb.again}")
+            if ended.code:  # nothing was there yet
+                ended = place.opkit(words)
+            done = ended.code == 0 and set(tree(folder)) == set(whole)
             counts["went on"] += done
             if not done:
                 odd = sorted(set(tree(folder)) ^ set(whole))
-                print("again", verb.words, limit, code, text[-600:], odd)
+                print("again", words, limit, ended, odd, file=sys.stderr)
+            place.left()
         restore(folder, before)
     if not verb.again:
         del counts["went on"]
@@ -279,5 +359,5 @@ def restore(folder: Path, before: dict[str, bytes | None]) -> None:
         path = folder / name
         if content is None:
             path.mkdir(exist_ok=True)
-        elif not path.exists() or path.read_bytes() != content:
+        elif not path.is_file() or path.read_bytes() != content:
             path.write_bytes(content)

@@ -94,30 +94,34 @@ def watched(
 
 
 def battery(folder: Path, every: int = 1) -> Iterator[Verdict]:
-    """Show every file, or each n-th, to the verb that would read it."""
+    """Show files to the verb that would read them: all, or the first of n of a kind."""
     canary, out = folder / "canary", folder / "out.h5"
     number = 0
 
     def wanted() -> bool:
         nonlocal number
         number += 1
-        return number % every == 0
+        return number % every == 1 % every
 
     for name, make in hostile_hdf5.FILES.items():
         if wanted():
             path = folder / f"{name.replace(' ', '-')}.h5"
             make(path)
             yield show("HDF5", name, ["inspect", str(path)], canary, out)
+    number = 0
     for name, text in hostile_others.yaml_files(canary).items():
         if wanted():
             path = folder / "case.yaml"
             path.write_bytes(text.encode("utf-8", "surrogateescape"))
             yield show("YAML", name, _generate(path, out), canary, out)
-    for name, path in hostile_others.array_files(folder, canary).items():
+    number = 0
+    for name, writer in hostile_others.array_files(folder, canary).items():
         if wanted():
+            path = writer()
             maps = ["--input", "a=a:sample,y,x", "--output", "u=a:sample,y,x"]
             words = ["import", str(out), "--train", str(path), *maps]
             yield show("npz, pt, mat, nc", name, words, canary, out)
+    number = 0
     for name, (suffix, text) in hostile_others.mesh_files().items():
         if wanted():
             mesh, path = folder / f"mesh{suffix}", folder / "mesh.yaml"

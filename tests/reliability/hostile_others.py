@@ -6,6 +6,7 @@ import io
 import pickle
 import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +75,8 @@ class Payload:
         return Path.touch, (self.canary,)
 
 
-def array_files(folder: Path, canary: Path) -> dict[str, Path]:
-    """npz, npy, pt and mat files by what is wrong with them."""
-    import torch
-    from scipy.io import savemat
+def array_files(folder: Path, canary: Path) -> dict[str, Callable[[], Path]]:
+    """What makes npz, npy, pt and mat files, by what is wrong with them."""
 
     def npz(name: str, member: bytes, pack: int = zipfile.ZIP_DEFLATED) -> Path:
         path = folder / f"{name}.npz"
@@ -95,42 +94,64 @@ def array_files(folder: Path, canary: Path) -> dict[str, Path]:
         (folder / name).write_bytes(content)
         return folder / name
 
-    objects = io.BytesIO()
-    np.save(objects, np.array([Payload(canary)], object), allow_pickle=True)
-    torch.save({"a": Payload(canary)}, folder / "code.pt")
-    savemat(folder / "cut.mat", {"a": np.random.default_rng(0).random((40, 40))})
-    cut = (folder / "cut.mat").read_bytes()[:3000]
+    def objects() -> bytes:
+        buffer = io.BytesIO()
+        np.save(buffer, np.array([Payload(canary)], object), allow_pickle=True)
+        return buffer.getvalue()
+
+    def pt() -> Path:
+        import torch
+
+        torch.save({"a": Payload(canary)}, folder / "code.pt")
+        return folder / "code.pt"
+
+    def mat() -> bytes:
+        from scipy.io import savemat
+
+        savemat(folder / "cut.mat", {"a": np.random.default_rng(0).random((40, 40))})
+        return (folder / "cut.mat").read_bytes()
+
     return {
-        "npz with pickled objects": npz("objects", objects.getvalue()),
-        "npz bomb of 512 MiB": npz("bomb", head((1 << 27,)) + bytes(512 << 20)),
-        "npz header of 2^50": npz("header", head((1 << 50,), "<f8")),
-        "npz header is code": npz("code", head((1,)).replace(b"'<f4'", b"exit()")),
-        "npz cut off": raw(
+        "npz with pickled objects": lambda: npz("objects", objects()),
+        "npz bomb of 512 MiB": lambda: npz("bomb", head((1 << 27,)) + bytes(512 << 20)),
+        "npz header of 2^50": lambda: npz("header", head((1 << 50,), "<f8")),
+        "npz header is code": lambda: npz(
+            "code", head((1,)).replace(b"'<f4'", b"exit()")
+        ),
+        "npz cut off": lambda: raw(
             "cut.npz", npz("x", head((9,)) + bytes(36)).read_bytes()[:90]
         ),
-        "npy of pickled objects": raw("objects.npy", objects.getvalue()),
-        "npy header of 2^50": raw("header.npy", head((1 << 50,), "<f8")),
-        "npz that is text": raw("text.npz", b"hello"),
-        "pt with a payload": folder / "code.pt",
-        "pt that is a bare pickle": raw("bare.pt", pickle.dumps(Payload(canary))),
-        "pt cut off": raw("cut.pt", (folder / "code.pt").read_bytes()[:200]),
-        "mat cut off": raw("cut.mat", cut),
-        "mat of zeros": raw("zeros.mat", bytes(4096)),
-        "nc of nothing": raw("empty.nc", b"CDF\x01" + b"\xff" * 60),
-        "nc with 2^31 dims": raw("dims.nc", b"CDF\x01\0\0\0\0\0\0\0\n\x7f\xff\xff\xff"),
-        "npz bomb, lzma": npz(
+        "npy of pickled objects": lambda: raw("objects.npy", objects()),
+        "npy header of 2^50": lambda: raw("header.npy", head((1 << 50,), "<f8")),
+        "npz that is text": lambda: raw("text.npz", b"hello"),
+        "pt with a payload": pt,
+        "pt that is a bare pickle": lambda: raw(
+            "bare.pt", pickle.dumps(Payload(canary))
+        ),
+        "pt cut off": lambda: raw("cut.pt", pt().read_bytes()[:200]),
+        "mat cut off": lambda: raw("cut.mat", mat()[:3000]),
+        "mat of zeros": lambda: raw("zeros.mat", bytes(4096)),
+        "nc of nothing": lambda: raw("empty.nc", b"CDF\x01" + b"\xff" * 60),
+        "nc with 2^31 dims": lambda: raw(
+            "dims.nc", b"CDF\x01\0\0\0\0\0\0\0\n\x7f\xff\xff\xff"
+        ),
+        "npz bomb, lzma": lambda: npz(
             "lzma", head((1 << 26,)) + bytes(256 << 20), zipfile.ZIP_LZMA
         ),
-        "npz in an npz": npz("nested", npz("inner", head((9,))).read_bytes()),
-        "npz header of 4 GiB": npz("long", LONG_HEADER),
-        "npz header nested deeply": npz("deep", deep_header()),
-        "npz that zip64 says is 2^60": raw("zip64.npz", zip64(head((1,)))),
-        "npz whose directory is at 2^60": raw("zip64d.npz", zip64(head((1,)), True)),
-        "npz of an unknown method": raw("method.npz", unknown_method(head((1,)))),
-        "HDF5 with an lzf bomb": chunk_bomb(folder / "lzf.h5", "lzf"),
-        "HDF5 with a deflate bomb": chunk_bomb(folder / "deflate.h5", "gzip"),
-        "HDF5 compressed twice": packed_twice(folder / "twice.h5"),
-        "unknown suffix": raw("data.exe", b"MZ"),
+        "npz in an npz": lambda: npz("nested", npz("inner", head((9,))).read_bytes()),
+        "npz header of 4 GiB": lambda: npz("long", LONG_HEADER),
+        "npz header nested deeply": lambda: npz("deep", deep_header()),
+        "npz that zip64 says is 2^60": lambda: raw("zip64.npz", zip64(head((1,)))),
+        "npz whose directory is at 2^60": lambda: raw(
+            "zip64d.npz", zip64(head((1,)), True)
+        ),
+        "npz of an unknown method": lambda: raw(
+            "method.npz", unknown_method(head((1,)))
+        ),
+        "HDF5 with an lzf bomb": lambda: chunk_bomb(folder / "lzf.h5", "lzf"),
+        "HDF5 with a deflate bomb": lambda: chunk_bomb(folder / "deflate.h5", "gzip"),
+        "HDF5 compressed twice": lambda: packed_twice(folder / "twice.h5"),
+        "unknown suffix": lambda: raw("data.exe", b"MZ"),
     }
 
 

@@ -248,7 +248,8 @@ def _square(k: int) -> dict[str, Any]:
     return {"points": points, "cells": cells, "u": points[:, 0], "load": k}
 
 
-def _ragged(path: Path) -> None:
+def make_ragged(path: Path) -> None:
+    """Three samples on meshes of their own."""
     import opkit
 
     squares = map(_square, range(3))
@@ -322,7 +323,7 @@ def kinds(canary: Path) -> dict[str, Kind]:
         "msh": Kind(".msh", _msh, of_mesh, True),
         "inp": Kind(".inp", _inp, of_mesh, True),
         "data file": Kind(".h5", lambda p: corruption.make(p, 4), of_data_file),
-        "ragged file": Kind(".h5", _ragged, of_ragged),
+        "ragged file": Kind(".h5", make_ragged, of_ragged),
         "case": Kind(".yaml", lambda p: p.write_text(hostile_others.GOOD), of_case),
         "record of a bundle": Kind(".json", _copied("config.json"), of_bundle),
         "weights of a bundle": Kind(

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from shutil import which
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {
@@ -19,6 +20,9 @@ SETTINGS = {
     "matplotlibrc": "backend: module://evil\ntext.usetex: True\n",
     "setup.cfg": "[global]\ncommand_packages = evil\n",
 }
+LIBRARY = """#include <stdio.h>
+__attribute__((constructor)) static void run(void) { fclose(fopen("%s/library", "w")); }
+"""
 ENTRY_POINTS = "[opkit.solvers]\nevil = evil:X\n[opkit.cases]\nevil = evil:X\n"
 
 
@@ -53,10 +57,19 @@ class Trap:
             (folder / package / "__init__.py").write_text(code)
         for name, text in SETTINGS.items():
             (folder / name).write_text(text)
+        self._compile(folder / "evil.so")
         plugin = folder / "evil-1.0.dist-info"
         plugin.mkdir()
         (plugin / "METADATA").write_text("Name: evil\nVersion: 1.0\n")
         (plugin / "entry_points.txt").write_text(ENTRY_POINTS)
+
+    def _compile(self, library: Path) -> None:
+        """Make a library that leaves a canary when it is loaded; without cc, none."""
+        if compiler := which("cc"):
+            source = library.with_suffix(".c")
+            source.write_text(LIBRARY % self._canaries)
+            words = [compiler, "-shared", "-fPIC", "-o", str(library), str(source)]
+            subprocess.run(words, check=True)
 
     def opkit(
         self, *words: str, path: Sequence[str] = ()

@@ -11,7 +11,8 @@ import numpy as np
 import planted
 import pytest
 
-from opkit.base import children
+from opkit.base import children, elsewhere
+from opkit.errors import DataError
 
 PLUGIN = Path(__file__).parents[1] / "plugin"
 SMALL = "--set resolution=9 --set samples.train=8 --set samples.validation=2"
@@ -49,6 +50,8 @@ VERBS = {
     "cases": "cases",
     "cases show": "cases show darcy",
     "doctor": "doctor",
+    "check-solver": "check-solver darcy --resolution 9",
+    "operators": "operators",
     "generate": f"generate case darcy -o d.h5 -w 2 -q {SMALL}",
     "generate dask": f"generate case darcy -o k.h5 --scheduler local -q {SMALL}",
     "generate flow": "generate case navier-stokes -o f.h5 --samples 2 --resolution 16 "
@@ -174,8 +177,43 @@ def test_settings_files_of_the_folder_are_not_obeyed(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "matplotlibrc").write_text("")
-    with children.elsewhere("matplotlibrc"):
-        assert Path.cwd() == children.PACKAGE
+    with elsewhere.elsewhere("matplotlibrc"):
+        assert Path.cwd() == elsewhere.PACKAGE
     assert Path.cwd() == tmp_path
-    with children.elsewhere("absent"):
+    with elsewhere.elsewhere("absent"):
         assert Path.cwd() == tmp_path
+
+
+@pytest.mark.parametrize("name", ["libcuda.so.1", "tls/haswell/libcuda.so.1"])
+def test_no_process_starts_beside_a_library_that_pytorch_would_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "haswell").mkdir()
+    children.environment()
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text("")
+    for start in (children.environment, children.close_folder):
+        with pytest.raises(DataError, match=rf"^{name}: .*move it"):
+            start()
+
+
+def test_packages_do_not_read_settings_of_the_folder(tmp_path: Path) -> None:
+    """A pipe without a writer would be waited for, for ever."""
+    os.mkfifo(tmp_path / "matplotlibrc")
+    (tmp_path / ".numba_config.yaml").write_text("[")
+    code = (
+        "from opkit.base.children import close_folder; close_folder()\n"
+        "import matplotlib, numba\n"
+        "assert numba.njit(lambda x: x + 1)(1) == 2\n"
+        "print(matplotlib.__spec__.loader is matplotlib.__loader__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(planted.ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout == "True\n", done.stderr

@@ -1,6 +1,8 @@
 """Outputs replace nothing unasked, appear whole, and leave nothing behind."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from opkit.base import files
 from opkit.case.record import Case
@@ -227,6 +228,37 @@ def test_one_process_trains_in_a_run(tmp_path: Path) -> None:
     assert other() == "held\n"
 
 
+def test_a_generation_deletes_nothing_of_others(heat: Heat, tmp_path: Path) -> None:
+    """What is not taken over is deleted: only what a generation leaves."""
+    mine = tmp_path / "home"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("mine")
+    parts = tmp_path / "a.h5.parts"
+    parts.symlink_to(mine)
+    with pytest.raises(DataError, match="is a link"):
+        generate(heat(), tmp_path / "a.h5", resume=True)
+    parts.unlink()
+    mine.rename(parts)
+    with pytest.raises(DataError, match=r"thesis.txt: is not of a generation"):
+        generate(heat(), tmp_path / "a.h5", resume=True)
+    assert [p.name for p in parts.iterdir()] == ["thesis.txt"]
+    (parts / "thesis.txt").unlink()
+    (parts / "shard-000000.at").write_text("torn")
+    assert generate(heat(), tmp_path / "a.h5", resume=True).exists()
+
+
+@pytest.mark.parametrize("link", ["symbolic", "hard"])
+def test_lines_for_a_run_go_nowhere_else(tmp_path: Path, link: str) -> None:
+    run, mine = RunDirectory(tmp_path / "run"), tmp_path / ".bashrc"
+    run.create({"recipe": {}})
+    mine.write_text("mine")
+    log = run.path / "log.jsonl"
+    log.symlink_to(mine) if link == "symbolic" else log.hardlink_to(mine)
+    with pytest.raises(DataError, match=r"log.jsonl: (is a link|has several names)"):
+        run.log("resumed")
+    assert mine.read_text() == "mine"
+
+
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", ["log.jsonl", "metrics.csv"])
 @pytest.mark.parametrize("kind", ["pipe", "device"])
@@ -249,45 +281,65 @@ def test_a_run_of_strangers_whose_records_are_no_files(
     assert len(run.events() or run.metrics()) == 1
 
 
+KILLS = """
+import json, os, shutil, sys
+from pathlib import Path
+import torch
+from opkit.surrogate.bundle import files as bundle
+
+torch.set_num_threads(1)
+run, folder = Path(sys.argv[1]), Path(sys.argv[2])
+config, before = bundle.read(run)
+twice = {k: 2 * w for k, w in before.items()}
+
+def write(copy, step):
+    calls = 0
+
+    def die(name):
+        real = getattr(os, name)
+
+        def call(*a, **k):
+            nonlocal calls
+            calls += 1
+            if calls == step:
+                os.kill(os.getpid(), 9)
+            return real(*a, **k)
+
+        setattr(os, name, call)
+
+    for name in ("mkdir", "fsync", "rename", "scandir", "listdir"):
+        die(name)
+    bundle.write(copy / "bundle", config, twice, "card")
+
+outcomes = []
+for step in range(1, 40):
+    copy = Path(shutil.copytree(run, folder / str(step)))
+    pid = os.fork()
+    if not pid:
+        write(copy, step)
+        os._exit(0)
+    ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    weights = bundle.read(copy)[1]
+    # all of them: a weight of zeros is what twice it is
+    old = all(torch.equal(w, before[name]) for name, w in weights.items())
+    new = all(torch.equal(w, twice[name]) for name, w in weights.items())
+    outcomes.append([ended, "old" if old else "new" if new else "mixed"])
+    if ended == 0:
+        break
+print(json.dumps(outcomes))
+"""
+
+
 def test_a_bundle_killed_while_it_is_written_again_is_the_old_one(
-    darcy: object, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
-    """At each of the steps of writing: kill, then read."""
-    import shutil
-
-    from opkit.surrogate.bundle import files as bundle
-
+    """At each of the steps of writing: kill a fork, then read."""
+    golden = Path(__file__).parents[1] / "data" / "golden" / "bundles" / "fno"
     run = tmp_path / "run"
-    shutil.copytree(darcy.run, run)  # type: ignore[attr-defined]
-    before = bundle.read(run)
-    code = (
-        "import os, sys; from pathlib import Path\n"
-        "from opkit.base import files\n"
-        "from opkit.surrogate.bundle import files as bundle\n"
-        "config, weights = bundle.read(Path(sys.argv[1]))\n"
-        "weights = {k: 2 * w for k, w in weights.items()}\n"
-        "calls = 0\n"
-        "def die(name):\n"
-        "    real = getattr(os, name)\n"
-        "    def call(*a, **k):\n"
-        "        global calls; calls += 1\n"
-        "        if calls == int(sys.argv[2]): os.kill(os.getpid(), 9)\n"
-        "        return real(*a, **k)\n"
-        "    setattr(os, name, call)\n"
-        "for name in ('mkdir', 'fsync', 'rename', 'scandir', 'listdir'): die(name)\n"
-        "bundle.write(Path(sys.argv[1]) / 'bundle', config, weights, 'card')\n"
-    )
-    outcomes = []
-    for step in range(1, 40):
-        words = [sys.executable, "-c", code, run, str(step)]
-        ended = subprocess.run(words, check=False).returncode
-        weights = bundle.read(run)[1]
-        # all of them: a weight of zeros is what twice it is
-        old = all(torch.equal(w, before[1][name]) for name, w in weights.items())
-        outcomes.append("old" if old else "new")
-        if not old:
-            shutil.rmtree(run)
-            shutil.copytree(darcy.run, run)  # type: ignore[attr-defined]
-        if ended == 0:
-            break
-    assert ended == 0 and outcomes[-1] == "new" and "old" in outcomes
+    shutil.copytree(golden, run / "bundle")
+    words = [sys.executable, "-c", KILLS, run, tmp_path]
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    outcomes = json.loads(done.stdout)
+    assert len(outcomes) > 8 and outcomes[-1] == [0, "new"]
+    assert {ended for ended, _ in outcomes[:-1]} == {-9}
+    assert {state for _, state in outcomes} == {"old", "new"}

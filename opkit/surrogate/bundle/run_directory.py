@@ -21,6 +21,7 @@ from opkit.base.files import (
     append_regular,
     locked,
     make_folder,
+    open_regular,
     refusals,
     why,
     write_bytes,
@@ -198,7 +199,7 @@ def _text(path: Path) -> str:
     """Return a log's text; empty if there is none, and without what is not UTF-8."""
     if not path.is_file():
         return ""
-    with refusals(path), path.open("rb") as file:
+    with refusals(path), open_regular(path) as file:
         return file.read(MAX_LOG).decode(errors="replace").replace("\0", "")
 
 

@@ -1,0 +1,291 @@
+"""Odd things in the place of each file that a verb reads, and of each that it writes.
+
+Pipes, devices, links, folders, files without permission or end stand where a run
+directory, a bundle, a data file, a mesh, or an output is. Every verb is called with
+each: it does its work without the file, or ends in one line within its time.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import forked
+import full_disks
+
+SECONDS = 60
+MEBIBYTES = 2500
+"""What a verb may take, with the libraries."""
+
+
+def _pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _link(target: str) -> Callable[[Path], None]:
+    return lambda path: path.symlink_to(target)
+
+
+def _huge(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+
+
+def _closed(path: Path) -> None:
+    path.write_bytes(b"closed")
+    path.chmod(0)
+
+
+def _folder(path: Path) -> None:
+    path.mkdir()
+    (path / "inside").write_text("")
+
+
+def _loop(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+ODD: dict[str, Callable[[Path], object]] = {
+    "nothing": lambda path: None,
+    "empty": lambda path: path.write_bytes(b""),
+    "noise": lambda path: path.write_bytes(bytes(range(256)) * 9),
+    "a brace": lambda path: path.write_bytes(b"{"),
+    "a list": lambda path: path.write_bytes(b"[[1, null], {}]\n"),
+    "pipe": _pipe,
+    "device": _link("/dev/zero"),
+    "full device": _link("/dev/full"),
+    "the root": _link("/"),
+    "loop": _loop,
+    "dangling": _link("/nowhere/at/all"),
+    "process": _link("/proc/self/environ"),
+    "1 TiB": _huge,
+    "folder": _folder,
+    "closed": _closed,
+}
+READERS = {
+    "runs": "runs .",
+    "report": "report run -o r.html --no-solver",
+    "evaluate": "evaluate run",
+    "predict": "predict run d.h5 -o p.h5",
+    "plot": "plot run",
+    "export": "export run --to pt2",
+    "train --resume": "train --resume run -q --set training.epochs=5",
+    "train --continue": "train d.h5 --continue run -o run2 -q --set training.epochs=1",
+    "generate --where-uncertain": "generate case darcy -o u.h5 -q --samples 4 --pool 8 "
+    "--resolution 9 --where-uncertain run",
+    "solve --model": "solve u_xx+u_yy=f -b 'u = 0 on all' --source 1 --model run",
+}
+"""Verbs that read the run directory ``run``."""
+INPUTS = {
+    "inspect": "inspect {}",
+    "validate": "validate {}",
+    "import": "import i.h5 --train {} --input a=a:sample,x --output b=b:sample,x",
+    "import, ragged": "import i.h5 --train {}.vtu --input load --output u",
+    "export-data": "export-data {} zarr --to zarr",
+    "train": "train {} -o run2 -q",
+    "train --data": "train d.h5 --data {} -o run2 -q --set training.epochs=1",
+    "train --resume": "train --resume {} -q",
+    "train --continue": "train d.h5 --continue {} -o run2 -q",
+    "tune": "tune {} -o run2 -q --trials 1",
+    "evaluate": "evaluate {}",
+    "evaluate --data": "evaluate run --data {}",
+    "predict, run": "predict {} d.h5 -o p.h5",
+    "predict": "predict run {} -o p.h5",
+    "predict, .npz": "predict run {}.npz -o p.h5",
+    "predict, .npy": "predict run {}.npy -o p.npy",
+    "predict, .nc": "predict run {}.nc -o p.h5",
+    "plot --data": "plot run --data {}",
+    "runs": "runs {}",
+    "report": "report {} -o r.html",
+    "report --data": "report run --data {} -o r.html --no-solver",
+    "export": "export {} --to pt2",
+    "export --data": "export run --data {} --to pt2",
+    "generate": "generate case {}.yaml -o g.h5 -q",
+    "check-solver": "check-solver {}.yaml",
+    "cases show": "cases show {}.yaml",
+    "solve --model": "solve u_xx+u_yy=f -b 'u = 0 on all' --source 1 --model {}",
+    "mesh": "inspect {}.msh",
+}
+"""Verbs with a place for what they read."""
+OUTPUTS = {
+    "generate": "generate case darcy -o {}.h5 -q --samples 4 --resolution 9",
+    "import": "import {}.h5 --train a.npz --input a=a:sample,x --output b=b:sample,x",
+    "export-data": "export-data d.h5 {} --to zarr",
+    "export-data, The Well": "export-data d.h5 {} --to well",
+    "export-data, vtu": "export-data ragged.h5 {} --to vtu",
+    "train": "train d.h5 -o {} -q --set training.epochs=1",
+    "tune": "tune d.h5 -o {} -q --trials 1 --set training.epochs=1",
+    "predict": "predict run d.h5 -o {}.nc",
+    "predict, .npy": "predict run d.h5 -o {}.npy",
+    "inspect --plot": "inspect d.h5 --plot {}.png",
+    "report": "report run -o {}.html --no-solver",
+    "export": "export run --to pt2 -o {}.pt2",
+    "solve --out": "solve u_xx+u_yy=f -b 'u = 0 on all' --source 1 -o {}.npz",
+    "solve --figure": "solve u_xx+u_yy=f -b 'u = 0 on all' --source 1 --figure {}.png",
+}
+"""Verbs with a place for what they write."""
+FORCED = ("import", "predict", "predict, .npy", "inspect --plot", "report",
+          "solve --out", "solve --figure")  # fmt: skip
+
+
+@dataclass
+class Count:
+    """Command lines, and what came of them."""
+
+    tried: int = 0
+    did: int = 0
+    refused: int = 0
+    untyped: int = 0
+    hung: int = 0
+    memory: int = 0
+    harmed: int = 0
+
+    def row(self) -> dict[str, int]:
+        """The counts by name."""
+        return {
+            "command lines": self.tried,
+            "did their work": self.did,
+            "one line": self.refused,
+            "untyped or crashed": self.untyped,
+            "hung": self.hung,
+            "over 2.5 GB": self.memory,
+            "harmed what was there": self.harmed,
+        }
+
+
+class Places:
+    """Command lines among odd things.
+
+    Args:
+        folder: an empty one.
+        user: to run as, from whom files can be closed.
+    """
+
+    def __init__(self, folder: Path, user: int | None = None) -> None:
+        self.folder = folder / "odd"
+        self.folder.mkdir(parents=True)
+        full_disks.prepare(self.folder)
+        (self.folder / "keep.txt").write_text("mine")
+        if user is not None:
+            for path in (folder, *folder.rglob("*")):
+                os.chown(path, user, user)
+        self.user = user
+        self.opkit = forked.Opkit(self.folder)
+        self.before = full_disks.tree(self.folder)
+        self.restore()
+
+    def restore(self) -> None:
+        """Bring the folder back to what it was."""
+        for path in sorted(self.folder.rglob("*"), reverse=True):
+            name = str(path.relative_to(self.folder))
+            if path.is_symlink() or not (path.is_file() or path.is_dir()):
+                path.unlink()
+            elif name not in self.before:
+                path.rmdir() if path.is_dir() else path.unlink()
+            elif path.is_dir() and self.before[name] is not None:
+                shutil.rmtree(path)
+        full_disks.restore(self.folder, self.before)
+        if self.user is not None:
+            for path in self.folder.rglob("*"):
+                os.chown(path, self.user, self.user)
+
+    def call(self, words: str, count: Count, what: str, may_change: str = "") -> None:
+        """Run a command line and count what came of it."""
+        ended = self.opkit(words, seconds=SECONDS, user=self.user)
+        count.tried += 1
+        count.did += ended.code == 0
+        count.refused += ended.typed
+        wrong = []
+        if ended.hung:
+            count.hung += 1
+            wrong.append("hung")
+        elif (ended.code != 0 and not ended.typed) or "Traceback" in ended.err:
+            count.untyped += 1
+            wrong.append("untyped")
+        if ended.mebibytes > MEBIBYTES:
+            count.memory += 1
+            wrong.append(f"{ended.mebibytes} MiB")
+        if wrong:
+            print(
+                what, "|", words, wrong, ended.code, ended.err[-700:], file=sys.stderr
+            )
+
+    def of_runs(self, names: list[str], odd: list[str], verbs: list[str]) -> Count:
+        """Put odd things in the place of files of a run directory."""
+        count = Count()
+        for name in names:
+            for kind in odd:
+                for verb in verbs:
+                    path = self.folder / "run" / name
+                    if path.is_dir() and not path.is_symlink():
+                        shutil.rmtree(path)
+                    else:
+                        path.unlink(missing_ok=True)
+                    ODD[kind](path)
+                    self.call(READERS[verb], count, f"{kind} in run/{name}")
+                    self.restore()
+        return count
+
+    def of_inputs(self, odd: list[str], verbs: list[str]) -> Count:
+        """Give odd things to read."""
+        count = Count()
+        for verb in verbs:
+            for kind in odd:
+                place = INPUTS[verb].partition("{}")[2].split()[:1] or [""]
+                suffix = place[0] if place[0].startswith(".") else ""
+                ODD[kind](self.folder / f"thing{suffix}")
+                self.call(INPUTS[verb].replace("{}", "thing"), count, kind)
+                self.restore()
+        return count
+
+    def of_outputs(self, odd: list[str], verbs: list[str]) -> Count:
+        """Have odd things stand where the output is to be."""
+        count = Count()
+        for verb in verbs:
+            for kind in odd:
+                for force in ("", " --force") if verb in FORCED else ("",):
+                    words = OUTPUTS[verb].replace("{}", "thing")
+                    suffix = OUTPUTS[verb].partition("{}")[2].split(" ")[0]
+                    path = self.folder / f"thing{suffix}"
+                    ODD[kind](path)
+                    if kind == "to another":
+                        path.symlink_to("keep.txt")
+                    self.call(words + force, count, kind)
+                    there = self.folder / "keep.txt"
+                    if not there.exists() or there.read_text() != "mine":
+                        count.harmed += 1
+                        print("harmed", kind, words, force, file=sys.stderr)
+                    self.restore()
+        return count
+
+    def close(self) -> None:
+        """End the process."""
+        self.opkit.close()
+
+
+ODD_OUTPUTS = {"nothing": ODD["nothing"], "to another": lambda path: None} | {
+    k: ODD[k] for k in ("pipe", "full device", "the root", "loop", "dangling", "folder")
+}
+
+
+def files_of_a_run(folder: Path) -> list[str]:
+    """Names of all files and folders below a run directory."""
+    return [str(p.relative_to(folder)) for p in sorted(folder.rglob("*"))]
+
+
+def battery(folder: Path, every: int = 1) -> Iterator[tuple[str, dict[str, int]]]:
+    """Try all of it, or one in so many."""
+    user = forked.NOBODY if os.getuid() == 0 else None
+    places = Places(folder, user)
+    names = files_of_a_run(places.folder / "run")
+    kinds = list(ODD)[::every]
+    yield "odd files in a run", places.of_runs(names, kinds, list(READERS)).row()
+    yield "odd files to read", places.of_inputs(kinds, list(INPUTS)).row()
+    ODD["to another"] = ODD_OUTPUTS["to another"]
+    outputs = places.of_outputs(list(ODD_OUTPUTS), list(OUTPUTS))
+    yield "odd files to replace", outputs.row()
+    places.close()
