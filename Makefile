@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all lint docs docs-check clean
 .DELETE_ON_ERROR:
 
 # One environment for everything; made anew when pyproject.toml changes.
@@ -30,6 +30,14 @@ lint: $(VENV)/ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python .ci/check-files
+
+# The site, with its tutorials run (about ten minutes the first time); docs-check leaves
+# them as they are written.
+docs: $(VENV)/ready
+	$(BIN)/python docs/site/build.py
+
+docs-check: $(VENV)/ready
+	$(BIN)/python docs/site/build.py --fast
 
 clean:
 	rm -rf runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache
