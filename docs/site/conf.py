@@ -11,6 +11,7 @@ from latex2mathml.converter import convert
 import opkit
 
 project = "opkit"
+copyright = "2026, the opkit developers"
 version = release = opkit.__version__
 extensions = [
     "myst_parser",

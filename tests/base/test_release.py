@@ -52,7 +52,8 @@ def test_wheel_and_sdist_hold_what_they_should(tmp_path: Path) -> None:
     assert wanted - inside == set()
     assert not [name for name in inside if name.startswith(("tests", "docs"))]
     (sdist,) = tmp_path.glob("*.tar.gz")
-    names = {name.partition("/")[2] for name in tarfile.open(sdist).getnames()}
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
     assert "pyproject.toml" in names and "opkit/cli/__init__.py" in names
     assert wheel.stat().st_size < 20 << 20
 
