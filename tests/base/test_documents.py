@@ -92,9 +92,24 @@ def test_dotted_names_and_links_lead_somewhere(name: str) -> None:
         if parts and not re.search(rf"\b{parts[0]}\b", source.read_text()):
             lost.append(dotted)
     for link in re.findall(r"\]\(([^)#]+)[^)]*\)", text(name)):
-        if "://" not in link and not ((ROOT / name).parent / link).exists():
+        path = (ROOT / name).parent / link
+        if "://" not in link and not path.exists() and not made_from_code(path):
             lost.append(link)
     assert not lost
+
+
+def made_from_code(path: Path) -> bool:
+    """Whether a page of the site is made while it is built (docs/site/build.py)."""
+    try:
+        page = path.resolve().relative_to(ROOT / "docs").as_posix()
+    except ValueError:
+        return False
+    folders = ("cases/", "operator-pages/", "reference/", "tutorials/")
+    return page.startswith(folders) or page in (
+        "contributing.md",
+        "changelog.md",
+        "security.md",
+    )
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/operators.md"])
