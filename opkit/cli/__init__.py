@@ -25,6 +25,7 @@ from opkit.base.visible import one_line
 from opkit.cli import (
     assimilate,
     check_solver,
+    discover,
     doctor,
     export,
     new,
@@ -88,6 +89,7 @@ for module in (
     solve,
     new,
     assimilate,
+    discover,
     doctor,
 ):
     module.register(app)

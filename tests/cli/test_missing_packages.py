@@ -63,6 +63,8 @@ VERBS = {
     "export run --to onnx -o made.onnx": "export",
     "report run -o page.html --no-solver": "plots",
     PROBLEM: None,
+    "discover advection-diffusion --pairs 2 --powers 1 --derivatives 2 "
+    "--wrong solver.parameters.diffusion=0.005": None,
     "assimilate advection-diffusion --cycles 3 --members 4 --steps 1": None,
     f"{PROBLEM} --figure solution.png": "plots",
 }
