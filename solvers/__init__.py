@@ -29,6 +29,7 @@ TARGETS = frozenset(
         "opkit.solvers.linear_pde:LinearPDE",
         "opkit.solvers.manufactured:Manufactured",
         "opkit.solvers.navier_stokes:NavierStokes",
+        "opkit.solvers.plates.solver:HoledPlate",
         "opkit.solvers.quasi_geostrophic:QuasiGeostrophic",
         "opkit.solvers.semilinear:Semilinear",
         "opkit.solvers.steady_flow.channel_bumps:ChannelBumps",

@@ -253,6 +253,45 @@ class MovesNodes(Solver, Protocol):
         ...
 
 
+POINTS, CELLS, FACETS, FACET_PART = "points", "cells", "facets", "facet_part"
+MESH_ARRAYS = (POINTS, CELLS, FACETS, FACET_PART)
+"""Names under which a `MeshPerSample` has the mesh of a sample among its inputs."""
+
+
+@dataclass(frozen=True)
+class MeshKind:
+    """What the meshes of all samples have in common.
+
+    Args:
+        dimension: of space, 2 or 3.
+        corners: nodes of a cell.
+        parts: names of the parts of the boundary, which ``facet_part`` counts from 0.
+        box: lowest and highest x, y(, z) of all meshes: the case's extent.
+    """
+
+    dimension: int
+    corners: int
+    parts: tuple[str, ...]
+    box: tuple[tuple[float, ...], tuple[float, ...]]
+
+
+@runtime_checkable
+class MeshPerSample(Solver, Protocol):
+    """A solver that meshes the domain of each sample: its data files are ragged.
+
+    `Solver.sample` draws a mesh: ``points`` (node, d) float64, ``cells`` (cell, corner)
+    int64 in VTK's order, the boundary as ``facets`` (facet, d) and ``facet_part``
+    (facet,), and input fields (node,) or (cell,) on it. `Solver.solve` and
+    `Solver.residual` are given one sample at a time, all of these with a batch axis of
+    length 1, beside its numbers; outputs are (1, node) or (1, cell). The mesh decides
+    the shape: a stored or a user's own mesh of this kind can be solved as well.
+    """
+
+    def mesh_kind(self) -> MeshKind:
+        """What all meshes have in common."""
+        ...
+
+
 @runtime_checkable
 class NamedParts(Solver, Protocol):
     """A solver on a mesh whose boundary has named parts."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,20 +36,17 @@ def write(file: DataFile, folder: Path) -> list[str]:
                 f"{file.path}: {v.name} is on {', '.join(v.dims)}: vtu is for fields "
                 "on the nodes or cells of a mesh, one record a sample"
             )
-    meshio: Any = require("meshio", "fem")
+    require("meshio", "fem")
     names, rows = [], []
     for split, row in _rows(header):
         mesh = _mesh(file, row)
-        corners = np.zeros((len(mesh.points), 3))
-        corners[:, : mesh.points.shape[1]] = mesh.points
         values = {v.name: file.read(v.name, row) for v in fields}
         on = {v.name: v.dims[0] for v in fields}
         nodal = {name: a for name, a in values.items() if on[name] == "node"}
-        inner = {name: [a] for name, a in values.items() if on[name] == "cell"}
+        inner = {name: a for name, a in values.items() if on[name] == "cell"}
         name = f"{split}/sample_{row:06d}.vtu"
         (folder / split).mkdir(exist_ok=True)
-        blocks = [_block(mesh)]
-        meshio.Mesh(corners, blocks, nodal, inner).write(folder / name)
+        write_one(folder / name, mesh, nodal, inner)
         names.append(name)
         rows.append([name, *_numbers(file, row)])
     with (folder / TABLE).open("w", newline="") as table:
@@ -57,6 +54,31 @@ def write(file: DataFile, folder: Path) -> list[str]:
         writer.writerow(["file", *_labels(header)])
         writer.writerows(rows)
     return [*names, TABLE]
+
+
+def write_one(
+    path: Path,
+    mesh: Mesh,
+    nodal: Mapping[str, NDArray[Any]],
+    inner: Mapping[str, NDArray[Any]],
+) -> None:
+    """Write the fields of one sample on its mesh or cloud.
+
+    Args:
+        path: file to write, of any ending.
+        mesh: of the sample; a cloud has no cells.
+        nodal: name to (node,) or (node, 3).
+        inner: name to (cell,) or (cell, 3).
+
+    Raises:
+        MissingExtraError: meshio is not installed.
+    """
+    meshio: Any = require("meshio", "fem")
+    corners = np.zeros((len(mesh.points), 3))
+    corners[:, : mesh.points.shape[1]] = mesh.points
+    cells = {name: [values] for name, values in inner.items()}
+    whole = meshio.Mesh(corners, [_block(mesh)], dict(nodal), cells)
+    meshio.write(path, whole, file_format="vtu")
 
 
 def _rows(header: Header) -> Iterator[tuple[str, int]]:

@@ -20,6 +20,7 @@ from opkit.solvers.interface import (
     Coordinate,
     KnowsSides,
     MarksBoundary,
+    MeshPerSample,
     OnMesh,
     Solver,
 )
@@ -94,6 +95,8 @@ def refuse_other_parts(case: Case, solver: Solver) -> None:
             known: Sequence[str] = ()
             if isinstance(solver, MarksBoundary):
                 known = solver.boundary_groups().names
+            if isinstance(solver, MeshPerSample):
+                known = solver.mesh_kind().parts
             if part not in known:
                 raise CaseError(
                     f"quantities.{name}: there is no part {part!r} of the boundary."
@@ -101,8 +104,9 @@ def refuse_other_parts(case: Case, solver: Solver) -> None:
                 )
         named = [content.get("side"), *(content.get("sides") or ())]
         for side in (side for side in named if side is not None):
-            if case.geometry.kind == "mesh" or side not in sides:
-                there = "none" if case.geometry.kind == "mesh" else ", ".join(sides)
+            on_mesh = case.geometry.kind in ("mesh", "meshes")
+            if on_mesh or side not in sides:
+                there = "none" if on_mesh else ", ".join(sides)
                 raise CaseError(
                     f"quantities.{name}: there is no side {side!r}, only {there}: "
                     "of a mesh name a part"

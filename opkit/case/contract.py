@@ -20,8 +20,13 @@ from opkit.base.arrays import Array
 from opkit.datasets.header import VariableSpec
 from opkit.errors import CaseError, OpkitError, SolverError, nearest
 from opkit.solvers.interface import (
+    CELLS,
+    FACETS,
+    MESH_ARRAYS,
+    POINTS,
     Coordinate,
     Fields,
+    MeshPerSample,
     MovesNodes,
     Parametric,
     Solution,
@@ -172,6 +177,33 @@ def check_sample(solver: Any, sample: Any, inputs: Sequence[VariableSpec]) -> No
     """
     where = f"{type(solver).__name__}.sample()"
     _check_fields(where, sample, inputs, "input")
+
+
+def check_mesh(solver: MeshPerSample, sample: Any) -> tuple[str, ...]:
+    """Refuse a sample without a mesh; return the names of the mesh's arrays.
+
+    Raises:
+        CaseError: the message names the array, and what it has to be.
+    """
+    where = f"{type(solver).__name__}.sample()"
+    if not isinstance(sample, Mapping):
+        raise CaseError(f"{where} gives {_kind(sample)}: give a dict of name to array")
+    kind = solver.mesh_kind()
+    columns = {POINTS: kind.dimension, CELLS: kind.corners, FACETS: kind.dimension}
+    for name in MESH_ARRAYS:
+        column = columns.get(name)
+        shape = f"(n, {column})" if column else "(n,)"
+        if name not in sample:
+            raise CaseError(f"{where} gives no {name!r}: give {shape}, of its mesh")
+        array = np.asarray(sample[name])
+        numbers = "f" if name == POINTS else "iu"
+        right = array.shape[1:] == ((column,) if column else ())
+        if not right or array.ndim < 1 or array.dtype.kind not in numbers:
+            raise CaseError(
+                f"{where} gives {name} with shape {array.shape}, {array.dtype}: give "
+                f"{shape} of {'float64' if numbers == 'f' else 'int64'}"
+            )
+    return MESH_ARRAYS
 
 
 def check_solution(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -12,15 +13,27 @@ from typing import Any, Literal
 import numpy as np
 
 from opkit.base.files import file_digest
+from opkit.base.mesh_groups import MeshGroups
 from opkit.case import laws
 from opkit.case.agreement import refuse_other_extent, refuse_other_parts
-from opkit.case.contract import blamed, check_coordinates, check_sample
+from opkit.case.contract import blamed, check_coordinates, check_mesh, check_sample
 from opkit.case.mesh_file import portable
 from opkit.case.record import Case, Samples
 from opkit.datasets.header import POINTS, Axis, Header, Mesh, VariableSpec, check_header
 from opkit.datasets.rounding import rounded
+from opkit.datasets.shapes import Shapes
 from opkit.errors import CaseError
-from opkit.solvers.interface import Fields, MovesNodes, OnMesh, ReadsMesh, Solver
+from opkit.solvers.interface import (
+    CELLS,
+    FACET_PART,
+    FACETS,
+    Fields,
+    MeshPerSample,
+    MovesNodes,
+    OnMesh,
+    ReadsMesh,
+    Solver,
+)
 
 DType = Literal["float32", "float64"]
 
@@ -36,13 +49,15 @@ def header_of(
         name: Axis(np.asarray(c.values, np.float64), c.units, c.long_name)
         for name, c in coordinates.items()
     }
-    mesh = mesh_of(solver)
+    mesh, shapes = mesh_of(solver), shapes_of(case, solver)
     if mesh is not None and mesh.groups is None:
         refuse_other_extent(case, mesh.points)
     refuse_other_parts(case, solver)
     sizes = {name: len(axis.values) for name, axis in axes.items()}
     if mesh is not None:
         sizes |= {"node": len(mesh.points), "cell": len(mesh.cells)}
+    if shapes is not None:  # lengths of their own in each sample
+        sizes |= {"node": 0, "cell": 0}
     variables = []
     for role in ("input", "output"):
         for v in case.inputs if role == "input" else case.outputs:
@@ -86,6 +101,7 @@ def header_of(
             provenance=provenance(),
             mesh=mesh,
             files=named_files(case),
+            shapes=shapes,
         ),
         f"case {case.name}",
     )
@@ -143,6 +159,51 @@ def mesh_of(solver: Solver) -> Mesh | None:
     return Mesh(np.asarray(points, np.float64), np.asarray(cells, np.int64), groups)
 
 
+def shapes_of(case: Case, solver: Solver) -> Shapes | None:
+    """Return what the meshes of all samples have in common; None if all have one.
+
+    Raises:
+        CaseError: the case does not say that each sample has a mesh, or says so and the
+            solver makes none.
+    """
+    if isinstance(solver, MeshPerSample) != (case.geometry.kind == "meshes"):
+        raise CaseError(
+            f"case {case.name}: geometry.kind is {case.geometry.kind!r}, and "
+            f"{type(solver).__name__} makes "
+            f"{'a' if isinstance(solver, MeshPerSample) else 'no'} mesh for each "
+            "sample: 'meshes' is for solvers that do (MeshPerSample)"
+        )
+    if not isinstance(solver, MeshPerSample):
+        return None
+    with blamed(solver, "mesh_kind"):
+        kind = solver.mesh_kind()
+    refuse_other_extent(case, np.array(kind.box))
+    return Shapes(kind.dimension, kind.corners, kind.dimension, tuple(kind.parts))
+
+
+def mesh_among(inputs: Fields, shapes: Shapes) -> Mesh:
+    """Return the mesh that a sample's inputs hold, without batch axes."""
+    groups = MeshGroups(
+        subdomains=np.zeros(len(inputs[CELLS]), np.int64),
+        facets=np.asarray(inputs[FACETS], np.int64),
+        parts=np.asarray(inputs[FACET_PART], np.int64),
+        names=shapes.parts,
+    )
+    points = np.asarray(inputs[POINTS], np.float64)
+    return Mesh(points, np.asarray(inputs[CELLS], np.int64), groups)
+
+
+def arrays_of(mesh: Mesh) -> dict[str, np.ndarray[Any, Any]]:
+    """Return a mesh with its boundary as the inputs of a solver, without batch axes."""
+    assert mesh.groups is not None
+    return {
+        POINTS: mesh.points,
+        CELLS: mesh.cells,
+        FACETS: mesh.groups.facets,
+        FACET_PART: mesh.groups.parts,
+    }
+
+
 def draw(
     case: Case,
     solver: Solver,
@@ -173,11 +234,18 @@ def draw(
     with blamed(solver, "sample"):
         sample = solver.sample(stream)
     fields = [v for v in inputs if v.name not in case.parameters]
+    whole: Fields = {}
+    if isinstance(solver, MeshPerSample):
+        whole = {name: np.asarray(sample[name]) for name in check_mesh(solver, sample)}
+        sizes = {"node": len(whole[POINTS]), "cell": len(whole[CELLS])}
+        fields = [replace(v, shape=tuple(sizes[d] for d in v.dims)) for v in fields]
     check_sample(solver, sample, fields)
     stored = {
         name: rounded(name, np.asarray(values)[None], dtype)[0].astype(np.float64)
         for name, values in sample.items()
+        if name not in whole
     }
+    stored |= whole
     return stored | laws.draw(case.parameters, case.design, seed, index)
 
 

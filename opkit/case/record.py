@@ -57,9 +57,9 @@ class SolverChoice(Record):
 
 
 class Geometry(Record):
-    """The domain: kind and extent of each axis."""
+    """The domain: kind and extent of each axis; ``meshes``: one for each sample."""
 
-    kind: Literal["grid", "grid-with-holes", "mesh", "boundary"] = "grid"
+    kind: Literal["grid", "grid-with-holes", "mesh", "meshes", "boundary"] = "grid"
     extent: dict[Literal["z", "y", "x"], tuple[float, float]]
     units: str = "nondimensional"
 
@@ -127,7 +127,8 @@ class Case(Shown, Record):
 
     @model_validator(mode="after")
     def _has_inputs(self) -> Case:
-        if not self.inputs and not self.parameters:
+        shaped = self.geometry.kind == "meshes"  # shapes may be the only input
+        if not (self.inputs or self.parameters or shaped):
             raise ValueError("no inputs: list input fields, or parameters with laws")
         twice = sorted(
             {v.name for v in (*self.inputs, *self.outputs)} & self.parameters.keys()

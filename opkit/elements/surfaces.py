@@ -119,6 +119,12 @@ class Surface:
         """Length or area."""
         return float(self.weights.sum())
 
+    def load(self, nodes: int) -> Array:
+        """∫ φ_i ds of each of so many nodes (node,)."""
+        shares = np.einsum("fqi,fq->fi", self.basis, self.weights)
+        sums: Array = np.bincount(self.nodes.ravel(), shares.ravel(), nodes)
+        return sums
+
     def values(self, u: Array) -> Array:
         """Values (batch, facet, point) of a field (batch, node)."""
         values: Array = np.einsum("fqi,bfi->bfq", self.basis, u[:, self.nodes])

@@ -7,6 +7,7 @@ import queue
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from opkit.base.files import appearing
 from opkit.datasets.disk import QuietFile
 from opkit.datasets.header import GENERATION_SECONDS, Header
+from opkit.datasets.ragged_write import RaggedWriter
 from opkit.datasets.read import DataFile, open_hdf5
 from opkit.datasets.write import Writer
 from opkit.errors import DataError
@@ -80,6 +82,16 @@ class Assembler:
             content = self._read(first)
             names, measure = _diagnostics(self._folder / first.name)
             with raw.hdf5("w") as file:
+                if self._header.ragged:
+                    ragged = RaggedWriter(
+                        file, self._header, names, measure, self._gzip
+                    )
+                    shards = []
+                    for shard in chain([first], others):
+                        self._copy_ragged(shard, ragged, raw)
+                        shards.append(shard)
+                    ragged.finish(solving_seconds(shards, self._ranks))
+                    return
                 writer = Writer(file, self._header, names, measure, self._gzip)
                 self._copy(first, content, writer, raw)
                 shards = [first]
@@ -107,6 +119,19 @@ class Assembler:
     ) -> None:
         with open_hdf5(self._folder / shard.name) as source:
             writer.copy(slice(shard.first, shard.last), source, content)
+        raw.start_writing()
+        raw.raise_refusal()
+
+    def _copy_ragged(self, shard: Shard, writer: RaggedWriter, raw: QuietFile) -> None:
+        """Copy the samples of a shard, which are of several lengths, one by one."""
+        self._read(shard)
+        names = [v.name for v in self._header.variables]
+        with DataFile(self._folder / shard.name, trusted=True) as source:
+            numbers, index = source.diagnostics(), source.index
+            for row in range(len(source)):
+                own = {name: float(values[row]) for name, values in numbers.items()}
+                fields = source.sample(row, names)
+                writer.put(int(index[row]), source.mesh(row), fields, own)
         raw.start_writing()
         raw.raise_refusal()
 

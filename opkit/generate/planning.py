@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from opkit.case.data import DType, header_of
+from opkit.case.data import DType, draw, header_of
 from opkit.case.record import Case
 from opkit.datasets.header import Header
 from opkit.errors import CaseError
+from opkit.solvers.interface import CELLS, MESH_ARRAYS, POINTS, Solver
 
 SHARD_BYTES = 32 << 20
 SHARDS = 50  # at most one of so many is lost a worker; more cost syncs
@@ -71,15 +72,19 @@ def plan(
     if seed < 0:
         raise CaseError(f"seed {seed}: choose zero or a positive integer")
     try:
-        header = header_of(case, case.build_solver(), seed, samples, dtype)
+        solver = case.build_solver()
+        header = header_of(case, solver, seed, samples, dtype)
     except MemoryError:
         raise CaseError(
             f"case {case.name}: its axes alone do not fit into memory: "
             "choose a smaller resolution"
         ) from None
     per_sample = header.sample_nbytes
-    points = per_sample // np.dtype(dtype).itemsize
-    batch = int(np.clip(BATCH_POINTS // points, 1, 32))
+    if header.ragged:
+        per_sample = _of_one(case, solver, header)
+    points = max(per_sample // np.dtype(dtype).itemsize, 1)
+    most = 1 if header.ragged else 32  # samples of several lengths are solved alone
+    batch = int(np.clip(BATCH_POINTS // points, 1, most))
     most = min(header.samples // SHARDS, SHARD_BYTES // per_sample)
     shard = max(batch, most // batch * batch)
     file_bytes = header.samples * (per_sample + 64) + (64 << 10)
@@ -91,3 +96,15 @@ def plan(
         disk_bytes=2 * file_bytes,
         memory_bytes=(256 << 20) + 48 * batch * points,
     )
+
+
+def _of_one(case: Case, solver: Solver, header: Header) -> int:
+    """Return the bytes of the first sample with its mesh, for those of all."""
+    inputs = draw(case, solver, header.seed or 0, 0, header.dtype, header.inputs)
+    sizes = {"node": len(inputs[POINTS]), "cell": len(inputs[CELLS])}
+    fields = [v for v in header.variables if not v.is_number]
+    item = np.dtype(header.dtype).itemsize
+    total = sum(item * sizes[v.dims[0]] for v in fields)
+    total += sum(np.asarray(inputs[name]).nbytes for name in MESH_ARRAYS)
+    total += 12 * sizes["node"] + 4 * sizes["cell"]  # weights, and rows of samples
+    return total + sum(v.nbytes for v in header.variables if v.is_number)

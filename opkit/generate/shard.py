@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,14 @@ from opkit.datasets.header import POINTS, Header, VariableSpec
 from opkit.datasets.rounding import rounded
 from opkit.errors import NonFiniteError, SolverError
 from opkit.generate.shard_file import ShardFile
-from opkit.solvers.interface import Fields, MovesNodes, Solution, Solver
+from opkit.solvers.interface import (
+    CELLS,
+    MESH_ARRAYS,
+    Fields,
+    MovesNodes,
+    Solution,
+    Solver,
+)
 
 TRIES = 3
 
@@ -146,6 +153,7 @@ def shard_header(header: Header, task: Task) -> Header:
         header.seed,
         marks,
         header.mesh,
+        shapes=header.shapes,
     )
 
 
@@ -160,14 +168,30 @@ def _solve_all(
         note.write(numbers, worst)
         inputs = _draw_all(task, case, solver, header, numbers)
         streams = task.streams(numbers)
-        solution = solve_checked(solver, inputs, task.seed, streams, header.outputs)
+        outputs = outputs_of(header, inputs)
+        solution = solve_checked(solver, inputs, task.seed, streams, outputs)
         worst = max(worst, float(solution.error.max()))
         fields = {**inputs, **solution.outputs}
         if isinstance(solver, MovesNodes):
             fields[POINTS] = points_of(solver, inputs, len(numbers))
         stored = {v.name: _stored(v.name, v.dtype, fields, task.seed, streams)
                   for v in header.variables}  # fmt: skip
+        if header.ragged:
+            stored |= {name: inputs[name] for name in MESH_ARRAYS}
         yield streams, stored, solution
+
+
+def outputs_of(header: Header, inputs: Fields) -> Sequence[VariableSpec]:
+    """Return the outputs with the lengths that they have on a sample's own mesh.
+
+    Args:
+        header: of the file.
+        inputs: a batch; of one sample where each has a mesh.
+    """
+    if not header.ragged:
+        return header.outputs
+    sizes = {"node": inputs[POINTS].shape[1], "cell": inputs[CELLS].shape[1]}
+    return [replace(v, shape=tuple(sizes[d] for d in v.dims)) for v in header.outputs]
 
 
 def _draw_all(

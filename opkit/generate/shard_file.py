@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opkit.base.files import publish, temporary_beside, why
+from opkit.case.data import mesh_among
 from opkit.datasets.disk import QuietFile
 from opkit.datasets.header import Header
 from opkit.datasets.layout import blank
+from opkit.datasets.ragged_write import RaggedWriter
 from opkit.datasets.write import Writer
 from opkit.errors import DataError
 from opkit.solvers.interface import Fields, Solution
@@ -42,6 +44,7 @@ class ShardFile:
         self._last: Future[None] | None = None
         self._raw: QuietFile | None = None
         self._file: Any = None
+        self._ragged: RaggedWriter | None = None
         self._row = 0
         self.processor_seconds = 0.0
 
@@ -79,7 +82,7 @@ class ShardFile:
         """
         self._wait()
         with self._raising():
-            self._writer.finish()
+            (self._ragged or self._writer).finish()
             assert self._file is not None
             self._file.close()
         with self._raising():
@@ -99,13 +102,45 @@ class ShardFile:
             if self._raw is None:
                 self._open(["error", *names], solution.measure)
             numbers = {k: np.asarray(solution.details[k], float) for k in names}
-            rows = slice(self._row, self._row + len(index))
-            self._writer.put(rows, index, fields, numbers | {"error": solution.error})
-            self._row = rows.stop
+            numbers["error"] = solution.error
+            if self._ragged is not None:
+                self._put_ragged(self._ragged, index, fields, numbers)
+            else:
+                rows = slice(self._row, self._row + len(index))
+                self._writer.put(rows, index, fields, numbers)
+                self._row = rows.stop
             assert self._raw is not None
             self._raw.start_writing()
 
+    def _put_ragged(
+        self,
+        writer: RaggedWriter,
+        index: NDArray[np.int64],
+        fields: Fields,
+        numbers: Fields,
+    ) -> None:
+        """Write samples that have a mesh each."""
+        assert self._header.shapes is not None
+        for k, i in enumerate(index):
+            one = {name: np.asarray(values)[k] for name, values in fields.items()}
+            mesh = mesh_among(one, self._header.shapes)
+            own = {name: float(values[k]) for name, values in numbers.items()}
+            try:
+                writer.put(int(i), mesh, one, own)
+            except DataError as error:
+                said = str(error).partition(": ")[2]
+                raise DataError(
+                    f"the solver's mesh of seed [{self._header.seed}, {i}]: {said}"
+                ) from None
+
     def _open(self, names: list[str], measure: str) -> None:
+        if self._header.ragged:
+            self._raw = QuietFile(self._temporary, "w+b")
+            self._file = self._raw.hdf5("w")
+            self._ragged = RaggedWriter(
+                self._file, self._header, names, measure, self._gzip
+            )
+            return
         laid = _laid_out(self._key, self._header, names, measure, self._gzip)
         self._raw = QuietFile(self._temporary, "w+b")
         self._raw.write(laid)

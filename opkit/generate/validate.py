@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opkit.case.contract import blamed, check_solution, residual_of
-from opkit.case.data import draw, header_of
+from opkit.case.data import arrays_of, draw, header_of
 from opkit.case.record import Case, parse_stored
 from opkit.datasets.agreement import same_units
 from opkit.datasets.conformity import duplicates, faults
@@ -20,7 +20,8 @@ from opkit.datasets.ragged_write import weights_of
 from opkit.datasets.read import DataFile
 from opkit.datasets.suspicions import suspicions
 from opkit.errors import DataError, OpkitError
-from opkit.solvers.interface import Fields, Solver
+from opkit.generate.shard import outputs_of
+from opkit.solvers.interface import POINTS, Fields, Solver
 
 MARGIN = 20.0  # a stored sample's residual over that of a fresh solve, rounded alike
 INPUT_TOLERANCE = 1e-3  # relative L2; other library versions round differently
@@ -149,9 +150,6 @@ def _by_solver(file: DataFile, rows: NDArray[np.int64]) -> Iterator[Finding]:
     if not file.header.case:
         yield Finding("case", None, "imported without a case")
         return
-    if file.header.ragged:
-        yield Finding("case", None, "solvers do not make a mesh per sample yet")
-        return
     try:
         case = parse_stored(file.header.case, str(file.path), file.header.mesh)
         _check_claims(file, case)
@@ -193,6 +191,9 @@ def _same_grid(file: DataFile, case: Case, solver: Solver) -> Finding:
     wrong = []
     if _by_name(expected) != _by_name(header):
         wrong.append("variables are not those of the case")
+    one, other = (h.shapes and h.shapes.describe() for h in (expected, header))
+    if one != other:
+        wrong.append("the kind of its meshes is not the solver's")
     for name, axis in expected.coordinates.items():
         axis_here = header.coordinates.get(name)
         same = axis_here is not None and axis_here.values.shape == axis.values.shape
@@ -240,6 +241,8 @@ def _inputs(
             scale = np.linalg.norm(drawn[v.name]) or 1.0
             distance = np.linalg.norm(stored - drawn[v.name]) / scale
             distances[k] = np.maximum(distances[k], distance)
+        if file.header.ragged:
+            distances[k] = np.maximum(distances[k], _shape_distance(file, row, drawn))
     worst, where = _worst(distances, rows)
     detail = f"{len(rows)} samples redrawn, worst difference {worst:.1e}"
     passed = worst <= INPUT_TOLERANCE
@@ -275,7 +278,7 @@ def _residual(
 def _solved(file: DataFile, solver: Solver, inputs: Fields) -> Fields:
     with blamed(solver, "solve"):
         solution = solver.solve(inputs)
-    check_solution(solver, solution, file.header.outputs, 1)
+    check_solution(solver, solution, outputs_of(file.header, inputs), 1)
     return solution.outputs
 
 
@@ -287,6 +290,21 @@ def _worst(values: NDArray[np.float64], rows: NDArray[np.int64]) -> tuple[float,
 
 def _read(file: DataFile, row: int, role: str) -> Fields:
     variables = file.header.inputs if role == "input" else file.header.outputs
-    return {
+    fields = {
         v.name: file.read(v.name, int(row)).astype(np.float64)[None] for v in variables
     }
+    if role == "input" and file.header.ragged:
+        mesh = arrays_of(file.mesh(int(row)))
+        fields |= {name: array[None] for name, array in mesh.items()}
+    return fields
+
+
+def _shape_distance(file: DataFile, row: int, drawn: Fields) -> float:
+    """Return how far the stored nodes are from those drawn, relative; 1 of others."""
+    stored = arrays_of(file.mesh(int(row)))
+    points = np.asarray(drawn[POINTS])
+    if any(stored[name].shape != np.shape(drawn[name]) for name in stored):
+        return 1.0
+    same = all(np.array_equal(stored[n], drawn[n]) for n in stored if n != POINTS)
+    size = float(np.ptp(points, axis=0).max())
+    return float(np.abs(stored[POINTS] - points).max()) / size if same else 1.0

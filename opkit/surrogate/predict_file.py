@@ -13,6 +13,7 @@ import xarray as xr
 from opkit.base.files import appearing, check_target
 from opkit.datasets.agreement import refuse_units
 from opkit.datasets.disk import QuietFile
+from opkit.datasets.exporters import vtu
 from opkit.datasets.field_dataset import FieldDataset, alone
 from opkit.datasets.header import Axis
 from opkit.datasets.importers.convert import open_source
@@ -52,7 +53,9 @@ def predict(
         source: an opkit data file; any netCDF or HDF5 file with the inputs by name;
             .npz with one array a variable, or .npy.
         target: .nc or .h5 (netCDF-4), .npz, or .npy; for surrogates on a mesh also
-            .vtu or .xdmf with inputs and outputs; appears whole or not at all.
+            .vtu or .xdmf with inputs and outputs; appears whole or not at all. Of
+            samples that have a mesh each, ``NAME.vtu`` stands for a file each, called
+            ``NAME_`` and the sample's row of six digits.
         split: of a data file; all samples where not given.
         device: ``"cpu"`` or ``"cuda"``.
         force: replace ``target`` if it exists; never the input.
@@ -74,7 +77,7 @@ def predict(
     check_target(target, [source], force)
     surrogate = load(run, device)
     mesh = None
-    if target.suffix in mesh_output.SUFFIXES:
+    if target.suffix in mesh_output.SUFFIXES and not surrogate.config.shape.ragged:
         mesh = surrogate.mesh
     if steps is not None:
         need_steps(surrogate.config.recipe.arrangement)
@@ -82,6 +85,8 @@ def predict(
             raise OpkitInputError(f"{steps} steps: roll out one at least")
     if _is_data_file(source):
         samples = _samples(surrogate, source, split, subsample)
+        if samples.header.ragged and target.suffix == ".vtu":
+            return _vtu_files(surrogate, samples, target, force)
         if samples.header.ragged:
             return _write(target, _ragged(surrogate, samples, target), force)
         inputs = _inputs_of(surrogate, samples)
@@ -115,7 +120,10 @@ def _ragged(surrogate: Surrogate, samples: FieldDataset, target: Path) -> xr.Dat
         DataError: a target that can hold no such thing.
     """
     if target.suffix not in (*NETCDF, ".npz"):
-        raise DataError(f"{target}: write samples of several lengths to .nc or .npz")
+        raise DataError(
+            f"{target}: write samples of several lengths to .nc or .npz, or each to a "
+            ".vtu"
+        )
     (place,) = surrogate.config.axes
     parts, lengths = [], []
     for index in range(len(samples)):
@@ -134,6 +142,43 @@ def _ragged(surrogate: Surrogate, samples: FieldDataset, target: Path) -> xr.Dat
         values = rows if v.channels > 1 else rows[0]
         arrays[v.name] = (dims, values, {"units": v.units})
     return xr.Dataset(arrays)
+
+
+def _vtu_files(
+    surrogate: Surrogate, samples: FieldDataset, target: Path, force: bool
+) -> tuple[int, ...]:
+    """Write inputs and predictions of each sample on its own mesh, a file each.
+
+    Returns:
+        Number of the files.
+
+    Raises:
+        DataError: one of them exists.
+    """
+    config = surrogate.config
+    paths = [
+        target.with_name(f"{target.stem}_{int(row):06d}.vtu") for row in samples.rows
+    ]
+    for path in paths:
+        check_target(path, [], force)
+    for index, path in enumerate(paths):
+        item = samples[index]
+        outputs = surrogate.predict(Inputs.of(alone(item)))[0].numpy()
+        fields = _rows_of(item["inputs"].numpy(), config.inputs)
+        fields |= _rows_of(outputs, config.outputs)
+        mesh = samples.file.mesh(int(samples.rows[index]))
+        places = (fields, {}) if samples.place == "node" else ({}, fields)
+        with appearing(path, replace=force) as temporary:
+            vtu.write_one(temporary, mesh, *places)
+    return (len(paths),)
+
+
+def _rows_of(
+    values: np.ndarray[Any, Any], variables: tuple[Channels, ...]
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Variables of one sample (channel, node) as a .vtu has them."""
+    fields = _fields(values[None], variables) if variables else {}
+    return {name: mesh_output.vector(field[0]) for name, field in fields.items()}
 
 
 def _outputs(surrogate: Surrogate, inputs: Any, steps: int | None) -> Any:

@@ -17,15 +17,15 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from opkit.base.arrays import Array, Indices
 from opkit.base.mesh_groups import MeshGroups
-from opkit.elements import mass, stiffness_matrices
+from opkit.elements import mass
 from opkit.errors import NotConvergedError
 from opkit.solvers.fem.domains import Square
 from opkit.solvers.fem.lagrange import lagrange_nodes
+from opkit.solvers.fem.plane_elasticity import lame_of, stiffness_of
 from opkit.solvers.fem.simplex_mesh import SimplexMesh, build
 from opkit.solvers.inputs import check_counts, checked_field
 from opkit.solvers.interface import (
@@ -164,19 +164,9 @@ class _System:
         self.unit = splu(self.matrix(np.ones(len(self.cells))))
 
     def matrix(self, modulus: Array) -> Any:
-        """∫ λ ∂_a φ_i ∂_b φ_j + μ ∂_b φ_i ∂_a φ_j + δ_ab μ ∇φ_i·∇φ_j, free nodes."""
-        K = stiffness_matrices(self.points, self.cells, modulus)
-        nu = self.poisson
-        lame, shear = nu / ((1 + nu) * (1 - 2 * nu)), 1 / (2 * (1 + nu))
-        both = shear * (K[0][0] + K[1][1])
-        blocks = [
-            [
-                lame * K[a][b] + shear * K[b][a] + (both if a == b else 0 * both)
-                for b in (0, 1)
-            ]
-            for a in (0, 1)
-        ]
-        whole = sparse.block_array(blocks).tocsc()
+        """Stiffness matrix of the free nodes."""
+        lame, shear = lame_of(1.0, self.poisson, plane_stress=False)
+        whole = stiffness_of(self.points, self.cells, lame, shear, modulus)
         return whole[self.free][:, self.free].tocsc()
 
     def solve(self, modulus: Array, weight: float) -> Array:

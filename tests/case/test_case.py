@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from opkit.case import list_cases, load_case
 from opkit.case.record import Case, parse_case
 from opkit.errors import CaseError
+from opkit.solvers.interface import MeshPerSample, OnMesh
 
 
 @pytest.mark.parametrize("name", list_cases())
@@ -18,7 +19,8 @@ def test_every_built_in_case_is_whole(name: str) -> None:
     assert case.equation and case.title and case.references
     assert parse_case(case.dump()) == case
     solver = case.build_solver()
-    on_mesh = {"node", "cell"} if hasattr(solver, "mesh") else set()
+    meshed = isinstance(solver, OnMesh | MeshPerSample)
+    on_mesh = {"node", "cell"} if meshed else set()
     known = solver.coordinates().keys() | on_mesh
     for variable in case.inputs + case.outputs:
         assert set(variable.dims) <= known

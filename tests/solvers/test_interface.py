@@ -19,6 +19,7 @@ from opkit.solvers.interface import (
     KnowsSides,
     Ladder,
     MarksBoundary,
+    MeshPerSample,
     MovesNodes,
     NamedParts,
     OnDevice,
@@ -36,7 +37,7 @@ from opkit.solvers.interface import (
 CAPABILITIES = (
     OnMesh, KnowsDirichlet, Hierarchy, TakesGuess, Steps, Tolerance, OnDevice, Parallel,
     DifferentiableResidual, ReadsMesh, DescribesItself, NamedParts, Ladder,
-    Parametric, MovesNodes, KnowsSides, MarksBoundary, Forecasts,
+    Parametric, MovesNodes, KnowsSides, MarksBoundary, MeshPerSample, Forecasts,
 )  # fmt: skip
 MESH = {OnMesh, KnowsDirichlet, Hierarchy, Tolerance}
 ON_GRIDS = {TakesGuess, Tolerance, Parametric, MovesNodes, Ladder}
@@ -56,6 +57,7 @@ OFFERS: dict[str, set[type]] = {
     "navier-stokes": {Steps, Tolerance, OnDevice, Parametric},
     "darcy-parametric": {TakesGuess, Tolerance, Parametric},
     "helmholtz-scattering": {Tolerance, Parametric, MovesNodes, Ladder},
+    "elasticity-plates": {Tolerance, Parametric, MeshPerSample},
     "bracket-3d": {OnMesh, Tolerance, Parametric, MovesNodes, Ladder, MarksBoundary},
     "quasi-geostrophic": {Steps, Tolerance, OnDevice},
     "kuramoto-sivashinsky": {Steps, Tolerance, Parametric, Forecasts},

@@ -62,7 +62,7 @@ def write(
         if target.suffix == ".vtu":
             data = [
                 {
-                    f"{name}_{i}" if samples > 1 else name: _vector(field[i])
+                    f"{name}_{i}" if samples > 1 else name: vector(field[i])
                     for name, field in group.items()
                     for i in range(samples)
                 }
@@ -78,12 +78,12 @@ def write(
             for i in range(samples):
                 series.write_data(
                     float(i),
-                    {k: _vector(f[i]) for k, f in on_nodes.items()},
-                    {k: [_vector(f[i])] for k, f in on_cells.items()},
+                    {k: vector(f[i]) for k, f in on_nodes.items()},
+                    {k: [vector(f[i])] for k, f in on_cells.items()},
                 )
 
 
-def _vector(field: Array) -> Array:
+def vector(field: Array) -> Array:
     """(node,) as it is, (component, node) as (node, 3)."""
     if field.ndim == 1:
         return np.ascontiguousarray(field)

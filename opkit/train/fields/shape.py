@@ -41,7 +41,10 @@ def data_shape(
     axes = samples.mode.axes(timeless)
     case = parse_stored(header.case, "data file") if header.case else None
     if case is not None:
-        check_acceptance(recipe.operator, case.geometry.kind, len(axes))
+        kind = case.geometry.kind
+        check_acceptance(
+            recipe.operator, "mesh" if kind == "meshes" else kind, len(axes)
+        )
     if case is not None:
         periodic = case.periodic
     else:

@@ -1,0 +1,1 @@
+"""Plates with holes: a mesh for each sample, and plane linear elasticity on it."""
