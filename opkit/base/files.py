@@ -294,8 +294,11 @@ def appearing_folder(path: Path, replace: bool = True) -> Iterator[Path]:
         replace: whether one may be there at the end.
 
     Raises:
-        DataError: the disk is full, the folder cannot be written, or one is there.
+        DataError: the disk is full, the folder cannot be written, or one is there; it
+            is a link, which would let files be moved out of another folder.
     """
+    if path.is_symlink():
+        raise DataError(f"{path}: is a link: put the folder itself there")
     temporary = temporary_beside(path.absolute())
     _sweep_once(temporary.parent)
     try:

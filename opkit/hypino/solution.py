@@ -238,6 +238,11 @@ class Solution:
 
 def _flat(x: Any, y: Any) -> tuple[tuple[int, ...], Array, Array]:
     x, y = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float))
+    if not (finite := np.isfinite(x) & np.isfinite(y)).all():
+        k = int(np.flatnonzero(~finite.ravel())[0])
+        raise OpkitInputError(
+            f"point {k} is at {x.ravel()[k]:g} {y.ravel()[k]:g}: write finite numbers"
+        )
     return x.shape, x.ravel(), y.ravel()
 
 

@@ -275,3 +275,11 @@ def test_the_shipped_weights_know_the_heat_equation():
     # Better than the mean of u, for a network that never saw this problem.
     assert relative(u(x, y), exact) < relative(np.full_like(exact, exact.mean()), exact)
     assert len(u.history) == 1
+
+
+def test_points_that_are_not_finite_are_refused(model):
+    u = opkit.hypino.solve("u_xx + u_yy = 1", "u = 0 on all", model=model)
+    evaluations = (u, u.error_at, u.network_values, u.derivatives, u.residual_at)
+    for values, at in itertools.product(evaluations, (math.nan, math.inf)):
+        with pytest.raises(OpkitInputError, match="point 1 is at 0 "):
+            values([0.0, 0.0], [0.5, at])

@@ -16,9 +16,10 @@ from opkit.case.record import Case
 from opkit.datasets.exporters.convert import export_data
 from opkit.datasets.importers.convert import FieldMap, import_data
 from opkit.datasets.read import DataFile
-from opkit.errors import DataError
+from opkit.errors import BundleError, DataError
 from opkit.generate import generate
 from opkit.surrogate.bundle.run_directory import COLUMNS, RunDirectory
+from opkit.train.loop import checkpoint
 
 Heat = Callable[..., Case]
 
@@ -343,3 +344,24 @@ def test_a_bundle_killed_while_it_is_written_again_is_the_old_one(
     assert len(outcomes) > 8 and outcomes[-1] == [0, "new"]
     assert {ended for ended, _ in outcomes[:-1]} == {-9}
     assert {state for _, state in outcomes} == {"old", "new"}
+
+
+def test_a_run_of_strangers_takes_and_deletes_nothing_elsewhere(tmp_path: Path) -> None:
+    """Folders of a run that are links to a folder of mine."""
+    mine, run = tmp_path / "home", tmp_path / "run"
+    mine.mkdir()
+    run.mkdir()
+    (mine / "thesis.txt").write_text("mine")
+    for name in ("checkpoints", "bundle"):
+        (run / name).symlink_to(mine)
+    with pytest.raises(BundleError, match="checkpoints: is a link"):
+        checkpoint.save(run / "checkpoints", 1, {"rows": [1]})
+    with (
+        pytest.raises(DataError, match="bundle: is a link"),
+        files.appearing_folder(run / "bundle") as new,
+    ):
+        (new / "config").write_text("")
+    checkpoint.save(mine, 1, {"rows": [1]})
+    checkpoint.save(mine, 2, {"rows": [1]})
+    left = {"thesis.txt", "manifest.json", "epoch-000002.safetensors"}
+    assert {p.name for p in mine.iterdir()} == left

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from opkit.surrogate.bundle.files import from_real, to_real
 FORMAT = 2
 """Since 2 the manifest has a SHA-256 of itself."""
 MANIFEST = "manifest.json"
+_EPOCH = re.compile(r"epoch-\d{6,}\.safetensors")
 
 
 def save(folder: Path, epoch: int, state: dict[str, Any]) -> None:
@@ -31,7 +33,12 @@ def save(folder: Path, epoch: int, state: dict[str, Any]) -> None:
         folder: the run's ``checkpoints/``.
         epoch: finished epochs.
         state: nested dicts and lists of tensors, numbers, texts and None.
+
+    Raises:
+        BundleError: the folder is a link.
     """
+    if folder.is_symlink():  # of others, who would have files there replaced
+        raise BundleError(f"{folder}: is a link: put the folder itself there")
     folder.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, Tensor] = {}
     plain = _take_tensors(state, "", tensors)
@@ -50,7 +57,7 @@ def save(folder: Path, epoch: int, state: dict[str, Any]) -> None:
     manifest["manifest_sha256"] = _digest(manifest)
     write_bytes(folder / MANIFEST, json.dumps(manifest).encode())
     for old in folder.iterdir():
-        if old.name not in (name, MANIFEST):
+        if _EPOCH.fullmatch(old.name) and old.name != name:
             old.unlink()
 
 
