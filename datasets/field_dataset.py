@@ -32,7 +32,10 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
     they hold is the mode's (`opkit.datasets.modes`). Fields that stay as they are along
     a rollout come under ``"static"`` (channel, *space), inputs on the faces of a
     boundary curve (dimension ``boundary``) under ``"boundary"`` (channel, boundary),
-    numbers and short vectors per sample, joined, under ``"parameters"`` (parameter,).
+    numbers and short vectors per sample, joined, under ``"parameters"`` (parameter,),
+    functions of time alone under ``"series"`` (series, time). Where an output is no
+    field but a number, a short vector or a series, ``"outputs"`` is (1, value): all
+    values of the fields, then those of the others, in the order of `output_channels`.
     Where the nodes of each sample lie elsewhere, ``"points"`` (*space, d) says where,
     and ``"weights"`` (*space,) how much length, area or volume belongs to each
     (`opkit.elements.weights`). Items of a ragged file have their own number n of nodes:
@@ -82,7 +85,10 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         self.rows = count if split is None else self.file.indices(split)
         self._strides = {"time": subsample_time, "layer": 1}
         self._default_stride = subsample
-        if self.mode.needs_time and any("time" not in v.dims for v in header.outputs):
+        on_axes = self.mode.outputs(header)
+        if self.mode.needs_time and not (
+            on_axes and all("time" in v.dims for v in on_axes)
+        ):
             raise DataError(
                 f"{path}: mode {mode!r} needs outputs with a time dimension"
             )
@@ -119,21 +125,35 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             return [self._ragged_item(int(row)) for row in self.rows[items]]
         variables = [v for v in self.header.variables if v.role != "points"]
         variables += self._moved
+        header = self.header
         data = self.file.read_samples([v.name for v in variables], self.rows[items])
-        fields = [v for v in variables if not v.is_number and v.role != "points"]
+        series, readouts = self.mode.series(header), self.mode.readouts(header)
+        apart = [*series, *readouts, *header.parameters, *self._moved]
+        fields = [v for v in variables if v not in apart]
         frames = {v.name: self._frames(v, data[v.name]) for v in fields}
-        arrays = self.mode.arrange(frames, self.header)
-        numbers = [data[v.name].reshape(len(items), -1) for v in self.header.parameters]
+        arrays = self.mode.arrange(frames, header)
+        if "inputs" not in arrays:  # nothing has a place: no fields at one point
+            arrays["inputs"] = np.zeros((len(items), 0, 1), np.float32)
+        if series:
+            parts = [self._strided(v, data[v.name]) for v in series]
+            arrays["series"] = np.stack(parts, 1)
+        if readouts:
+            values = [self._strided(v, data[v.name]) for v in readouts]
+            if "outputs" in arrays:
+                values.insert(0, arrays["outputs"])
+            flat = [part.reshape(len(items), -1) for part in values]
+            arrays["outputs"] = np.concatenate(flat, 1)[:, None]
+        numbers = [data[v.name].reshape(len(items), -1) for v in header.parameters]
         if numbers:
             arrays["parameters"] = np.concatenate(numbers, 1)
         for v in self._moved:
             points = self._strided(v, data[v.name])
             arrays["points"] = points
             arrays["weights"] = self._weights(points.astype(np.float64))
-        parts = [_tensor(array).unbind() for array in arrays.values()]
+        tensors = [_tensor(array).unbind() for array in arrays.values()]
         return [
             {k: t.contiguous() for k, t in zip(arrays, sample, strict=True)}
-            for sample in zip(*parts, strict=True)
+            for sample in zip(*tensors, strict=True)
         ]
 
     def _ragged_item(self, row: int) -> dict[str, torch.Tensor]:
@@ -193,9 +213,38 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         return _channels(self.header.parameters)
 
     @property
+    def series_channels(self) -> tuple[str, ...]:
+        """Names of the channels of ``"series"``."""
+        return _channels(self.mode.series(self.header))
+
+    @property
     def output_channels(self) -> tuple[str, ...]:
-        """Names of the channels of ``"outputs"``."""
-        return _channels(self.header.outputs)
+        """Names of the channels of ``"outputs"``: fields, then what is no field."""
+        return _channels(self._outputs)
+
+    @property
+    def _outputs(self) -> list[VariableSpec]:
+        return [*self.mode.outputs(self.header), *self.mode.readouts(self.header)]
+
+    @property
+    def readouts(self) -> tuple[str, ...]:
+        """Names of the outputs that are no fields."""
+        return tuple(v.name for v in self.mode.readouts(self.header))
+
+    @property
+    def has_series(self) -> bool:
+        """Whether inputs or outputs are functions of time alone."""
+        mode, header = self.mode, self.header
+        return any(v.is_series for v in mode.series(header) + mode.readouts(header))
+
+    @property
+    def readout_sizes(self) -> tuple[int, ...]:
+        """Values of each output that is no field, one component after another."""
+        sizes: list[int] = []
+        for v in self.mode.readouts(self.header):
+            count = len(channel_names(v))
+            sizes += [len(self.axis("time"))] if v.is_series else [1] * count
+        return tuple(sizes)
 
     def axis(self, dim: str) -> NDArray[np.float64]:
         """Coordinate values along a dimension, after subsampling."""
@@ -241,10 +290,11 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         header, around = self.header, periodic_axes(self.header)
         roles = {
             "inputs": self.mode.fields(header),
-            "outputs": header.outputs,
+            "outputs": self._outputs,
             "static": self.mode.static(header),
             "boundary": self._curve,
             "parameters": header.parameters,
+            "series": self.mode.series(header),
         }
         spans: dict[str, Span] = {}
         for axis in axes:

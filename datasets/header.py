@@ -37,13 +37,13 @@ KEPT_BY = {"kept_by": "surrogate.solve"}
 
 @dataclass(frozen=True)
 class VariableSpec:
-    """One physical field of a file, or one number per sample.
+    """One physical field of a file, or numbers or a series per sample.
 
     Args:
         name: lower-case identifier, such as ``"permeability"``.
         role: whether it is given to a surrogate, asked of it, or where the nodes lie.
         dims: names of its dimensions after ``sample``, in array order; none of a
-            number, ``component`` alone of a short vector.
+            number, ``component`` alone of a short vector, ``time`` alone of a series.
         shape: length of each of them; 0 of the nodes or cells of a ragged file.
         dtype: stored number type.
         units: UDUNITS string; ``"1"`` where nondimensional.
@@ -64,6 +64,16 @@ class VariableSpec:
     def is_number(self) -> bool:
         """Whether it is a number or a short vector per sample, not a field."""
         return set(self.dims) <= {"component"}
+
+    @property
+    def is_series(self) -> bool:
+        """Whether it is a function of time alone."""
+        return self.dims == ("time",)
+
+    @property
+    def is_field(self) -> bool:
+        """Whether it has places: neither numbers, nor a series, nor the nodes."""
+        return not (self.is_number or self.is_series or self.role == "points")
 
     @property
     def stored_dims(self) -> tuple[str, ...]:
@@ -361,15 +371,10 @@ def _check_components(v: VariableSpec, refuse: Any) -> None:
             raise refuse(f"{v.name}: dims are those of space and component")
         if len(v.dims) < 2 or v.shape[-1] not in (2, 3):
             raise refuse(f"{v.name} must be (*space, 2) or (*space, 3)")
-    elif "component" in v.dims and not (vector and v.role == "input"):
-        raise refuse(f"{v.name}: component is for short vectors per sample, as inputs")
+    elif "component" in v.dims and not vector:
+        raise refuse(f"{v.name}: component is for short vectors per sample alone")
     elif vector and v.shape[0] < 2:
         raise refuse(f"{v.name} is a vector of one number: leave its axis away")
-    if v.role == "output" and v.is_number:
-        raise refuse(
-            f"the output {v.name} is one number per sample: operators give fields; "
-            "leave it out, or repeat it over the axes"
-        )
     if v.scale == "log" and not v.is_number:
         raise refuse(f"{v.name}: the scale log is for numbers per sample")
 
@@ -392,6 +397,12 @@ def _check_shapes(header: Header, shapes: Shapes, refuse: Any) -> None:
         raise refuse(fault)
     if header.mesh is not None or header.coordinates:
         raise refuse("a ragged file has no axes and no mesh that all samples share")
+    numbers = [v.name for v in header.outputs if v.is_number]
+    if numbers:
+        raise refuse(
+            f"the output {numbers[0]} is a number per sample, and each sample has a "
+            "mesh of its own: not stored together yet; leave one of them out"
+        )
 
 
 def _check_mesh(mesh: Mesh | None, refuse: Any) -> None:

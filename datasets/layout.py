@@ -88,7 +88,7 @@ class _Layout:
             dataset = self._lay(v.name, v.dtype, ("sample", *v.stored_dims), shape)
             _label(dataset, v.units, v.long_name)
             dataset.attrs["role"] = fixed(v.role)
-            if self.header.mesh is not None and not v.is_number:
+            if self.header.mesh is not None and not (v.is_number or v.is_series):
                 dataset.attrs["mesh"] = fixed("mesh")
                 dataset.attrs["location"] = fixed(
                     "face" if "cell" in v.dims else "node"

@@ -68,12 +68,29 @@ class Mode:
         """Return the inputs that stay as they are along a rollout."""
         return []
 
+    def series(self, header: Header) -> list[VariableSpec]:
+        """Return the inputs that are functions of time beside the fields."""
+        return [v for v in header.inputs if v.is_series]
+
+    def outputs(self, header: Header) -> list[VariableSpec]:
+        """Return the outputs on the axes of the operator."""
+        return [v for v in header.outputs if v.is_field]
+
+    def readouts(self, header: Header) -> list[VariableSpec]:
+        """Return the other outputs: numbers, short vectors and series per sample."""
+        fields = self.outputs(header)
+        return [v for v in header.outputs if v not in fields]
+
     def arrange(self, frames: Frames, header: Header) -> dict[str, Array]:
         """Arrange a batch by role: ``inputs``, ``outputs`` and what else there is."""
-        outputs = _join([frames[v.name] for v in header.outputs], 2)[:, -1]
+        arrays = {}
+        outputs = [frames[v.name][:, -1] for v in self.outputs(header)]
         fields = [frames[v.name][:, -1] for v in self.fields(header)]
-        # no input fields: none on the points of the outputs
-        arrays = {"inputs": _join(fields or [outputs[:, :0]], 1), "outputs": outputs}
+        if fields or outputs:
+            # no input fields: none on the points of the outputs
+            arrays["inputs"] = _join(fields or [outputs[0][:, :0]], 1)
+        if outputs:
+            arrays["outputs"] = _join(outputs, 1)
         curve = [v for v in header.inputs if "boundary" in v.dims]
         if curve:
             arrays["boundary"] = _join([frames[v.name][:, -1] for v in curve], 1)
@@ -123,6 +140,15 @@ class Autoregressive(Mode):
 
     def refuse(self, header: Header, records: int) -> None:
         """Refuse trajectories that leave no frame to predict."""
+        for role, apart in (
+            ("input", self.series(header)),
+            ("output", self.readouts(header)),
+        ):
+            if apart:
+                raise DataError(
+                    f"the {role} {apart[0].name} is no field, and a step in time is "
+                    "from field to field: use mode map or space-time"
+                )
         frames = records + starts_at_initial(header) * self.initial
         if self.history >= frames:
             raise DataError(f"{frames} frames leave none after history={self.history}")
@@ -187,9 +213,25 @@ class SpaceTime(Mode):
         """Return time and space."""
         return ("time", *space)
 
+    def fields(self, header: Header) -> list[VariableSpec]:
+        """Return the input fields; series where time is the only axis."""
+        if is_in_time_alone(header):
+            return [v for v in header.inputs if v.is_series]
+        return super().fields(header)
+
+    def series(self, header: Header) -> list[VariableSpec]:
+        """Return the series beside the fields; none where they are the fields."""
+        return [] if is_in_time_alone(header) else super().series(header)
+
+    def outputs(self, header: Header) -> list[VariableSpec]:
+        """Return the outputs on time and space, or on time where there is no space."""
+        if is_in_time_alone(header):
+            return [v for v in header.outputs if v.is_series]
+        return super().outputs(header)
+
     def arrange(self, frames: Frames, header: Header) -> dict[str, Array]:
         """Put channels before time; repeat inputs without time along it."""
-        outputs = _join([frames[v.name] for v in header.outputs], 2)
+        outputs = _join([frames[v.name] for v in self.outputs(header)], 2)
         batch, times = outputs.shape[:2]
         inputs = [frames[v.name] for v in self.fields(header)]
         whole = [np.broadcast_to(f, (batch, times, *f.shape[2:])) for f in inputs]
@@ -256,7 +298,12 @@ def need_steps(mode: Mode) -> None:
 
 def inputs_on_fields(header: Header) -> list[VariableSpec]:
     """Return the inputs that are fields, and not on a boundary curve."""
-    return [v for v in header.inputs if not v.is_number and "boundary" not in v.dims]
+    return [v for v in header.inputs if v.is_field and "boundary" not in v.dims]
+
+
+def is_in_time_alone(header: Header) -> bool:
+    """Whether nothing in a file has a place: time is then the only axis there is."""
+    return not any(v.is_field for v in header.variables)
 
 
 def initial_states(

@@ -29,7 +29,7 @@ def write(file: DataFile, folder: Path) -> list[str]:
         MissingExtraError: meshio is not installed.
     """
     header = file.header
-    fields = [v for v in header.variables if not v.is_number and v.role != "points"]
+    fields = [v for v in header.variables if v.is_field]
     for v in fields:
         if v.dims not in (("node",), ("cell",)):
             raise DataError(

@@ -61,21 +61,22 @@ def header_of(
     variables = []
     for role in ("input", "output"):
         for v in case.inputs if role == "input" else case.outputs:
-            unknown = [d for d in v.dims if d not in sizes]
+            own = sizes if v.size is None else {"component": v.size}
+            unknown = [d for d in v.dims if d not in own]
             if unknown:
                 raise CaseError(
                     f"case {case.name}: {v.name} has dimension {unknown[0]!r}, "
                     f"the solver has {', '.join(sizes)}"
                 )
-            shape = tuple(sizes[d] for d in v.dims)
-            spec = VariableSpec(
-                v.name, role, v.dims, shape, dtype, v.units, v.long_name
-            )
+            shape = tuple(own[d] for d in v.dims)
+            number = role == "output" and not set(v.dims) - {"component"}
+            kind = "float64" if number else dtype
+            spec = VariableSpec(v.name, role, v.dims, shape, kind, v.units, v.long_name)
             variables.append(spec)
         if role == "input":
             variables += _parameters(case)
     if isinstance(solver, MovesNodes):
-        first = next(v for v in variables if v.role == "output")
+        first = next(v for v in variables if v.role == "output" and v.is_field)
         space = [d for d in first.dims if d not in ("time", "layer")]
         lengths = [sizes[d] for d in space]
         dimension = len(case.geometry.extent) if mesh is None else mesh.points.shape[1]

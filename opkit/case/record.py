@@ -13,13 +13,20 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    Field,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 from pydantic.dataclasses import is_pydantic_dataclass
 
 from opkit.base.explain import explain
 from opkit.base.records import Record
 from opkit.base.show import Shown, grid
-from opkit.case.laws import MOST_SOBOL, Design, Parameter
+from opkit.case.laws import MOST_COMPONENTS, MOST_SOBOL, Design, Parameter
 from opkit.case.mesh_file import names_file
 from opkit.case.quantities import Quantity
 from opkit.case.recipe import Recipe
@@ -32,7 +39,9 @@ if TYPE_CHECKING:
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-Dimension = Literal["time", "layer", "z", "y", "x", "boundary", "node", "cell"]
+Dimension = Literal[
+    "time", "layer", "z", "y", "x", "boundary", "node", "cell", "component"
+]
 SPACE: tuple[Dimension, ...] = ("z", "y", "x")
 MOST = 10**9
 """Samples of a split, and points along an axis."""
@@ -84,12 +93,37 @@ class Side(Record):
 
 
 class Variable(Record):
-    """A physical field: name, dims, units."""
+    """A physical field, or what belongs to a whole sample: name, dims, units.
+
+    ``dims: [time]`` is a function of time, ``dims: []`` a number and ``dims:
+    [component]`` with a ``size`` a short vector. Inputs that are numbers with a law of
+    the case's stand under its ``parameters``.
+    """
 
     name: Identifier
     dims: tuple[Dimension, ...]
     units: str
     long_name: str = ""
+    size: int | None = Field(default=None, ge=2, le=MOST_COMPONENTS)
+
+    @model_validator(mode="after")
+    def _vector_has_size(self) -> Variable:
+        if "component" in self.dims and self.dims != ("component",):
+            raise ValueError(f"{self.name}: component is for short vectors alone")
+        if (self.dims == ("component",)) != (self.size is not None):
+            raise ValueError(
+                f"{self.name}: a short vector has dims [component] and a size, such "
+                "as size: 3"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _briefly(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a size that is none, so that stored cases stay what they were."""
+        data: dict[str, Any] = handler(self)
+        if self.size is None:
+            del data["size"]
+        return data
 
 
 class Samples(Record):
@@ -144,6 +178,14 @@ class Case(Shown, Record):
         outputs = {v.name for v in self.outputs}
         for name, quantity in self.quantities.items():
             used = set(quantity.outputs)
+            if name in outputs:
+                raise ValueError(f"quantities.{name}: an output has that name: rename")
+            for other in self.outputs:
+                if other.name in used and not set(other.dims) - {"time", "component"}:
+                    raise ValueError(
+                        f"quantities.{name}: {other.name} is no field but a number or "
+                        "a series: quantities are functionals of fields; leave it out"
+                    )
             for missing in sorted(used - outputs):
                 raise ValueError(
                     f"quantities.{name}: there is no output {missing!r}."

@@ -19,9 +19,9 @@ from opkit.datasets.field_dataset import FieldDataset, alone, collate
 from opkit.errors import DataError, OpkitInputError
 from opkit.evaluate import baselines
 from opkit.metrics import functional
-from opkit.metrics.domains import Domain, Elements, Points
+from opkit.metrics.domains import Domain, Elements, Packed, Points
 from opkit.operators.inputs import Inputs
-from opkit.surrogate.bundle.record import Score
+from opkit.surrogate.bundle.record import BundleConfig, Score
 from opkit.surrogate.checks.interface import Context, Pairs
 from opkit.surrogate.checks.quantities import Quantities, quantity_errors
 from opkit.surrogate.surrogate import Surrogate
@@ -84,6 +84,8 @@ def strides(surrogate: Surrogate, data: Path) -> list[int]:
     config = surrogate.config
     if config.shape.ragged:
         return [1]
+    if config.shape.packing is not None:
+        return [config.recipe.subsample]
     fixed = "time" in config.axes
     sizes = [
         (samples.header.sizes[axis], closed)
@@ -105,9 +107,11 @@ def strides(surrogate: Surrogate, data: Path) -> list[int]:
 def training_mean(surrogate: Surrogate, data: Path) -> Tensor:
     """Return the mean training output at every point of the file's own grid.
 
-    Where samples have points of their own, the mean over them too, (channel, 1).
+    Where samples have points of their own, the mean over them too, (channel, 1). Where
+    outputs are of several kinds, on the surrogate's grid, (1, value).
     """
-    samples = surrogate.samples(data, "train", 1, trusted=True)
+    own = None if surrogate.config.shape.packing is not None else 1
+    samples = surrogate.samples(data, "train", own, trusted=True)
     if samples.header.ragged:
         parts = [b.outputs.double().mean(2) for b in read(samples, len(samples))]
         return torch.cat(parts).mean(0)[:, None].float()
@@ -148,11 +152,15 @@ def _rows(
     on_mesh = isinstance(domain, Elements)
     ragged = config.shape.ragged
     shape = tuple(samples[0]["outputs"].shape[-space:])
-    if ragged:
+    packed = domain if isinstance(domain, Packed) else None
+    if ragged or packed is not None:
         shape = config.shape.shape  # of one sample, for all
     count = min(len(samples), max(MAX_POINTS // int(np.prod(shape)), 1))
     coarse = _coarse_stride(config.recipe.subsample, stride)
-    at_points = None if mean is None else mean[_every(stride, config.axes)]
+    at_points = mean
+    if mean is not None and packed is None:
+        at_points = mean[_every(stride, config.axes)]
+    each: dict[str, list[Tensor]] = {}
     more = ["upsampled"] if coarse > 1 else []
     trivial = [] if at_points is None else ["mean"]
     names = ["surrogate", *trivial, *guesses, *more]
@@ -167,6 +175,9 @@ def _rows(
         if ragged:
             norm = Points(batch.inputs.need("weights"))
         errors[name].append(sample_errors(prediction, target, space, norm))
+        if packed is not None:
+            entries = functional.relative_entries(prediction, target, packed)
+            each.setdefault(name, []).append(entries)
         if on_mesh:
             slopes[name].append(functional.relative_h1(prediction, target, domain))
 
@@ -203,10 +214,23 @@ def _rows(
             relative_h1=_mean(slopes[name]) if slopes[name] else None,
             seconds=seconds / count if name == "surrogate" else None,
             quantities={key: _mean(parts) for key, parts in off[name].items()},
+            outputs=_by_output(each.get(name, []), config),
         )
         for name in names
         if name not in guesses or math.isfinite(_mean(errors[name]))
     ]
+
+
+def _by_output(entries: list[Tensor], config: BundleConfig) -> dict[str, float]:
+    """Mean relative error of each output, of (batch, entry) of outputs of kinds."""
+    if not entries:
+        return {}
+    means = torch.cat(entries).double().mean(0)
+    parts = torch.split(means, [v.channels for v in config.outputs])
+    return {
+        v.name: float(part.mean())
+        for v, part in zip(config.outputs, parts, strict=True)
+    }
 
 
 def _mean(errors: list[Tensor]) -> float:

@@ -83,6 +83,7 @@ def table(
                 samples=len(rows),
                 seconds=seconds,
                 quantities={},
+                outputs={},
                 **errors,
             )
         )

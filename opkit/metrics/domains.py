@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,4 +116,35 @@ class Points:
         return values[self.sample].T[None]
 
 
-Domain = Grid | Elements | Points
+class Packed:
+    """Outputs of several kinds, laid one after another (batch, 1, value).
+
+    Args:
+        sizes: values of each channel of the fields, then of each further output: 1 of
+            a number, more of a function of time.
+        fields: how many of them are channels of fields.
+        scales: root mean square of each over the training samples, (entry,).
+    """
+
+    def __init__(self, sizes: Sequence[int], fields: int, scales: Tensor) -> None:
+        self.sizes, self.fields, self.scales = list(sizes), fields, scales
+
+    def parts(self, u: Tensor) -> list[Tensor]:
+        """Return (batch, 1, value) as (batch, value of the entry) by entry."""
+        return list(torch.split(u[:, 0], self.sizes, 1))
+
+    def floor(self, entry: int) -> float:
+        """Return the least root mean square that an error is related to.
+
+        0 of fields; of a series 1 % of the training samples'; of a number all of it: a
+        number may be close to zero in a sample, and relative errors mean nothing there.
+        """
+        if entry < self.fields:
+            return 0.0
+        scale = float(self.scales[entry])
+        return scale if self.sizes[entry] == 1 else QUIET * scale
+
+
+QUIET = 0.01
+"""Part of its usual size that a series counts as having at least."""
+Domain = Grid | Elements | Points | Packed

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from opkit.base.fourier import rfftn
 from opkit.errors import OpkitInputError, nearest
-from opkit.metrics.domains import Domain, Elements, Grid, Points
+from opkit.metrics.domains import Domain, Elements, Grid, Packed, Points
 
 Error = Callable[[Tensor, Tensor, Domain], Tensor]
 EPS = 1e-12
@@ -27,7 +27,12 @@ EPS = 1e-12
 def relative_l2(
     prediction: Tensor, target: Tensor, grid: Domain | None = None, eps: float = EPS
 ) -> Tensor:
-    """Relative L2 error ||p - t|| / ||t|| of each sample."""
+    """Relative L2 error ||p - t|| / ||t|| of each sample.
+
+    Of outputs of several kinds the mean over their entries (`relative_entries`).
+    """
+    if isinstance(grid, Packed):
+        return relative_entries(prediction, target, grid, eps).mean(1)
     prediction, target, _ = _scaled(prediction, target)
     if isinstance(grid, Elements | Points):
         size = grid.mean_square(target).clamp_min(eps**2)
@@ -36,6 +41,26 @@ def relative_l2(
     size = torch.linalg.vector_norm(target.flatten(2), dim=2)
     result: Tensor = (error / size.clamp_min(eps)).mean(1)
     return result
+
+
+def relative_entries(
+    prediction: Tensor, target: Tensor, domain: Packed, eps: float = EPS
+) -> Tensor:
+    """Relative error of each entry of outputs of several kinds, (batch, entry).
+
+    ||p - t|| / max(||t||, floor), with the discrete L2 norm of fields and of functions
+    of time; of a number |p - t| over its root mean square in training (`Packed.floor`).
+    """
+    errors = []
+    pairs = zip(domain.parts(prediction), domain.parts(target), strict=True)
+    for k, (p, t) in enumerate(pairs):
+        p, t, size = _scaled(p[:, None], t[:, None])
+        root = t.shape[2] ** 0.5
+        floor = (domain.floor(k) * root / size).clamp_min(eps)
+        error = torch.linalg.vector_norm(p - t, dim=2)
+        norm = torch.linalg.vector_norm(t, dim=2)
+        errors.append(error / torch.maximum(norm, floor))
+    return torch.cat(errors, 1)
 
 
 def _scaled(
@@ -60,6 +85,9 @@ def _scaled(
 
 def mse(prediction: Tensor, target: Tensor, grid: Domain | None = None) -> Tensor:
     """Mean squared error <(p - t)²> of each sample, in float64 for its range."""
+    if isinstance(grid, Packed):
+        parts = zip(grid.parts(prediction), grid.parts(target), strict=True)
+        return torch.stack([mse(p[:, None], t[:, None]) for p, t in parts]).mean(0)
     prediction, target, size = _scaled(prediction, target, both=True)
     if isinstance(grid, Elements | Points):
         square = grid.mean_square(prediction - target)
@@ -87,6 +115,7 @@ def vrmse(
     whose eps is a number added to var t in whatever units: a field of 1e-15 then has
     no error). A target that is zero everywhere has <t²> = 1.
     """
+    _refuse_packed("vrmse", grid)
     prediction, target, _ = _scaled(prediction, target)
     if isinstance(grid, Elements | Points):
         error = grid.mean_square(prediction - target)
@@ -112,6 +141,8 @@ def relative_h1(
     Raises:
         OpkitInputError: of points that are neither a grid nor a mesh.
     """
+    if isinstance(grid, Packed):
+        raise _for_fields("relative_h1")
     if isinstance(grid, Points):
         raise OpkitInputError(
             "relative_h1 is for grids and meshes: of other points use relative_l2"
@@ -147,6 +178,7 @@ def spectral_error(
     Raises:
         OpkitInputError: on a mesh, which has no spectrum.
     """
+    _refuse_packed("spectral_error", grid)
     if isinstance(grid, Elements | Points):
         raise OpkitInputError(
             "spectral_error is for grids: on a mesh use relative_l2 or relative_h1"
@@ -185,6 +217,19 @@ def energy_spectrum(u: Tensor) -> Tensor:
     bins.index_add_(2, shell.flatten(), flat)
     result: Tensor = bins[..., 1 : top + 1]
     return result
+
+
+def _for_fields(name: str) -> OpkitInputError:
+    return OpkitInputError(
+        f"{name} is for fields, and some outputs are numbers or series: use loss and "
+        "metric relative_l2 or mse"
+    )
+
+
+def _refuse_packed(name: str, domain: Domain | None) -> None:
+    """Refuse outputs of several kinds."""
+    if isinstance(domain, Packed):
+        raise _for_fields(name)
 
 
 ERRORS: Mapping[str, Error] = {

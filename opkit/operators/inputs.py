@@ -25,6 +25,7 @@ class Inputs(NamedTuple):
         sample: (N,) which sample of the batch each node belongs to, where samples of
             several lengths are laid one after another; fields are then (1, channel, N),
             points (1, N, d), weights (1, N). None elsewhere.
+        series: (batch, series, time) functions of time of each sample.
     """
 
     fields: Tensor
@@ -34,6 +35,7 @@ class Inputs(NamedTuple):
     points: Tensor | None = None
     weights: Tensor | None = None
     sample: Tensor | None = None
+    series: Tensor | None = None
 
     @classmethod
     def of(cls, sample: Mapping[str, Tensor]) -> Inputs:
@@ -67,6 +69,13 @@ class Inputs(NamedTuple):
         if role not in tensors:
             raise OpkitInputError(f"the operator needs {role} data: give them as well")
         return tensors[role]
+
+    @property
+    def numbers(self) -> Tensor | None:
+        """Numbers of each sample, the values of its series among them (batch, n)."""
+        parts = [] if self.parameters is None else [self.parameters]
+        parts += [] if self.series is None else [self.series.flatten(1)]
+        return torch.cat(parts, 1) if parts else None
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Inputs:
         """Apply a function to every tensor."""

@@ -49,7 +49,9 @@ class Accepts:
     where it takes numbers per sample, ``needs_fields`` False where it can do without
     input fields then, ``points`` True where it takes places and weights of nodes that
     differ from sample to sample, ``ragged`` True where it takes batches of samples with
-    different numbers of them (`opkit.datasets.field_dataset.collate`).
+    different numbers of them (`opkit.datasets.field_dataset.collate`), ``series`` True
+    where it takes functions of time of each sample, ``readouts`` True where it gives
+    outputs that are no fields: numbers and series (`DataShape.packing`).
     """
 
     geometries: tuple[GeometryKind, ...]
@@ -59,6 +61,8 @@ class Accepts:
     needs_fields: bool = True
     points: bool = False
     ragged: bool = False
+    series: bool = False
+    readouts: bool = False
 
     @property
     def numbers(self) -> str:
@@ -226,6 +230,13 @@ def build_operator(
         raise OpkitInputError(
             f"operator {name} takes no numbers per sample: use {_with_parameters()}"
         )
+    if isinstance(data, DataShape):
+        for role, asked, what in (
+            ("series", data.series, "takes no series (functions of time) as input"),
+            ("readouts", data.readouts, "gives fields alone, no numbers or series"),
+        ):
+            if asked and not vars(cls.accepts)[role]:
+                raise OpkitInputError(f"operator {name} {what}: use {_with(role)}")
     if not data.in_channels and cls.accepts.needs_fields:
         raise OpkitInputError(
             f"operator {name} needs input fields, the data have numbers per sample "
@@ -253,6 +264,11 @@ def _with_parameters(needs_fields: bool = True) -> str:
     )
 
 
+def _with(role: str) -> str:
+    """Name the operators whose `Accepts` says True of a role."""
+    return " or ".join(name for name, a in acceptance().items() if vars(a)[role])
+
+
 def _listed(numbers: tuple[int, ...]) -> str:
     return " or ".join(str(number) for number in numbers)
 
@@ -275,13 +291,20 @@ def acceptance() -> dict[str, Accepts]:
 def acceptance_table() -> str:
     """Return a Markdown table of operators, geometries and numbers of space axes."""
     rows = [
-        "| operator | geometry | space axes | numbers per sample |",
-        "|---|---|---|---|",
+        "| operator | geometry | space axes | numbers per sample "
+        "| series as input | numbers and series as output |",
+        "|---|---|---|---|---|---|",
     ]
     for name, accepts in acceptance().items():
         axes = ", ".join(map(str, accepts.dimensions))
         geometries = ", ".join(accepts.geometries)
-        rows.append(f"| {name} | {geometries} | {axes} | {accepts.numbers} |")
+        series, readouts = (
+            "yes" if offered else "no" for offered in (accepts.series, accepts.readouts)
+        )
+        rows.append(
+            f"| {name} | {geometries} | {axes} | {accepts.numbers} | {series} "
+            f"| {readouts} |"
+        )
     return "\n".join(rows)
 
 

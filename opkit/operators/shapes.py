@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -223,6 +224,47 @@ def _groups(arrays: Mapping[str, NDArray[Any]]) -> MeshGroups | None:
 
 
 @dataclass(frozen=True)
+class Packing:
+    """Outputs of several kinds in one tensor (batch, 1, value).
+
+    The values of the fields come first, (channel, *space) flattened, then those of the
+    outputs that are no fields, the readouts.
+
+    Args:
+        fields: (channel, *space) of the fields; no channel where there are none.
+        readouts: values of each readout: 1 of a number, more of a series.
+    """
+
+    fields: tuple[int, ...]
+    readouts: tuple[int, ...]
+
+    @property
+    def values(self) -> int:
+        """Number of values of all fields."""
+        return math.prod(self.fields)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Values of each channel of the fields, then of each readout."""
+        return (math.prod(self.fields[1:]),) * self.fields[0] + self.readouts
+
+    def join(self, fields: Tensor | None, readouts: Tensor) -> Tensor:
+        """Lay (batch, channel, *space) and (batch, value) one after another."""
+        parts = [] if fields is None else [fields.flatten(1)]
+        return torch.cat([*parts, readouts], 1)[:, None]
+
+    def split(self, packed: Tensor) -> tuple[Tensor, Tensor]:
+        """Undo `join` for (batch, 1, value); no channel where there are no fields."""
+        fields, readouts = packed[:, 0].tensor_split([self.values], 1)
+        return fields.reshape(len(packed), *self.fields), readouts
+
+    def each(self, values: Tensor) -> Tensor:
+        """Repeat one number per entry of `sizes` over its values, (value,)."""
+        sizes = torch.tensor(self.sizes, device=values.device)
+        return values.repeat_interleave(sizes)
+
+
+@dataclass(frozen=True)
 class DataShape:
     """The data an operator is built for, without its batch axis.
 
@@ -241,6 +283,10 @@ class DataShape:
             given (batch, *space, d); 0 where all have those of the grid.
         ragged: whether ``shape`` is the number of points of one sample, and others have
             as many as they like, in no order.
+        series: functions of time per sample.
+        times: values of each of them.
+        readouts: values of each output that is no field: 1 of a number. Where there
+            are any, an operator gives (batch, 1, value) as `packing` says.
     """
 
     in_channels: int
@@ -252,6 +298,21 @@ class DataShape:
     parameters: int = 0
     point_axes: int = 0
     ragged: bool = False
+    series: int = 0
+    times: int = 0
+    readouts: tuple[int, ...] = ()
+
+    @property
+    def numbers(self) -> int:
+        """Numbers per sample, the values of its series among them."""
+        return self.parameters + self.series * self.times
+
+    @property
+    def packing(self) -> Packing | None:
+        """How outputs are laid one after another; None where all are fields."""
+        if not self.readouts:
+            return None
+        return Packing((self.out_channels, *self.shape), self.readouts)
 
     def __post_init__(self) -> None:
         """Check that every axis has a size, an extent and a periodicity.
@@ -264,6 +325,7 @@ class DataShape:
                 f"shape {self.shape}, periodic {self.periodic} and extent "
                 f"{self.extent}: give one value for each space axis"
             )
-        least = 0 if self.parameters or self.point_axes else 1
-        if min(self.out_channels, *self.shape) < 1 or self.in_channels < least:
+        least = 0 if self.parameters or self.point_axes or self.series else 1
+        outputs = self.out_channels + len(self.readouts)
+        if min(outputs, *self.shape) < 1 or self.in_channels < least:
             raise OpkitInputError("channels and shape must be at least 1")

@@ -22,6 +22,7 @@ from opkit.operators.layers.modulation import (
     with_channels,
 )
 from opkit.operators.layers.unet_trunk import UNetTrunk, scale_widths
+from opkit.operators.layers.whole_samples import Conditions, channels_of, readout
 from opkit.operators.shapes import FINER, DataShape
 
 
@@ -41,7 +42,12 @@ class UNet(Operator):
     """
 
     accepts: ClassVar[Accepts] = Accepts(
-        geometries=("grid",), dimensions=(1, 2, 3), parameters=True, needs_fields=False
+        geometries=("grid",),
+        dimensions=(1, 2, 3),
+        parameters=True,
+        needs_fields=False,
+        series=True,
+        readouts=True,
     )
 
     class Options(interface.Options):
@@ -64,10 +70,10 @@ class UNet(Operator):
             for axis, wraps in enumerate(data.periodic)
             if options.coordinates and not wraps
         ]
-        self.modulation = modulation(
-            data.parameters, options.parameters, scale_widths(width, options.n_scales)
-        )
-        self.numbers = data.parameters if self.modulation is None else 0
+        self.conditions = Conditions(data)
+        count, widths = self.conditions.count, scale_widths(width, options.n_scales)
+        self.modulation = modulation(count, options.parameters, widths)
+        self.numbers = count if self.modulation is None else 0
         channels = data.in_channels + len(self.axes) + self.numbers
         if not channels:
             raise OpkitInputError(
@@ -76,7 +82,8 @@ class UNet(Operator):
             )
         self.lifting = convolution(channels, width, 1, modes)
         self.trunk = UNetTrunk(width, options.n_scales, modes, options.norm)
-        self.projection = convolution(width, data.out_channels, 1, modes)
+        self.projection = convolution(width, channels_of(data), 1, modes)
+        self.readout = readout(data)
         self._check(data.shape)
 
     def forward(self, inputs: Inputs) -> Tensor:
@@ -91,13 +98,13 @@ class UNet(Operator):
             grid = coordinates(x.shape[2:], self.periodic, like=x)[self.axes]
             x = torch.cat([x, grid.expand(x.shape[0], *grid.shape)], dim=1)
         if self.numbers:
-            x = with_channels(x, inputs.need("parameters"))
+            x = with_channels(x, self.conditions(inputs))
         process = None
         if self.modulation is not None:
-            pairs = self.modulation(inputs.need("parameters"))
+            pairs = self.modulation(self.conditions(inputs))
             process = lambda k, field: modulated(field, pairs[k])  # noqa: E731
         result: Tensor = self.projection(self.trunk(self.lifting(x), process))
-        return result
+        return result if self.readout is None else self.readout(result)
 
     def _check(self, shape: tuple[int, ...]) -> None:
         if min(shape) < self.least:

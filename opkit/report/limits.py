@@ -101,6 +101,7 @@ def _inside(subject: Subject) -> int:
     """Count samples all of whose values lie in the range seen in training."""
     model, batch = subject.surrogate.model, subject.batch
     pairs = [(batch.fields, model.inputs), (batch.parameters, model.numbers)]
+    pairs.append((batch.series, model.series))
     within = torch.ones(batch.batch, dtype=torch.bool)
     for x, normaliser in pairs:
         if x is None or normaliser is None:

@@ -64,6 +64,11 @@ def _features(
     described: dict[str, Array] = {}
     if inputs.fields.shape[1]:
         described |= features(inputs.fields, train.fields, spectral=grid)
+    if inputs.series is not None and train.series is not None:
+        described |= {
+            f"{name} of series": values
+            for name, values in features(inputs.series, train.series).items()
+        }
     if inputs.parameters is not None:
         names = [
             v.name if v.channels == 1 else f"{v.name}[{k}]"

@@ -113,7 +113,8 @@ class Subject:
         for i in rows:
             sample = samples[i]
             last = {"inputs": self._last(sample["inputs"])}
-            items.append(last | {k: sample[k] for k in ("parameters",) if k in sample})
+            apart = ("parameters", "series")
+            items.append(last | {k: sample[k] for k in apart if k in sample})
         return Inputs.of(collate(items))
 
     def points(self, index: int) -> NDArray[np.float64] | None:

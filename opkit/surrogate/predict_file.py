@@ -252,6 +252,7 @@ def _inputs_of(surrogate: Surrogate, samples: FieldDataset) -> xr.Dataset:
         "parameters": (samples.parameter_channels, ["layer"], []),
         "static": (samples.static_channels, ["layer"], list(config.axes)),
         "boundary": (samples.boundary_channels, ["layer"], ["boundary"]),
+        "series": (samples.series_channels, ["layer"], ["time"]),
     }
     arrays = {}
     for role, (channels, lead, space) in roles.items():
@@ -279,7 +280,7 @@ def _inputs_of(surrogate: Surrogate, samples: FieldDataset) -> xr.Dataset:
         arrays[POINTS] = xr.Variable(dims, points)
     axes = {
         axis: (axis, samples.axis(axis), _labels(header.coordinates[axis]))
-        for axis in config.axes
+        for axis in (*config.axes, *(["time"] if samples.series_channels else []))
         if axis in header.coordinates
     }
     return xr.Dataset(arrays, {"sample": samples.rows, **axes})
@@ -291,6 +292,8 @@ def _timed(outputs: xr.Dataset, samples: FieldDataset, steps: int | None) -> xr.
     if not any("time" in v.dims for v in header.outputs):
         return outputs
     labels, times = _labels(header.coordinates["time"]), samples.times
+    if samples.has_series and "time" in outputs.dims:
+        return outputs.assign_coords(time=("time", samples.axis("time"), labels))
     if steps is None:
         if "time" not in outputs.dims:
             return outputs.assign_coords(time=((), times[-1], labels))
@@ -386,9 +389,29 @@ def _write(target: Path, outputs: Any, replace: bool) -> tuple[int, ...]:
     return tuple(first.shape)
 
 
+def _of_kinds(outputs: Any, config: BundleConfig) -> xr.Dataset:
+    """Give arrays of outputs of several kinds their names, dims and units."""
+    variables = {}
+    for v in config.outputs:
+        if v.kind == "series":
+            dims = ["time"]
+        elif v.kind == "numbers":
+            dims = [f"{v.name}_component"] if v.channels > 1 else []
+        else:
+            dims = [*(["layer"] if v.channels > 1 else []), *config.axes]
+        array = np.asarray(outputs[v.name])
+        lead = ["sample"] if array.ndim > len(dims) else []
+        variables[v.name] = xr.Variable([*lead, *dims], array, {"units": v.units})
+    times = {"time": ("time", list(config.times))} if config.times else {}
+    dims_there = {d for v in variables.values() for d in v.dims}
+    return xr.Dataset(variables, times if "time" in dims_there else {})
+
+
 def _named(outputs: Any, config: BundleConfig, inputs: Any, timed: bool) -> xr.Dataset:
     """Give arrays the names, dims and units of the outputs."""
     space = len(config.axes)
+    if config.shape.packing is not None:
+        return _of_kinds(outputs, config)
     if isinstance(outputs, np.ndarray):
         channels = sum(v.channels for v in config.inputs)
         plain = np.ndim(inputs) in (space, space + 1)

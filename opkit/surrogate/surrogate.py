@@ -30,7 +30,7 @@ from opkit.surrogate.anywhere import Anywhere
 from opkit.surrogate.bundle import files as bundle
 from opkit.surrogate.bundle import forward
 from opkit.surrogate.bundle.build import model_that_fits
-from opkit.surrogate.bundle.normalise import PhysicalModel
+from opkit.surrogate.bundle.normalise import PhysicalModel, packed_domain
 from opkit.surrogate.bundle.record import BundleConfig
 from opkit.surrogate.checks import fallback
 from opkit.surrogate.checks.calibration import COVERAGE, PREFIX, Calibration
@@ -90,6 +90,7 @@ class Surrogate(Shown):
             "grid": grid(config.shape.shape),
             "inputs": ", ".join(v.name for v in config.inputs) or None,
             "parameters": ", ".join(v.name for v in config.parameters) or None,
+            "series": ", ".join(v.name for v in config.series) or None,
             "static": ", ".join(v.name for v in config.by_role["static"]) or None,
             "boundary": ", ".join(v.name for v in config.boundary) or None,
             "outputs": ", ".join(v.name for v in config.outputs),
@@ -192,6 +193,12 @@ class Surrogate(Shown):
             raise OpkitInputError(
                 "a check judges whole fields: leave at or check away, and ask twice"
             )
+        if self.config.shape.packing is not None:
+            others = [v.name for v in self.config.outputs if v.kind != "field"]
+            raise OpkitInputError(
+                f"at is for fields, the output {', '.join(others)} is none: leave it "
+                "away, and interpolate the fields"
+            )
         if dolfinx_functions.is_functions(inputs):
             raise OpkitInputError(
                 "at is for arrays: a Function that the surrogate gives has eval"
@@ -235,6 +242,9 @@ class Surrogate(Shown):
         shape = self.shape
         if isinstance(shape, MeshShape):
             return Elements(shape.points, shape.cells)
+        packed = packed_domain(self.model.outputs)
+        if packed is not None:
+            return packed
         return Grid(shape.extent, shape.periodic)
 
     def predict(self, inputs: Inputs | Tensor, steps: int = 1) -> Tensor:
@@ -462,7 +472,7 @@ class Surrogate(Shown):
             DataError: ``data`` cannot be read, or holds other variables.
         """
         for name, function in quantities.items():
-            if name in self.checker.quantities.by_name or name in self.functions:
+            if name in self.checker.quantities.units or name in self.functions:
                 raise OpkitInputError(f"there is a quantity {name!r}: rename one")
             if not callable(function):
                 raise OpkitInputError(f"quantity {name}: give a function")

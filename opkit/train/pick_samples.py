@@ -86,7 +86,8 @@ def pick(
             for i in range(start, min(start + CHUNK, pool))
         ]
         stacked = {name: np.stack([d[name] for d in drawn]) for name in drawn[0]}
-        numbers = {v.name for v in surrogate.config.parameters}
+        config = surrogate.config
+        numbers = {v.name for v in (*config.parameters, *config.series)}
         arrays = {
             name: (values if name in numbers else values[cut]).astype(np.float32)
             for name, values in stacked.items()

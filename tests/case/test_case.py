@@ -21,7 +21,7 @@ def test_every_built_in_case_is_whole(name: str) -> None:
     solver = case.build_solver()
     meshed = isinstance(solver, OnMesh | MeshPerSample)
     on_mesh = {"node", "cell"} if meshed else set()
-    known = solver.coordinates().keys() | on_mesh
+    known = solver.coordinates().keys() | on_mesh | {"component"}
     for variable in case.inputs + case.outputs:
         assert set(variable.dims) <= known
     for recipe in case.recipes.values():

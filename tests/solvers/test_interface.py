@@ -67,6 +67,8 @@ OFFERS: dict[str, set[type]] = {
     "hyperelastic-cell-strain": ON_GRIDS,
     "pipe": ON_GRIDS,
     "channel-bumps": ON_GRIDS,
+    "heat-boundary": {Tolerance, Parametric},
+    "conductivity-cell": {Tolerance},
 }
 
 

@@ -29,7 +29,8 @@ class Branch(nn.Module):
             before it.
         widths: hidden widths of the multilayer perceptron.
         n_coefficients: how many numbers come out.
-        parameters: numbers per sample, which join what the perceptron gets.
+        parameters: numbers per sample, values of functions of time among them, which
+            join what the perceptron gets.
     """
 
     def __init__(

@@ -48,7 +48,12 @@ class DeepONet(Operator):
     """
 
     accepts: ClassVar[Accepts] = Accepts(
-        geometries=("grid",), dimensions=(1, 2, 3), parameters=True, needs_fields=False
+        geometries=("grid",),
+        dimensions=(1, 2, 3),
+        parameters=True,
+        needs_fields=False,
+        series=True,
+        readouts=True,
     )
 
     class Options(BranchOptions):
@@ -60,14 +65,15 @@ class DeepONet(Operator):
     def __init__(self, data: DataShape, options: Options) -> None:
         super().__init__()
         self.periodic, self.out_channels = data.periodic, data.out_channels
+        self.readouts = sum(data.readouts)
         self.branch = Branch(
             data.in_channels,
             sensor_grid(data.shape, options.sensors),
             data.periodic,
             options.branch,
             options.branch_widths,
-            data.out_channels * options.n_basis,
-            data.parameters,
+            data.out_channels * options.n_basis + sum(data.readouts),
+            data.numbers,
         )
         features = sum(2 if wraps else 1 for wraps in data.periodic)
         widths = (features, *options.trunk_widths, options.n_basis)
@@ -77,16 +83,28 @@ class DeepONet(Operator):
     def forward(self, inputs: Inputs, points: Tensor | None = None) -> Tensor:
         """Map (batch, in_channel, *space) to (batch, out_channel, *places).
 
+        What is no field is further outputs of the branch network.
+
         Args:
-            inputs: input function on a grid.
+            inputs: input function on a grid, numbers and series.
             points: (dimension, *places) in the unit cube; that grid if None.
         """
         x = inputs.fields
         if points is None:
             points = coordinates(x.shape[2:], self.periodic, like=x)
-        coefficients = self.branch(x, inputs.parameters)
+        coefficients = self.branch(x, inputs.numbers)
+        if self.readouts:
+            end = coefficients.shape[1] - self.readouts
+            coefficients, readouts = coefficients.tensor_split([end], 1)
+            fields = [self._fields(coefficients, points)] if self.out_channels else []
+            parts = [*(field.flatten(1) for field in fields), readouts]
+            return torch.cat(parts, 1)[:, None]
+        return self._fields(coefficients, points)
+
+    def _fields(self, coefficients: Tensor, points: Tensor) -> Tensor:
+        """Sum over the basis (batch, out_channel, *places)."""
         count = coefficients.shape[1] // self.out_channels
-        coefficients = coefficients.view(len(x), self.out_channels, count)
+        coefficients = coefficients.reshape(len(coefficients), self.out_channels, count)
         basis = self.trunk(trunk_features(points, self.periodic).movedim(0, -1))
         basis = basis.movedim(-1, 0)
         # b and t have entries of order one: 1/√p keeps the sum so

@@ -2,8 +2,9 @@
 
     u_c(y) = Σ_{k=1}^{p} Π_i b^i_{c,k}(a_i) t_k(y) + β_c
 
-Each input channel a_i has a branch of its own, and all numbers of a sample together
-have one more. With a single branch it is DeepONet.
+Each input channel a_i and each function of time has a branch of its own, and all
+numbers of a sample together have one more. With a single branch it is DeepONet. Outputs
+that are no fields are a linear map of the product of the branches.
 
 Reference: Jin, Meng, Lu, SIAM J. Sci. Comput. 44, A3490-A3514 (2022), arXiv:2202.06137.
 """
@@ -37,7 +38,12 @@ class MIONet(Operator):
     """
 
     accepts: ClassVar[Accepts] = Accepts(
-        geometries=("grid",), dimensions=(1, 2, 3), parameters=True, needs_fields=False
+        geometries=("grid",),
+        dimensions=(1, 2, 3),
+        parameters=True,
+        needs_fields=False,
+        series=True,
+        readouts=True,
     )
 
     class Options(DeepONet.Options):
@@ -46,10 +52,12 @@ class MIONet(Operator):
     def __init__(self, data: DataShape, options: Options) -> None:
         super().__init__()
         self.periodic, self.out_channels = data.periodic, data.out_channels
-        self.numbers = data.parameters
+        self.numbers, self.readouts = data.parameters, sum(data.readouts)
+        width = max(data.out_channels, 1) * options.n_basis
         sensors = sensor_grid(data.shape, options.sensors)
         functions = [(1, 0)] * data.in_channels
         functions += [(0, data.parameters)] if data.parameters else []
+        functions += [(0, data.times)] * data.series
         self.branches = nn.ModuleList(
             Branch(
                 channels,
@@ -57,7 +65,7 @@ class MIONet(Operator):
                 data.periodic,
                 options.branch,
                 options.branch_widths,
-                data.out_channels * options.n_basis,
+                width,
                 parameters,
             )
             for channels, parameters in functions
@@ -65,27 +73,40 @@ class MIONet(Operator):
         features = sum(2 if wraps else 1 for wraps in data.periodic)
         self.trunk = mlp((features, *options.trunk_widths, options.n_basis))
         self.bias = nn.Parameter(torch.zeros(data.out_channels))
+        self.head = nn.Linear(width, self.readouts) if self.readouts else None
 
     def forward(self, inputs: Inputs, points: Tensor | None = None) -> Tensor:
         """Map (batch, in_channel, *space) to (batch, out_channel, *places).
 
         Args:
-            inputs: input functions on a grid, and numbers per sample.
+            inputs: input functions on a grid or in time, and numbers per sample.
             points: (dimension, *places) in the unit cube; that grid if None.
         """
         x = inputs.fields
         if points is None:
             points = coordinates(x.shape[2:], self.periodic, like=x)
+        given: list[tuple[Tensor, Tensor | None]] = [
+            (x[:, k : k + 1], None) for k in range(x.shape[1])
+        ]
+        if self.numbers:
+            given.append((x[:, :0], inputs.need("parameters")))
+        if inputs.series is not None:
+            given += [(x[:, :0], function) for function in inputs.series.unbind(1)]
         product: Tensor | None = None
-        for k, branch in enumerate(self.branches):
-            if k < x.shape[1]:
-                factor = branch(x[:, k : k + 1])
-            else:
-                factor = branch(x[:, :0], inputs.need("parameters"))
+        for branch, (field, numbers) in zip(self.branches, given, strict=True):
+            factor = branch(field, numbers)
             product = factor if product is None else product * factor
         assert product is not None
+        if self.head is not None:
+            fields = [self._fields(product, points)] if self.out_channels else []
+            parts = [*(field.flatten(1) for field in fields), self.head(product)]
+            return torch.cat(parts, 1)[:, None]
+        return self._fields(product, points)
+
+    def _fields(self, product: Tensor, points: Tensor) -> Tensor:
+        """Sum over the basis (batch, out_channel, *places)."""
         count = product.shape[1] // self.out_channels
-        coefficients = product.view(len(x), self.out_channels, count)
+        coefficients = product.reshape(len(product), self.out_channels, count)
         basis = self.trunk(trunk_features(points, self.periodic).movedim(0, -1))
         basis = basis.movedim(-1, 0)
         # as in DeepONet, 1/√p keeps the sum of order one

@@ -41,7 +41,12 @@ class PODDeepONet(Operator):
     """
 
     accepts: ClassVar[Accepts] = Accepts(
-        geometries=("grid",), dimensions=(1, 2, 3), parameters=True, needs_fields=False
+        geometries=("grid",),
+        dimensions=(1, 2, 3),
+        parameters=True,
+        needs_fields=False,
+        series=True,
+        readouts=True,
     )
     modes: Tensor
     mean: Tensor
@@ -62,9 +67,14 @@ class PODDeepONet(Operator):
             options.branch,
             options.branch_widths,
             options.n_basis,
-            data.parameters,
+            data.numbers,
         )
-        field = (data.out_channels, *data.shape)
+        packing = data.packing
+        field = (
+            (data.out_channels, *data.shape)
+            if packing is None
+            else (1, sum(packing.sizes))
+        )
         self.register_buffer("mean", torch.zeros(field))
         self.register_buffer("modes", torch.zeros(options.n_basis, *field))
         self.register_buffer("energy", torch.zeros(()))
@@ -129,15 +139,23 @@ class PODDeepONet(Operator):
                 "pod-deeponet has no modes yet: call prepare(samples) with the "
                 "training data, or load trained weights"
             )
-        shape, periodic = x.shape[2:], self.data.periodic
-        modes = resample(self.modes, shape, periodic)
-        mean = resample(self.mean, shape, periodic)
+        mean, modes = self.mean, self.modes
+        if not self.data.readouts:
+            shape, periodic = x.shape[2:], self.data.periodic
+            modes = resample(modes, shape, periodic)
+            mean = resample(mean, shape, periodic)
         return mean + torch.einsum(
-            "bk,kc...->bc...", self.branch(x, inputs.parameters), modes
+            "bk,kc...->bc...", self.branch(x, inputs.numbers), modes
         )
 
     def _quadrature(self) -> Tensor:
-        """Weights of the trapezoidal rule at every output value, flattened."""
+        """Weights of the trapezoidal rule at every output value, flattened.
+
+        Of outputs of several kinds every kind counts as much as the others.
+        """
+        packing = self.data.packing
+        if packing is not None:
+            return packing.each(1 / torch.tensor(packing.sizes, dtype=torch.float64))
         weights = torch.ones(1, dtype=torch.float64)
         for n, wraps in zip(self.data.shape, self.data.periodic, strict=True):
             axis = torch.ones(n, dtype=torch.float64)

@@ -29,6 +29,7 @@ from opkit.operators.layers.modulation import (
     modulation,
     with_channels,
 )
+from opkit.operators.layers.whole_samples import Conditions, channels_of, readout
 from opkit.operators.shapes import FINER, DataShape
 
 Modes = Annotated[int, Field(ge=1)]
@@ -51,7 +52,12 @@ class FNO(Operator):
     """
 
     accepts: ClassVar[Accepts] = Accepts(
-        geometries=("grid",), dimensions=(1, 2, 3), parameters=True, needs_fields=False
+        geometries=("grid",),
+        dimensions=(1, 2, 3),
+        parameters=True,
+        needs_fields=False,
+        series=True,
+        readouts=True,
     )
 
     class Options(interface.Options):
@@ -84,12 +90,13 @@ class FNO(Operator):
         _check_modes(self.n_modes, data.shape)
         self.data = data
         self.options = options
+        self.conditions = Conditions(data)
         self.modulation = modulation(
-            data.parameters,
+            self.conditions.count,
             options.parameters,
             [options.hidden_channels] * options.n_layers,
         )
-        self.numbers = data.parameters if self.modulation is None else 0
+        self.numbers = self.conditions.count if self.modulation is None else 0
         channels = data.in_channels + len(data.shape) * options.coordinates
         channels += self.numbers
         if not channels:
@@ -99,7 +106,7 @@ class FNO(Operator):
         network = ChannelsLastFNO(
             n_modes=self.n_modes,
             in_channels=channels,
-            out_channels=data.out_channels,
+            out_channels=channels_of(data),
             hidden_channels=options.hidden_channels,
             n_layers=options.n_layers,
             lifting_channel_ratio=options.lifting_channel_ratio,
@@ -112,6 +119,7 @@ class FNO(Operator):
         self.lifting = network.lifting
         self.fno_blocks = network.fno_blocks
         self.projection = network.projection
+        self.readout = readout(data)
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Map (batch, in_channel, *space) to (batch, out_channel, *space).
@@ -127,9 +135,9 @@ class FNO(Operator):
             x = torch.cat([x, grid.expand(x.shape[0], *grid.shape[1:])], dim=1)
         pairs = None
         if self.modulation is not None:
-            pairs = self.modulation(inputs.need("parameters"))
+            pairs = self.modulation(self.conditions(inputs))
         elif self.numbers:
-            x = with_channels(x, inputs.need("parameters"))
+            x = with_channels(x, self.conditions(inputs))
         x = self.lifting(x)
         extra = padding(shape, self.data.periodic, self.options.padding)
         if any(extra):  # F.pad wants the last axis first, as (before, after)
@@ -142,7 +150,7 @@ class FNO(Operator):
             for axis, n in enumerate(shape, 2):
                 x = x.narrow(axis, 0, n)
         result: Tensor = self.projection(x)
-        return result
+        return result if self.readout is None else self.readout(result)
 
 
 def padding(

@@ -3,10 +3,11 @@
     u(x) = m(x) + Σ_w Σ_k s_wk g_wk(R_w z) φ_wk(x),
     std u(x) = γ Σ_w √(Σ_k s_wk² v_wk(R_w z) φ_wk(x)² + ρ_w(x)),
 
-z: the numbers of a sample, then the coefficients of its input fields in their own
-principal modes, each of variance 1; w: windows of the domain, one or more (`windows`);
-φ_wk, s_wk: modes of χ_w (u - m) and the standard deviations of their coefficients
-(`modes`); g_wk, v_wk: mean and variance of process k (`process`); R_w: a rotation onto
+z: the numbers of a sample, then the coefficients of its functions of time and of its
+input fields in their own principal modes, each of variance 1; w: windows of the domain,
+one or more (`windows`); φ_wk, s_wk: modes of χ_w (u - m) and the standard deviations of
+their coefficients (`modes`); g_wk, v_wk: mean and variance of process k (`process`);
+R_w: a rotation onto
 the directions in which the answer within the window varies, most first: eigenvectors of
 the mean of s² ∂g ∂gᵀ over samples and leading modes, for processes learnt in z itself;
 ρ_w: variance of the training outputs outside the modes. γ is such that of each channel
@@ -38,7 +39,12 @@ from opkit.operators.interface import Accepts, Operator
 from opkit.operators.layers.grids import resample
 from opkit.operators.pod_gp import process
 from opkit.operators.pod_gp.answer import Coefficients, Patches, coefficients
-from opkit.operators.pod_gp.modes import Modes, inner_product, principal_modes
+from opkit.operators.pod_gp.modes import (
+    Modes,
+    Weigh,
+    inner_product,
+    principal_modes,
+)
 from opkit.operators.pod_gp.windows import windows
 from opkit.operators.shapes import DataShape, MeshShape
 
@@ -73,6 +79,8 @@ class PODGP(Operator):
         dimensions=(1, 2, 3),
         parameters=True,
         needs_fields=False,
+        series=True,
+        readouts=True,
     )
     direct: ClassVar[bool] = True
     mean: Tensor
@@ -85,6 +93,8 @@ class PODGP(Operator):
     energy: Tensor
     input_mean: Tensor
     input_modes: Tensor
+    series_mean: Tensor
+    series_modes: Tensor
     centre: Tensor
     spread: Tensor
     x: Tensor
@@ -113,7 +123,9 @@ class PODGP(Operator):
             description="share of the outputs' variance that modes are taken for",
         )
         input_modes: int = Field(
-            default=16, ge=1, description="modes of input fields at most"
+            default=16,
+            ge=1,
+            description="modes of input fields, and of series, at most",
         )
         input_energy: float = Field(
             default=0.999, gt=0, le=1, description="the same share, of input fields"
@@ -134,34 +146,60 @@ class PODGP(Operator):
         self.data, self.options = data, options
         if isinstance(data, DataShape) and data.boundary_channels:
             raise OpkitInputError("pod-gp takes no data on boundary curves: use beno")
-        if not data.in_channels + data.parameters:
+        grid = data if isinstance(data, DataShape) else None
+        self.packing = None if grid is None else grid.packing
+        # functions of time (series, time)
+        self.series = (0, 0) if grid is None else (grid.series, grid.times)
+        if not data.in_channels + data.parameters + self.series[0]:
             raise OpkitInputError(
                 "pod-gp needs numbers per sample or input fields to learn from"
             )
         self.on_cells = isinstance(data, MeshShape) and data.on_cells
         self._kept: list[list[Tensor]] | None = None
         self._small: tuple[list[Any], Coefficients, Patches] | None = None
-        self._windows = windows(data, options.windows)
+        if self.packing is not None and options.windows:
+            raise OpkitInputError(
+                "pod-gp: windows are for outputs that are all fields: leave them away"
+            )
+        self._windows = windows(self._answer, options.windows)
         self._room(n=0, modes=0, inputs=0)
 
-    def _room(self, n: int, modes: int, inputs: int) -> None:
+    @property
+    def _answer(self) -> DataShape | MeshShape:
+        """Shape of the outputs: of several kinds one channel of all values."""
+        if self.packing is None:
+            return self.data
+        values = (sum(self.packing.sizes),)
+        return DataShape(1, 1, values, (False,), (1.0,))
+
+    def _inner_product(self) -> Weigh:
+        """Inner product of the outputs; of several kinds each counts as much."""
+        if self.packing is None:
+            return inner_product(self.data)
+        sizes = torch.tensor(self.packing.sizes, dtype=torch.float64)
+        weights = self.packing.each(1 / sizes)
+        return lambda u: u * weights.to(u)
+
+    def _room(self, n: int, modes: int, inputs: int, series: int = 0) -> None:
         """Make buffers of zeros.
 
         Args:
             n: training samples.
             modes: of the outputs, in each window.
             inputs: modes of the input fields.
+            series: modes of the functions of time.
         """
-        data, count = self.data, self.data.parameters + inputs
+        data, count = self.data, self.data.parameters + inputs + series
+        answer = self._answer
         points = data.input_points if isinstance(data, MeshShape) else None
         space = data.shape if points is None else (points,)
         w, most = self._windows.places.shape
         shapes = {
-            "mean": (data.out_channels, *data.shape),
-            "modes": (w, modes, data.out_channels, most),
+            "mean": (answer.out_channels, *answer.shape),
+            "modes": (w, modes, answer.out_channels, most),
             "scale": (w, modes),
-            "rest": (w, data.out_channels, most),
-            "widening": (data.out_channels,),
+            "rest": (w, answer.out_channels, most),
+            "widening": (answer.out_channels,),
             "energy": (w,),
             "input_mean": (data.in_channels, *space),
             "input_modes": (inputs, data.in_channels, *space),
@@ -172,6 +210,9 @@ class PODGP(Operator):
             "alpha": (w, modes, n),
             "theta": (w, modes, count + 3),
         }
+        if self.series[0]:
+            shapes["series_mean"] = self.series
+            shapes["series_modes"] = (series, *self.series)
         for name, shape in shapes.items():
             self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
         self.register_buffer("places", self._windows.places.clone(), persistent=False)
@@ -185,7 +226,8 @@ class PODGP(Operator):
                 "pod-gp: alpha or input_modes are missing among the weights, or have "
                 "another number of axes: train again"
             )
-        self._room(n=sizes[0][2], modes=sizes[0][1], inputs=sizes[1][0])
+        series = shapes.get("series_modes", (0,))[:1]
+        self._room(sizes[0][2], sizes[0][1], sizes[1][0], *series)
 
     @torch.no_grad()
     def prepare(self, samples: Mapping[str, Tensor]) -> None:
@@ -201,7 +243,7 @@ class PODGP(Operator):
         """
         samples = {name: self._chosen(field) for name, field in samples.items()}
         outputs = samples["outputs"]
-        n, space = len(outputs), self.data.shape
+        n, space = len(outputs), self._answer.shape
         if outputs.ndim != 2 + len(space):
             raise OpkitInputError(
                 "pod-gp gives one answer per sample and makes no steps: use mode map "
@@ -222,16 +264,21 @@ class PODGP(Operator):
                 "is nothing to learn"
             )
         fields = self._input_modes(samples)
-        inputs = 0 if fields is None else len(fields.std)
-        self._room(n, max(counts), inputs)
+        functions = self._series_modes(samples)
+        inputs, series = (
+            0 if part is None else len(part.std) for part in (fields, functions)
+        )
+        self._room(n, max(counts), inputs, series)
         self.mean.copy_(mean.view_as(self.mean))
         if fields is not None:
             weigh = inner_product(self.data, self.on_cells)
             self.input_mean.copy_(fields.mean.view_as(self.input_mean))
             self.input_modes.copy_(weigh(fields.fields).view_as(self.input_modes))
-        x = self._features(
-            Inputs(samples.get("inputs", outputs[:, :0]), samples.get("parameters"))
-        )
+        if functions is not None:
+            self.series_mean.copy_(functions.mean)
+            self.series_modes.copy_(functions.fields / self.series[1])
+        given = {k: samples[k] for k in ("parameters", "series") if k in samples}
+        x = self._features(Inputs(samples.get("inputs", outputs[:, :0]), **given))
         spread = x.std(0, correction=0)
         varies = spread > 1e-6 * x.abs().amax(0)
         if not varies.any():
@@ -245,7 +292,7 @@ class PODGP(Operator):
 
     def _principal(self, u: Tensor, w: int) -> Modes | None:
         """Principal modes of outputs without their mean (sample, channel, point)."""
-        whole = inner_product(self.data)
+        whole = self._inner_product()
         places = self._inside(w)
 
         def weigh(part: Tensor) -> Tensor:
@@ -323,7 +370,7 @@ class PODGP(Operator):
         places = self._inside(w)
         full = part.fields.new_zeros(*part.fields.shape[:-1], points)
         full[..., places] = part.fields
-        return inner_product(self.data)(full)[..., places].flatten(1)
+        return self._inner_product()(full)[..., places].flatten(1)
 
     def _fitted(self, z: Tensor, y: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
         """Return the rotation of a window, and the hyperparameters of its processes."""
@@ -451,6 +498,17 @@ class PODGP(Operator):
             self.options.input_energy,
         )
 
+    def _series_modes(self, samples: Mapping[str, Tensor]) -> Modes | None:
+        """Principal modes of the functions of time, in the mean over times."""
+        if not self.series[0]:
+            return None
+        return principal_modes(
+            samples["series"].double(),
+            lambda u: u / u.shape[-1],
+            self.options.input_modes,
+            self.options.input_energy,
+        )
+
     def _normalised(self, inputs: Inputs) -> Tensor:
         if not self.x.shape[1]:
             raise OpkitInputError(
@@ -460,10 +518,13 @@ class PODGP(Operator):
         return (self._features(inputs) - self.centre) / self.spread
 
     def _features(self, inputs: Inputs) -> Tensor:
-        """Numbers, and coefficients of the fields (batch, input)."""
+        """Numbers, coefficients of functions of time and fields (batch, input)."""
         parts = []
         if self.data.parameters:
             parts.append(inputs.need("parameters").double())
+        if self.series[0]:
+            functions = inputs.need("series").double() - self.series_mean
+            parts.append(functions.flatten(1) @ self.series_modes.flatten(1).T)
         if self.data.in_channels:
             fields = inputs.fields.double()
             if isinstance(self.data, DataShape):
@@ -474,7 +535,7 @@ class PODGP(Operator):
 
     def _on_grid(self, u: Tensor, inputs: Inputs) -> Tensor:
         """Interpolate linearly where the inputs are on another grid."""
-        if isinstance(self.data, MeshShape):
+        if isinstance(self.data, MeshShape) or self.packing is not None:
             return u
         return resample(u, inputs.fields.shape[2:], self.data.periodic)
 

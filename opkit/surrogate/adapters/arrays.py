@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from torch import Tensor
 from opkit.errors import OpkitInputError
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.adapters.at import At
-from opkit.surrogate.adapters.refuse import POINTS, WEIGHTS, check_plain
+from opkit.surrogate.adapters.refuse import POINTS, WEIGHTS, check_length, check_plain
+from opkit.surrogate.bundle.outputs import by_name
 from opkit.surrogate.bundle.record import BundleConfig, Channels
 
 Predict = Callable[[Inputs], Tensor]
@@ -71,12 +72,16 @@ def _apply_array(
     steps: int | None,
     static: Any,
 ) -> Any:
-    if config.boundary or (config.parameters and config.inputs):
+    kinds = (config.inputs, config.parameters, config.series)
+    if config.boundary or sum(map(bool, kinds)) > 1 or config.shape.packing:
         names = ", ".join(v.name for v in config.all_inputs)
         raise OpkitInputError(f"give a dict or an xarray.Dataset with {names}")
     tensor = as_tensor(inputs)
     if config.parameters:
         return _apply_numbers(predict, tensor, inputs, config)
+    if config.series:
+        names = ", ".join(v.name for v in config.all_inputs)
+        raise OpkitInputError(f"give a dict or an xarray.Dataset with {names}")
     history = config.history
     space = len(config.axes)
     full = space + (3 if history else 2)
@@ -141,10 +146,10 @@ def _apply_dict(
     result = predict(batch)
     if frame and steps is None:
         result = result[:, 0]
-    result = result if batched else result.squeeze(0)
     keep = isinstance(next(iter(inputs.values())), Tensor)
-    axis = int(bool(batched)) + (steps is not None)
-    split = _split(result, config.outputs, channel_axis=axis)
+    split = by_name(result, config, 1 + (steps is not None))
+    if not batched:
+        split = {k: v.squeeze(0) for k, v in split.items()}
     return {k: v if keep else v.detach().numpy() for k, v in split.items()}
 
 
@@ -157,7 +162,7 @@ def batch_of(
         OpkitInputError: a variable is missing or has other axes.
     """
     frame = int(bool(config.history))
-    places = {"fields": len(config.axes), "parameters": 0, "boundary": 1}
+    places = {"fields": len(config.axes), "parameters": 0, "boundary": 1, "series": 1}
     roles = {role: config.by_role[role] for role in places}
     _check_names(list(inputs), [v.name for part in roles.values() for v in part])
     batched: bool | None = None
@@ -170,6 +175,8 @@ def batch_of(
             if batched is not None and batched != has_batch:
                 raise OpkitInputError("either all variables have a batch axis or none")
             batched = has_batch
+            if role == "series":
+                check_length(variable.name, tensor.shape[-1], config)
             parts.append(tensor)
         if parts:
             kind = torch.promote_types(parts[0].dtype, parts[-1].dtype)
@@ -177,7 +184,7 @@ def batch_of(
     if config.shape.point_axes:
         tensors, batched = _with_places(tensors, inputs, batched)
     if "fields" not in tensors:
-        numbers = tensors["parameters"]
+        numbers = next(iter(tensors.values()))
         tensors["fields"] = _no_fields(numbers, config)
         if config.shape.ragged and POINTS in tensors:
             count = tensors[POINTS].shape[1]
@@ -259,16 +266,6 @@ def _variable(
     return tensor if variable.channels > 1 else tensor.unsqueeze(axis), batched
 
 
-def _split(
-    result: Tensor, variables: Sequence[Channels], channel_axis: int
-) -> dict[str, Tensor]:
-    parts = torch.split(result, [v.channels for v in variables], channel_axis)
-    return {
-        v.name: part if v.channels > 1 else part.squeeze(channel_axis)
-        for v, part in zip(variables, parts, strict=True)
-    }
-
-
 def as_tensor(values: Any) -> Tensor:
     """Turn numbers into a tensor of a float type.
 
@@ -293,6 +290,8 @@ def as_tensor(values: Any) -> Tensor:
 def _check_names(names: list[str], expected: list[str]) -> None:
     missing = [name for name in expected if name not in names]
     if missing:
+        others = [str(name) for name in names if name not in expected]
         raise OpkitInputError(
             f"inputs lack {', '.join(missing)}: give {', '.join(expected)}"
+            + (f", not {', '.join(others)}" if others else "")
         )

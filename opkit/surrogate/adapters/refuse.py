@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from opkit.datasets.agreement import refuse_other
+from opkit.datasets.agreement import PART, refuse_other
 from opkit.errors import DataError, NonFiniteError, OpkitInputError
 from opkit.operators.inputs import Inputs
 from opkit.operators.shapes import DataShape, MeshShape
@@ -87,6 +87,8 @@ def check_inputs(
         )
     for role, variables in config.by_role.items():
         _check_role(role, variables, inputs, lead)
+    if config.series:
+        _check_series(config, inputs.need("series"))
     for role, tensor in inputs.by_role.items():
         place = _not_finite(tensor.to(dtype))
         if place is not None:
@@ -129,8 +131,52 @@ def refuse_other_data(config: BundleConfig, samples: FieldDataset) -> None:
     try:
         stated = samples.stated(config.axes)
         refuse_other(config.stated, stated, TRAINED)
+        if config.times:
+            check_times(samples.axis("time").tolist(), config)
     except DataError as error:
         raise DataError(f"{where}: {error}") from None
+
+
+def check_length(name: str, length: int, config: BundleConfig) -> None:
+    """Refuse a function of time with another number of values than in training.
+
+    Raises:
+        OpkitInputError: it has.
+    """
+    times = config.times
+    if length != len(times):
+        raise OpkitInputError(
+            f"{name} has {length} values in time, {TRAINED} {len(times)}, from "
+            f"{times[0]:g} to {times[-1]:g}: give its values at those times"
+        )
+
+
+def check_times(given: Sequence[float], config: BundleConfig) -> None:
+    """Refuse functions of time at other times than those of the training.
+
+    Raises:
+        DataError: naming both.
+    """
+    own = config.times
+    if not len(own):
+        return
+    span = max(abs(own[0]), abs(own[-1]))
+    if len(own) == len(given) and max(
+        abs(a - b) for a, b in zip(own, given, strict=True)
+    ) <= PART * span / len(own):
+        return
+    raise DataError(
+        f"axis time has {len(given)} values from {given[0]:g} to {given[-1]:g}, "
+        f"{TRAINED} {len(own)} from {own[0]:g} to {own[-1]:g}: interpolate to those"
+    )
+
+
+def _check_series(config: BundleConfig, series: Tensor) -> None:
+    """Refuse functions of time without an axis of time, or with another one."""
+    names = ", ".join(v.name for v in config.series)
+    if series.ndim != 3:
+        raise OpkitInputError(f"{names}: give series=(batch, series, time)")
+    check_length(names, series.shape[2], config)
 
 
 def _check_role(

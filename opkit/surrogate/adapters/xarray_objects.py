@@ -26,7 +26,8 @@ from opkit.datasets.agreement import (
 from opkit.errors import OpkitInputError
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.adapters.at import At
-from opkit.surrogate.adapters.refuse import POINTS, TRAINED
+from opkit.surrogate.adapters.refuse import POINTS, TRAINED, check_times
+from opkit.surrogate.bundle.outputs import by_name
 from opkit.surrogate.bundle.record import BundleConfig, Channels
 
 Array = NDArray[Any]
@@ -63,7 +64,7 @@ def apply(
     Raises:
         OpkitInputError: variables, dims, coordinates, units or chunks that do not fit.
     """
-    fields = (*config.inputs, *config.parameters, *config.boundary)
+    fields = (*config.inputs, *config.parameters, *config.boundary, *config.series)
     single = isinstance(inputs, xr.DataArray)
     if isinstance(inputs, xr.DataArray):
         if len(fields) != 1:
@@ -147,6 +148,7 @@ def _apply(
     if at is not None:
         sizes["point"] = at.count
     sizes |= {"layer": max(v.channels for v in config.outputs)}
+    sizes |= _sizes_of_readouts(config)
     known = {d for dims in core_in for d in dims}
     results = xr.apply_ufunc(
         lambda *values: _call(
@@ -179,6 +181,11 @@ def _apply(
             result.attrs["long_name"] = long_names[out.name]
         outputs[out.name] = result
     predicted = xr.Dataset(outputs)
+    if "time" in predicted.dims and config.times and "time" not in predicted.coords:
+        units = config.axis_units.get("time", "1")
+        predicted = predicted.assign_coords(
+            time=("time", list(config.times), {"units": units})
+        )
     if at is not None:
         predicted = predicted.assign_coords(at.coordinates)
     if steps is not None and "time" in dataset.coords:
@@ -229,25 +236,33 @@ def _call(
         if parts:
             roles[role] = torch.cat(parts, axis)
     if "fields" not in roles:
-        numbers = roles["parameters"]
+        numbers = next(iter(roles.values()))
         roles["fields"] = numbers.new_zeros(len(numbers), 0, *config.shape.shape)
     result = predict(Inputs(**roles)).detach()
     axis = 1 + frame
     if frame and core_out[0][0] != "time":  # one frame, without an axis
         result, axis = result[:, 0], 1
-    pieces = torch.split(result, [v.channels for v in config.outputs], axis)
-    arrays = []
-    for piece, out in zip(pieces, config.outputs, strict=True):
-        plain = piece if out.channels > 1 else piece.squeeze(axis)
-        arrays.append(plain.reshape(*lead, *plain.shape[1:]).numpy())
+    arrays = [
+        plain.reshape(*lead, *plain.shape[1:]).numpy()
+        for plain in by_name(result, config, axis).values()
+    ]
     return tuple(arrays) if len(arrays) > 1 else arrays[0]
+
+
+def _sizes_of_readouts(config: BundleConfig) -> dict[str, int]:
+    """Return the lengths of the dims of outputs that are no fields."""
+    vectors = [v for v in config.outputs if v.kind == "numbers" and v.channels > 1]
+    sizes = {f"{v.name}_component": v.channels for v in vectors}
+    return sizes | ({"time": len(config.times)} if config.times else {})
 
 
 def _dims(variable: Channels, role: str, config: BundleConfig, time: bool) -> list[str]:
     """Return the dims of a variable after those of the batch."""
     if role == "points":
         return [*config.axes, f"{POINTS}_component"]
-    if role == "parameters":
+    if role == "series" or variable.kind == "series":
+        return ["time"]
+    if role == "parameters" or variable.kind == "numbers":
         return [f"{variable.name}_component"] if variable.channels > 1 else []
     places = {"boundary": ("boundary",), "outputs": config.axes}.get(
         role, config.shape.input_axes(config.axes)
@@ -336,6 +351,11 @@ def _check_coordinates(coords: Mapping[Any, Any], config: BundleConfig) -> None:
         else:
             spans[axis] = Span(float(times[-1] - times[0]), units)
     refuse_other(config.stated, Stated({}, spans), TRAINED)
+    if config.times and "time" in coords and coords["time"].ndim:
+        units = coords["time"].attrs.get("units")
+        times, _ = _numbers(coords["time"].values, units and str(units), config)
+        if times is not None:
+            check_times(times.tolist(), config)
 
 
 def _numbers(

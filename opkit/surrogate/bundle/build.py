@@ -17,9 +17,10 @@ from opkit.operators.interface import build_operator
 from opkit.surrogate.bundle.normalise import (
     Normaliser,
     NumberNormaliser,
+    PackedNormaliser,
     PhysicalModel,
 )
-from opkit.surrogate.bundle.record import BundleConfig, Channels
+from opkit.surrogate.bundle.record import BundleConfig, Channels, Shape
 
 MAX_POINTS = 1 << 30
 """Points of a grid that a record may claim."""
@@ -200,11 +201,20 @@ def model_of_record(
     return PhysicalModel(
         operator,
         Normaliser(sum(v.channels for v in config.inputs)),
-        Normaliser(shape.out_channels),
+        output_normaliser(shape),
         config.history,
         Normaliser(static) if static else None,
         mesh,
         number_normaliser(config.parameters),
+        Normaliser(shape.series) if shape.series else None,
+    )
+
+
+def output_normaliser(shape: Shape) -> Normaliser:
+    """Return a normaliser of the outputs, not yet fitted."""
+    packing = shape.packing
+    return (
+        Normaliser(shape.out_channels) if packing is None else PackedNormaliser(packing)
     )
 
 

@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from opkit.metrics.domains import Packed
 from opkit.operators.inputs import Inputs, as_inputs
 from opkit.operators.interface import Operator
+from opkit.operators.shapes import Packing
 
 
 class Moments:
@@ -36,6 +38,37 @@ class Moments:
         self.count = total
         self.low = torch.minimum(self.low, x.amin(1))
         self.high = torch.maximum(self.high, x.amax(1))
+
+    @property
+    def deviation(self) -> Tensor:
+        """Standard deviation of each channel."""
+        return (self.square / self.count).sqrt()
+
+
+class PackedMoments(Moments):
+    """The same of outputs of several kinds, of each entry of `Packing.sizes`."""
+
+    def __init__(self, packing: Packing) -> None:
+        super().__init__()
+        self._sizes = list(packing.sizes)
+        self._each = [Moments() for _ in self._sizes]
+
+    def add(self, batch: Tensor) -> None:
+        """Add a batch (batch, 1, value)."""
+        for own, part in zip(
+            self._each, torch.split(batch, self._sizes, 2), strict=True
+        ):
+            own.add(part)
+        self.count += len(batch)
+        self.mean, self.low, self.high = (
+            torch.cat([vars(own)[name] for own in self._each])
+            for name in ("mean", "low", "high")
+        )
+
+    @property
+    def deviation(self) -> Tensor:
+        """Standard deviation of each entry."""
+        return torch.cat([own.deviation for own in self._each])
 
 
 class Normaliser(nn.Module):
@@ -72,7 +105,7 @@ class Normaliser(nn.Module):
                 f"moments of {moments.count} values with shape "
                 f"{tuple(moments.mean.shape)} for {len(self.mean)} channels"
             )
-        std = (moments.square / moments.count).sqrt()
+        std = moments.deviation
         # below float32 resolution of the mean a spread is rounding, not signal
         constant = std <= 1e-6 * moments.mean.abs() + torch.finfo(torch.float32).tiny
         if not physical:
@@ -81,6 +114,10 @@ class Normaliser(nn.Module):
         self.low.copy_(moments.low)
         self.high.copy_(moments.high)
         return self
+
+    def moments(self) -> Moments:
+        """Return moments to fit to, without any samples yet."""
+        return Moments()
 
     def even(self, x: Tensor) -> Tensor:
         """Return x (batch, channel, *space) in what varies evenly: itself."""
@@ -93,6 +130,42 @@ class Normaliser(nn.Module):
     def decode(self, z: Tensor) -> Tensor:
         """Return z std + mean, the inverse of `encode`."""
         return z * _along(self.std, z) + _along(self.mean, z)
+
+
+class PackedNormaliser(Normaliser):
+    """Standardisation of outputs of several kinds, (batch, 1, value).
+
+    Mean, standard deviation and range are those of each entry of `Packing.sizes`.
+
+    Args:
+        packing: how they are laid one after another.
+    """
+
+    size: Tensor
+
+    def __init__(self, packing: Packing) -> None:
+        super().__init__(len(packing.sizes))
+        self.packing = packing
+        self.register_buffer("size", torch.ones(len(packing.sizes)))
+
+    def moments(self) -> Moments:
+        """Return moments to fit to, without any samples yet."""
+        return PackedMoments(self.packing)
+
+    def fit(self, moments: Moments, physical: bool = False) -> Normaliser:
+        """Set also the root mean square of each entry, 1 where it is 0."""
+        super().fit(moments, physical)
+        size = (moments.mean.square() + moments.deviation.square()).sqrt()
+        self.size.copy_(torch.where(size > 0, size, 1.0))
+        return self
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Return (x - mean) / std for x of shape (batch, 1, value)."""
+        return (x - self.packing.each(self.mean)) / self.packing.each(self.std)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Return z std + mean, the inverse of `encode`."""
+        return z * self.packing.each(self.std) + self.packing.each(self.mean)
 
 
 class NumberNormaliser(Normaliser):
@@ -131,6 +204,17 @@ class NumberNormaliser(Normaliser):
         return torch.stack(columns, 1)
 
 
+def packed_domain(outputs: Normaliser) -> Packed | None:
+    """Return what errors of outputs of several kinds are measured with.
+
+    None where all outputs are fields.
+    """
+    if not isinstance(outputs, PackedNormaliser):
+        return None
+    packing = outputs.packing
+    return Packed(packing.sizes, packing.fields[0], outputs.size)
+
+
 def _along(values: Tensor, like: Tensor) -> Tensor:
     return values.view(-1, *(1,) * (like.ndim - 2))
 
@@ -145,6 +229,7 @@ class PhysicalModel(nn.Module):
         history: frames the operator sees; 0 where it is not autoregressive.
         static: normaliser of fields that do not change in time, autoregressive only.
         parameters: normaliser of numbers per sample.
+        series: normaliser of functions of time.
         mesh: arrays of the mesh the operator was built for, by name.
     """
 
@@ -157,6 +242,7 @@ class PhysicalModel(nn.Module):
         static: Normaliser | None = None,
         mesh: Mapping[str, Tensor] | None = None,
         parameters: NumberNormaliser | None = None,
+        series: Normaliser | None = None,
     ) -> None:
         super().__init__()
         self.operator = operator
@@ -165,6 +251,7 @@ class PhysicalModel(nn.Module):
         self.history = history
         self.static = static
         self.numbers = parameters  # nn.Module has a method parameters
+        self.series = series
         self.mesh = nn.Module()  # its tensors are in the state dict as mesh.*
         for name, tensor in (mesh or {}).items():
             self.mesh.register_buffer(name, tensor)
@@ -205,7 +292,7 @@ class PhysicalModel(nn.Module):
         return torch.stack(frames, 1)
 
     def encode(self, inputs: Inputs) -> Inputs:
-        """Normalise fields, frame by frame, static fields and numbers per sample.
+        """Normalise fields, frame by frame, static fields, numbers and series.
 
         Boundary data and points stay in physical units: operators that take them scale
         them themselves.
@@ -222,7 +309,12 @@ class PhysicalModel(nn.Module):
         numbers = inputs.parameters
         if numbers is not None and self.numbers is not None:
             numbers = self.numbers.encode(numbers)
-        return inputs._replace(fields=fields, static=static, parameters=numbers)
+        series = inputs.series
+        if series is not None and self.series is not None:
+            series = self.series.encode(series)
+        return inputs._replace(
+            fields=fields, static=static, parameters=numbers, series=series
+        )
 
     def normaliser(self, role: str) -> Normaliser | None:
         """Return the normaliser of a role of the samples, None where it has none."""
@@ -231,5 +323,6 @@ class PhysicalModel(nn.Module):
             "outputs": self.outputs,
             "static": self.static,
             "parameters": self.numbers,
+            "series": self.series,
         }
         return by_role.get(role)

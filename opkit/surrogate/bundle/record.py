@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     ConfigDict,
@@ -20,7 +20,7 @@ from opkit.base.records import Record
 from opkit.case.recipe import Recipe
 from opkit.datasets.agreement import Quantity, Span, Stated
 from opkit.datasets.read import DataFile
-from opkit.operators.shapes import DataShape, MeshShape
+from opkit.operators.shapes import DataShape, MeshShape, Packing
 
 FORMAT = 4
 
@@ -37,13 +37,17 @@ class Channels(_Record):
     channels: int = Field(ge=1)
     scale: Literal["linear", "log"] = "linear"
     """``log`` of a number per sample whose logarithm is what varies evenly."""
+    kind: Literal["field", "numbers", "series"] = "field"
+    """What an output is; a number or a short vector is ``numbers``."""
 
     @model_serializer(mode="wrap")
     def _briefly(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out a scale that says nothing, as records did before there was one."""
+        """Leave out what says nothing, as records did before there was such a thing."""
         data: dict[str, Any] = handler(self)
         if self.scale == "linear":
             del data["scale"]
+        if self.kind == "field":
+            del data["kind"]
         return data
 
 
@@ -51,7 +55,7 @@ class Shape(_Record):
     """The `DataShape` the operator was built for, or a `MeshShape` less its arrays."""
 
     in_channels: int = Field(ge=0)
-    out_channels: int = Field(ge=1)
+    out_channels: int = Field(ge=0)
     shape: tuple[int, ...] = Field(min_length=1)
     periodic: tuple[bool, ...]
     extent: tuple[float, ...]
@@ -60,16 +64,31 @@ class Shape(_Record):
     parameters: int = Field(default=0, ge=0)
     point_axes: int = Field(default=0, ge=0, le=3)
     ragged: bool = False
+    series: int = Field(default=0, ge=0)
+    times: int = Field(default=0, ge=0)
+    readouts: tuple[Annotated[int, Field(ge=1)], ...] = ()
 
     @model_serializer(mode="wrap")
     def _briefly(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out points that are not there, as records did before there were any."""
+        """Leave out what is not there, as records did before there was such a thing."""
         data: dict[str, Any] = handler(self)
-        if not self.point_axes:
-            del data["point_axes"]
-        if not self.ragged:
-            del data["ragged"]
+        for name in ("point_axes", "ragged", "series", "times", "readouts"):
+            if not data[name]:
+                del data[name]
         return data
+
+    @model_validator(mode="after")
+    def _gives_something(self) -> Self:
+        if not self.out_channels and not self.readouts:
+            raise ValueError("out_channels is 0 and there are no readouts")
+        return self
+
+    @property
+    def packing(self) -> Packing | None:
+        """How outputs are laid one after another; None where all are fields."""
+        if not self.readouts:
+            return None
+        return Packing((self.out_channels, *self.shape), self.readouts)
 
     @classmethod
     def of(cls, shape: DataShape | MeshShape) -> Shape:
@@ -88,7 +107,8 @@ class Shape(_Record):
             OpkitInputError: the arrays are missing or do not belong together.
         """
         if self.inputs_on == "grid":
-            return DataShape(**self.model_dump(exclude={"inputs_on"}))
+            own = {k: v for k, v in vars(self).items() if k != "inputs_on"}
+            return DataShape(**own)
         return MeshShape.from_tensors(
             self.in_channels,
             self.out_channels,
@@ -125,6 +145,8 @@ class Score(_Record):
     seconds: float | None = None
     quantities: dict[str, float] = Field(default={})
     """Mean absolute error of each quantity of interest, in its own units."""
+    outputs: dict[str, float] = Field(default={})
+    """Mean relative error of each output, where some are numbers or series."""
 
 
 class Provenance(_Record):
@@ -194,6 +216,9 @@ class BundleConfig(_Record):
     boundary: tuple[Channels, ...] = ()
     static: tuple[Channels, ...] = ()
     parameters: tuple[Channels, ...] = ()
+    series: tuple[Channels, ...] = ()
+    times: tuple[float, ...] = ()
+    """Of the series that it is given or gives."""
     static_channels: int = Field(default=0, ge=0)
     axis_units: dict[str, str] = Field(default={})
     """Units of the axes; records from before have those of the case's geometry."""
@@ -209,6 +234,24 @@ class BundleConfig(_Record):
     calibration: CalibrationRecord | None = None
     complex_tensors: tuple[str, ...] = ()
     weights_sha256: str = ""
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> Self:
+        """Hold variables against the shape, where there is more than fields."""
+        shape = self.shape
+        length = len(self.times)
+        sizes: list[int] = []
+        for v in self.outputs:
+            if v.kind != "field":
+                sizes += [length if v.kind == "series" else 1] * v.channels
+        fields = sum(v.channels for v in self.outputs if v.kind == "field")
+        if tuple(sizes) != shape.readouts or (sizes and fields != shape.out_channels):
+            raise ValueError("outputs and shape.readouts do not belong together")
+        if sum(v.channels for v in self.series) != shape.series or (
+            shape.series and shape.times != length
+        ):
+            raise ValueError("series, times and shape do not belong together")
+        return self
 
     @property
     def history(self) -> int:
@@ -242,6 +285,7 @@ class BundleConfig(_Record):
             "outputs": self.outputs,
             "boundary": self.boundary,
             "parameters": self.parameters,
+            "series": self.series,
         }
         if self.static or not self.static_channels:
             roles["static"] = self.static  # records from before gave them no names
@@ -289,6 +333,7 @@ class BundleConfig(_Record):
             "parameters": self.parameters,
             "static": static,
             "boundary": self.boundary,
+            "series": self.series,
         }
 
     @property

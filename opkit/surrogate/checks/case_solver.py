@@ -25,6 +25,7 @@ from opkit.solvers.interface import (
     with_parameters,
 )
 from opkit.solvers.records import largest_change
+from opkit.surrogate.bundle.outputs import by_name
 from opkit.surrogate.bundle.record import BundleConfig, Channels
 
 TRANSITIONS = 3
@@ -81,7 +82,8 @@ class CaseSolver:
         self.case = _in_order(stored, config)
         self.solver = self.case.build_solver()
         self.mode = config.recipe.arrangement
-        timed = any("time" in v.dims for v in self.case.outputs)
+        fields = {v.name for v in config.outputs if v.kind == "field"}
+        timed = any("time" in v.dims for v in self.case.outputs if v.name in fields)
         records = self.solver.records if isinstance(self.solver, Steps) else 1
         self.timed = timed
         if timed and not self.mode.needs_time and records > 1:
@@ -217,13 +219,18 @@ class CaseSolver:
 
     def _solved(self, solution: Solution) -> tuple[Tensor, Array]:
         parts = []
+        packed = self.config.shape.packing is not None
         for v in self.config.outputs:
             values = np.asarray(solution.outputs[v.name], np.float64)
+            if v.kind != "field":
+                parts.append(torch.from_numpy(values.reshape(len(values), 1, -1)))
+                continue
             part = self.mode.from_records(
                 values, v.name in self._timed, v.name in self._layered
             )
-            parts.append(torch.from_numpy(np.ascontiguousarray(part)))
-        outputs = torch.cat(parts, 2 if self.mode.history else 1)
+            flat = part.reshape(len(part), 1, -1) if packed else part
+            parts.append(torch.from_numpy(np.ascontiguousarray(flat)))
+        outputs = torch.cat(parts, 2 if self.mode.history or packed else 1)
         none = np.full(len(outputs), np.nan)
         iterations = np.asarray(solution.details.get("iterations", none), np.float64)
         return outputs, iterations
@@ -245,6 +252,10 @@ class CaseSolver:
         values = self._split(inputs.fields, self.config.inputs)
         if inputs.boundary is not None:
             values |= self._split(inputs.boundary, self.config.boundary)
+        if inputs.series is not None:
+            functions = inputs.series.detach().cpu().double().numpy()
+            names = [v.name for v in self.config.series]
+            values |= {name: functions[:, k] for k, name in enumerate(names)}
         return values | self._numbers(inputs)
 
     def _numbers(self, inputs: Inputs) -> dict[str, Any]:
@@ -262,7 +273,20 @@ class CaseSolver:
 
     def as_stored(self, outputs: Tensor) -> dict[str, Any]:
         """Return outputs (batch, channel, *space) as the case stores them, float64."""
+        if self.config.shape.packing is not None:
+            return self._packed(outputs)
         return self._split(outputs, self.config.outputs)
+
+    def _packed(self, outputs: Tensor) -> dict[str, Any]:
+        """Return outputs of several kinds as the case stores them, float64."""
+        parts = by_name(outputs.detach().cpu().double(), self.config)
+        fields = {v.name: v for v in self.config.outputs if v.kind == "field"}
+        stored = {name: part.numpy() for name, part in parts.items()}
+        for name, v in fields.items():
+            part = stored[name] if v.channels > 1 else stored[name][:, None]
+            timed, layered = name in self._timed, name in self._layered
+            stored[name] = self.mode.to_records(part, timed, layered)
+        return stored
 
     def _initial(self, state: Tensor, inputs: Inputs) -> dict[str, Any]:
         """Fields to advance from: the states that the case names as initial ones."""

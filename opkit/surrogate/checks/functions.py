@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from types import FunctionType
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from opkit.base.arrays import Array
 from opkit.errors import OpkitInputError
 from opkit.operators.inputs import Inputs
+from opkit.surrogate.bundle.outputs import by_name
 from opkit.surrogate.bundle.record import BundleConfig, Channels
 from opkit.surrogate.checks.calibration import error_bound
 
@@ -112,7 +114,15 @@ def _apart(
                 sample |= _split(roles[role][i], variables, axis)
         sample |= {r: roles[r][i] for r in ("points", "weights") if r in roles}
         frames = values[i] if config.history else values[i : i + 1]
-        yield sample, [_split(frame, config.outputs, 0) for frame in frames]
+        yield sample, [_outputs(frame, config) for frame in frames]
+
+
+def _outputs(frame: Array, config: BundleConfig) -> dict[str, Array]:
+    """Outputs of one sample by name."""
+    if config.shape.packing is None:
+        return _split(frame, config.outputs, 0)
+    parts = by_name(torch.from_numpy(frame)[None], config)
+    return {name: part[0].numpy() for name, part in parts.items()}
 
 
 def _split(

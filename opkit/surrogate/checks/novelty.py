@@ -3,11 +3,12 @@
     d(x) = |L⁻¹ (φ(x) - μ)| / √m,   Σ = L Lᵀ,
 
 φ(x) in R^m: for each channel mean, log standard deviation, smallest and largest value,
-and on grids the logarithms of the energies in octaves of wavenumber; of samples with
-meshes of their own also size, spread and place of the mesh; μ and Σ their mean
-and covariance over training inputs. d is about 1 for training inputs. Σ is shrunk
-towards its diagonal by m / (m + n) and has a floor, so that a feature that never varied
-(the two values of a two-phase medium) is strange as soon as it changes.
+and on grids and of functions of time the logarithms of the energies in octaves of
+wavenumber; of samples with meshes of their own also size, spread and place of the mesh;
+μ and Σ their mean and covariance over training inputs. d is about 1 for training
+inputs. Σ is shrunk towards its diagonal by m / (m + n) and has a floor, so that a
+feature that never varied (the two values of a two-phase medium) is strange as soon as
+it changes.
 """
 
 from __future__ import annotations
@@ -158,6 +159,9 @@ def input_features(context: Context, pairs: Pairs) -> Tensor:
     if inputs.static is not None and model.static is not None:
         static = _unit(inputs.static.detach().cpu(), model.static)
         parts.append(features(static, spectral))
+    if inputs.series is not None and model.series is not None:
+        functions = _unit(inputs.series.detach().cpu(), model.series)
+        parts.append(features(functions, spectral=True))
     if inputs.boundary is not None:  # in physical units
         parts.append(features(inputs.boundary.detach().cpu(), spectral=False))
     if inputs.points is not None and context.config.shape.ragged:

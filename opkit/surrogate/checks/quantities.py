@@ -1,5 +1,7 @@
 """The quantities of interest of a surrogate's predictions, and bounds of their errors.
 
+They are functionals of fields that the case declares, and outputs that are numbers.
+
 The bound of |q(û) - q(u)| is the split-conformal one of `calibration`, with the same
 scale σ: the quantile of |q(û) - q(u)| / σ over calibration samples, times σ, in the
 quantity's own units.
@@ -12,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
@@ -21,6 +24,7 @@ from opkit.errors import CaseError, MissingExtraError, OpkitInputError
 from opkit.operators.inputs import Inputs
 from opkit.operators.shapes import MeshShape
 from opkit.solvers.interface import MarksBoundary, MovesNodes
+from opkit.surrogate.bundle.outputs import by_name
 from opkit.surrogate.checks.functionals import evaluate
 from opkit.surrogate.checks.interface import Context, Pairs
 from opkit.surrogate.checks.places import Place, parts_of
@@ -45,7 +49,7 @@ class Quantified:
 
 
 class Quantities:
-    """The quantities that the case of a surrogate declares.
+    """The quantities that a case declares, and the outputs that are numbers.
 
     Args:
         context: the surrogate.
@@ -62,6 +66,26 @@ class Quantities:
             else {}
         )
 
+    @property
+    def units(self) -> dict[str, str]:
+        """Units by name: outputs that are numbers, and what the case declares."""
+        declared = {name: quantity.units for name, quantity in self.by_name.items()}
+        return self._readouts | declared
+
+    @property
+    def _readouts(self) -> dict[str, str]:
+        """Units of outputs that are numbers, a component of a vector each."""
+        return {
+            name: v.units
+            for v in self.config.outputs
+            if v.kind == "numbers"
+            for name in (
+                [v.name]
+                if v.channels == 1
+                else [f"{v.name}[{k}]" for k in range(v.channels)]
+            )
+        }
+
     def of(self, inputs: Inputs, outputs: Tensor) -> dict[str, Array]:
         """Return each quantity (batch,), or (batch, step) for rollouts, by name.
 
@@ -73,14 +97,14 @@ class Quantities:
             CaseError: nodes are moved, and the case's solver is not known here.
             MissingExtraError: the same, and it is not installed.
         """
-        if not self.by_name:
+        if not self.units:
             return {}
         values = outputs.detach().cpu().double().numpy()
         steps = values.shape[1] if self.context.model.history else 0
         if steps:
             values = values.reshape(-1, *values.shape[2:])
         fields = self._by_name(values)
-        results = {}
+        results = {name: fields[name] for name in self._readouts}
         for name, quantity in self.by_name.items():
             q = self._one(quantity, fields, inputs)
             results[name] = q.reshape(-1, steps) if steps else q
@@ -120,6 +144,14 @@ class Quantities:
 
     def _by_name(self, values: Array) -> dict[str, Array]:
         """Outputs by name, (batch, *space); cases refuse quantities of layers."""
+        if self.config.shape.packing is not None:
+            parts = by_name(torch.from_numpy(values), self.config)
+            fields = {name: part.numpy() for name, part in parts.items()}
+            for v in self.config.outputs:
+                if v.kind == "numbers" and v.channels > 1:
+                    names = [f"{v.name}[{k}]" for k in range(v.channels)]
+                    fields |= dict(zip(names, fields[v.name].T, strict=True))
+            return fields
         fields, start = {}, 0
         for v in self.config.outputs:
             fields[v.name] = values[:, start]

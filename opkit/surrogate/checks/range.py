@@ -60,6 +60,10 @@ class Range(WithoutTensors):
         if numbers is not None and model.numbers is not None:
             channels.append(beyond(numbers, model.numbers))
             variables += config.parameters
+        functions = pairs.inputs.series
+        if functions is not None and model.series is not None:
+            channels.append(beyond(functions, model.series))
+            variables += config.series
         sizes = [v.channels for v in variables]
         parts = torch.split(torch.cat(channels, 1), sizes, 1)
         by_variable = {

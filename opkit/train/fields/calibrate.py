@@ -23,6 +23,7 @@ from opkit.errors import OpkitInputError
 from opkit.metrics import functional
 from opkit.metrics.domains import Points
 from opkit.operators.inputs import Inputs
+from opkit.surrogate.bundle.normalise import PackedNormaliser, packed_domain
 from opkit.surrogate.bundle.record import CalibrationRecord
 from opkit.surrogate.checks import CHECKS, conformal
 from opkit.surrogate.checks.calibration import COVERAGE, POINTS, Calibration, scale
@@ -74,7 +75,7 @@ def calibrate(surrogate: Surrogate, setup: TrainingSetup) -> Calibration:
         held_out = _measure(surrogate, checks, quantities, setup.calibration)
         spread = _mean(chosen.differences, setup.ragged)
         # where the error is always zero, such as on a Dirichlet boundary
-        spread = spread.clamp(min=1e-3 * float(spread.mean()) + 1e-30)
+        spread = spread.clamp(min=1e-3 * _usual(surrogate, spread) + 1e-30)
     else:
         powers, held_out = dict.fromkeys(checks, 0.0), chosen
         spread = _typical(surrogate, _mean(chosen.differences, setup.ragged))
@@ -88,9 +89,7 @@ def calibrate(surrogate: Surrogate, setup: TrainingSetup) -> Calibration:
             checks={name: check.describe() for name, check in checks.items()},
             powers=powers,
             unavailable=unavailable,
-            quantities={
-                name: quantities.by_name[name].units for name in held_out.quantities
-            },
+            quantities={name: quantities.units[name] for name in held_out.quantities},
             solver_error=_solver_error(context, setup),
         ),
         context,
@@ -125,6 +124,7 @@ def _measure(
     samples: Samples,
 ) -> Measurement:
     errors, differences = [], []
+    packed = packed_domain(surrogate.model.outputs)
     off: dict[str, list[Array]] = {}
     readings: dict[str, list[Array]] = {name: [] for name in checks}
     for batch in _chunks(samples):
@@ -143,7 +143,7 @@ def _measure(
         error = functional.relative_l2(
             outputs.flatten(0, 1),
             target.flatten(0, 1),
-            Points(batch["weights"]) if ragged else None,
+            Points(batch["weights"]) if ragged else packed,
         )
         errors.append(error.view(outputs.shape[:2]).double())
         differences.append((outputs - target).abs())
@@ -209,11 +209,22 @@ def _powers(chosen: Measurement, checks: dict[str, Check]) -> dict[str, float]:
     return best
 
 
+def _usual(surrogate: Surrogate, spread: Tensor) -> Tensor:
+    """Mean of typical errors: one of fields, one per kind of outputs of several."""
+    outputs = surrogate.model.outputs
+    if not isinstance(outputs, PackedNormaliser):
+        return spread.mean()
+    parts = torch.split(spread, list(outputs.packing.sizes), -1)
+    return outputs.packing.each(torch.stack([part.mean() for part in parts]))
+
+
 def _typical(surrogate: Surrogate, like: Tensor) -> Tensor:
     """Return a constant scale for each channel: a quarter of its training range."""
     outputs = surrogate.model.outputs
     quarter = ((outputs.high - outputs.low) / 4).cpu().to(like)
     quarter = torch.where(quarter > 0, quarter, torch.ones_like(quarter))
+    if isinstance(outputs, PackedNormaliser):
+        return outputs.packing.each(quarter).expand_as(like).clone()
     return quarter.view(-1, *(1,) * (like.ndim - 2)).expand_as(like).clone()
 
 

@@ -12,6 +12,7 @@ ROLES = {
     "parameters": "parameters per sample",
     "static": "static fields, given once",
     "boundary": "data on the boundary",
+    "series": "functions of time",
 }
 
 

@@ -40,6 +40,8 @@ def write_bundle(
         boundary=setup.boundary,
         static=setup.static,
         parameters=setup.parameters,
+        series=setup.series,
+        times=setup.times,
         static_channels=sum(v.channels for v in setup.static),
         axis_units={a: s.units for a, s in axes.items() if s.units is not None},
         axis_starts={

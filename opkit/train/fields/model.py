@@ -11,8 +11,8 @@ from opkit.datasets.field_dataset import collate
 from opkit.errors import DataError
 from opkit.operators.interface import build_operator
 from opkit.operators.shapes import MeshShape
-from opkit.surrogate.bundle.build import number_normaliser
-from opkit.surrogate.bundle.normalise import Moments, Normaliser, PhysicalModel
+from opkit.surrogate.bundle.build import number_normaliser, output_normaliser
+from opkit.surrogate.bundle.normalise import Normaliser, PhysicalModel
 from opkit.train.fields.setup import TrainingSetup, test_samples
 from opkit.train.loop import guards
 from opkit.train.loop.batches import Memory
@@ -28,11 +28,12 @@ def build_physical_model(setup: TrainingSetup, seed: int) -> PhysicalModel:
     return PhysicalModel(
         operator,
         Normaliser(sum(v.channels for v in setup.inputs)),
-        Normaliser(setup.shape.out_channels),
+        output_normaliser(setup.shape_record()),
         setup.history,
         Normaliser(sum(v.channels for v in setup.static)) if setup.static else None,
         setup.shape.tensors() if isinstance(setup.shape, MeshShape) else None,
         number_normaliser(setup.parameters),
+        Normaliser(len(setup.series)) if setup.series else None,
     )
 
 
@@ -43,7 +44,7 @@ def fit_normalisers(model: PhysicalModel, setup: TrainingSetup) -> None:
         DataError: values that are not finite, or equal inputs in two splits.
     """
     roles = _normalisers(model)
-    moments = {role: Moments() for role in roles}
+    moments = {role: normaliser.moments() for role, normaliser in roles.items()}
     keys = []
     for sample in guards.finite_samples(setup.train, "training"):
         keys.append(guards.digest(sample))
@@ -83,7 +84,7 @@ def check_normalisers(model: PhysicalModel, setup: TrainingSetup) -> list[str]:
     """Fit normalisers again on the training samples; say which differ."""
     faults = []
     for role, stored in _normalisers(model).items():
-        moments = Moments()
+        moments = stored.moments()
         for index in range(len(setup.train)):
             sample = setup.train[index]
             moments.add(_even(stored.cpu(), sample[role], setup.history, role))
@@ -99,7 +100,7 @@ FRAMED = ("inputs", "outputs")
 
 def _normalisers(model: PhysicalModel) -> dict[str, Normaliser]:
     """Return the normalisers by the role of samples that they are for."""
-    roles = ("inputs", "outputs", "static", "parameters")
+    roles = ("inputs", "outputs", "static", "parameters", "series")
     by_role = {role: model.normaliser(role) for role in roles}
     return {role: each for role, each in by_role.items() if each is not None}
 

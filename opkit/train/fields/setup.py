@@ -43,6 +43,8 @@ class TrainingSetup:
         boundary: input variables on a boundary curve, in channel order.
         static: fields that stay as they are along a rollout, in channel order.
         parameters: numbers and short vectors per sample, in order of the file.
+        series: functions of time per sample, in order of the file.
+        times: of the series that are given or asked for.
         train: training samples.
         validation: validation samples.
         selection: those of them that choose the best epoch.
@@ -64,6 +66,8 @@ class TrainingSetup:
     boundary: tuple[Channels, ...]
     static: tuple[Channels, ...]
     parameters: tuple[Channels, ...]
+    series: tuple[Channels, ...]
+    times: tuple[float, ...]
     train: Samples
     validation: Samples
     selection: Samples
@@ -120,6 +124,12 @@ def prepare(data: Path, recipe: Recipe, seed: int) -> TrainingSetup:
         )
     elif recipe.training.symmetries:
         raise OpkitInputError("training.symmetries are for even grids: leave them out")
+    training = recipe.training
+    if train_set.readouts and (training.symmetries or training.physics):
+        raise OpkitInputError(
+            "training.symmetries and training.physics are for outputs that are all "
+            f"fields, {train_set.readouts[0]} is none: leave them out"
+        )
     _check_points(recipe.training, shape)
     gib = recipe.training.memory
     train = in_memory(train_set, gib)
@@ -135,10 +145,12 @@ def prepare(data: Path, recipe: Recipe, seed: int) -> TrainingSetup:
         shape=shape,
         axes=axes,
         inputs=_channels(header, train_set.input_channels),
-        outputs=_channels(header, train_set.output_channels),
+        outputs=_channels(header, train_set.output_channels, train_set.readouts),
         boundary=_channels(header, train_set.boundary_channels),
         static=_channels(header, train_set.static_channels),
         parameters=_channels(header, train_set.parameter_channels),
+        series=_channels(header, train_set.series_channels),
+        times=tuple(train_set.axis("time").tolist()) if train_set.has_series else (),
         train=train,
         validation=validation,
         selection=selection,
@@ -235,14 +247,32 @@ def _open(
     return recipe.samples(data, split, trusted=trusted)
 
 
-def _channels(header: Header, names: Sequence[str]) -> tuple[Channels, ...]:
-    """Group channel names such as ``q[0]``, ``q[1]`` by variable."""
+def _channels(
+    header: Header, names: Sequence[str], readouts: Sequence[str] = ()
+) -> tuple[Channels, ...]:
+    """Group channel names such as ``q[0]``, ``q[1]`` by variable.
+
+    Args:
+        header: of the file.
+        names: of the channels.
+        readouts: names of the outputs among them that are no fields.
+    """
     counts: dict[str, int] = {}
     for name in names:
         variable = name.partition("[")[0]
         counts[variable] = counts.get(variable, 0) + 1
     variables = {name: header.variable(name) for name in counts}
     return tuple(
-        Channels(name=name, units=v.units, channels=counts[name], scale=v.scale)
+        Channels(
+            name=name,
+            units=v.units,
+            channels=counts[name],
+            scale=v.scale,
+            kind="field"
+            if name not in readouts
+            else "series"
+            if v.is_series
+            else "numbers",
+        )
         for name, v in variables.items()
     )

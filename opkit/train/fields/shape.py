@@ -34,16 +34,21 @@ def data_shape(
         check_acceptance(recipe.operator, "mesh", 1)
         return _ragged_shape(samples, first), (samples.place,)
     if header.mesh is not None:
+        apart = [*samples.series_channels, *samples.readouts]
+        if apart:
+            raise OpkitInputError(
+                f"{apart[0]} is no field, and the data lie on a mesh: operators take "
+                "series, and give numbers and series, on grids only so far"
+            )
         check_acceptance(recipe.operator, "mesh", 1)
         on_mesh = mesh_shape(header, recipe)
         return replace(on_mesh, point_axes=_point_axes(first)), ("node",)
-    timeless = [d for d in header.outputs[0].dims if d not in ("time", "layer")]
-    axes = samples.mode.axes(timeless)
+    axes = _axes(samples)
     case = parse_stored(header.case, "data file") if header.case else None
     if case is not None:
         kind = case.geometry.kind
         check_acceptance(
-            recipe.operator, "mesh" if kind == "meshes" else kind, len(axes)
+            recipe.operator, "mesh" if kind == "meshes" else kind, max(len(axes), 1)
         )
     if case is not None:
         periodic = case.periodic
@@ -58,6 +63,9 @@ def data_shape(
     history = samples.mode.history
     lead = 2 if history else 1
     inputs, outputs = first["inputs"], first["outputs"]
+    readouts = samples.readout_sizes
+    if readouts:
+        return _packed_shape(samples, first, axes, periodic, lengths), axes or POINT
     if inputs.shape[lead:] != outputs.shape[lead:]:
         raise DataError(
             f"inputs have shape {tuple(inputs.shape[lead:])} and outputs "
@@ -74,7 +82,64 @@ def data_shape(
         parameters=len(samples.parameter_channels),
         point_axes=_point_axes(first),
     )
-    return shape, axes
+    return _with_series(shape, samples), axes
+
+
+POINT = ("point",)
+"""The axis of data without any, which have one point."""
+
+
+def _axes(samples: FieldDataset) -> tuple[str, ...]:
+    """Return the axes of the fields, none of numbers and series alone."""
+    mode, header = samples.mode, samples.header
+    fields = [*mode.outputs(header), *mode.fields(header)]
+    if not fields:
+        return ()
+    space = [d for d in fields[0].dims if d not in ("time", "layer")]
+    return mode.axes(space)
+
+
+def _with_series(shape: DataShape, samples: FieldDataset) -> DataShape:
+    """Say how many functions of time there are, and values of each."""
+    count = len(samples.series_channels)
+    if not count:
+        return shape
+    return replace(shape, series=count, times=len(samples.axis("time")))
+
+
+def _packed_shape(
+    samples: FieldDataset,
+    first: Mapping[str, Tensor],
+    axes: tuple[str, ...],
+    periodic: Mapping[str, bool],
+    lengths: list[float],
+) -> DataShape:
+    """Describe data of which some outputs are no fields."""
+    inputs, space = first["inputs"], tuple(len(samples.axis(axis)) for axis in axes)
+    if len(inputs) and tuple(inputs.shape[1:]) != space:
+        raise DataError(
+            f"inputs have shape {tuple(inputs.shape[1:])} and outputs {space} in "
+            "space: import them on one grid"
+        )
+    if "points" in first:
+        raise OpkitInputError(
+            f"{samples.readouts[0]} is no field, and nodes lie elsewhere for each "
+            "sample: no operator takes both yet"
+        )
+    mode = samples.mode
+    shape = DataShape(
+        in_channels=len(inputs),
+        out_channels=len(samples.output_channels)
+        - sum(len(channel_names(v)) for v in mode.readouts(samples.header)),
+        shape=space or (1,),
+        periodic=tuple(periodic.get(axis, False) for axis in axes) or (False,),
+        extent=tuple(lengths) or (1.0,),
+        boundary_channels=samples.boundary_channels,
+        parameters=len(samples.parameter_channels),
+        series=len(samples.series_channels),
+        readouts=samples.readout_sizes,
+    )
+    return _with_series(shape, samples)
 
 
 def _ragged_shape(samples: FieldDataset, first: Mapping[str, Tensor]) -> DataShape:

@@ -18,7 +18,7 @@ from opkit.metrics import modules as metrics
 from opkit.metrics.domains import Domain, Grid, Points
 from opkit.operators.inputs import Inputs
 from opkit.solvers.interface import DifferentiableResidual, Solver
-from opkit.surrogate.bundle.normalise import PhysicalModel
+from opkit.surrogate.bundle.normalise import PhysicalModel, packed_domain
 from opkit.surrogate.bundle.record import Channels
 from opkit.train.fields import symmetries
 from opkit.train.fields.setup import TrainingSetup
@@ -34,11 +34,16 @@ class FieldTask:
     """
 
     def __init__(self, bare: PhysicalModel, setup: TrainingSetup) -> None:
-        self.bare, self.setup, self.grid = bare, setup, setup.grid
+        self.bare, self.setup = bare, setup
         self.training = setup.recipe.training
         self.train, self.selection = setup.train, setup.selection
         self.error = functional.error(self.training.loss)
         self.residual_loss = ResidualLoss(setup) if self.training.physics else None
+
+    @property
+    def grid(self) -> Domain:
+        """What errors are measured with: the setup's, or that of several kinds."""
+        return packed_domain(self.bare.outputs) or self.setup.grid
 
     def compile(self) -> None:
         """Compile the operator; normalisers and losses stay as they are."""
@@ -57,7 +62,7 @@ class FieldTask:
         names = self.training.symmetries
         if names:
             axes = len(self.setup.shape.shape)
-            roles = [role for role in batch if role != "parameters"]
+            roles = [r for r in batch if r not in ("parameters", "series")]
             fields = symmetries.apply(names, [batch[r] for r in roles], axes, random)
             batch = {**batch, **dict(zip(roles, fields, strict=True))}
         if not self.setup.history:
@@ -82,6 +87,9 @@ class FieldTask:
         weighted = self.training.quadrature and "weights" in batch
         if weighted or "sample" in batch:
             return Points(batch["weights"], batch.get("sample"))
+        packed = packed_domain(self.bare.outputs)
+        if packed is not None:
+            return packed
         if batch["outputs"].shape[2:] != self.setup.shape.shape:  # some of the points
             return Grid((), ())
         return self.grid
