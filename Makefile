@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
 
-.PHONY: demo test test-all lint docs docs-check clean
+.PHONY: demo test test-all test-lowest test-newest gpu-wheels lint docs docs-check clean
 .DELETE_ON_ERROR:
 
 # One environment for everything; made anew when pyproject.toml changes.
@@ -23,6 +23,33 @@ test: $(VENV)/ready
 
 test-all: $(VENV)/ready
 	$(BIN)/python -m pytest -q -n 2 -m "not gpu" --timeout 3000
+
+# What pyproject.toml promises, from the lowest versions that it allows to the newest
+# that there are. uv knows no configuration of pip: no constraint of the machine counts.
+.venv-%/ready: pyproject.toml .ci/find-python
+	@python=$$(sh .ci/find-python) || exit 1; \
+	echo "Making .venv-$* (downloads about 3 GB the first time)"; \
+	test -x .venv-$*/bin/python || "$$python" -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check uv
+	.venv-$*/bin/uv pip install --quiet --python .venv-$*/bin/python \
+		--resolution $(if $(filter lowest,$*),lowest-direct,highest) -e ".[all,dev]"
+	@touch $@
+
+test-lowest: .venv-lowest/ready
+	.venv-lowest/bin/python -m pytest -q -n 2
+
+test-newest: .venv-newest/ready
+	.venv-newest/bin/python -m pytest -q -n 2
+
+# What a GPU machine's Python lacks: docs/gpu.md. pip refuses a file of another hash.
+gpu-wheels:
+	rm -rf .gpu-wheels
+	@python=$$(sh .ci/find-python) || exit 1; \
+	"$$python" -m pip download --quiet --disable-pip-version-check --no-deps \
+		--only-binary=:all: --python-version 3.12 --implementation cp \
+		--platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 \
+		--require-hashes --dest .gpu-wheels --requirement benchmarks/gpu_wheels.txt
+	@du -sh .gpu-wheels
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

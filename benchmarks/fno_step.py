@@ -2,7 +2,7 @@
 
     python benchmarks/fno_step.py                       # CPU, one thread
     python benchmarks/fno_step.py --rows 241 --threads 2
-    python benchmarks/fno_step.py --device cuda
+    python benchmarks/fno_step.py --device cuda --amp bf16
 
 4 layers, width 32, 24 modes along each axis (12 of each sign), 2 to 1 channels, Adam.
 Contenders take turns in one process, each with one step to settle the memory allocator
@@ -31,7 +31,8 @@ from opkit.operators.fno.network import ChannelsLastFNO
 from opkit.operators.layers.spectral_conv import SpectralConv
 from opkit.train.loop.plan import saved_bytes
 
-ROWS = {"64": (16, 64), "85": (16, 85), "241": (4, 241)}
+ROWS = {"64": (16, 64), "85": (16, 85), "241": (4, 241), "tiny": (2, 24)}
+AMP = {"bf16": torch.bfloat16, "fp16": torch.float16}
 SIZES: dict[str, Any] = {
     "n_modes": (24, 24),
     "in_channels": 2,
@@ -64,11 +65,21 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
     models = contenders(args.device, None)
     adams = {k: torch.optim.Adam(m.parameters(), lr=1e-3) for k, m in models.items()}
 
+    amp, kind = args.amp != "none", AMP.get(args.amp, torch.bfloat16)
+    # torch cannot unscale gradients of complex weights: neuraloperator's go unscaled
+    scalers = {}
+    for which, model in models.items():
+        scaled = not any(p.is_complex() for p in model.parameters())
+        enabled = args.amp == "fp16" and scaled
+        scalers[which] = torch.amp.GradScaler(args.device, enabled=enabled)
+
     def step(which: str) -> None:
-        loss = (models[which](x) - target).square().mean()
+        with torch.autocast(args.device, kind, enabled=amp):
+            loss = (models[which](x) - target).square().mean()
         adams[which].zero_grad()
-        loss.backward()
-        adams[which].step()
+        scalers[which].scale(loss).backward()
+        scalers[which].step(adams[which])
+        scalers[which].update()
         if args.device == "cuda":
             torch.cuda.synchronize()
 
@@ -82,7 +93,8 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
             times[which].append(1e3 * (clock() - begin))
     base = statistics.median(times["neuraloperator"])
     truth = first["neuraloperator"]
-    result: dict[str, Any] = {"batch": batch, "size": size, "contenders": {}}
+    result: dict[str, Any] = {"batch": batch, "size": size, "amp": args.amp}
+    result["contenders"] = {}
     print(
         f"\n{size}^2, batch {batch}\n  {'':16} step ms   ratio   difference   saved MB"
     )
@@ -109,7 +121,8 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", default=",".join(ROWS))
+    parser.add_argument("--rows", default="64,85,241")
+    parser.add_argument("--amp", default="none", choices=["none", *AMP])
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--clock", default="wall", choices=["wall", "processor"])

@@ -65,8 +65,9 @@ ROWS = {
     "128g": Row(16, 64, 128, 16),
     "256g": Row(8, 64, 256, 32),
     "421g": Row(20, 32, 421, 12),
+    "tiny": Row(2, 4, 16, 3),  # for a rehearsal
 }
-CPU_ROWS = [name for name in ROWS if not name.endswith("g")]
+CPU_ROWS = [name for name in ROWS if not name.endswith("g") and name != "tiny"]
 
 
 class Lean(nn.Module):
@@ -113,6 +114,8 @@ def contenders(row: Row, device: str, compiled: bool) -> dict[str, nn.Module]:
     if compiled:
         named["lean compiled"] = torch.compile(lean)
     named["opkit"] = ours
+    if compiled:
+        named["opkit compiled"] = torch.compile(ours)
     variants: list[dict[str, Any]] = [{"recompute": True}]
     if device == "cuda":
         variants += [{"precision": "tf32"}, {"precision": "bf16"}]
@@ -194,6 +197,32 @@ def interleaved(
     return times
 
 
+def counted_bytes(row: Row, half: bool) -> dict[str, float]:
+    """Bytes that fused kernels must move: R + R, spectra and weights.
+
+    Forward 2 R + 4 K + W: the field is read, the result written, two spectra written
+    and read. With the backward pass twice that, and once more the spectrum that was
+    kept, 3 K, and the gradient of the weight, 2 W.
+    """
+    field = (2 if half else 4) * row.batch * row.channels * row.size**row.dims
+    modes = (2 * row.half_modes) ** (row.dims - 1) * (row.half_modes + 1)
+    spectrum = 8 * row.batch * row.channels * modes
+    weight = 8 * row.channels**2 * modes
+    forward = 2 * field + 4 * spectrum + weight
+    return {"forward": forward, "both": 2 * forward + 3 * spectrum + weight}
+
+
+def copy_rate(device: str) -> float:
+    """GB/s of copying 1 GiB on the device (64 MiB on a CPU), read and write counted."""
+    count = 2**30 if device == "cuda" else 2**26
+    source = torch.zeros(count, dtype=torch.int8, device=device)
+    target = torch.empty_like(source)
+    times = interleaved(
+        {"copy": lambda: target.copy_(source)}, 5, device, time.perf_counter
+    )
+    return 2 * count / statistics.median(times["copy"]) / 1e6
+
+
 def errors(named: dict[str, nn.Module], row: Row, x: Tensor) -> dict[str, float]:
     ours = named["opkit"]
     assert isinstance(ours, SpectralConv)
@@ -216,6 +245,7 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
     named = contenders(row, args.device, args.compiled)
     works = [work(n, layer, x, grad, args.device) for n, layer in named.items()]
     result: dict[str, Any] = {"row": name, "label": row.label, "contenders": {}}
+    result["copy_gb_s"] = rate = copy_rate(args.device)
     for kind in ("forward", "both"):
         calls = {w.name: getattr(w, kind) for w in works}
         times = interleaved(calls, args.repeats, args.device, CLOCKS[args.clock])
@@ -223,12 +253,16 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
             entry = result["contenders"].setdefault(contender, {})
             entry[f"{kind}_ms"] = statistics.median(values)
             entry[f"{kind}_min_ms"] = min(values)
-        if args.graphs:
+        if args.graphs and args.device == "cuda":
             calls = {n: graphed(c) for n, c in calls.items() if "compiled" not in n}
             times = interleaved(calls, args.repeats, args.device, CLOCKS[args.clock])
             for contender, values in times.items():
                 entry = result["contenders"][contender]
                 entry[f"{kind}_graph_ms"] = statistics.median(values)
+    for contender, entry in result["contenders"].items():
+        for kind, count in counted_bytes(row, contender.endswith("bf16")).items():
+            best = entry.get(f"{kind}_graph_ms", entry[f"{kind}_ms"])
+            entry[f"{kind}_share"] = count / best / 1e6 / rate
     field = x.detach().requires_grad_()
     for contender, error in errors(named, row, x).items():
         entry = result["contenders"][contender]
@@ -299,7 +333,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    default = list(ROWS) if args.device == "cuda" else CPU_ROWS
+    every = [name for name in ROWS if name != "tiny"]
+    default = every if args.device == "cuda" else CPU_ROWS
     names = args.rows.split(",") if args.rows else default
     where = machine(args)
     print(json.dumps(where))

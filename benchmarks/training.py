@@ -1,6 +1,6 @@
 """A training step of opkit against neuraloperator's own Trainer.
 
-    python -m benchmarks.training [--rounds 6] [--points 64 85]
+    python -m benchmarks.training [--rounds 6] [--points 64 85] [--device cuda]
 
 The same FNO with the same weights (AdamW, relative L2 loss in physical units, batches
 of 16, Gaussian normalisation of inputs and outputs) trains on the same random data in
@@ -15,6 +15,7 @@ differently (see tests/operators/test_fno.py).
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import statistics
@@ -35,6 +36,7 @@ from neuralop.training import Trainer
 from torch.utils.data import DataLoader, Dataset
 
 from opkit.case.recipe import Recipe
+from opkit.datasets.agreement import Stated
 from opkit.operators.layers.spectral_conv import neuralop_state_dict
 from opkit.operators.shapes import DataShape
 from opkit.surrogate.bundle.normalise import Moments, PhysicalModel
@@ -64,15 +66,15 @@ class Pairs(Dataset[dict[str, torch.Tensor]]):
         return {"x": self.x[index], "y": self.y[index]}
 
 
-def make_problem(points: int) -> TrainingSetup:
+def make_problem(points: int, modes: int, width: int) -> TrainingSetup:
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(2, BATCH * STEPS, 1, points, points, generator=generator)
     recipe = Recipe.model_validate(
         {
             "operator": "fno",
             "model": {
-                "n_modes": [MODES, MODES],
-                "hidden_channels": WIDTH,
+                "n_modes": [modes, modes],
+                "hidden_channels": width,
                 "n_layers": LAYERS,
             },
             "training": {
@@ -91,7 +93,8 @@ def make_problem(points: int) -> TrainingSetup:
         inputs=(),
         outputs=(),
         boundary=(),
-        static=0,
+        static=(),
+        parameters=(),
         train=samples,
         validation=samples,
         selection=samples,
@@ -100,6 +103,7 @@ def make_problem(points: int) -> TrainingSetup:
         case={},
         data=Path(),
         data_hash="",
+        stated=Stated({}, {}),
     )
 
 
@@ -137,9 +141,13 @@ class Watch:
 
 
 def opkit_epoch(
-    problem: TrainingSetup, folder: Path, watch: Watch, events: list[Event]
+    problem: TrainingSetup,
+    folder: Path,
+    watch: Watch,
+    events: list[Event],
+    device: str,
 ) -> Callable[[], float]:
-    fabric = lightning_fabric.Fabric(accelerator="cpu", devices=1)
+    fabric = lightning_fabric.Fabric(accelerator=device, devices=1)
     model, run = make_model(problem), RunDirectory(folder)
     loop = Loop(
         fabric, FieldTask(model, problem), model, run, seed=0, progress=events.append
@@ -153,16 +161,18 @@ def opkit_epoch(
     return lambda: loop._train(1, LossGuard())
 
 
-def neuralop_epoch(problem: TrainingSetup) -> Callable[[], float]:
+def neuralop_epoch(
+    problem: TrainingSetup, device: str, modes: int, width: int
+) -> Callable[[], float]:
     samples = problem.train
     assert isinstance(samples, Memory)
     x, y = samples.fields["inputs"], samples.fields["outputs"]
     # opkit's coordinates are i / n and so are those of this embedding
     model = neuralop.models.FNO(
-        n_modes=(MODES, MODES),
+        n_modes=(modes, modes),
         in_channels=1,
         out_channels=1,
-        hidden_channels=WIDTH,
+        hidden_channels=width,
         n_layers=LAYERS,
     )
     ours = make_model(problem).operator
@@ -172,9 +182,9 @@ def neuralop_epoch(problem: TrainingSetup) -> Callable[[], float]:
         normaliser = UnitGaussianNormalizer(dim=[0, 2, 3])
         normaliser.fit(field)
         normalisers.append(normaliser)
-    trainer = Trainer(
-        model=model, n_epochs=1, data_processor=DefaultDataProcessor(*normalisers)
-    )
+    model = model.to(device)
+    processor = DefaultDataProcessor(*normalisers).to(device)
+    trainer = Trainer(model=model, n_epochs=1, data_processor=processor, device=device)
     trainer.optimizer = torch.optim.AdamW(model.parameters(), RATE, weight_decay=DECAY)
     trainer.scheduler = torch.optim.lr_scheduler.ConstantLR(trainer.optimizer, factor=1)
     trainer.regularizer = None
@@ -187,21 +197,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--points", type=int, nargs="+", default=[64, 85])
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--width", type=int, default=WIDTH)
+    parser.add_argument("--modes", type=int, default=MODES)
+    parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
+    device, width, modes = arguments.device, arguments.width, arguments.modes
+    figures = []
     warnings.filterwarnings("ignore", message=".*unexpected keyword.*")
     print(
         f"{platform.machine()}, {torch.get_num_threads()} threads, load "
-        f"{os.getloadavg()[0]:.1f}, torch {torch.__version__}, FNO width {WIDTH}, "
-        f"modes {MODES}, {LAYERS} layers, batch {BATCH}, medians of {arguments.rounds} "
+        f"{os.getloadavg()[0]:.1f}, torch {torch.__version__}, FNO width {width}, "
+        f"modes {modes}, {LAYERS} layers, batch {BATCH}, medians of {arguments.rounds} "
         f"epochs of {STEPS} steps"
     )
     for points in arguments.points:
-        problem = make_problem(points)
+        problem = make_problem(points, modes, width)
         with tempfile.TemporaryDirectory() as folder:
             watch, events = Watch(), []
             epochs = {
-                "opkit": opkit_epoch(problem, Path(folder), watch, events),
-                "neuraloperator": neuralop_epoch(problem),
+                "opkit": opkit_epoch(problem, Path(folder), watch, events, device),
+                "neuraloperator": neuralop_epoch(problem, device, modes, width),
             }
             first = {name: epoch() for name, epoch in epochs.items()}  # also warms up
             seconds: dict[str, list[float]] = {name: [] for name in epochs}
@@ -212,6 +228,8 @@ def main() -> None:
                     watch.seconds = 0.0
                     begin = time.perf_counter()
                     epochs[name]()
+                    if device == "cuda":
+                        torch.cuda.synchronize()
                     spent = time.perf_counter() - begin
                     seconds[name].append(spent)
                     if name == "opkit":
@@ -228,6 +246,9 @@ def main() -> None:
             f"{median['neuraloperator'] / median['opkit']:.2f}x, overhead of the loop "
             f"{overhead:.2%} (up to {max(overheads):.2%})"
         )
+        figures.append({"points": points, "seconds": median, "overhead": overhead})
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=1))
 
 
 if __name__ == "__main__":

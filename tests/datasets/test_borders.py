@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import meshio
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,6 +21,8 @@ from opkit.datasets.importers.convert import import_data
 from opkit.datasets.importers.fieldmap import FieldMap
 from opkit.datasets.read import DataFile
 from opkit.errors import DataError, MissingExtraError
+
+meshio = pytest.importorskip("meshio")
 
 Array = NDArray[Any]
 N = 5

@@ -63,6 +63,8 @@ def interpret(cases):
         env=environment,
         timeout=280,
     )
+    if "only 0-dimensional arrays can be converted" in done.stderr:
+        pytest.skip("the interpreter of Triton 3.6 does not work with numpy 2.5")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

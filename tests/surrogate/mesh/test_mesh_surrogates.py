@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import matplotlib.image
-import meshio
 import numpy as np
 import pytest
 import torch
@@ -27,6 +26,8 @@ from opkit.surrogate.other_mesh import (
     transfer,
 )
 from opkit.surrogate.predict_file import predict
+
+meshio = pytest.importorskip("meshio")
 
 
 def finer(cells: int = 8, channels: int = 1) -> MeshShape:
