@@ -181,13 +181,14 @@ def prediction_row(
     predicted: Array,
     name: str,
     points: Array | None = None,
+    mesh: Triangles | None = None,
 ) -> list[Panel]:
     """Return the panels of one sample: inputs, solution, prediction, absolute error."""
     return [
-        *(Panel(key, values, "input", points) for key, values in inputs.items()),
-        Panel(f"{name}: data", target, "field", points),
-        Panel(f"{name}: surrogate", predicted, "field", points),
-        Panel("absolute error", np.abs(predicted - target), "error", points),
+        *(Panel(key, values, "input", points, mesh) for key, values in inputs.items()),
+        Panel(f"{name}: data", target, "field", points, mesh),
+        Panel(f"{name}: surrogate", predicted, "field", points, mesh),
+        Panel("absolute error", np.abs(predicted - target), "error", points, mesh),
     ]
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from opkit.datasets.field_dataset import FieldDataset, collate
+from opkit.datasets.field_dataset import FieldDataset, alone, collate
 from opkit.datasets.header import closed
 from opkit.errors import BundleError
 from opkit.figures import plots
 from opkit.metrics import functional
+from opkit.metrics.domains import Points
 from opkit.operators.inputs import Inputs
 from opkit.operators.shapes import MeshShape
 from opkit.surrogate import surrogate
@@ -41,7 +42,6 @@ def draw(run: Path, data: Path | None = None) -> list[Path]:
     directory = RunDirectory(Path(run))
     folder = directory.path / "figures"
     loaded = surrogate.load(run)
-    loaded.refuse_ragged("pictures")
     config = loaded.config
     training = config.recipe.training
     curves = folder / "curves.png"
@@ -50,7 +50,8 @@ def draw(run: Path, data: Path | None = None) -> list[Path]:
         raise BundleError(f"{run}: its metrics.csv lists no epoch: no curves to draw")
     figures = [plots.curves(curves, rows, training.loss, training.metric)]
     mesh = _mesh(loaded)
-    if mesh is None:
+    ragged = config.shape.ragged
+    if mesh is None and not ragged:
         figures.append(_resolutions(folder / "resolutions.png", config))
     path = data if data is not None else data_of_run(directory.path)
     if not path.is_file():
@@ -58,6 +59,8 @@ def draw(run: Path, data: Path | None = None) -> list[Path]:
     split = config.split_in(path)
     samples = loaded.samples(path, split)
     count = min(len(samples), SCANNED)
+    if ragged:
+        return figures + _ragged(folder, loaded, samples, count, split)
     items = [samples[i] for i in range(count)]
     fields = collate(items)
     steps = fields["outputs"].shape[1] if loaded.model.history else 1
@@ -85,6 +88,49 @@ def draw(run: Path, data: Path | None = None) -> list[Path]:
         }
         flat = {k: e.mean((0, 1)).numpy() for k, e in energies.items()}
         figures.append(plots.spectra(folder / "spectra.png", flat))
+    return figures
+
+
+def _ragged(
+    folder: Path, loaded: Surrogate, samples: FieldDataset, count: int, split: str
+) -> list[Path]:
+    """Draw samples that have a mesh or cloud each; none of those in space."""
+    shapes = samples.header.shapes
+    if shapes is None or shapes.dimension != 2:
+        return []  # write predictions to .vtu and cut them open
+    config = loaded.config
+    errors = []
+    for index in range(count):
+        batch = alone(samples[index])
+        outputs = loaded.predict(Inputs.of(batch))
+        norm = Points(batch["weights"])
+        errors.append(float(functional.relative_l2(outputs, batch["outputs"], norm)))
+    order = np.argsort(errors)
+    choices = {
+        "samples": order[len(order) // 2 :][:SAMPLES],
+        "worst": order[::-1][:SAMPLES],
+    }
+    names = [v.name for v in config.inputs for _ in range(v.channels)]
+    figures = []
+    for name, chosen in choices.items():
+        rows = []
+        for index in map(int, chosen):
+            batch = alone(samples[index])
+            mesh = samples.file.mesh(int(samples.rows[index]))
+            fields = zip(names, batch["inputs"][0].numpy(), strict=True)
+            rows.append(
+                plots.prediction_row(
+                    dict(fields),
+                    batch["outputs"][0, 0].numpy(),
+                    loaded.predict(Inputs.of(batch))[0, 0].numpy(),
+                    config.outputs[0].name,
+                    mesh=plots.Triangles(mesh.points, mesh.cells),
+                )
+            )
+        title = f"{config.operator}: relative L2 error of each sample at the left"
+        labels = [f"{split} {i}: {errors[i]:.3g}" for i in chosen]
+        path = folder / f"{name}.png"
+        figures.append(plots.rows_of_fields(path, rows, None, title, labels))
     return figures
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from opkit.datasets.header import Header
 from opkit.report.content import Section, Table, number, pairs
 from opkit.report.subject import Subject
 
@@ -98,6 +99,7 @@ def data_section(subject: Subject) -> Section:
         "content hash (SHA-256)": subject.content_hash,
         "hash of the training data": config.provenance.data_hash,
         "grid of the file": ", ".join(f"{d} {n}" for d, n in header.sizes.items()),
+        "meshes of the file": _meshes(header),
         "seed": "-" if header.seed is None else str(header.seed),
         "made with": ", ".join(
             f"{k} {v}" for k, v in provenance.items() if isinstance(v, str)
@@ -106,6 +108,14 @@ def data_section(subject: Subject) -> Section:
     warnings = () if same else ("These are not the data the surrogate was trained on.",)
     tables = (splits, pairs("File", facts))
     return Section("data", "Data", warnings=warnings, tables=tables)
+
+
+def _meshes(header: Header) -> str:
+    """Say how large the meshes of a ragged file are; empty of others."""
+    if header.shapes is None:
+        return ""
+    lengths = {p: np.diff(o) for p, o in header.shapes.offsets.items()}
+    return "; ".join(f"{n.min()} to {n.max()} {p}s" for p, n in lengths.items())
 
 
 def _sides(boundary: dict[str, Any]) -> str:

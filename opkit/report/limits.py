@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from opkit.errors import OpkitError
+from opkit.operators.inputs import Inputs
 from opkit.report.case_and_data import short
 from opkit.report.content import Section, Table, grid, number, pairs
 from opkit.report.subject import Subject
@@ -29,9 +30,8 @@ def section(subject: Subject) -> Section:
         [
             "Valid for inputs from the distribution of the training data on the whole "
             "domain. Errors elsewhere were not measured.",
-            f"Trained at {grid(config.shape.shape)}; on other grids see the errors per "
-            "resolution.",
-            f"Of {len(subject.inputs)} {subject.split} samples {_inside(subject)} lie "
+            _resolution(subject),
+            f"Of {subject.count} {subject.split} samples {_inside(subject)} lie "
             "within the range of values seen in training.",
         ],
     )
@@ -46,6 +46,13 @@ def section(subject: Subject) -> Section:
     return Section(
         "limits", "Limits of use", tuple(text), subject.evaluation.flags, tuple(tables)
     )
+
+
+def _resolution(subject: Subject) -> str:
+    if subject.ragged:
+        return "Each sample has a mesh or cloud of its own."
+    here = grid(subject.config.shape.shape)
+    return f"Trained at {here}; on other grids see the errors per resolution."
 
 
 def _record(record: CalibrationRecord) -> dict[str, str]:
@@ -99,18 +106,25 @@ def _rows(
 
 def _inside(subject: Subject) -> int:
     """Count samples all of whose values lie in the range seen in training."""
-    model, batch = subject.surrogate.model, subject.batch
+    inside = 0
+    for index in range(subject.count):
+        inside += _is_inside(subject, subject.one(index)[0])
+    return inside
+
+
+def _is_inside(subject: Subject, batch: Inputs) -> bool:
+    model = subject.surrogate.model
     pairs = [(batch.fields, model.inputs), (batch.parameters, model.numbers)]
     pairs.append((batch.series, model.series))
     within = torch.ones(batch.batch, dtype=torch.bool)
     for x, normaliser in pairs:
-        if x is None or normaliser is None:
+        if x is None or normaliser is None or not x.numel():
             continue
         even = normaliser.even(x)
         shape = (-1, *(1,) * (x.ndim - 2))
         low, high = normaliser.low.view(shape), normaliser.high.view(shape)
         within &= ((even >= low) & (even <= high)).flatten(1).all(1)
-    return int(within.sum())
+    return bool(within.all())
 
 
 def _bounds(subject: Subject) -> list[Table]:
@@ -120,22 +134,28 @@ def _bounds(subject: Subject) -> list[Table]:
         return []
     if subject.config.boundary:
         return []
-    chosen = slice(CHECKED)
-    x, prediction = subject.batch.rows(chosen), subject.predicted[chosen]
+    count = min(subject.count, CHECKED)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore", UserWarning)
-        verdict = subject.surrogate.checker.judge(x, prediction)
+        if subject.ragged:
+            some = [subject.one(k) for k in range(count)]
+            verdicts = [subject.surrogate.checker.judge(x, p) for x, _, p in some]
+        else:
+            chosen = slice(CHECKED)
+            x, prediction = subject.batch.rows(chosen), subject.predicted[chosen]
+            verdicts = [subject.surrogate.checker.judge(x, prediction)]
+    scale = np.concatenate([verdict.scale for verdict in verdicts])
     rows = []
     for coverage in COVERAGES:
-        bound = calibration.error_bound(verdict.scale, coverage, 1)[:, 0]
-        share = float(np.mean(subject.errors[: x.batch] <= bound))
+        bound = calibration.error_bound(scale, coverage, 1)[:, 0]
+        share = float(np.mean(subject.errors[:count] <= bound))
         rows.append(
             (f"{coverage:.0%}", f"{share:.0%}", number(float(np.median(bound))))
         )
-    similar = int(verdict.resembles_training().sum())
+    similar = sum(int(verdict.resembles_training().sum()) for verdict in verdicts)
     return [
         Table(
-            f"Error bounds of single predictions on {x.batch} {subject.split} samples, "
+            f"Error bounds of single predictions on {count} {subject.split} samples, "
             f"of which {similar} resemble the training inputs",
             ("promised", "found", "median bound"),
             tuple(rows),

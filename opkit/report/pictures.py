@@ -110,7 +110,7 @@ def fields(
         values = np.asarray(panel.values)
         span = f"values from {values.min():.3g} to {values.max():.3g}"
         words = f"{alt}: {panel.title}, {span}"
-        if values.ndim == 1 and mesh is None:
+        if values.ndim == 1 and mesh is None and panel.mesh is None:
             x = np.linspace(0.0, extent[-1], len(values))
             line = {panel.title: (x.tolist(), values.tolist())}
             pictures.append(chart(line, ("x", panel.title), words, panel.title))

@@ -56,7 +56,7 @@ def generate_command(subject: Subject) -> str:
         )
     words = ["opkit", "generate", "case", name, "--seed", str(header.seed)]
     words += ["--samples", str(header.samples)]
-    if any(v.dtype == "float64" for v in header.variables):
+    if header.dtype == "float64":
         words.append("--float64")
     for key, value in _changes(known, dict(header.case)):
         words += ["--set", f"{key}={json.dumps(value)}"]

@@ -62,7 +62,9 @@ def _features(
 ) -> dict[str, Array]:
     """Describe inputs by features of their fields and by their numbers."""
     described: dict[str, Array] = {}
-    if inputs.fields.shape[1]:
+    if subject.ragged:
+        described |= _shapes(inputs)
+    elif inputs.fields.shape[1]:
         described |= features(inputs.fields, train.fields, spectral=grid)
     if inputs.series is not None and train.series is not None:
         described |= {
@@ -78,6 +80,23 @@ def _features(
         columns = inputs.parameters.double().unbind(1)
         pairs = list(zip(names, columns, strict=True))[:MOST_NUMBERS]
         described |= {name: column.numpy() for name, column in pairs}
+    return described
+
+
+def _shapes(inputs: Inputs) -> dict[str, Array]:
+    """Describe samples that have a mesh each by its size and that of their fields."""
+    parts = inputs.apart()
+    weights = [part.need("weights").double() for part in parts]
+    described = {"nodes": np.array([float(w.numel()) for w in weights])}
+    size = np.array([float(w.sum()) for w in weights])
+    if np.ptp(size) > 1e-6 * size.max():  # of clouds 1, of meshes area or volume
+        described["area or volume"] = size
+    if inputs.fields.shape[1]:
+        square = [
+            float((p.fields.double().square().mean(1) * w).sum() / w.sum())
+            for p, w in zip(parts, weights, strict=True)
+        ]
+        described["mean square of the inputs"] = np.array(square)
     return described
 
 

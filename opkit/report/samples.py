@@ -26,8 +26,10 @@ def section(subject: Subject) -> Section:
     rows = tuple(_row(subject, name, i) for name, i in chosen.items())
     frame = " The last frame of each trajectory is drawn." if subject.rollout else ""
     drawn = subject.mesh is None or subject.mesh[0].shape[1] == 2
+    if subject.header.shapes is not None:
+        drawn = subject.header.shapes.dimension == 2
     text = (
-        f"Of {len(subject.errors)} {subject.split} samples. Data and surrogate share "
+        f"Of {subject.count} {subject.split} samples. Data and surrogate share "
         f"one scale; the error has its own, from 0.{frame}"
         if drawn
         else "Meshes in three dimensions are not drawn here.",
@@ -38,20 +40,19 @@ def section(subject: Subject) -> Section:
 def _row(subject: Subject, name: str, index: int) -> Row:
     config = subject.config
     names = [v.name for v in config.inputs for _ in range(v.channels)]
-    points = subject.points(index)
+    points = None if subject.ragged else subject.points(index)
+    own = subject.drawn_on(index) if subject.ragged else None
+    batch, truth, guess = subject.one(index)
 
     def shown(field: Tensor) -> NDArray[Any]:
         flat = plane(field)
         return flat if points is None else closed(flat, subject.header, config.axes)
 
-    inputs = {
-        _numbered(names, c): shown(subject.inputs[index, c]) for c in range(len(names))
-    }
+    inputs = {_numbered(names, c): shown(batch.fields[0, c]) for c in range(len(names))}
     outputs = [v.name for v in config.outputs for _ in range(v.channels)]
-    last = (index, -1) if subject.rollout else (index,)
-    target = shown(subject.targets[(*last, 0)])
-    prediction = shown(subject.predicted[(*last, 0)])
-    panels = plots.prediction_row(inputs, target, prediction, outputs[0], points)
+    last = (0, -1) if subject.rollout else (0,)
+    target, prediction = shown(truth[(*last, 0)]), shown(guess[(*last, 0)])
+    panels = plots.prediction_row(inputs, target, prediction, outputs[0], points, own)
     sample = int(subject.header.splits[subject.split][index])
     heading = f"{name}: sample {sample} of the file, error {subject.errors[index]:.3g}"
     alt = f"{name} sample"

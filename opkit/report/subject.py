@@ -18,7 +18,9 @@ from opkit.datasets.header import Header
 from opkit.datasets.read import DataFile
 from opkit.evaluate import scores
 from opkit.evaluate.run import Evaluation, evaluate
+from opkit.figures.plots import Triangles
 from opkit.metrics import functional
+from opkit.metrics.domains import Points
 from opkit.operators.inputs import Inputs
 from opkit.operators.shapes import MeshShape
 from opkit.surrogate import surrogate
@@ -44,7 +46,8 @@ class Subject:
         batch: inputs of the samples, physical units; their fields are the last given
             frame in autoregressive mode.
         targets: (sample, [time,] channel, *space).
-        predicted: the same, by the surrogate.
+        predicted: the same, by the surrogate. Samples that have a mesh each are laid
+            one after another, as `opkit.datasets.field_dataset.collate` does.
         times: of the frames in autoregressive mode; empty otherwise.
     """
 
@@ -76,6 +79,32 @@ class Subject:
         return self.batch.fields
 
     @property
+    def ragged(self) -> bool:
+        """Whether each sample has a mesh or cloud of its own."""
+        return bool(self.config.shape.ragged)
+
+    @property
+    def count(self) -> int:
+        """Number of samples."""
+        return len(self.errors)
+
+    def one(self, index: int) -> tuple[Inputs, Tensor, Tensor]:
+        """Return inputs, target and prediction of a sample, batches of one."""
+        if not self.ragged:
+            chosen = slice(index, index + 1)
+            parts = self.targets[chosen], self.predicted[chosen]
+            return self.batch.rows(chosen), *parts
+        return self._apart[index]
+
+    @cached_property
+    def _apart(self) -> list[tuple[Inputs, Tensor, Tensor]]:
+        inputs = self.batch.apart()
+        lengths = [part.fields.shape[-1] for part in inputs]
+        targets = torch.split(self.targets, lengths, -1)
+        predicted = torch.split(self.predicted, lengths, -1)
+        return list(zip(inputs, targets, predicted, strict=True))
+
+    @property
     def rollout(self) -> bool:
         """Whether predictions are trajectories."""
         return bool(self.surrogate.model.history)
@@ -90,6 +119,12 @@ class Subject:
     def errors(self) -> NDArray[np.float64]:
         """Relative L2 error of each sample; of rollouts the mean over frames."""
         prediction, target = self.predicted, self.targets
+        if self.ragged:
+            parts = [
+                functional.relative_l2(p, t, Points(x.need("weights")))
+                for x, t, p in self._apart
+            ]
+            return torch.cat(parts).double().numpy()
         if self.rollout:
             prediction, target = prediction.flatten(0, 1), target.flatten(0, 1)
         errors = functional.relative_l2(prediction, target, self.surrogate.domain)
@@ -109,6 +144,8 @@ class Subject:
             samples = self.surrogate.samples(data_of_run(self.run), "train")
         step = max(len(samples) // most, 1)
         rows = range(0, len(samples), step)
+        if self.ragged:
+            return Inputs.of(collate([samples[i] for i in rows]))
         items = []
         for i in rows:
             sample = samples[i]
@@ -116,6 +153,13 @@ class Subject:
             apart = ("parameters", "series")
             items.append(last | {k: sample[k] for k in apart if k in sample})
         return Inputs.of(collate(items))
+
+    def drawn_on(self, index: int) -> Triangles | None:
+        """Return the mesh or cloud of a sample, where each has one in the plane."""
+        row = int(self.header.splits[self.split][index])
+        with DataFile(self.evaluation.data, trusted=True) as file:
+            mesh = file.mesh(row)
+        return Triangles(mesh.points, mesh.cells)
 
     def points(self, index: int) -> NDArray[np.float64] | None:
         """Where the nodes of a sample of ``inputs`` lie; None if all are alike."""
@@ -137,17 +181,20 @@ def read(run: Path, data: Path | None = None) -> Subject:
         DataError: the data cannot be read.
     """
     loaded = surrogate.load(run)
-    loaded.refuse_ragged("a report")
     evaluation = evaluate(loaded, data)
-    with DataFile(evaluation.data, trusted=True) as file:
-        header, diagnostics = file.header, file.diagnostics()
-        measure, content_hash = file.measure, file.content_hash()
     split = evaluation.rows[0].split
     samples = loaded.samples(evaluation.data, split, trusted=True)
     points = int(samples[0]["outputs"].nelement())
     count = min(len(samples), max(MAX_POINTS // points, 1))
     parts: list[tuple[Inputs, Tensor, Tensor]] = []
     history = bool(loaded.model.history)
+    if loaded.config.shape.ragged:
+        items = [samples[i] for i in range(count)]
+        whole = collate(items)
+        joined = Inputs.of(whole)
+        with torch.no_grad():
+            parts = [(joined, whole["outputs"], loaded.predict(joined))]
+        return _joined(run, loaded, evaluation, parts, samples)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore", UserWarning)
         for batch in scores.read(samples, count):
@@ -157,6 +204,21 @@ def read(run: Path, data: Path | None = None) -> Subject:
             last = fields[:, -1] if history else fields
             inputs = batch.inputs._replace(fields=last)
             parts.append((inputs, batch.outputs, predicted))
+    return _joined(run, loaded, evaluation, parts, samples)
+
+
+def _joined(
+    run: Path,
+    loaded: Surrogate,
+    evaluation: Evaluation,
+    parts: list[tuple[Inputs, Tensor, Tensor]],
+    samples: FieldDataset,
+) -> Subject:
+    """Return the subject, with its batches of inputs, targets and predictions."""
+    with DataFile(evaluation.data, trusted=True) as file:
+        header, diagnostics = file.header, file.diagnostics()
+        measure, content_hash = file.measure, file.content_hash()
+    one = parts[0][0] if len(parts) == 1 else Inputs.joined([p[0] for p in parts])
     return Subject(
         run=run,
         surrogate=loaded,
@@ -165,8 +227,8 @@ def read(run: Path, data: Path | None = None) -> Subject:
         diagnostics=diagnostics,
         measure=measure,
         content_hash=content_hash,
-        batch=Inputs.joined([inputs for inputs, _, _ in parts]),
+        batch=one,
         targets=torch.cat([targets for _, targets, _ in parts]),
         predicted=torch.cat([predictions for _, _, predictions in parts]),
-        times=samples.times if history else np.empty(0),
+        times=samples.times if loaded.model.history else np.empty(0),
     )

@@ -296,21 +296,6 @@ class Surrogate(Shown):
             own.refuse_other(mesh.points, mesh.cells)
         return samples
 
-    def refuse_ragged(self, what: str) -> None:
-        """Refuse what is only made of samples that share a grid or mesh.
-
-        Args:
-            what: is asked for.
-
-        Raises:
-            OpkitInputError: each sample has a mesh of its own.
-        """
-        if self.config.shape.ragged:
-            raise OpkitInputError(
-                f"{what} of ragged data, where each sample has a mesh of its own: not "
-                "made yet; use opkit evaluate and opkit predict"
-            )
-
     def rollout(
         self,
         inputs: Any,

@@ -160,8 +160,32 @@ def test_what_lacks_is_one_line(folder: Path, tmp_path: Path) -> None:
     slopes = settings("training.loss=relative_h1")
     error = run(*words[:-1], "transolver", *slopes, code=2).stderr
     assert "relative_l2" in error
-    assert "ragged" in run("report", folder / "run", code=2).stderr
-    assert "ragged" in run("plot", folder / "run", code=2).stderr
+
+
+def test_the_report_and_the_pictures_show_each_mesh(folder: Path) -> None:
+    """Errors of the worst samples are those of the table; four rows of pictures."""
+    pytest.importorskip("matplotlib")
+    run("report", folder / "run", "--out", folder / "r.html")
+    page = (folder / "r.html").read_text()
+    assert page.count("data:image/png") == 4 * 4  # source, data, surrogate, error
+    assert " nodes; " in page
+    for words in ("By nodes:", "By area or volume:", "By load:", "Worst 3: sample"):
+        assert words in page
+    samples = FieldDataset(folder / "d.h5", "test")
+    surrogate = opkit.load(folder / "run")
+    errors = []
+    for i in range(len(samples)):
+        item = samples[i]
+        one = {k: v[None] for k, v in item.items() if k != "sample"}
+        gap = (surrogate.predict(Inputs.of(one)) - one["outputs"]).square()
+        size = one["outputs"].square()
+        ratio = (gap * item["weights"]).sum() / (size * item["weights"]).sum()
+        errors.append(float(ratio.sqrt()))
+    worst = int(np.argmax(errors))
+    assert f"sample {65 + worst} of the file, error {max(errors):.3g}" in page
+    run("plot", folder / "run")
+    drawn = {p.name for p in (folder / "run" / "figures").iterdir()}
+    assert {"curves.png", "samples.png", "worst.png"} <= drawn
 
 
 @pytest.mark.parametrize("numbers", [True, False])

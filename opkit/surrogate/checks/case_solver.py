@@ -17,6 +17,7 @@ from opkit.errors import CaseError, OpkitInputError, SolverError
 from opkit.operators.inputs import Inputs
 from opkit.solvers.interface import (
     Fields,
+    MeshPerSample,
     Solution,
     Solver,
     Steps,
@@ -81,6 +82,11 @@ class CaseSolver:
         stored = _on_grid(parse_stored(config.case, "bundle", mesh), config)
         self.case = _in_order(stored, config)
         self.solver = self.case.build_solver()
+        if isinstance(self.solver, MeshPerSample):
+            raise CaseError(
+                "each sample has a mesh of its own, whose cells a surrogate is not "
+                "given: the solver is not asked about its predictions"
+            )
         self.mode = config.recipe.arrangement
         fields = {v.name for v in config.outputs if v.kind == "field"}
         timed = any("time" in v.dims for v in self.case.outputs if v.name in fields)

@@ -56,6 +56,8 @@ class Place:
         points: (*space, d) of one sample, where its nodes are moved; None elsewhere.
         parts: named parts of the boundary of a mesh.
         subdomains: (cell,) number of each cell's subdomain; None where not known.
+        shares: (node,) weights of the nodes of one sample that has a mesh or cloud of
+            its own, whose cells are not known here; None elsewhere.
     """
 
     axes: tuple[str, ...]
@@ -66,6 +68,7 @@ class Place:
     points: Array | None = None
     parts: Mapping[str, Facets] = field(default_factory=dict)
     subdomains: NDArray[np.int64] | None = None
+    shares: Array | None = None
 
     @property
     def nodes(self) -> Array:
@@ -86,6 +89,8 @@ class Place:
 
     def weights(self) -> Array:
         """Weights w of ∫ u ≈ Σ w u, (*space)."""
+        if self.shares is not None:
+            return self.shares
         if self.mesh is not None:
             return _mesh_weights(self.nodes, self.mesh[1])
         if self.points is None:

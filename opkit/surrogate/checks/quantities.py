@@ -115,15 +115,23 @@ class Quantities:
     ) -> Array:
         count = len(next(iter(fields.values())))
         numbers = self._numbers(inputs, count)
-        if not self._moved:
+        if self.config.shape.ragged:
+            points = inputs.need("points").detach().cpu().double().numpy()
+            shares = inputs.need("weights").detach().cpu().double().numpy()
+            places = [
+                Place(("node",), points=x, shares=w)
+                for x, w in zip(points, shares, strict=True)
+            ]
+        elif self._moved:
+            places = [replace(self._place, points=x) for x in self._points(inputs)]
+        else:
             return evaluate(quantity, fields, self._place, numbers)
-        points = self._points(inputs)
-        each = count // len(points)
+        each = count // len(places)
         parts = [
             evaluate(
                 quantity,
                 {name: f[i : i + 1] for name, f in fields.items()},
-                replace(self._place, points=points[i // each]),
+                places[i // each],
                 {name: values[i : i + 1] for name, values in numbers.items()},
             )
             for i in range(count)
