@@ -72,7 +72,7 @@ def run(text: str) -> nbformat.NotebookNode:
     notebook = jupytext.reads(PYTHON + text, fmt="md")
     for cell in notebook.cells:
         if cell.cell_type == "code" and cell.source.startswith("%%bash"):
-            cell.source = cell.source.replace("%%bash", "%%bash -e", 1)
+            cell.source = cell.source.replace("%%bash", "%%bash -e -o pipefail", 1)
     with TemporaryDirectory() as folder:
         paths = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
         environment = {
@@ -107,7 +107,7 @@ def page(name: str) -> tuple[str, dict[str, bytes], float]:
         body, resources = MarkdownExporter().from_notebook_node(
             notebook, {"unique_key": f"{name}_files"}
         )
-        body = body.replace("```bash\n%%bash -e\n", "```bash\n")
+        body = body.replace("```bash\n%%bash -e -o pipefail\n", "```bash\n")
         shutil.rmtree(KEPT / name, ignore_errors=True)
         kept.mkdir(parents=True)
         for picture, content in resources["outputs"].items():

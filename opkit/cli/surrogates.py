@@ -210,12 +210,20 @@ def plot(
     data: Annotated[
         Path | None, typer.Option("--data", help="Data file; default the run's own.")
     ] = None,
+    animate: Annotated[
+        bool,
+        typer.Option("--animate", help="Draw a rollout as a GIF, and nothing else."),
+    ] = False,
+    sample: Annotated[
+        int, typer.Option(min=0, help="Test sample that --animate draws.")
+    ] = 0,
     json: Annotated[bool, JSON] = False,
 ) -> None:
     """Draw a run: loss curves, errors per resolution, samples, worst, spectra."""
+    from opkit.figures import animation
     from opkit.figures.run import draw
 
-    paths = draw(run, data)
+    paths = [animation.draw(run, data, sample)] if animate else draw(run, data)
     if json:
         as_json(paths)
         return

@@ -84,7 +84,7 @@ def rows_of_fields(
     Returns:
         The path.
     """
-    plt = _pyplot()
+    plt = pyplot()
     columns = max(len(row) for row in rows)
     wide = _width_over_height(rows[0][0], extent, mesh) > WIDE
     size = (4.6, 1.9) if wide else (3.1, 2.75)
@@ -123,7 +123,7 @@ def row_and_times(
         extent: left, right, bottom, top of the domain; unit square where not given.
         mesh: where the fields are, if not on a grid.
     """
-    plt = _pyplot()
+    plt = pyplot()
     wide = _width_over_height(row[0], extent, mesh) > WIDE
     shape = (len(row), 1) if wide else (1, len(row))
     width, height = (9.0, 1.25 * len(row)) if wide else (3.1 * len(row), 2.75)
@@ -218,7 +218,7 @@ def curves(
             the two are different errors.
     """
     lost, measured = ERRORS.get(loss, loss), ERRORS.get(metric, metric)
-    plt = _pyplot()
+    plt = pyplot()
     figure, (axis, lower) = plt.subplots(
         2,
         1,
@@ -260,7 +260,7 @@ def errors_by_resolution(
         errors: predictor to points to error.
         trained_at: points of the training grid, marked by a line.
     """
-    plt = _pyplot()
+    plt = pyplot()
     figure, axis = plt.subplots(figsize=(6.4, 4), layout="constrained")
     colours = [ACCENT, GREY, "#33658a", "#6b8e4e", "#a07db0"]
     for (name, values), colour in zip(errors.items(), colours * 3, strict=False):
@@ -281,7 +281,7 @@ def spectra(path: Path, energies: Mapping[str, Array]) -> Path:
         path: PNG file to write.
         energies: who to E (k,).
     """
-    plt = _pyplot()
+    plt = pyplot()
     figure, axis = plt.subplots(figsize=(6.4, 4), layout="constrained")
     for (name, energy), colour in zip(energies.items(), [GREY, ACCENT], strict=False):
         axis.loglog(np.arange(1, len(energy) + 1), energy, color=colour, label=name)
@@ -298,7 +298,7 @@ def rollout(path: Path, errors: Sequence[float], mean: Sequence[float] = ()) -> 
         errors: the surrogate's.
         mean: the mean predictor's.
     """
-    plt = _pyplot()
+    plt = pyplot()
     figure, axis = plt.subplots(figsize=(6.4, 4), layout="constrained")
     steps = np.arange(1, len(errors) + 1)
     axis.plot(steps, errors, "o-", color=ACCENT, ms=3, label="surrogate")
@@ -428,7 +428,8 @@ def _relative(target: Array, predicted: Array) -> float:
     return float(np.linalg.norm(predicted - target) / np.linalg.norm(target))
 
 
-def _pyplot() -> Any:
+def pyplot() -> Any:
+    """Return matplotlib's pyplot, which draws into files."""
     require_aside("matplotlib", "plots").use("Agg")
     return require_aside("matplotlib.pyplot", "plots")
 

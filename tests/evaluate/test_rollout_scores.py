@@ -5,12 +5,15 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 import opkit
 from opkit.cli import app
 from opkit.datasets.field_dataset import FieldDataset
+from opkit.errors import OpkitInputError
 from opkit.evaluate.rollouts import compare, rollouts
+from opkit.figures import animation
 from opkit.train import train
 
 POINTS = 32
@@ -88,3 +91,19 @@ def test_steps_of_a_run_on_the_command_line(tmp_path, make_trajectories):
     # the mean over steps is the figure that the bundle stores
     stored = opkit.load(run).config.scores[0].relative_l2
     assert np.mean(result.relative_l2) == pytest.approx(stored, rel=1e-5)
+    with Image.open(animation.draw(run)) as film:
+        assert film.n_frames == steps
+        film.seek(0)
+        first = np.asarray(film.convert("L"), float)
+        film.seek(steps - 1)
+        assert np.abs(np.asarray(film.convert("L"), float) - first).max() > 100
+    with pytest.raises(OpkitInputError, match="counted from 0"):
+        animation.draw(run, sample=99)
+
+
+def test_what_does_not_go_on_in_time_is_not_animated(tmp_path, make_data):
+    settings = ["model.n_modes=[2, 2]", "model.hidden_channels=2", "training.epochs=1"]
+    run = train(make_data(), tmp_path / "run", operator="fno", overrides=settings).run
+    with pytest.raises(OpkitInputError, match="mode autoregressive"):
+        animation.draw(run)
+    assert not (run / "figures" / "rollout.gif").exists()
