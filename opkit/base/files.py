@@ -321,6 +321,27 @@ def appearing_folder(path: Path, replace: bool = True) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextmanager
+def folder_beside(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside `path`, which is removed at the end of the block.
+
+    One that a killed process left is removed by the next that writes there.
+
+    Raises:
+        DataError: the folder cannot be made.
+    """
+    folder = temporary_beside(path.absolute())
+    _sweep_once(folder.parent)
+    try:
+        folder.mkdir(0o700)
+    except OSError as error:
+        raise DataError(f"{path}: {why(error)}") from None
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _sweep_once(folder: Path) -> None:
     name = os.path.abspath(folder)
     if name not in _swept:

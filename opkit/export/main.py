@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
+import os
 import time
 from pathlib import Path
 
-from opkit.base.files import publish, why
+from opkit.base.files import folder_beside, publish, read_regular, refusals
 from opkit.errors import DataError, ExportError, OpkitInputError
 from opkit.export import report
 from opkit.export.compare import difference_of, real_inputs
@@ -68,11 +67,7 @@ def export(
     samples = real_inputs(run, loaded.config, Path(data) if data else None)
     inputs, outputs = report.fields(loaded.config, samples, batch)
     seconds: dict[str, float] = {}
-    try:
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    except OSError as error:
-        raise DataError(f"{path}: {why(error)}") from None
-    try:
+    with folder_beside(path) as folder, refusals(path):
         start = time.perf_counter()
         program = trace(loaded, samples, batch)
         seconds["trace"] = time.perf_counter() - start
@@ -107,14 +102,14 @@ def export(
             seconds=seconds,
             versions=report.versions(kind.packages),
         )
-        beside = folder / f"{path.name}.json"
+        beside = folder / _report_of(path).name
         beside.write_text(result.model_dump_json(indent=1) + "\n")
-        publish(beside, path.with_name(beside.name))
-        publish(temporary, path)
-    except OSError as error:
-        raise DataError(f"{path}: {why(error)}") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        publish(beside, _report_of(path), replace=_is_report(_report_of(path)))
+        try:
+            publish(temporary, path, replace=False)
+        except OSError:
+            _report_of(path).unlink()
+            raise
     return result
 
 
@@ -122,11 +117,27 @@ def _path(run: Path, kind: Target, out: str | Path | None) -> Path:
     path = Path(out) if out is not None else run / kind.default
     if path.suffix != kind.suffix:
         raise OpkitInputError(f"{path}: the file's name must end with {kind.suffix}")
-    if path.exists():
-        raise DataError(f"{path} exists: remove it, or choose another with --out")
     if out is not None and not path.parent.is_dir():
         raise DataError(f"{path.parent}: no such folder, make it first")
+    beside = _report_of(path)
+    for name in (path, beside):
+        if os.path.lexists(name) and not (name == beside and _is_report(beside)):
+            raise DataError(f"{name} exists: remove it, or choose another with --out")
     return path
+
+
+def _report_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")
+
+
+def _is_report(path: Path) -> bool:
+    """Whether a file is the report of an earlier export, which may be replaced."""
+    try:
+        return (
+            f"{Report.model_validate_json(read_regular(path)).file}.json" == path.name
+        )
+    except (OSError, ValueError):
+        return False
 
 
 def _metadata(

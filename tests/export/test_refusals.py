@@ -63,6 +63,8 @@ def test_run_without_bundle(refused, tmp_path):
 def test_an_existing_file_stays(refused, fno, tmp_path):
     (tmp_path / "a.pt2").write_text("mine")
     assert "exists" in refused(fno, "--to", "pt2", "-o", tmp_path / "a.pt2")
+    (tmp_path / "b.pt2.json").write_text("{}")  # no report of an export
+    assert "exists" in refused(fno, "--to", "pt2", "-o", tmp_path / "b.pt2")
     assert (tmp_path / "a.pt2").read_text() == "mine"
 
 

@@ -191,6 +191,21 @@ def test_a_killed_writer_leaves_nothing_after_the_next_start(
     assert not any(p.name.startswith(".") for p in tmp_path.iterdir())
 
 
+def test_a_folder_of_a_killed_export_is_removed_by_the_next(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path\n"
+        "from opkit.base.files import folder_beside\n"
+        "with folder_beside(Path(sys.argv[1])) as folder:\n"
+        "    (folder / 'a.pt2').write_text('x'); os.kill(os.getpid(), 9)"
+    )
+    words = [sys.executable, "-c", code, tmp_path / "a.pt2"]
+    assert subprocess.run(words, check=False).returncode == -9
+    assert len(list(tmp_path.iterdir())) == 1
+    with files.folder_beside(tmp_path / "b.pt2") as folder:
+        assert list(tmp_path.iterdir()) == [folder]
+    assert not list(tmp_path.iterdir())
+
+
 def test_import_and_export_refuse_their_inputs(heat: Heat, tmp_path: Path) -> None:
     path = generate(heat(), tmp_path / "data.h5")
     content = path.read_bytes()
