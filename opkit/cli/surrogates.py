@@ -58,6 +58,10 @@ def evaluate(
     budget: Annotated[
         float, typer.Option(min=0, help="For --pays: seconds of measuring.")
     ] = 120.0,
+    processor_time: Annotated[
+        bool,
+        typer.Option("--processor-time", help="For --pays: not the time that passes."),
+    ] = False,
     figure: Annotated[
         Path | None, typer.Option(help="For --pays: PNG of a sample and all times.")
     ] = None,
@@ -77,7 +81,7 @@ def evaluate(
     from opkit.surrogate.surrogate import load
 
     if pays:
-        _pays(run, data, samples, repeats, budget, figure, force, json)
+        _pays(run, data, samples, repeats, budget, processor_time, figure, force, json)
         return
     if figure is not None:
         raise OpkitInputError("--figure belongs to --pays: opkit plot draws the others")
@@ -107,6 +111,7 @@ def _pays(
     samples: int,
     repeats: int,
     budget: float,
+    processor_time: bool,
     figure: Path | None,
     force: bool,
     json: bool,
@@ -121,7 +126,7 @@ def _pays(
     source = data_of(loaded, data)
     if figure is not None:
         check_target(figure, [source], force)
-    result = measure(run, data, samples, repeats, budget)
+    result = measure(run, data, samples, repeats, budget, processor_time)
     if figure is not None:
         seconds = words.bars(result)
         times.draw(loaded, source, result.split, seconds, result.verdict, figure)

@@ -7,7 +7,9 @@ machine's load meets all methods alike.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from opkit.base.threads import one_thread
 from opkit.errors import CaseError, MissingExtraError, OpkitInputError
 from opkit.evaluate.ladder import FULL, rungs
 from opkit.evaluate.pays import record, words
-from opkit.evaluate.pays.clock import Method, Stopwatch
+from opkit.evaluate.pays.clock import Clock, Method, Stopwatch
 from opkit.evaluate.pays.cost import fixed_cost
 from opkit.evaluate.pays.record import Pays
 from opkit.evaluate.pays.solves import Solve, Start
@@ -38,6 +40,7 @@ def measure(
     samples: int = 8,
     repeats: int = 3,
     budget: float = 120.0,
+    processor_time: bool = False,
 ) -> Pays:
     """Measure times and errors on samples of the test split, and say whether it pays.
 
@@ -49,9 +52,11 @@ def measure(
         samples: of the split, spread over it, at most.
         repeats: of every measurement, at most.
         budget: seconds after which no further sample begins.
+        processor_time: count the seconds that the thread was at work in place of those
+            that passed: on a machine that is busy with other things.
 
     Raises:
-        OpkitInputError: numbers that cannot be.
+        OpkitInputError: numbers that cannot be, or processor time of another device.
         BundleError: no bundle, or its data file is not known or gone.
         CaseError: the data are of another case.
         DataError: the data cannot be read.
@@ -62,13 +67,25 @@ def measure(
             "one sample, one repeat, and more than 0 seconds"
         )
     loaded = run if isinstance(run, Surrogate) else surrogate.load(run)
+    if processor_time and loaded.device.type != "cpu":
+        raise OpkitInputError(
+            f"the surrogate is on {loaded.device}, whose work is not in the time of a "
+            "thread: load it on the cpu, or leave processor time away"
+        )
     path = data_of(loaded, data)
+    clock = time.thread_time if processor_time else time.perf_counter
     with one_thread(), torch.no_grad():
-        return _measured(loaded, path, samples, repeats, budget)
+        pays = _measured(loaded, path, samples, repeats, budget, clock)
+    return replace(pays, processor_time=processor_time)
 
 
 def _measured(
-    loaded: Surrogate, path: Path, samples: int, repeats: int, budget: float
+    loaded: Surrogate,
+    path: Path,
+    samples: int,
+    repeats: int,
+    budget: float,
+    clock: Clock,
 ) -> Pays:
     split = loaded.config.split_in(path)
     load = os.getloadavg()[0]
@@ -82,7 +99,7 @@ def _measured(
     start = Start(subject, solver, ladder[0] if ladder else None)
     own = Method(subject.predict, subject.keep, optional=False)
     methods = [own, *(solve.method for solve in ladder), start.method]
-    watch = Stopwatch(budget)
+    watch = Stopwatch(budget, clock)
     count = watch.interleave(methods, subject.inputs.batch, repeats)
     batch, in_batch = _batches(subject, ladder, count, repeats, watch)
     steps = tuple(

@@ -1,7 +1,7 @@
 """What is measured to tell whether a surrogate pays, and the arithmetic of it.
 
-Seconds are wall clock per sample, medians over samples. None stands for what could not
-be measured; a ``note`` beside it says why in one line.
+Seconds are wall clock (or `Pays.processor_time`) per sample, medians over samples. None
+stands for what could not be measured; a ``note`` beside it says why in one line.
 """
 
 from __future__ import annotations
@@ -130,6 +130,7 @@ class Pays:
         threads: of torch, BLAS and OpenMP.
         cores: of the machine.
         load: of the machine over one minute, before and after.
+        processor_time: whether seconds are those that the thread was at work.
     """
 
     verdict: str
@@ -157,6 +158,7 @@ class Pays:
     threads: int
     cores: int
     load: tuple[float, float]
+    processor_time: bool = False
 
 
 def rival(rungs: Sequence[Rung], target: float) -> tuple[Comparison, Rung | None]:

@@ -194,10 +194,11 @@ def paid_back(pays: Pays) -> str:
 
 def conditions(pays: Pays) -> str:
     """Say how it was measured."""
+    clock = ", in processor time" if pays.processor_time else ""
     return (
         f"In one process, interleaved, medians of {pays.samples} {pays.split} samples "
         f"on {pays.device}; {pays.threads} thread(s), {pays.cores} cores, "
-        f"load {pays.load[0]:.1f} to {pays.load[1]:.1f}. Errors are relative L2 "
+        f"load {pays.load[0]:.1f} to {pays.load[1]:.1f}{clock}. Errors are relative L2 "
         f"against the stored solutions ({pays.relative_l2_of_split:.3g} for the "
         "surrogate on the whole split)."
     )

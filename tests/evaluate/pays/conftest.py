@@ -7,7 +7,6 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +99,10 @@ def count(plugin: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pays]:
         return measure(loaded, budget=budget, **options)
 
     monkeypatch.setattr(Surrogate, "predict", slow)
-    watch = partial(clock.Stopwatch, clock=seconds)
+
+    def watch(budget: float, _: clock.Clock) -> clock.Stopwatch:
+        return clock.Stopwatch(budget, seconds)
+
     monkeypatch.setattr("opkit.evaluate.pays.measurement.Stopwatch", watch)
     return run
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from opkit.cli import app
@@ -205,6 +207,28 @@ def test_a_solver_that_is_not_there(load: Load, count: Count, monkeypatch: Any) 
 def test_numbers_that_cannot_be(relax: Path, options: dict[str, Any]) -> None:
     with pytest.raises(OpkitInputError, match="at least one sample"):
         measure(relax, **options)
+
+
+def test_sleep_is_no_processor_time(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Predictions that sleep for 30 ms: what they compute takes a few."""
+    predict = Surrogate.predict
+
+    def sleepy(self: Surrogate, inputs: Any, steps: int = 1) -> Any:
+        time.sleep(0.03)
+        return predict(self, inputs, steps)
+
+    monkeypatch.setattr(Surrogate, "predict", sleepy)
+    options = {"samples": 1, "repeats": 1}
+    busy, passed = (measure(load(), processor_time=p, **options) for p in (True, False))
+    assert busy.seconds < 0.025 < 0.03 <= passed.seconds
+    assert ", in processor time." in words.conditions(busy)
+    assert "processor time" not in words.conditions(passed)
+    elsewhere = property(lambda self: torch.device("cuda"))
+    monkeypatch.setattr(Surrogate, "device", elsewhere)
+    with pytest.raises(OpkitInputError, match="on cuda, whose work"):
+        measure(load(), processor_time=True)
 
 
 @pytest.mark.parametrize("width", [60, 80])
