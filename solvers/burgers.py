@@ -36,6 +36,7 @@ from opkit.solvers.laws.periodic_fields import GaussianField
 from opkit.solvers.per_sample import per_sample
 from opkit.solvers.records import re_advanced, relative_change
 from opkit.solvers.steppers import ETDRK4
+from opkit.solvers.symmetry import Symmetry
 
 # C = 625 (−Δ + 25 I)⁻² of the published data set
 PUBLISHED = GaussianField(alpha=2.0, tau=5.0, sigma=25.0)
@@ -96,6 +97,14 @@ class Burgers:
     def sides(self) -> Sides:
         """The interval closes to a ring."""
         return all_sides("periodic", "x")
+
+    def symmetries(self) -> Mapping[str, Symmetry]:
+        """Shifts, the reflection with a change of sign, Galilei's."""
+        return {
+            "shift": Symmetry(shifts=({"x": 1},)),
+            "flip_x": Symmetry(sign=-1, flips=("x",)),
+            "galilei": Symmetry(velocity=1.0),
+        }
 
     def sample(self, rng: np.random.Generator) -> Fields:
         """Draw ``initial_velocity`` (x,), with the modes that the solver keeps."""

@@ -20,6 +20,7 @@ which a solver fulfils by having that method or field; nothing else is declared:
 - `DifferentiableResidual`: the residual on tensors, with gradients;
 - `Parametric`: numbers that differ from sample to sample;
 - `MovesNodes`: nodes that lie elsewhere for each sample;
+- `KnowsSymmetries`: transformations that map solutions to solutions;
 - `Forecasts`: advances ensembles in a fixed number of steps.
 """
 
@@ -43,6 +44,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from opkit.base.mesh_groups import MeshGroups
 from opkit.errors import CaseError
+from opkit.solvers.symmetry import Symmetry
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -377,6 +379,15 @@ class Forecasts(Steps, Protocol):
         Returns:
             Maps states (..., *space) to states one record interval later.
         """
+        ...
+
+
+@runtime_checkable
+class KnowsSymmetries(Solver, Protocol):
+    """A solver of one evolving field that says which symmetries its equation has."""
+
+    def symmetries(self) -> Mapping[str, Symmetry]:
+        """Name, as recipes write it in ``training.symmetries``, to symmetry."""
         ...
 
 

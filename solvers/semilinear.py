@@ -39,9 +39,11 @@ from opkit.solvers.laws.sines import Sines
 from opkit.solvers.per_sample import per_sample
 from opkit.solvers.records import re_advanced, relative_change
 from opkit.solvers.steppers import ETDRK4
+from opkit.solvers.symmetry import Symmetry
 
 _MOST_STEPS = 2**16  # between two records
 _ENOUGH = 64  # steps from which on the change has to fall with each doubling
+_MANY = 1024  # steps from which on the state has to be finite
 _GROWTH = 25.0  # largest exponent of a linear mode over one interval
 
 
@@ -192,6 +194,20 @@ class Semilinear:
         changes = re_advanced(initial, states, self._advance)
         return np.maximum(changes, self._cut(initial))
 
+    def symmetries(self) -> Mapping[str, Symmetry]:
+        """Shifts; reflection, change of sign and Galilei's where the terms allow."""
+        known = {"shift": Symmetry(shifts=({"x": 1},))}
+        one_way = bool(self.velocity or self.dispersion)
+        if not one_way and not self.convection:
+            known["flip_x"] = Symmetry(flips=("x",))
+        elif not one_way and not self.quadratic:
+            known["flip_x"] = Symmetry(sign=-1, flips=("x",))
+        if not self.convection and not self.quadratic:
+            known["negate"] = Symmetry(sign=-1)
+        if self.convection and not (self.growth or self.quadratic or self.cubic):
+            known["galilei"] = Symmetry(velocity=self.convection)
+        return known
+
     def forecast(self, steps: int) -> Callable[[Array], Array]:
         """Prepare an advance by one record interval in a fixed number of steps.
 
@@ -263,10 +279,16 @@ class Semilinear:
             count *= 2
             made += count * records
             fine = self._trajectory(initial, interval, records, count)
-            change = float(relative_change(coarse, fine).max())
+            with np.errstate(over="ignore", invalid="ignore"):  # infinite, then
+                change = float(relative_change(coarse, fine).max())
             if change <= self.rtol:
                 self._refuse_steep(fine)
                 return fine, change, made
+            if count >= _MANY and not np.isfinite(change):
+                raise NotConvergedError(
+                    f"with {count} steps between records the state is infinite: it may "
+                    "blow up; ask for shorter times"
+                )
             if count >= _ENOUGH and change > before / 2:
                 break  # round-off, or the chaos that enlarges it
             coarse, before = fine, change

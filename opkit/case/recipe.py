@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from opkit.datasets.field_dataset import FieldDataset
 
 ErrorName = Literal["relative_l2", "relative_h1", "mse", "nrmse", "vrmse"]
-Symmetry = Literal["flip_x", "flip_y", "transpose", "shift"]
+Symmetry = Literal[
+    "flip_x", "flip_y", "transpose", "shift", "rotate", "negate", "galilei"
+]
 
 
 class Training(Record):

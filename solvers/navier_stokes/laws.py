@@ -11,6 +11,7 @@ from pydantic import Field
 from opkit.base.arrays import Array
 from opkit.base.records import Record
 from opkit.solvers.laws.periodic_fields import GaussianField
+from opkit.solvers.symmetry import Symmetry
 
 
 class PublishedField(Record):
@@ -91,3 +92,43 @@ class KolmogorovForcing(Record):
         y = length * np.arange(points)[:, None] / points
         forcing: Array = -self.amplitude * kappa * np.cos(kappa * y)
         return np.broadcast_to(forcing, (points, points)).copy()
+
+
+def symmetries_of(
+    forcing: PublishedForcing | KolmogorovForcing | None, carried: bool
+) -> dict[str, Symmetry]:
+    """Return the symmetries of vorticity on the torus under a forcing.
+
+    A reflection changes the sign of vorticity, so it has to change that of the forcing,
+    which a further shift may do.
+
+    Args:
+        forcing: f, or none.
+        carried: whether there is a mean flow, which only shifts keep.
+    """
+    x, y = {"x": 1}, {"y": 1}
+    if isinstance(forcing, PublishedForcing):  # √2 A sin(2π(x + y)/L + π/4)
+        known = {
+            "shift": Symmetry(shifts=({"x": 1, "y": -1},)),
+            "transpose": Symmetry(
+                sign=-1, transpose=True, offset={"x": 0.25, "y": 0.25}
+            ),
+            "rotate": Symmetry(flips=("x", "y"), offset={"x": 0.125, "y": 0.125}),
+        }
+    elif isinstance(forcing, KolmogorovForcing):
+        half = {"y": 0.5 / forcing.wavenumber}
+        known = {
+            "shift": Symmetry(shifts=(x,)),
+            "flip_x": Symmetry(sign=-1, flips=("x",), offset=half),
+            "flip_y": Symmetry(sign=-1, flips=("y",), offset=half),
+            "rotate": Symmetry(flips=("x", "y")),
+        }
+    else:
+        known = {
+            "shift": Symmetry(shifts=(x, y)),
+            "flip_x": Symmetry(sign=-1, flips=("x",)),
+            "flip_y": Symmetry(sign=-1, flips=("y",)),
+            "transpose": Symmetry(sign=-1, transpose=True),
+            "rotate": Symmetry(flips=("x", "y")),
+        }
+    return {"shift": known["shift"]} if carried else known

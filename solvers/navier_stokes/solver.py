@@ -43,10 +43,12 @@ from opkit.solvers.navier_stokes.laws import (
     KolmogorovForcing,
     PublishedField,
     PublishedForcing,
+    symmetries_of,
 )
 from opkit.solvers.navier_stokes.model import Problem, Status, Trajectories
 from opkit.solvers.per_sample import per_sample
 from opkit.solvers.records import re_advanced
+from opkit.solvers.symmetry import Symmetry
 
 Forcing = Annotated[PublishedForcing | KolmogorovForcing, Field(discriminator="kind")]
 Distribution = Annotated[
@@ -145,6 +147,10 @@ class NavierStokes:
     def sides(self) -> Sides:
         """The square closes to a torus."""
         return all_sides("periodic")
+
+    def symmetries(self) -> Mapping[str, Symmetry]:
+        """Those of the torus that leave forcing and mean flow as they are."""
+        return symmetries_of(self.forcing, any(self.mean_flow))
 
     def sample(self, rng: np.random.Generator) -> Fields:
         """Draw ``vorticity`` (y, x), with the modes that the solver keeps.

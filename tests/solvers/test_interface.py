@@ -17,6 +17,7 @@ from opkit.solvers.interface import (
     Hierarchy,
     KnowsDirichlet,
     KnowsSides,
+    KnowsSymmetries,
     Ladder,
     MarksBoundary,
     MeshPerSample,
@@ -38,6 +39,7 @@ CAPABILITIES = (
     OnMesh, KnowsDirichlet, Hierarchy, TakesGuess, Steps, Tolerance, OnDevice, Parallel,
     DifferentiableResidual, ReadsMesh, DescribesItself, NamedParts, Ladder,
     Parametric, MovesNodes, KnowsSides, MarksBoundary, MeshPerSample, Forecasts,
+    KnowsSymmetries,
 )  # fmt: skip
 MESH = {OnMesh, KnowsDirichlet, Hierarchy, Tolerance}
 ON_GRIDS = {TakesGuess, Tolerance, Parametric, MovesNodes, Ladder}
@@ -53,14 +55,14 @@ OFFERS: dict[str, set[type]] = {
     },
     "elastic-cantilever": {*MESH, MarksBoundary},
     "elliptic-boundary": {Tolerance},
-    "burgers": {Steps, Tolerance, OnDevice, Parametric},
-    "navier-stokes": {Steps, Tolerance, OnDevice, Parametric},
+    "burgers": {Steps, Tolerance, OnDevice, Parametric, KnowsSymmetries},
+    "navier-stokes": {Steps, Tolerance, OnDevice, Parametric, KnowsSymmetries},
     "darcy-parametric": {TakesGuess, Tolerance, Parametric},
     "helmholtz-scattering": {Tolerance, Parametric, MovesNodes, Ladder},
     "elasticity-plates": {Tolerance, Parametric, MeshPerSample},
     "bracket-3d": {OnMesh, Tolerance, Parametric, MovesNodes, Ladder, MarksBoundary},
     "quasi-geostrophic": {Steps, Tolerance, OnDevice},
-    "kuramoto-sivashinsky": {Steps, Tolerance, Parametric, Forecasts},
+    "kuramoto-sivashinsky": {Steps, Tolerance, Parametric, Forecasts, KnowsSymmetries},
     "manufactured": set(),
     "hypino-heat": set(),
     "hyperelastic-cell": ON_GRIDS,

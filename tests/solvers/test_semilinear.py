@@ -236,6 +236,13 @@ def test_equations_without_an_answer_are_refused() -> None:
         )
 
 
+def test_a_state_that_blows_up_is_refused() -> None:
+    """u' = −u², from −1: infinite at time 1."""
+    falling = solver(16, 1.0, quadratic=-1.0, diffusion=0.1, record_interval=2.0)
+    with pytest.raises(NotConvergedError, match="may blow up"):
+        falling.solve({"initial_state": np.full((1, 16), -1.0)})
+
+
 @pytest.mark.slow
 def test_chaos_beyond_the_predictable_is_refused() -> None:
     """Round-off grows by exp(0.05 · 1000), so no number of steps brings rest."""

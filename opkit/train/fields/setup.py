@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from opkit.base.seeds import apart
 from opkit.case.recipe import Recipe, Training
 from opkit.datasets.agreement import Stated
@@ -19,8 +21,8 @@ from opkit.operators.interface import operator_class
 from opkit.operators.shapes import DataShape, MeshShape
 from opkit.surrogate.bundle.record import Channels, Shape
 from opkit.surrogate.held_out import APART
-from opkit.train.fields import symmetries
 from opkit.train.fields.shape import data_shape
+from opkit.train.fields.symmetries import Augmentation, augmentation
 from opkit.train.loop.batches import (
     Memory,
     Part,
@@ -56,6 +58,7 @@ class TrainingSetup:
         data_hash: its content hash.
         stated: variables, units, extents and steps of the training samples.
         more: names and content hashes of files with further training samples.
+        augmentation: acts on training batches; None where there are no symmetries.
     """
 
     recipe: Recipe
@@ -78,6 +81,7 @@ class TrainingSetup:
     data_hash: str
     stated: Stated
     more: tuple[str, ...] = ()
+    augmentation: Augmentation | None = None
 
     @property
     def grid(self) -> Domain:
@@ -117,10 +121,17 @@ def prepare(data: Path, recipe: Recipe, seed: int) -> TrainingSetup:
     header = train_set.header
     shape, axes = data_shape(train_set, recipe)
     stated = train_set.stated(axes)
+    augment: Augmentation | None = None
     plain = isinstance(shape, DataShape) and "points" not in train_set[0]
     if isinstance(shape, DataShape) and plain and not shape.boundary_channels:
-        symmetries.check_symmetries(
-            recipe.training.symmetries, shape.shape, shape.periodic
+        steps = recipe.arrangement.history and len(train_set.times) > 1
+        augment = augmentation(
+            recipe,
+            header.case,
+            shape.shape,
+            shape.periodic,
+            shape.extent,
+            float(np.diff(train_set.times)[0]) if steps else None,
         )
     elif recipe.training.symmetries:
         raise OpkitInputError("training.symmetries are for even grids: leave them out")
@@ -160,6 +171,7 @@ def prepare(data: Path, recipe: Recipe, seed: int) -> TrainingSetup:
         data=data,
         data_hash=train_set.file.content_hash(),
         stated=stated,
+        augmentation=augment,
     )
 
 

@@ -20,7 +20,6 @@ from opkit.operators.inputs import Inputs
 from opkit.solvers.interface import DifferentiableResidual, Solver
 from opkit.surrogate.bundle.normalise import PhysicalModel, packed_domain
 from opkit.surrogate.bundle.record import Channels
-from opkit.train.fields import symmetries
 from opkit.train.fields.setup import TrainingSetup
 from opkit.train.loop.batches import Sample
 
@@ -59,12 +58,8 @@ class FieldTask:
             batch: fields in physical units.
             random: source of augmentation, windows, and noise, on the CPU.
         """
-        names = self.training.symmetries
-        if names:
-            axes = len(self.setup.shape.shape)
-            roles = [r for r in batch if r not in ("parameters", "series")]
-            fields = symmetries.apply(names, [batch[r] for r in roles], axes, random)
-            batch = {**batch, **dict(zip(roles, fields, strict=True))}
+        if self.setup.augmentation is not None:
+            batch = self.setup.augmentation(batch, random)
         if not self.setup.history:
             batch = self._thinned(batch, random)
             prediction = model(Inputs.of(batch))
