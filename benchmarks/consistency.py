@@ -51,6 +51,9 @@ OPTIONS: Mapping[str, dict[str, Any]] = {
     "pod-deeponet": dict(n_basis=8, branch_widths=(32,)),
     "pod-gp": dict(modes=8),
     "transolver": dict(hidden_channels=32, n_layers=2, n_heads=2, n_slices=16),
+    "gno": dict(hidden_channels=8, n_layers=2, kernel_width=8, radius=0.1),
+    "lno": dict(hidden_channels=16, n_layers=2, kernel_width=16),
+    "gino": dict(hidden_channels=8, n_layers=2, kernel_width=8, latent_shape=(12, 12)),
 }
 WITHOUT = {
     "beno": "takes data on boundary curves, and keeps to its grid",
@@ -238,11 +241,11 @@ def table() -> list[Row]:
             rows += [
                 on_grid(name, p) for p in (False, True) if accepts.periodic or not p
             ]
-        if name in ("lsm-points", "transolver"):
+        if name == "lsm-points" or accepts.points:
             rows += [on_points(name, crowded) for crowded in (False, True)]
-        if name == "transolver":
+        if name in ("transolver", "gno"):
             rows.append(on_points(name, True, weights=False))
-        if name in ("spon", "transolver"):
+        if name == "spon" or accepts.ragged:
             rows.append(on_mesh(name))
     return rows
 

@@ -18,4 +18,7 @@ OPERATORS: dict[str, str] = {
     "mionet": "opkit.operators.deeponet.mionet:MIONet",
     "pod-gp": "opkit.operators.pod_gp.pod_gp:PODGP",
     "transolver": "opkit.operators.transolver.transolver:Transolver",
+    "gno": "opkit.operators.gno.gno:GNO",
+    "gino": "opkit.operators.gno.gino:GINO",
+    "lno": "opkit.operators.gno.gno:LNO",
 }

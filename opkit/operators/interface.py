@@ -133,7 +133,8 @@ class AnswersAnywhere(Protocol):
 
         Args:
             inputs: as for a call.
-            points: (point, axis) in the unit cube, differentiable.
+            points: (point, axis), differentiable: in the unit cube of a grid, in the
+                coordinates of the nodes of a mesh or of samples with their own.
         """
         ...
 

@@ -93,10 +93,14 @@ class Anywhere:
             self.names = tuple("xyz"[: shape.points.shape[1]])
         self._context = Context(config, model)
         self._moved = bool(shape.point_axes) or self._moves()
+        takes_places = bool(shape.point_axes) or isinstance(shape, MeshShape)
+        self._native = takes_places and forward.answers_anywhere(model)
 
     @property
     def how(self) -> str:
         """In words, where answers between the nodes come from."""
+        if self._native:
+            return "the operator itself"
         if self._moved:
             return "linear interpolation between moved nodes"
         if isinstance(self.shape, MeshShape):
@@ -169,6 +173,8 @@ class Anywhere:
                 f"at: the domain is cut out of its grid (geometry {kind}), and which "
                 "points lie inside is not known here: ask at the nodes"
             )
+        if self._native:
+            return partial(self._asked, points)
         if self._moved:
             return partial(self._between_moved, predict, points)
         if isinstance(self.shape, MeshShape):
@@ -243,26 +249,68 @@ class Anywhere:
                 "at points that stay are not known: ask at the nodes, or detach inputs"
             )
         nodes = self._nodes(batch)
-        if isinstance(self.shape, MeshShape):
-            cells = self.shape.cells
-        elif nodes.shape[-1] == 2 and len(self.shape.shape) == 2:
-            cells = _triangles(self.shape.shape, self.shape.periodic)
-        else:
+        cells = self._cells(nodes.shape[-1])
+        if cells is None:
             raise OpkitInputError("at: nodes that move in space are not offered yet")
-        named = Points(tuple("xyz"[: nodes.shape[-1]]), points.values)
-        if not isinstance(self.shape, MeshShape):  # given by the names of the axes
-            order = [self.names.index(name) for name in named.names]
-            named = Points(named.names, points.values[:, order])
+        named = self._ordered(points, nodes.shape[-1])
+        ways = self._between(nodes, cells, named)
         outputs = predict(batch)
         flat = outputs.flatten(-len(self.shape.shape))
-        answers = []
-        for k in range(batch.batch):
+        answers = [way(own) for way, own in zip(ways, flat, strict=True)]
+        return torch.stack(answers) if answers else flat[..., :0]
+
+    def _asked(self, points: Points, batch: Inputs) -> Tensor:
+        """Ask the operator, which takes places in the coordinates of the nodes.
+
+        Raises:
+            OpkitInputError: a point lies outside the domain, where it has cells.
+        """
+        shape = self.shape
+        if shape.point_axes:
+            batch = with_points(batch, self._context, shape)
+            nodes = batch.need("points").detach().cpu().double().numpy()
+            named = self._ordered(points, shape.point_axes)
+            cells = self._cells(shape.point_axes)
+            if cells is not None:
+                self._between(nodes, cells, named)
+        else:
+            assert isinstance(shape, MeshShape)
+            named = points
+            _on_elements(shape.points, shape.cells, named)
+        return forward.at(self.model, batch, named.values)
+
+    def _cells(self, axes: int) -> np.ndarray[Any, Any] | None:
+        """Cells between the nodes of a sample; None where they are not known."""
+        if isinstance(self.shape, MeshShape):
+            return self.shape.cells
+        if axes == 2 and len(self.shape.shape) == 2:
+            return _triangles(self.shape.shape, self.shape.periodic)
+        return None
+
+    def _ordered(self, points: Points, axes: int) -> Points:
+        """Return points with their columns in the order of the nodes' coordinates."""
+        names = tuple("xyz"[:axes])
+        if isinstance(self.shape, MeshShape):
+            return Points(names, points.values)
+        order = [self.names.index(name) for name in names]  # given by the grid's axes
+        return Points(names, points.values[:, order])
+
+    def _between(
+        self, nodes: np.ndarray[Any, Any], cells: np.ndarray[Any, Any], points: Points
+    ) -> list[Callable[[Tensor], Tensor]]:
+        """Return the interpolation of each sample between its nodes.
+
+        Raises:
+            OpkitInputError: a point lies outside a sample's domain.
+        """
+        ways = []
+        for k, own in enumerate(nodes):
             try:
-                own = _on_elements(nodes[k].reshape(-1, nodes.shape[-1]), cells, named)
+                flat = own.reshape(-1, own.shape[-1])
+                ways.append(_on_elements(flat, cells, points))
             except OpkitInputError as error:
                 raise OpkitInputError(f"{error} of sample {k}") from None
-            answers.append(own(flat[k]))
-        return torch.stack(answers) if answers else flat[..., :0]
+        return ways
 
 
 def between(values: Tensor, unit: Tensor, periodic: tuple[bool, ...]) -> Tensor:

@@ -36,6 +36,16 @@ TINY = {  # options that make an operator small; one not listed here takes its d
     "transolver": lambda d: dict(
         hidden_channels=32, n_layers=2, n_heads=2, n_slices=16, mlp_ratio=2
     ),
+    "gno": lambda d: dict(
+        hidden_channels=12, n_layers=2, kernel_width=8, radius=(0.3, 0.35, 0.2)[d - 1]
+    ),
+    "lno": lambda d: dict(hidden_channels=16, n_layers=2, kernel_width=16),
+    "gino": lambda d: dict(
+        hidden_channels=16,
+        n_layers=2,
+        kernel_width=8,
+        latent_shape=((24,), (10, 10), (5, 5, 5))[d - 1],
+    ),
     "pod-deeponet": lambda d: dict(n_basis=5 if d == 1 else 13, branch_widths=(64,)),
 }
 CASES = [
@@ -55,10 +65,28 @@ STEPS = {
     "pod-deeponet": 500,
     "mionet": 1000,
     "transolver": 800,
+    "gno": 300,
+    "lno": 800,
+    "gino": 250,
 }
 # operators whose answer converges as the grid of the input is refined
-CONSISTENT = ("fno", "deeponet", "pod-deeponet", "mionet", "transolver")
+CONSISTENT = (
+    "fno",
+    "deeponet",
+    "pod-deeponet",
+    "mionet",
+    "transolver",
+    "gno",
+    "lno",
+    "gino",
+)
 LEARNT = [(name, d) for name, d in CASES if d == 2 or (name, 2) not in CASES]
+# a step of these is dear; in the default run they learn in test_gno.py
+DEAR = ("gno", "lno", "gino")
+TRAINED = [
+    pytest.param(*case, marks=pytest.mark.slow if case[0] in DEAR else ())
+    for case in LEARNT
+]
 
 
 ON_MESHES = ("spon",)
@@ -208,7 +236,7 @@ def test_every_block_matters(name, dimension):
     assert not idle
 
 
-@pytest.mark.parametrize(("name", "dimension"), LEARNT)
+@pytest.mark.parametrize(("name", "dimension"), TRAINED)
 def test_overfits_one_batch(name, dimension):
     model, fields, _ = build(name, dimension)
     x, u = fields.draw(4)
@@ -218,7 +246,7 @@ def test_overfits_one_batch(name, dimension):
         assert relative_l2(model(x), u) < 0.1
 
 
-@pytest.mark.parametrize(("name", "dimension"), LEARNT)
+@pytest.mark.parametrize(("name", "dimension"), TRAINED)
 def test_beats_the_mean_predictor_on_new_data(name, dimension):
     model, fields, _ = build(name, dimension)
     x, u = fields.draw(256)

@@ -334,18 +334,27 @@ def test_moved_nodes_are_asked_where_they_lie(bumps) -> None:
         s(tensors, at=[[3.0, 0.8]])
 
 
-def test_operators_that_are_given_their_nodes_are_asked_between_these(
-    bumps, tmp_path
+@pytest.mark.parametrize(
+    ("operator", "sizes", "how"),
+    [
+        (
+            "transolver",
+            ["model.n_heads=2", "model.n_slices=4"],
+            "linear interpolation between moved nodes",
+        ),
+        ("gino", ["model.latent_shape=[12, 8]"], "the operator itself"),
+    ],
+)
+def test_operators_that_are_given_their_nodes_are_asked_where_these_lie(
+    bumps, tmp_path, operator, sizes, how
 ) -> None:
     """Places that the caller gives, and those of the solver, which are the same."""
-    few = ["training.epochs=1", "model.hidden_channels=8", "model.n_layers=1"]
-    few += ["model.n_heads=2", "model.n_slices=4"]
+    few = ["training.epochs=1", "model.hidden_channels=8", "model.n_layers=1", *sizes]
     opkit.train(
-        bumps / "d.h5", tmp_path / "t", operator="transolver", overrides=few,
-        device="cpu",
-    )  # fmt: skip
+        bumps / "d.h5", tmp_path / "t", operator=operator, overrides=few, device="cpu"
+    )
     s = opkit.load(tmp_path / "t")
-    assert s.how_at == "linear interpolation between moved nodes"
+    assert s.how_at == how
     with DataFile(bumps / "d.h5") as file:
         rows = np.array([14])
         names = [v.name for v in file.header.inputs]
@@ -360,6 +369,8 @@ def test_operators_that_are_given_their_nodes_are_asked_between_these(
     )
     given = s({**numbers, "points": nodes}, at=at)["pressure"]
     np.testing.assert_allclose(known, given, rtol=0, atol=2e-5 * np.abs(usual).max())
+    with pytest.raises(OpkitInputError, match=r"point 0 at \(.*outside.* of sample 0"):
+        s(numbers, at=[[float(numbers["places"][0, 0]), 0.02]])  # inside the bump
 
 
 @pytest.mark.fem

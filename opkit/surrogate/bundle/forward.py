@@ -67,7 +67,7 @@ def at(model: PhysicalModel, inputs: Inputs, points: Tensor) -> Tensor:
     Args:
         model: whose operator answers anywhere.
         inputs: a batch, physical units.
-        points: (point, axis) in the unit cube.
+        points: (point, axis), as `AnswersAnywhere.at` takes them.
 
     Raises:
         OpkitInputError: the operator answers at nodes alone.

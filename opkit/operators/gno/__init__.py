@@ -1,0 +1,1 @@
+"""Operators made of kernel integrals over points."""
