@@ -55,6 +55,8 @@ OPTIONS: Mapping[str, dict[str, Any]] = {
     "lno": dict(hidden_channels=16, n_layers=2, kernel_width=16),
     "gino": dict(hidden_channels=8, n_layers=2, kernel_width=8, latent_shape=(12, 12)),
 }
+ON_MESHES: Mapping[str, dict[str, Any]] = {"gno": dict(radius=0.2)}
+"""Options on meshes, whose coarsest has half as many steps."""
 WITHOUT = {
     "beno": "takes data on boundary curves, and keeps to its grid",
     "embedded": "takes data on boundary curves, and is the operator inside it",
@@ -201,7 +203,7 @@ def on_mesh(name: str, steps: tuple[int, ...] = (8, 16, 32, 64)) -> Row:
         )
 
     first = mesh(steps[0])
-    model = built(name, first)
+    model = built(name, first, **ON_MESHES.get(name, {}))
     inputs = function(torch.from_numpy(first.points.T), 1, 20)
     model.prepare({"inputs": inputs, "outputs": inputs.square()})
 

@@ -37,7 +37,7 @@ TINY = {  # options that make an operator small; one not listed here takes its d
         hidden_channels=32, n_layers=2, n_heads=2, n_slices=16, mlp_ratio=2
     ),
     "gno": lambda d: dict(
-        hidden_channels=12, n_layers=2, kernel_width=8, radius=(0.3, 0.35, 0.2)[d - 1]
+        hidden_channels=12, n_layers=2, kernel_width=8, radius=(0.3, 0.35, 0.17)[d - 1]
     ),
     "lno": lambda d: dict(hidden_channels=16, n_layers=2, kernel_width=16),
     "gino": lambda d: dict(
