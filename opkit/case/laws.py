@@ -83,6 +83,13 @@ class Law(Record):
 
 
 class _Between(Law):
+    """A law between two numbers.
+
+    Args:
+        low: smallest value; one number, or one for each component.
+        high: largest value, likewise.
+    """
+
     low: Numbers
     high: Numbers
 
@@ -141,7 +148,12 @@ class LogUniform(_Between):
 
 
 class Normal(Law):
-    """Gaussian with ``mean`` and standard deviation ``std``."""
+    """Gaussian with ``mean`` and standard deviation ``std``.
+
+    Args:
+        mean: one number, or one for each component.
+        std: standard deviation, likewise.
+    """
 
     kind: Literal["normal"]
     mean: Numbers = 0.0
@@ -166,7 +178,11 @@ class Normal(Law):
 
 
 class Choice(Law):
-    """One of ``values``, each as likely as the others."""
+    """One of ``values``, each as likely as the others.
+
+    Args:
+        values: numbers to choose from.
+    """
 
     kind: Literal["choice"]
     values: Annotated[tuple[float, ...], Field(min_length=1, max_length=1000)]

@@ -66,6 +66,15 @@ class _Quantity(Record):
 
 
 class _OverRegion(_Quantity):
+    """A quantity over the domain or a part of it.
+
+    Args:
+        inside: axis to (low, high) of a box.
+        side: of a grid.
+        part: named part of a mesh's boundary.
+        subdomain: number of a mesh's subdomain.
+    """
+
     inside: Box = Field(default={})
     side: SideName | None = None
     part: Part | None = None
@@ -101,21 +110,34 @@ class Integral(_OverRegion):
 
 
 class Maximum(_OverRegion):
-    """The largest nodal value, of |u| where ``absolute``."""
+    """The largest nodal value, of |u| where ``absolute``.
+
+    Args:
+        absolute: whether signs are dropped.
+    """
 
     kind: Literal["maximum"]
     absolute: bool = False
 
 
 class Value(_Quantity):
-    """The value at a point (x, y[, z]), interpolated linearly."""
+    """The value at a point (x, y[, z]), interpolated linearly.
+
+    Args:
+        at: coordinates of the point.
+    """
 
     kind: Literal["value"]
     at: Annotated[tuple[float, ...], Field(min_length=1, max_length=3)]
 
 
 class Difference(_Quantity):
-    """The mean over the first side or part less the mean over the second."""
+    """The mean over the first side or part less the mean over the second.
+
+    Args:
+        sides: two of a grid.
+        parts: two of a mesh's boundary.
+    """
 
     kind: Literal["difference"]
     sides: tuple[SideName, SideName] | None = None
@@ -129,6 +151,13 @@ class Difference(_Quantity):
 
 
 class _OverBoundary(_Quantity):
+    """A quantity over a side of a grid or a part of a mesh's boundary.
+
+    Args:
+        side: of a grid.
+        part: named part of a mesh's boundary.
+    """
+
     side: SideName | None = None
     part: Part | None = None
 
@@ -144,6 +173,9 @@ class Flux(_OverBoundary):
 
     ``of`` is the component along x, ``and_of`` the one along y, or those along y and z.
     A row of a stress tensor in place of u gives a component of the traction's integral.
+
+    Args:
+        and_of: the other components.
     """
 
     kind: Literal["flux"]

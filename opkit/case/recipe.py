@@ -21,7 +21,20 @@ Symmetry = Literal[
 
 
 class Training(Record):
-    """Everything the training loop needs besides model and data."""
+    """Everything the training loop needs besides model and data.
+
+    Args:
+        epochs: passes over the training samples.
+        optimiser: of torch.
+        learning_rate: its largest value over the schedule.
+        weight_decay: of the optimiser.
+        schedule: of the learning rate over the epochs.
+        step_factor: what a step multiplies the learning rate by.
+        loss: error that is made small, mean over samples and channels.
+        clip_norm: largest norm of the gradient of a step.
+        precision: of products; fp16 and bf16 on a GPU.
+        loggers: where metrics go beside the run's own files.
+    """
 
     epochs: int = Field(default=100, ge=1)
     batch_size: int = Field(default=20, ge=1, description="samples a process and step")
@@ -115,7 +128,15 @@ class Range(Record):
 
 
 class Recipe(Record):
-    """Operator, its options, its training, and what to expect of it."""
+    """Operator, its options, its training, and what to expect of it.
+
+    Args:
+        operator: its name; `opkit operators` lists them.
+        model: options of the operator.
+        mode: how variables become inputs and outputs, and what time is.
+        training: of the loop.
+        expectation: the error that it should reach, and who says so.
+    """
 
     operator: str
     model: dict[str, Any] = Field(default={})

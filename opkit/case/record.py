@@ -48,7 +48,13 @@ MOST = 10**9
 
 
 class SolverChoice(Record):
-    """Which solver, with which parameters, in which units."""
+    """Which solver, with which parameters, in which units.
+
+    Args:
+        target: ``"module:Name"`` of a solver that is built in or installed.
+        parameters: what its fields are set to; one may be ``{kind: file, path: ...}``.
+        units: of each parameter, or ``nondimensional``.
+    """
 
     target: str
     parameters: dict[str, Any] = Field(default={})
@@ -66,7 +72,13 @@ class SolverChoice(Record):
 
 
 class Geometry(Record):
-    """The domain: kind and extent of each axis; ``meshes``: one for each sample."""
+    """The domain: kind and extent of each axis.
+
+    Args:
+        kind: of the domain; ``meshes`` where each sample has a mesh of its own.
+        extent: axis to (low, high), in the order of the arrays.
+        units: of the axes.
+    """
 
     kind: Literal["grid", "grid-with-holes", "mesh", "meshes", "boundary"] = "grid"
     extent: dict[Literal["z", "y", "x"], tuple[float, float]]
@@ -86,7 +98,12 @@ class Geometry(Record):
 
 
 class Side(Record):
-    """The boundary condition on one side of the domain."""
+    """The boundary condition on one side of the domain.
+
+    Args:
+        kind: of the condition.
+        value: of u or its normal derivative; ``input`` where each sample has its own.
+    """
 
     kind: Literal["periodic", "dirichlet", "neumann", "mixed"]
     value: float | Literal["input"] = 0.0
@@ -98,6 +115,13 @@ class Variable(Record):
     ``dims: [time]`` is a function of time, ``dims: []`` a number and ``dims:
     [component]`` with a ``size`` a short vector. Inputs that are numbers with a law of
     the case's stand under its ``parameters``.
+
+    Args:
+        name: of the variable in files and dicts.
+        dims: axes of an array of it, without that of the samples.
+        units: UDUNITS string; ``"1"`` where nondimensional.
+        long_name: for axes of figures.
+        size: components of a short vector.
     """
 
     name: Identifier
@@ -127,7 +151,13 @@ class Variable(Record):
 
 
 class Samples(Record):
-    """How many samples each split has."""
+    """How many samples each split has.
+
+    Args:
+        train: to learn from.
+        validation: to choose the best epoch, and to calibrate error bounds with.
+        test: to measure errors on, never seen before.
+    """
 
     train: int = Field(ge=0, le=MOST)
     validation: int = Field(default=0, ge=0, le=MOST)
@@ -135,7 +165,27 @@ class Samples(Record):
 
 
 class Case(Shown, Record):
-    """One named PDE problem: equation, geometry, inputs, discretisation, recipes."""
+    """One named PDE problem: equation, geometry, inputs, discretisation, recipes.
+
+    Args:
+        name: lower-case words with hyphens.
+        version: raised whenever samples of the same seed become others.
+        title: one line.
+        equation: the PDE with its conditions, as text.
+        references: where it comes from.
+        solver: the classical solver.
+        geometry: the domain.
+        resolution: grid points along each axis, or what the solver's mesh is made by.
+        boundary: condition on each side or named part.
+        distribution: law of the random input fields; the solver says which keys it has.
+        inputs: fields and functions of time that are given.
+        parameters: numbers per sample, by name, each with its law.
+        design: how numbers per sample are drawn.
+        outputs: what is solved for.
+        quantities: numbers computed from the outputs, by name, that users care about.
+        samples: how many.
+        recipes: how operators are trained on it, by name.
+    """
 
     name: Name
     version: int = Field(ge=1)
