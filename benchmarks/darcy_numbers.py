@@ -37,6 +37,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "fno": (
         "model.n_modes=[12,12]",
         "model.hidden_channels=20",
+        "model.mean_field=true",
         "training.learning_rate=4e-3",
     ),
     "pod-gp": (),

@@ -1,6 +1,6 @@
-"""Reading ragged data: meshes a second against memory, and memory over their number.
+"""Reading ragged data: meshes per second against memory, and memory over their number.
 
-    python -m benchmarks.ragged [--quick]
+    python -m benchmarks.ragged [--sizes 500 2000 8000] [--trained 400]
 
 Discs of 500 to 1,500 nodes with a field and a number each. Batches of 8 samples,
 shuffled, come from the file ("first" compares each sample with its SHA-256, "later"
@@ -172,7 +172,7 @@ def training(count: int, operators: Sequence[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few samples")
+    parser.add_argument("--sizes", nargs="*", type=int, default=[500, 2000, 8000])
     parser.add_argument("--count", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--trained", type=int, default=400, help="samples to learn")
     parser.add_argument("--operators", nargs="*", default=["transolver"])
@@ -182,7 +182,7 @@ def main() -> None:
         one(options.count)
         return
     print(f"1 thread, load {os.getloadavg()[0]:.1f}, batches of {BATCH}")
-    for count in (50, 100) if options.quick else (500, 2000, 8000):
+    for count in options.sizes:
         command = [sys.executable, "-m", "benchmarks.ragged", "--count", str(count)]
         subprocess.run(command, check=True)
     training(options.trained, options.operators)

@@ -1,6 +1,6 @@
 """One FNO for all viscosities beside three FNOs for one viscosity each.
 
-    python -m benchmarks.viscosity FOLDER [--samples 150] [--epochs 80]
+    python -m benchmarks.viscosity FOLDER [--samples 150] [--epochs 40]
 
 The flow is that of ``navier-stokes-viscosity`` on 64 x 64 points, learnt on every
 second point as a map from the initial field to that at time 5. One FNO is told the
@@ -41,7 +41,12 @@ LEARNING = (
     "training.learning_rate=2e-3",
     "training.schedule=onecycle",
 )
-MODEL = ["model.n_modes=[12,12]", "model.hidden_channels=16", "model.n_layers=4"]
+MODEL = [
+    "model.n_modes=[12,12]",
+    "model.hidden_channels=16",
+    "model.n_layers=4",
+    "model.mean_field=true",
+]
 TEST_SEED = 100
 
 
@@ -52,7 +57,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=150)
     parser.add_argument("--validation", type=int, default=48)
     parser.add_argument("--test", type=int, default=20)
-    parser.add_argument("--epochs", type=int, default=80)
+    parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--model", nargs="*", default=MODEL, help="settings")
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -136,3 +136,20 @@ def test_modes_are_16_along_each_axis_unless_said(dims):
     data = DataShape(1, 1, (16,) * dims, (True,) * dims, (1.0,) * dims)
     model = build_operator("fno", data, {"hidden_channels": 2, "n_layers": 1})
     assert model.n_modes == (16,) * dims
+
+
+@pytest.mark.parametrize("times", [(), (3,)])
+def test_mean_of_the_training_outputs_is_added(times):
+    """On the grid, interpolated linearly on another; of every frame of a rollout."""
+    plain, model = build(9, False), build(9, False, mean_field=True)
+    assert plain.state_dict().keys() == model.state_dict().keys() - {"mean"}
+    outputs = torch.randn(4, *times, 1, 9, 9, dtype=torch.float64)
+    model.prepare({"outputs": outputs})
+    mean = outputs.flatten(0, -4).mean(0)
+    x = torch.randn(2, 1, 9, 9, dtype=torch.float64)
+    torch.testing.assert_close(model(x), plain(x) + mean, rtol=1e-12, atol=1e-12)
+    fine = torch.randn(2, 1, 17, 17, dtype=torch.float64)
+    added = (model(fine) - plain(fine))[..., ::2]
+    between = (mean[:, 1:] + mean[:, :-1]) / 2
+    torch.testing.assert_close(added[0, :, ::2], mean, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(added[1, :, 1::2], between, rtol=1e-10, atol=1e-12)

@@ -14,6 +14,7 @@ dℓ/dt_ij = -(λ_i - λ_j)(w_i - w_j), A λ = dℓ/dw; λ = w = 0 on the bounda
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -96,6 +97,10 @@ class EllipticFNO(Operator):
         self.correction = FNO(
             shape, FNO.Options(**{name: getattr(options, name) for name in names})
         )
+
+    def prepare(self, samples: Mapping[str, Tensor]) -> None:
+        """Show the training samples to the FNO."""
+        self.correction.prepare(samples)
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Map (batch, in_channel, y, x) to (batch, out_channel, y, x)."""

@@ -10,6 +10,7 @@ Reference: Li et al., ICLR 2021, arXiv:2010.08895.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -22,6 +23,7 @@ from opkit.operators import interface
 from opkit.operators.fno.network import ChannelsLastFNO
 from opkit.operators.inputs import Inputs
 from opkit.operators.interface import Accepts, Operator
+from opkit.operators.layers.grids import resample
 from opkit.operators.layers.modulation import (
     ENTRY,
     Entry,
@@ -50,6 +52,8 @@ class FNO(Operator):
     Raises:
         OpkitInputError: ``n_modes`` does not fit the number of axes or the grid.
     """
+
+    mean: Tensor
 
     accepts: ClassVar[Accepts] = Accepts(
         geometries=("grid",),
@@ -82,6 +86,9 @@ class FNO(Operator):
         channel_mlp_expansion: float = Field(default=0.5, gt=0)
         norm: Literal["group_norm", "instance_norm"] | None = None
         coordinates: bool = Field(default=True, description="x as further channels")
+        mean_field: bool = Field(
+            default=False, description="the mean of the training outputs is added"
+        )
         parameters: Entry = ENTRY
 
     def __init__(self, data: DataShape, options: Options) -> None:
@@ -120,6 +127,25 @@ class FNO(Operator):
         self.fno_blocks = network.fno_blocks
         self.projection = network.projection
         self.readout = readout(data)
+        if options.mean_field:
+            if self.readout is not None:
+                raise OpkitInputError(
+                    "operator fno: mean_field is for outputs that are fields alone: "
+                    "leave it out"
+                )
+            mean = torch.zeros(data.out_channels, *data.shape)
+            self.register_buffer("mean", mean)
+
+    @torch.no_grad()
+    def prepare(self, samples: Mapping[str, Tensor]) -> None:
+        """Take the mean of the training outputs, where it is wanted.
+
+        Args:
+            samples: ``"outputs"`` (sample, [time,] out_channel, *space).
+        """
+        if self.options.mean_field:
+            outputs = samples["outputs"]
+            self.mean.copy_(outputs.flatten(0, -self.mean.ndim - 1).mean(0))
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Map (batch, in_channel, *space) to (batch, out_channel, *space).
@@ -150,6 +176,8 @@ class FNO(Operator):
             for axis, n in enumerate(shape, 2):
                 x = x.narrow(axis, 0, n)
         result: Tensor = self.projection(x)
+        if self.options.mean_field:
+            result = result + resample(self.mean, shape, self.data.periodic)
         return result if self.readout is None else self.readout(result)
 
 
