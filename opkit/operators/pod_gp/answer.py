@@ -5,9 +5,8 @@
     W = 5 / ℓ²,   A = s σ_f² α,   c = s σ_l² Σ_n α_n,   L = s σ_l² Σ_n α_n x_n:
 
 `process.mean` times the standard deviation s of a coefficient, with all that does not
-depend on z multiplied once. m is in float32 where that changes the answer by less than
-`PART` of what the modes leave out of the training outputs, else in float64; z - x and
-the linear part are always in float64.
+depend on z multiplied once. In float32 where that changes the answer by less than
+`PART` of what the modes leave out of the training outputs, else in float64.
 
 Windows overlap. Points under the same windows make a patch, and the modes of all its
 windows one matrix, so that a value is written once and not added up.
@@ -17,6 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -49,22 +49,31 @@ class Coefficients:
         p, self.dtype = x.shape[-1], dtype
         signal, linear = theta[..., p : p + 1].exp(), theta[..., p + 1 : p + 2].exp()
         scaled = scale[..., None] * alpha
-        self._x = x.mT.contiguous()
-        self._steepness = (5 * (-2 * theta[..., :p]).exp()).to(dtype)
-        self._weights = (signal * scaled)[..., None].to(dtype)
-        self._slope = (linear * (scaled @ x)).mT.contiguous()
-        self._level = (linear * scaled.sum(-1, keepdim=True)).mT.contiguous()
+        level = (linear * scaled.sum(-1, keepdim=True)).mT
+        ones = torch.ones_like(level[..., :1])
+        slope = (linear * (scaled @ x)).mT
+        steepness, weights = 5 * (-2 * theta[..., :p]).exp(), signal * scaled
+        # one process more, which is 1: the mean of the outputs is added as a mode
+        self._x = x.mT.to(dtype).contiguous()
+        self._steepness = F.pad(steepness, (0, 0, 0, 1)).to(dtype)
+        self._weights = F.pad(weights, (0, 0, 0, 1))[..., None].to(dtype)
+        self._slope = F.pad(slope, (0, 1)).to(dtype)
+        self._level = torch.cat([level, ones], -1).to(dtype)
 
     def __call__(self, z: Tensor) -> Tensor:
-        """Return (window, batch, process) at inputs (window, batch, input)."""
+        """Return (window, batch, process) at inputs (window, batch, input).
+
+        The last one is 1.
+        """
+        z = z.to(self.dtype)
         off = (z[..., None] - self._x[:, None]).square_()
-        squared = self._steepness[:, None] @ off.to(self.dtype)
+        squared = self._steepness[:, None] @ off
         # the slope of √ is infinite at 0, where that of m is 0
         a = squared.clamp_(min=1e-30).sqrt()
         decay = (-a).exp_()
         matern = torch.addcmul(decay, decay, a.add_(squared, alpha=1 / 3))
         bent = (matern.transpose(1, 2) @ self._weights)[..., 0].mT
-        return bent + (z @ self._slope + self._level).to(self.dtype)
+        return torch.baddbmm(self._level, z, self._slope).add_(bent)
 
 
 def coefficients(
@@ -83,7 +92,7 @@ def coefficients(
     rows = torch.linspace(0, x.shape[1] - 2, TRIED).round().long().to(x.device)
     z = (x[:, rows] + x[:, rows + 1]) / 2
     exact = process.mean(theta, x, alpha, z).mT * scale[:, None]
-    change = (single(z) - exact).square().mean(1).sum()
+    change = (single(z)[..., :-1] - exact).square().mean(1).sum()
     variance = scale.square().sum(-1)
     outside = (variance * (1 / energy.clamp(min=1e-30) - 1)).sum()
     if change <= PART**2 * outside:
@@ -114,8 +123,8 @@ class Patches:
         members = [np.flatnonzero(row) for row in sets]
         most = max(map(len, members))
         count, total = modes.shape[1], int(pieces.sum())
-        basis = torch.zeros(total, most * count + 1, channels, size)
-        fields = basis[:, :-1].view(total, most, count, channels, size)
+        basis = torch.zeros(total, most, count + 1, channels, size)
+        fields = basis[:, :, :-1]
         of_patch = torch.zeros(total, most, dtype=torch.long)
         slots = np.zeros((len(sets), len(modes)), dtype=np.int64)
         for k, ids in enumerate(members):
@@ -130,12 +139,12 @@ class Patches:
             one, slot, spot = (torch.from_numpy(index) for index in spots)
             picked = own[..., inside].permute(2, 0, 1)  # (point, mode, channel)
             fields[one, slot, :, :, spot] = picked
-        basis[patch, -1, :, place] = mean.detach().float().cpu().T
+        basis[patch, 0, -1, :, place] = mean.detach().float().cpu().T
         device = modes.device
         self._windows = of_patch.flatten().to(device)
         self._most = most
         self._shape = mean.shape
-        self._basis = basis.flatten(2).to(device)
+        self._basis = basis.view(total, most * (count + 1), -1).to(device)
         where = (patch * channels + np.arange(channels)[:, None]) * size + place
         self._where: Tensor | None = None  # the points as they are in one patch
         if total > 1:
@@ -145,11 +154,14 @@ class Patches:
             self._where = torch.from_numpy(where.ravel().astype(kind)).to(device)
 
     def __call__(self, g: Tensor) -> Tensor:
-        """Return (batch, channel, point) of coefficients (window, batch, mode)."""
+        """Return (batch, channel, point).
+
+        Args:
+            g: coefficients (window, batch, mode + 1), the last one of which is 1.
+        """
         shape = (len(self._basis), self._most, *g.shape[1:])
-        g = g[self._windows].view(shape).transpose(1, 2).flatten(2)
-        u = torch.cat([g, torch.ones_like(g[..., :1])], 2) @ self._basis
-        u = u.transpose(0, 1).flatten(1)
+        g = g.index_select(0, self._windows).view(shape).transpose(1, 2).flatten(2)
+        u = (g @ self._basis).transpose(0, 1).flatten(1)
         if self._where is not None:
             u = u.index_select(1, self._where)
         return u.view(g.shape[1], *self._shape)

@@ -394,7 +394,11 @@ class PODGP(Operator):
         z = self._normalised(inputs) @ self.rotation
         if inputs.fields.dtype == torch.float32 and not torch.compiler.is_compiling():
             learnt, patches = self._fast()
-            g = self._coefficients(z) if z.requires_grad else learnt(z)
+            if z.requires_grad:
+                g = self._coefficients(z)
+                g = torch.cat([g, torch.ones_like(g[..., :1])], -1)
+            else:
+                g = learnt(z)
             u = patches(g.float()).view(len(z[0]), *self.mean.shape)
             return self._on_grid(u, inputs)
         g = self._coefficients(z)
