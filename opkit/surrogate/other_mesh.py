@@ -80,7 +80,13 @@ def rebuild(surrogate: Surrogate, mesh: MeshShape) -> Surrogate:
     _check(trained, mesh)
     old = surrogate.model
     operator = old.operator.on(mesh)
-    model = PhysicalModel(operator, old.inputs, old.outputs, mesh=mesh.tensors())
+    model = PhysicalModel(
+        operator,
+        old.inputs,
+        old.outputs,
+        mesh=mesh.tensors(),
+        parameters=old.numbers,
+    )
     shape = surrogate.config.shape.model_copy(
         update={"shape": mesh.shape, "extent": mesh.extent}
     )

@@ -57,6 +57,7 @@ def test_the_file_is_ragged_and_right(plates: Path) -> None:
     assert 0.5 < estimate / plates.stat().st_size < 2
 
 
+@pytest.mark.slow
 def test_the_same_content_from_workers_and_after_an_interruption(
     plates: Path, tmp_path: Path
 ) -> None:

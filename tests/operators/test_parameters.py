@@ -42,9 +42,13 @@ def inputs(fields: int = 1, batch: int = 4, seed: int = 1) -> Inputs:
 
 
 def test_every_operator_that_takes_numbers_is_tested() -> None:
-    """The table above has them all, less those that are fitted and not trained."""
+    """The table has them all, less those that are fitted and those off grids.
+
+    SPON and BENO: `test_parameters_off_grids`.
+    """
     with_numbers = {n for n, offer in acceptance().items() if offer.parameters}
-    assert with_numbers - {"pod-deeponet", "pod-gp"} == OPTIONS.keys()
+    elsewhere = {"pod-deeponet", "pod-gp", "spon", "beno"}
+    assert with_numbers - elsewhere == OPTIONS.keys()
 
 
 @pytest.mark.parametrize("name", FILM)

@@ -17,6 +17,7 @@ from opkit.datasets.write import LIBVER
 from opkit.elements.weights import NodeWeights
 from opkit.errors import OpkitInputError
 from opkit.evaluate.run import evaluate
+from opkit.figures.run import draw
 from opkit.operators.inputs import Inputs
 
 from .test_thread import run, settings
@@ -165,7 +166,7 @@ def test_what_lacks_is_one_line(folder: Path, tmp_path: Path) -> None:
 def test_the_report_and_the_pictures_show_each_mesh(folder: Path) -> None:
     """Errors of the worst samples are those of the table; four rows of pictures."""
     pytest.importorskip("matplotlib")
-    run("report", folder / "run", "--out", folder / "r.html")
+    opkit.report(folder / "run", folder / "r.html")
     page = (folder / "r.html").read_text()
     assert page.count("data:image/png") == 4 * 4  # source, data, surrogate, error
     assert " nodes; " in page
@@ -183,7 +184,7 @@ def test_the_report_and_the_pictures_show_each_mesh(folder: Path) -> None:
         errors.append(float(ratio.sqrt()))
     worst = int(np.argmax(errors))
     assert f"sample {65 + worst} of the file, error {max(errors):.3g}" in page
-    run("plot", folder / "run")
+    draw(folder / "run")
     drawn = {p.name for p in (folder / "run" / "figures").iterdir()}
     assert {"curves.png", "samples.png", "worst.png"} <= drawn
 

@@ -3,8 +3,9 @@
     Lap u = f in Ω,   u = g or ∂u/∂n = q on its boundary:   (Ω, f, g or q) ↦ u.
 
 Two branches: f with zero boundary data, boundary data with zero f; u is their sum. By
-default the network is linear in (f, g, q), with weights that are functions of Ω, so
-that the branches are one pass; with ``parity`` it is the published network.
+default the network is linear in (f, g, q), with weights that are functions of Ω and of
+the numbers of the sample, so that the branches are one pass; with ``parity`` it is the
+published network, which takes no numbers.
 
 Source: Wang et al., ICLR 2024, arXiv:2401.09323.
 """
@@ -46,7 +47,9 @@ class BENO(Operator):
         OpkitInputError: other channels, or a grid that is not square.
     """
 
-    accepts: ClassVar[Accepts] = Accepts(("boundary",), (2,), periodic=False)
+    accepts: ClassVar[Accepts] = Accepts(
+        ("boundary",), (2,), periodic=False, parameters=True
+    )
     physical: ClassVar[bool] = True
     scales: Tensor
 
@@ -80,6 +83,12 @@ class BENO(Operator):
         self.order = channel_order(data.boundary_channels)
         self.cells = data.shape[0]
         self.published: PublishedBENO | None = None
+        self.numbers = data.parameters
+        if options.parity and data.parameters:
+            raise OpkitInputError(
+                "BENO as published takes no numbers per sample: leave model.parity at "
+                "false"
+            )
         if options.parity:
             self.published = PublishedBENO(
                 data.out_channels,
@@ -98,6 +107,7 @@ class BENO(Operator):
             options.n_layers,
             options.transformer_layers,
             options.n_heads,
+            data.parameters,
         )
         # of f, of g, of q, and of u; no means, so that zero stays zero
         self.register_buffer("scales", torch.ones(4))
@@ -137,7 +147,8 @@ class BENO(Operator):
             return result
         f, g, q, u = self.scales.unbind()
         value = curve.value / torch.where(curve.kind > 0.5, q, g)
-        potential: Tensor = u * self.network(source / f, inside, value, curve)
+        numbers = inputs.need("parameters") if self.numbers else None
+        potential: Tensor = u * self.network(source / f, inside, value, curve, numbers)
         return potential
 
 

@@ -15,6 +15,7 @@ from opkit.operators.beno.layers import (
     mean_of_cells,
 )
 from opkit.operators.layers.boundary_curve import Curve
+from opkit.operators.layers.modulation import modulation
 
 
 class LinearBENO(nn.Module):
@@ -28,6 +29,8 @@ class LinearBENO(nn.Module):
         cycles: V-cycles.
         transformer_layers: on the boundary curve.
         heads: of every attention.
+        parameters: numbers per sample, which modulate what nodes know of the domain:
+            the weights are functions of them too, and u stays linear in the data.
     """
 
     def __init__(
@@ -39,9 +42,11 @@ class LinearBENO(nn.Module):
         cycles: int,
         transformer_layers: int,
         heads: int,
+        parameters: int = 0,
     ) -> None:
         super().__init__()
         self.levels = levels
+        self.modulation = modulation(parameters, "film", [geometry] * levels)
         self.geometry = GeometryNet(geometry, levels)
         self.source = nn.Parameter(torch.randn(levels, channels))
         self.curve = CurveEncoder(geometry, channels, transformer_layers, heads)
@@ -56,7 +61,12 @@ class LinearBENO(nn.Module):
         self.tune = nn.Linear(geometry, channels)
 
     def forward(
-        self, source: Tensor, inside: Tensor, value: Tensor, curve: Curve
+        self,
+        source: Tensor,
+        inside: Tensor,
+        value: Tensor,
+        curve: Curve,
+        numbers: Tensor | None = None,
     ) -> Tensor:
         """Return u (batch, output, y, x): 0 outside, of mean zero for Neumann data.
 
@@ -65,9 +75,18 @@ class LinearBENO(nn.Module):
             inside: (batch, y, x).
             value: boundary data (batch, face), scaled.
             curve: geometry of the faces.
+            numbers: (batch, parameter), normalised.
         """
         levels = build_levels(inside, curve, self.levels)
         h = self.geometry(levels, curve)
+        if self.modulation is not None and numbers is not None:
+            pairs = self.modulation(numbers)
+            h = [
+                torch.addcmul(x + shift[owner], x, scale[owner])
+                for x, (scale, shift), owner in zip(
+                    h, pairs, map(_sample_of, levels), strict=True
+                )
+            ]
         b = [
             mean_of_cells(source * inside, level)[:, None] * self.source[depth]
             for depth, level in enumerate(levels)
@@ -108,10 +127,15 @@ class LinearBENO(nn.Module):
         return enters
 
 
+def _sample_of(level: Level) -> Tensor:
+    """Which sample of the batch each node belongs to, (node,)."""
+    return level.flat // (level.number.shape[1] ** 2)
+
+
 def _free_means(nodes: Tensor, level: Level, curve: Curve) -> Tensor:
     """(node, output): the mean over the domain where all data are Neumann, else 0."""
     batch, faces = curve.kind.shape
-    sample = level.flat // (level.number.shape[1] ** 2)
+    sample = _sample_of(level)
     ones = nodes.new_ones(len(nodes), 1)
     total, count = (gather_sum(part, sample, batch) for part in (nodes, ones))
     free = (curve.kind.sum(1, keepdim=True) == faces).to(nodes.dtype)

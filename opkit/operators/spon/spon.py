@@ -9,7 +9,8 @@ in L2. P_θ is a V-cycle over nested meshes (with one level, a flat network),
 
 and u = g + φ s P_θ with the harmonic extension g of the Dirichlet values, the torsion
 function φ of the mesh, 0 on the Dirichlet boundary, and the scale s of the training
-outputs. Dirichlet coefficients are the given ones, exactly.
+outputs. Dirichlet coefficients are the given ones, exactly. Numbers per sample scale
+and shift the features of every level (`opkit.operators.layers.modulation`).
 Reference: Bouziani, Boullé, arXiv:2410.01065; φ and the fixed operators are not theirs.
 """
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,6 +30,7 @@ from opkit.errors import OpkitInputError
 from opkit.operators.inputs import Inputs
 from opkit.operators.interface import Accepts, Operator
 from opkit.operators.interface import Options as BaseOptions
+from opkit.operators.layers.modulation import ENTRY, Entry, modulation
 from opkit.operators.shapes import MeshShape
 from opkit.operators.spon.blocks import FixedOperators, MessagePassing
 from opkit.operators.spon.hierarchy import Hierarchy, Processor
@@ -46,7 +49,9 @@ class SPON(Operator):
         OpkitInputError: coarser meshes that do not fit.
     """
 
-    accepts: ClassVar[Accepts] = Accepts(geometries=("mesh",), dimensions=(1,))
+    accepts: ClassVar[Accepts] = Accepts(
+        geometries=("mesh",), dimensions=(1,), parameters=True
+    )
     physical: ClassVar[bool] = True
     in_mean: Tensor
     in_std: Tensor
@@ -64,6 +69,7 @@ class SPON(Operator):
         )
         n_cycles: int = Field(default=1, ge=1, description="V-cycles")
         log_inputs: bool = Field(default=False, description="of positive inputs")
+        parameters: Entry = ENTRY
 
     def __init__(self, data: MeshShape, options: Options) -> None:
         super().__init__()
@@ -72,7 +78,12 @@ class SPON(Operator):
         self.spacings = self.hierarchy.spacings
         self.weights_of = list(range(len(self.spacings) - 1))
         width = options.hidden_channels
-        features = data.in_channels + self.hierarchy.static.shape[1]
+        stages = options.n_cycles * (2 * len(self.spacings) - 1) + 1
+        self.modulation = modulation(
+            data.parameters, options.parameters, [width] * stages
+        )
+        numbers = data.parameters if self.modulation is None else 0
+        features = data.in_channels + numbers + self.hierarchy.static.shape[1]
         self.lifting = nn.Linear(features, width)
         self.cycles = nn.ModuleList(self._weights() for _ in range(options.n_cycles))
         self.projection = nn.Sequential(
@@ -107,17 +118,28 @@ class SPON(Operator):
 
         In single precision whatever autocast says: sparse products know no other.
         """
-        x = inputs.fields
+        x, numbers = inputs.fields, None
+        if self.data.parameters:
+            numbers = inputs.need("parameters").to(self.in_mean.dtype)
         with torch.autocast(x.device.type, enabled=False):
-            return self._forward(x.to(self.in_mean.dtype))
+            return self._forward(x.to(self.in_mean.dtype), numbers)
 
-    def _forward(self, x: Tensor) -> Tensor:
+    def _forward(self, x: Tensor, numbers: Tensor | None) -> Tensor:
         mesh = self.hierarchy
-        f = (self._encoded(x) - self.in_mean) / self.in_std
-        static = mesh.static[:, None].expand(-1, f.shape[1], -1)
-        h = self.lifting(torch.cat([f, static], 2))
-        for cycle in self.cycles:
-            h = self._cycle(h, cycle)
+        parts = [(self._encoded(x) - self.in_mean) / self.in_std]
+        pairs: list[Tensor] | None = None
+        if numbers is not None and self.modulation is not None:
+            pairs = self.modulation(numbers)
+        elif numbers is not None:
+            parts.append(numbers.expand(len(parts[0]), -1, -1))
+        parts.append(mesh.static[:, None].expand(-1, len(x), -1))
+        h = self.lifting(torch.cat(parts, 2))
+        each = 2 * len(self.spacings) - 1
+        for k, cycle in enumerate(self.cycles):
+            own = None if pairs is None else pairs[k * each : (k + 1) * each]
+            h = self._cycle(h, cycle, own)
+        if pairs is not None:
+            h = _modulated(h, pairs[-1])
         net = self.projection(h).permute(1, 2, 0)
         u = mesh.lifted + mesh.phi * self.out_scale[:, None] * net
         return torch.where(mesh.fixed, mesh.given, u)
@@ -147,7 +169,8 @@ class SPON(Operator):
         other._modules = dict(self._modules)
         last = self.spacings[-1]
         mesh = Hierarchy(data, self.options.processor, ALL_LEVELS, last)
-        other.data, other.hierarchy = data, mesh.to(self.hierarchy.phi.device)
+        other.data = replace(data, parameters=mine.parameters)
+        other.hierarchy = mesh.to(self.hierarchy.phi.device)
         trained = np.log(self.spacings[:-1])
         other.weights_of = []
         for spacing in np.log(mesh.spacings[:-1]):
@@ -174,18 +197,26 @@ class SPON(Operator):
         }
         return nn.ModuleDict(parts)
 
-    def _cycle(self, h: Tensor, cycle: Any) -> Tensor:
+    def _cycle(self, h: Tensor, cycle: Any, pairs: list[Tensor] | None) -> Tensor:
+        """One V-cycle; ``pairs`` modulate each level down, the last, each level up."""
         mesh, skips = self.hierarchy, []
+        inner = len(self.spacings) - 1
         for level, weights in enumerate(self.weights_of):
+            if pairs is not None and weights >= 0:
+                h = _modulated(h, pairs[weights])
             h = self._smooth(h, cycle["down"], weights, level)
             skips.append(h)
             h = mesh.restrict[level](h)
+        if pairs is not None:
+            h = _modulated(h, pairs[inner])
         for block in cycle["last"]:
             h = block(h, mesh.levels[-1])
         for level, weights in reversed(list(enumerate(self.weights_of))):
             # features of a level without weights stay below: P R h is all there is
             below = mesh.prolong[level](h)
             h = skips[level] + below if weights >= 0 else below
+            if pairs is not None and weights >= 0:
+                h = _modulated(h, pairs[inner + 1 + weights])
             h = self._smooth(h, cycle["up"], weights, level)
         return h
 
@@ -201,3 +232,9 @@ class SPON(Operator):
             f.log() if self.options.log_inputs else f
         )
         return encoded
+
+
+def _modulated(h: Tensor, pair: Tensor) -> Tensor:
+    """Return h (1 + s) + b, h (node, batch, channel), s and b (batch, channel)."""
+    scale, shift = pair
+    return torch.addcmul(h + shift, h, scale)

@@ -57,7 +57,7 @@ def fit_normalisers(model: PhysicalModel, setup: TrainingSetup) -> None:
     guards.no_overlap(keys, test, "test")
     guards.no_overlap(held_out, test, "test", "validation")
     for role, normaliser in roles.items():
-        normaliser.fit(moments[role], setup.physical)
+        normaliser.fit(moments[role], setup.unscaled(role))
 
 
 def prepare_operator(model: PhysicalModel, setup: TrainingSetup) -> None:
@@ -88,7 +88,7 @@ def check_normalisers(model: PhysicalModel, setup: TrainingSetup) -> list[str]:
         for index in range(len(setup.train)):
             sample = setup.train[index]
             moments.add(_even(stored.cpu(), sample[role], setup.history, role))
-        fitted = copy.deepcopy(stored.cpu()).fit(moments, setup.physical)
+        fitted = copy.deepcopy(stored.cpu()).fit(moments, setup.unscaled(role))
         fault = guards.normaliser_of(stored.cpu(), fitted, role)
         faults += [fault] if fault else []
     return faults

@@ -100,6 +100,14 @@ class TrainingSetup:
         """Whether the operator takes and gives physical units."""
         return operator_class(self.recipe.operator).physical
 
+    def unscaled(self, role: str) -> bool:
+        """Whether samples of a role pass their normaliser as they are.
+
+        Fields of operators that take physical units do; numbers and functions of time
+        of a sample have no scale in common with anything, and never do.
+        """
+        return self.physical and role not in ("parameters", "series")
+
     @property
     def history(self) -> int:
         """Frames the operator sees; 0 where it is not autoregressive."""
