@@ -106,6 +106,10 @@ class Burgers:
             "galilei": Symmetry(velocity=1.0),
         }
 
+    def kept_means(self) -> tuple[str, ...]:
+        """The velocity."""
+        return ("velocity",)
+
     def sample(self, rng: np.random.Generator) -> Fields:
         """Draw ``initial_velocity`` (x,), with the modes that the solver keeps."""
         field = self.distribution.sample(rng, self.resolution, self._most)

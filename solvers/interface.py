@@ -21,6 +21,7 @@ which a solver fulfils by having that method or field; nothing else is declared:
 - `Parametric`: numbers that differ from sample to sample;
 - `MovesNodes`: nodes that lie elsewhere for each sample;
 - `KnowsSymmetries`: transformations that map solutions to solutions;
+- `KeepsMeans`: outputs whose mean over the domain stays as it is;
 - `Forecasts`: advances ensembles in a fixed number of steps.
 """
 
@@ -388,6 +389,15 @@ class KnowsSymmetries(Solver, Protocol):
 
     def symmetries(self) -> Mapping[str, Symmetry]:
         """Name, as recipes write it in ``training.symmetries``, to symmetry."""
+        ...
+
+
+@runtime_checkable
+class KeepsMeans(Solver, Protocol):
+    """A solver of a conservation law, of fields on an even grid."""
+
+    def kept_means(self) -> tuple[str, ...]:
+        """Outputs whose mean over the domain is that of the initial state."""
         ...
 
 

@@ -208,6 +208,10 @@ class Semilinear:
             known["galilei"] = Symmetry(velocity=self.convection)
         return known
 
+    def kept_means(self) -> tuple[str, ...]:
+        """The state, where nothing reacts."""
+        return () if self.growth or self.quadratic or self.cubic else ("state",)
+
     def forecast(self, steps: int) -> Callable[[Array], Array]:
         """Prepare an advance by one record interval in a fixed number of steps.
 

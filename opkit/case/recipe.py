@@ -147,6 +147,10 @@ class Recipe(Record):
         default=True,
         description="autoregressive: the initial state is the first frame",
     )
+    keep_means: bool = Field(
+        default=False,
+        description="autoregressive: each frame keeps the mean of the one before it",
+    )
     training: Training = Training()
     stream: dict[str, Any] = Field(
         default={}, description="hypernetworks: equations drawn in an epoch"

@@ -152,6 +152,10 @@ class NavierStokes:
         """Those of the torus that leave forcing and mean flow as they are."""
         return symmetries_of(self.forcing, any(self.mean_flow))
 
+    def kept_means(self) -> tuple[str, ...]:
+        """Vorticity: a flow on the torus has none in the mean, and drag keeps that."""
+        return ("vorticity",)
+
     def sample(self, rng: np.random.Generator) -> Fields:
         """Draw ``vorticity`` (y, x), with the modes that the solver keeps.
 

@@ -207,6 +207,7 @@ def model_of_record(
         mesh,
         number_normaliser(config.parameters),
         Normaliser(shape.series) if shape.series else None,
+        config.recipe.keep_means,
     )
 
 

@@ -219,6 +219,11 @@ def _along(values: Tensor, like: Tensor) -> Tensor:
     return values.view(-1, *(1,) * (like.ndim - 2))
 
 
+def _mean(frame: Tensor) -> Tensor:
+    """Mean over space of (batch, channel, *space), with axes of length one."""
+    return frame.mean(tuple(range(2, frame.ndim)), keepdim=True)
+
+
 class PhysicalModel(nn.Module):
     """An operator between its normalisers: u = decode(operator(encode(a))).
 
@@ -230,6 +235,7 @@ class PhysicalModel(nn.Module):
         static: normaliser of fields that do not change in time, autoregressive only.
         parameters: normaliser of numbers per sample.
         series: normaliser of functions of time.
+        keep_means: whether each frame is given the mean over space of the one before.
         mesh: arrays of the mesh the operator was built for, by name.
     """
 
@@ -243,8 +249,10 @@ class PhysicalModel(nn.Module):
         mesh: Mapping[str, Tensor] | None = None,
         parameters: NumberNormaliser | None = None,
         series: Normaliser | None = None,
+        keep_means: bool = False,
     ) -> None:
         super().__init__()
+        self.keep_means = keep_means
         self.operator = operator
         self.inputs = inputs
         self.outputs = outputs
@@ -276,17 +284,22 @@ class PhysicalModel(nn.Module):
             detach: cut the gradient between frames, so that each step learns from the
                 states the model itself makes (pushforward; Brandstetter et al. 2022).
         """
-        inputs = self.encode(as_inputs(inputs))
+        physical = as_inputs(inputs)
+        inputs = self.encode(physical)
         if not self.history:
             return self.outputs.decode(self.operator(inputs))
         static = [] if inputs.static is None else [inputs.static]
         window = deque(inputs.fields.unbind(1), maxlen=self.history)
         frames = []
+        last = physical.fields[:, -1]
         for _ in range(steps):
             fields = torch.cat([*window, *static], 1)
             frame = self.outputs.decode(
                 self.operator(inputs._replace(fields=fields, static=None))
             )
+            if self.keep_means:
+                frame = frame + (_mean(last) - _mean(frame))
+                last = frame.detach() if detach else frame
             frames.append(frame)
             window.append(self.inputs.encode(frame.detach() if detach else frame))
         return torch.stack(frames, 1)

@@ -34,6 +34,7 @@ def build_physical_model(setup: TrainingSetup, seed: int) -> PhysicalModel:
         setup.shape.tensors() if isinstance(setup.shape, MeshShape) else None,
         number_normaliser(setup.parameters),
         Normaliser(len(setup.series)) if setup.series else None,
+        setup.recipe.keep_means,
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from opkit.base.seeds import apart
 from opkit.case.recipe import Recipe, Training
+from opkit.case.record import parse_stored
 from opkit.datasets.agreement import Stated
 from opkit.datasets.field_dataset import FieldDataset
 from opkit.datasets.header import Header
@@ -19,6 +20,7 @@ from opkit.errors import DataError, OpkitInputError
 from opkit.metrics.domains import Domain, Elements, Grid
 from opkit.operators.interface import operator_class
 from opkit.operators.shapes import DataShape, MeshShape
+from opkit.solvers.interface import KeepsMeans
 from opkit.surrogate.bundle.record import Channels, Shape
 from opkit.surrogate.held_out import APART
 from opkit.train.fields.shape import data_shape
@@ -149,6 +151,8 @@ def prepare(data: Path, recipe: Recipe, seed: int) -> TrainingSetup:
             "training.symmetries and training.physics are for outputs that are all "
             f"fields, {train_set.readouts[0]} is none: leave them out"
         )
+    if recipe.keep_means:
+        _check_means(recipe, header, shape)
     _check_points(recipe.training, shape)
     gib = recipe.training.memory
     train = in_memory(train_set, gib)
@@ -191,6 +195,33 @@ def halves(validation: Samples, seed: int) -> tuple[Samples, Samples]:
     if len(validation) < APART:
         return validation, validation
     return hold_out(validation, 0.5, seed)
+
+
+def _check_means(recipe: Recipe, header: Header, shape: DataShape | MeshShape) -> None:
+    """Refuse to keep means that the equation does not keep.
+
+    Raises:
+        OpkitInputError: the mode makes no steps, the grid is not even, or the case's
+            solver does not say that it keeps the means of all outputs.
+    """
+    if not recipe.arrangement.history or not isinstance(shape, DataShape):
+        raise OpkitInputError(
+            "keep_means is about steps in time on a grid: train with mode "
+            "autoregressive, or leave it out"
+        )
+    if not header.case:
+        raise OpkitInputError(
+            "keep_means: data without a case do not say which means are kept: leave it "
+            "out"
+        )
+    solver = parse_stored(header.case, "data file").build_solver()
+    kept = solver.kept_means() if isinstance(solver, KeepsMeans) else ()
+    changing = [v.name for v in header.outputs if v.name not in kept]
+    if changing or not all(shape.periodic):
+        raise OpkitInputError(
+            f"keep_means: case {header.case.get('name')} does not keep the mean of "
+            f"{', '.join(changing) or 'fields on a grid with ends'}: leave it out"
+        )
 
 
 def _check_points(training: Training, shape: DataShape | MeshShape) -> None:
