@@ -285,8 +285,12 @@ class _Pace:
 
 
 def score_rows(scores: Sequence[Score]) -> list[dict[str, Any]]:
-    """Rows of a table of errors; in H1, and of quantities, where there are any."""
+    """Rows of a table of errors; in H1, of kinds of outputs, of quantities, if any.
+
+    ``of NAME`` is the relative error of an output where some are no fields.
+    """
     quantities = list(dict.fromkeys(q for score in scores for q in score.quantities))
+    outputs = list(dict.fromkeys(o for score in scores for o in score.outputs))
     slopes = any(score.relative_h1 is not None for score in scores)
     return [
         {
@@ -296,7 +300,11 @@ def score_rows(scores: Sequence[Score]) -> list[dict[str, Any]]:
             "samples": score.samples,
             "relative L2": score.relative_l2,
             **({"relative H1": score.relative_h1} if slopes else {}),
-            **{name: score.quantities.get(name) for name in quantities},
+            **{f"of {name}": score.outputs.get(name) for name in outputs},
+            **{
+                f"|error| of {name}" if outputs else name: score.quantities.get(name)
+                for name in quantities
+            },
             "s/sample": score.seconds,
         }
         for score in scores

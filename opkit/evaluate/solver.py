@@ -18,7 +18,7 @@ from opkit.datasets.read import DataFile
 from opkit.errors import CaseError, OpkitInputError, SolverError
 from opkit.evaluate.ladder import FULL, rungs
 from opkit.metrics import functional
-from opkit.metrics.domains import Domain, Elements
+from opkit.metrics.domains import Domain, Elements, Packed
 from opkit.solvers.interface import Fields, OnMesh, Solver
 from opkit.surrogate.bundle.record import Score
 
@@ -121,6 +121,8 @@ def error(
         domain: for norms that need one.
         norm: of (batch, channel, *space).
     """
+    if recipe.arrangement.readouts(header):
+        return _error_of_kinds(outputs, truth, header, recipe, domain, norm)
     values = []
     for variable in header.outputs:
         pair = []
@@ -141,3 +143,50 @@ def error(
             one = slice(channel, channel + 1)
             values.append(norm(predicted[:, one], true[:, one], domain))
     return float(torch.stack(values).mean())
+
+
+def _error_of_kinds(
+    outputs: Fields,
+    truth: Fields,
+    header: Header,
+    recipe: Recipe,
+    domain: Domain | None,
+    norm: Norm,
+) -> float:
+    """Measure outputs of several kinds, laid one after another as a surrogate's.
+
+    Numbers are related to their root mean square in training, or, where no domain of a
+    surrogate says what that is, over these samples.
+    """
+    mode = recipe.arrangement
+    fields, readouts = mode.outputs(header), mode.readouts(header)
+
+    def entries(given: Fields) -> list[torch.Tensor]:
+        parts: list[torch.Tensor] = []
+        for v in fields:
+            every = tuple(
+                slice(None, None, recipe.subsample if d in ("z", "y", "x") else 1)
+                for d in v.dims
+            )
+            field = torch.as_tensor(np.asarray(given[v.name]))[(slice(None), *every)]
+            if "layer" not in v.dims:
+                field = field.unsqueeze(2 if "time" in v.dims else 1)
+            if "time" not in v.dims:
+                field = field.unsqueeze(1)
+            scored = mode.scored(field, header).flatten(2)
+            parts += scored.unbind(1)
+        for v in readouts:
+            values = torch.as_tensor(np.asarray(given[v.name]))
+            values = values.reshape(len(values), -1)
+            parts += [values] if v.is_series else torch.split(values, 1, 1)
+        return parts
+
+    predicted, true = entries(outputs), entries(truth)
+    if not isinstance(domain, Packed):
+        scales = torch.stack([part.double().square().mean().sqrt() for part in true])
+        count = len(true) - sum(
+            1 if v.is_series else int(np.prod(v.shape)) for v in readouts
+        )
+        domain = Packed([part.shape[1] for part in true], count, scales)
+    joined = (torch.cat(parts, 1)[:, None] for parts in (predicted, true))
+    return float(norm(*joined, domain).mean())

@@ -11,7 +11,7 @@ import numpy as np
 from opkit.datasets.header import VariableSpec, closed
 from opkit.datasets.read import DataFile
 from opkit.errors import DataError
-from opkit.figures import plots
+from opkit.figures import kinds, plots
 
 SPACE = ("z", "y", "x")
 
@@ -41,6 +41,8 @@ def draw(data: Path, picture: Path, samples: int = 3) -> Path:
             )
         if header.mesh is not None and header.mesh.points.shape[1] == 2:
             mesh = plots.Triangles(header.mesh.points, header.mesh.cells)
+        if any(v.is_series for v in header.variables) and mesh is None:
+            return _with_series(file, picture, samples)
         space = [axis for axis in SPACE if axis in header.coordinates][-2:]
         if not space and mesh is None and not header.ragged:
             raise DataError(f"{data}: only fields on grids and triangles can be drawn")
@@ -49,7 +51,7 @@ def draw(data: Path, picture: Path, samples: int = 3) -> Path:
             [
                 panel
                 for variable in header.variables
-                if not variable.is_number and variable.role != "points"
+                if variable.is_field
                 for panel in _panels(file, variable, row)
             ]
             for row in range(count)
@@ -59,6 +61,34 @@ def draw(data: Path, picture: Path, samples: int = 3) -> Path:
         name = str(header.case.get("title", data.name))
     labels = [f"sample {row}" for row in range(count)]
     return plots.rows_of_fields(picture, rows, (*x, *y), name, labels, mesh)
+
+
+def _with_series(file: DataFile, picture: Path, samples: int) -> Path:
+    """Draw series as lines, beside the fields on a grid where there are any."""
+    header = file.header
+    times = header.coordinates["time"].values
+    rows: list[list[plots.Panel | kinds.Curves]] = []
+    ends = [header.coordinates[a].values[[0, -1]] for a in "xy" if a in header.sizes]
+    for row in range(min(samples, len(file))):
+        line: list[plots.Panel | kinds.Curves] = []
+        for v in header.variables:
+            if v.is_series:
+                name = v.long_name or v.name
+                line.append(kinds.Curves(name, times, {name: file.read(v.name, row)}))
+            elif v.is_field:
+                panels = _panels(file, v, row)
+                line += [_line(p, ends) if p.values.ndim == 1 else p for p in panels]
+        rows.append(line)
+    x, y = [*ends, np.array([0.0, 1.0]), np.array([0.0, 1.0])][:2]
+    labels = [f"sample {row}" for row in range(len(rows))]
+    title = str(header.case.get("title", file.path))
+    return kinds.rows_of_kinds(picture, rows, labels, (*x, *y), title)
+
+
+def _line(panel: plots.Panel, ends: list[np.ndarray]) -> kinds.Curves:
+    first, last = (float(end) for end in ends[0])
+    x = np.linspace(first, last, len(panel.values))
+    return kinds.Curves(panel.title, x, {panel.title: panel.values})
 
 
 def _panels(file: DataFile, variable: VariableSpec, row: int) -> Iterator[plots.Panel]:

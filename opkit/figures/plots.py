@@ -102,7 +102,7 @@ def rows_of_fields(
             axes[r][0].set_ylabel(labels[r], fontsize=9)
     if title:
         figure.suptitle(title, fontsize=11)
-    return _save(plt, figure, path)
+    return save(plt, figure, path)
 
 
 def row_and_times(
@@ -144,7 +144,7 @@ def row_and_times(
         axis.text(value * 1.1, place, duration(value), va="center", fontsize=9)
     axis.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title, fontsize=11)
-    return _save(plt, figure, path)
+    return save(plt, figure, path)
 
 
 def prediction(
@@ -244,10 +244,12 @@ def curves(
     both = f"{lost} (training), {measured} (validation)"
     axis.set_ylabel(same if lost == measured else both)
     axis.legend(frameon=False)
-    lower.semilogy(epochs, [row["learning_rate"] for row in rows], color=GREY)
+    rates = [row["learning_rate"] for row in rows]
+    draw = lower.semilogy if any(rates) else lower.plot  # 0 where nothing is stepped
+    draw(epochs, rates, color=GREY)
     lower.set(xlabel="epoch", ylabel="learning rate")
     lower.xaxis.get_major_locator().set_params(integer=True)
-    return _save(plt, figure, path)
+    return save(plt, figure, path)
 
 
 def errors_by_resolution(
@@ -271,7 +273,7 @@ def errors_by_resolution(
     axis.text(trained_at, axis.get_ylim()[1], " training grid", va="top", fontsize=8)
     axis.set(xlabel="points along x", ylabel="relative L2 error")
     axis.legend(frameon=False)
-    return _save(plt, figure, path)
+    return save(plt, figure, path)
 
 
 def spectra(path: Path, energies: Mapping[str, Array]) -> Path:
@@ -287,7 +289,7 @@ def spectra(path: Path, energies: Mapping[str, Array]) -> Path:
         axis.loglog(np.arange(1, len(energy) + 1), energy, color=colour, label=name)
     axis.set(xlabel="wavenumber k", ylabel="E(k)")
     axis.legend(frameon=False)
-    return _save(plt, figure, path)
+    return save(plt, figure, path)
 
 
 def rollout(path: Path, errors: Sequence[float], mean: Sequence[float] = ()) -> Path:
@@ -306,7 +308,7 @@ def rollout(path: Path, errors: Sequence[float], mean: Sequence[float] = ()) -> 
         axis.plot(steps, mean, color=GREY, label="mean predictor")
     axis.set(xlabel="step", ylabel="relative L2 error", yscale="log")
     axis.legend(frameon=False)
-    return _save(plt, figure, path)
+    return save(plt, figure, path)
 
 
 def _draw_row(
@@ -434,7 +436,8 @@ def pyplot() -> Any:
     return require_aside("matplotlib.pyplot", "plots")
 
 
-def _save(plt: Any, figure: Any, path: Path) -> Path:
+def save(plt: Any, figure: Any, path: Path) -> Path:
+    """Write a figure as PNG, whole or not at all."""
     make_folder(path.parent)
     with appearing(path) as temporary:
         figure.savefig(temporary, dpi=150, format="png")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from torch import Tensor
@@ -10,12 +11,13 @@ from torch import Tensor
 from opkit.datasets.field_dataset import FieldDataset, alone, collate
 from opkit.datasets.header import closed
 from opkit.errors import BundleError
-from opkit.figures import plots
+from opkit.figures import kinds, plots
 from opkit.metrics import functional
 from opkit.metrics.domains import Points
 from opkit.operators.inputs import Inputs
 from opkit.operators.shapes import MeshShape
 from opkit.surrogate import surrogate
+from opkit.surrogate.bundle.outputs import by_name
 from opkit.surrogate.bundle.record import BundleConfig
 from opkit.surrogate.bundle.run_directory import RunDirectory, data_of_run
 from opkit.surrogate.surrogate import Surrogate
@@ -74,14 +76,24 @@ def draw(run: Path, data: Path | None = None) -> list[Path]:
     errors = functional.relative_l2(predicted, fields["outputs"], loaded.domain)
     if mesh is not None and mesh[0].shape[1] == 3:
         return figures  # tetrahedra: write predictions to .vtu and cut them open
+    if config.shape.packing is not None:
+        numbers = numbers_of(config, fields["outputs"], predicted)
+        if numbers:
+            figures.append(kinds.agreement(folder / "numbers.png", numbers))
     order = errors.argsort()
     middle = order[len(order) // 2 :][:SAMPLES].tolist()
     worst = order.flip(0)[:SAMPLES].tolist()
     for name, chosen in (("samples", middle), ("worst", worst)):
         path = folder / f"{name}.png"
         labels = [f"{split} {i}: {errors[i]:.3g}" for i in chosen]
+        if config.shape.packing is not None:
+            drawn = [_kinds(loaded, samples, fields, predicted, i) for i in chosen]
+            title = f"{config.operator}: relative error of each sample at the left"
+            box = _box(config) or (0.0, config.shape.extent[-1], 0.0, 1.0)
+            figures.append(kinds.rows_of_kinds(path, drawn, labels, box, title))
+            continue
         figures.append(_rows(path, loaded, samples, fields, predicted, chosen, labels))
-    if len(config.axes) > 1:
+    if len(config.axes) > 1 and config.shape.packing is None:
         energies = {
             "data": functional.energy_spectrum(fields["outputs"]),
             "surrogate": functional.energy_spectrum(predicted),
@@ -170,14 +182,83 @@ def _rows(
                 inputs, target, prediction, config.outputs[0].name, points
             )
         )
-    extent = None
-    if len(config.axes) == 2:
-        y, x = config.shape.extent
-        extent = (0.0, x, 0.0, y)
+    extent = _box(config)
     title = f"{config.operator}: relative L2 error of each sample at the left"
     mesh = _mesh(loaded)
     triangles = plots.Triangles(*mesh) if mesh is not None else None
     return plots.rows_of_fields(path, rows, extent, title, labels, triangles)
+
+
+def _box(config: BundleConfig) -> tuple[float, float, float, float] | None:
+    """Left, right, bottom and top of a plane; None of other domains."""
+    if len(config.axes) != 2:
+        return None
+    y, x = config.shape.extent
+    return 0.0, x, 0.0, y
+
+
+def numbers_of(
+    config: BundleConfig, true: Tensor, predicted: Tensor
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return data and prediction (sample,) of each number, by name."""
+    pairs = {}
+    both = by_name(true, config), by_name(predicted, config)
+    for v in config.outputs:
+        if v.kind != "numbers":
+            continue
+        data, own = (each[v.name].reshape(len(true), -1).numpy() for each in both)
+        for k in range(v.channels):
+            name = v.name if v.channels == 1 else f"{v.name}[{k}]"
+            pairs[name] = (data[:, k], own[:, k])
+    return pairs
+
+
+def _kinds(
+    loaded: Surrogate,
+    samples: FieldDataset,
+    fields: dict[str, Tensor],
+    predicted: Tensor,
+    index: int,
+) -> list[plots.Panel | kinds.Curves]:
+    """Panels of one sample: inputs, and outputs but for numbers."""
+    config, one = loaded.config, slice(index, index + 1)
+    row: list[plots.Panel | kinds.Curves] = []
+    names = [v.name for v in config.inputs for _ in range(v.channels)]
+    for channel, name in enumerate(names):
+        row.append(_panel(loaded, name, fields["inputs"][index, channel], "input"))
+    times = np.array(config.times)
+    for k, v in enumerate(config.series):
+        values = fields["series"][index, k].numpy()
+        row.append(kinds.Curves(v.name, times, {v.name: values}))
+    both = by_name(fields["outputs"][one], config), by_name(predicted[one], config)
+    for v in config.outputs:
+        data, own = (each[v.name][0] for each in both)
+        if v.kind == "series":
+            lines = {"data": data.numpy(), "surrogate": own.numpy()}
+            row.append(kinds.Curves(v.name, times, lines))
+        elif v.kind == "field":
+            first = (data, own) if v.channels == 1 else (data[0], own[0])
+            if first[0].ndim == 1:
+                x = np.linspace(0.0, config.shape.extent[0], len(first[0]))
+                lines = {"data": first[0].numpy(), "surrogate": first[1].numpy()}
+                row.append(kinds.Curves(v.name, x, lines))
+                continue
+            row.append(_panel(loaded, f"{v.name}: data", first[0]))
+            row.append(_panel(loaded, f"{v.name}: surrogate", first[1]))
+    return row
+
+
+def _panel(
+    loaded: Surrogate,
+    name: str,
+    field: Tensor,
+    kind: Literal["input", "field"] = "field",
+) -> plots.Panel | kinds.Curves:
+    plane = _plane(field)
+    if plane.ndim == 1:
+        x = np.linspace(0.0, loaded.config.shape.extent[-1], len(plane))
+        return kinds.Curves(name, x, {name: plane})
+    return plots.Panel(name, plane, kind)
 
 
 def _mesh(loaded: Surrogate) -> tuple[np.ndarray, np.ndarray] | None:

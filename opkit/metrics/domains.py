@@ -136,13 +136,17 @@ class Packed:
     def floor(self, entry: int) -> float:
         """Return the least root mean square that an error is related to.
 
-        0 of fields; of a series 1 % of the training samples'; of a number all of it: a
-        number may be close to zero in a sample, and relative errors mean nothing there.
+        0 of fields; of a series 1 % of the training samples'. Errors of a number are
+        related to the training samples' alone: it may be close to 0 in a sample.
         """
         if entry < self.fields:
             return 0.0
         scale = float(self.scales[entry])
-        return scale if self.sizes[entry] == 1 else QUIET * scale
+        return scale if self.is_number(entry) else QUIET * scale
+
+    def is_number(self, entry: int) -> bool:
+        """Whether an entry is one number, which errors are not related to itself."""
+        return entry >= self.fields and self.sizes[entry] == 1
 
 
 QUIET = 0.01

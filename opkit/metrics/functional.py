@@ -56,10 +56,11 @@ def relative_entries(
     for k, (p, t) in enumerate(pairs):
         p, t, size = _scaled(p[:, None], t[:, None])
         root = t.shape[2] ** 0.5
-        floor = (domain.floor(k) * root / size).clamp_min(eps)
+        norm = (domain.floor(k) * root / size).clamp_min(eps)
         error = torch.linalg.vector_norm(p - t, dim=2)
-        norm = torch.linalg.vector_norm(t, dim=2)
-        errors.append(error / torch.maximum(norm, floor))
+        if not domain.is_number(k):
+            norm = torch.maximum(torch.linalg.vector_norm(t, dim=2), norm)
+        errors.append(error / norm)
     return torch.cat(errors, 1)
 
 

@@ -72,6 +72,8 @@ def _seen(subject: Subject) -> Table:
     rows = _rows(config.inputs, model.inputs, lambda x: x)
     if model.numbers is not None:
         rows += _rows(config.parameters, model.numbers, model.numbers.uneven)
+    if model.series is not None:
+        rows += _rows(config.series, model.series, lambda x: x)
     return Table(
         "Inputs seen in training, a channel a line",
         ("input", "smallest", "largest", "mean", "spread", "units"),

@@ -35,6 +35,7 @@ def chart(
     caption: str,
     log: str = "",
     points: bool = False,
+    diagonal: bool = False,
 ) -> Picture:
     """Draw lines, or points, as SVG.
 
@@ -45,6 +46,7 @@ def chart(
         caption: below it.
         log: axes with a logarithmic scale, out of ``"x"``, ``"y"``, ``"xy"``.
         points: draw dots without lines.
+        diagonal: draw the line of equal x and y.
     """
     with _figure((4.3, 2.9)) as (plt, figure):
         axis = figure.subplots()
@@ -54,6 +56,8 @@ def chart(
                 style |= {"marker": "o", "ms": 3.5}
             colour = COLOURS[index % len(COLOURS)]
             axis.plot(x, y, color=colour, label=name, **style)
+        if diagonal:
+            axis.axline((0, 0), slope=1, color=GREY, lw=1, zorder=0)
         axis.set(xlabel=labels[0], ylabel=labels[1])
         for direction, values in (("x", 0), ("y", 1)):
             positive = all(np.min(line[values]) > 0 for line in lines.values())

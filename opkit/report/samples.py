@@ -10,9 +10,12 @@ from torch import Tensor
 
 from opkit.datasets.header import closed
 from opkit.figures import plots
-from opkit.report.content import Row, Section
-from opkit.report.pictures import fields
+from opkit.figures.run import numbers_of
+from opkit.report.content import Picture, Row, Section
+from opkit.report.pictures import chart, fields
 from opkit.report.subject import Subject
+from opkit.surrogate.bundle.outputs import by_name
+from opkit.surrogate.bundle.record import BundleConfig, Channels
 
 WORST = 3
 
@@ -23,7 +26,16 @@ def section(subject: Subject) -> Section:
     worst = [int(i) for i in order[::-1][:WORST]]
     chosen = {f"Worst {k}": i for k, i in enumerate(worst, 1)}
     chosen["Median"] = int(order[len(order) // 2])
-    rows = tuple(_row(subject, name, i) for name, i in chosen.items())
+    packed = subject.config.shape.packing is not None
+    draw = _row_of_kinds if packed else _row
+    rows = tuple(draw(subject, name, i) for name, i in chosen.items())
+    if packed:
+        text = (
+            f"Of {len(subject.errors)} {subject.split} samples; the error is the mean "
+            "over outputs, each relative to its size.",
+        )
+        numbers = _numbers(subject)
+        return Section("samples", "Worst cases", text, rows=(*numbers, *rows))
     frame = " The last frame of each trajectory is drawn." if subject.rollout else ""
     drawn = subject.mesh is None or subject.mesh[0].shape[1] == 2
     if subject.header.shapes is not None:
@@ -58,6 +70,79 @@ def _row(subject: Subject, name: str, index: int) -> Row:
     alt = f"{name} sample"
     extent = config.shape.extent
     return Row(heading, fields(panels, extent, alt, subject.mesh))
+
+
+def _row_of_kinds(subject: Subject, name: str, index: int) -> Row:
+    """Pictures of one sample: lines of what has one axis, fields, numbers in words."""
+    config, one = subject.config, slice(index, index + 1)
+    pictures: list[Picture] = []
+    words: list[str] = []
+    extent, alt = config.shape.extent, f"{name} sample"
+    for channel, field in enumerate(subject.inputs[index]):
+        names = [v.name for v in config.inputs for _ in range(v.channels)]
+        panel = plots.Panel(_numbered(names, channel), plane(field), "input")
+        pictures += fields([panel], extent, alt)
+    if subject.batch.series is not None:
+        for k, v in enumerate(config.series):
+            values = subject.batch.series[index, k].tolist()
+            line = {v.name: (config.times, values)}
+            label = (_axis("time", config), _units(v))
+            pictures.append(chart(line, label, f"{alt}: {v.name}", v.name))
+    both = (
+        by_name(subject.targets[one], config),
+        by_name(subject.predicted[one], config),
+    )
+    for v in config.outputs:
+        data, own = (each[v.name][0] for each in both)
+        if v.kind == "numbers":
+            pairs = zip(own.reshape(-1), data.reshape(-1), strict=True)
+            said = ", ".join(f"{float(p):.4g} (data {float(t):.4g})" for p, t in pairs)
+            words.append(f"{v.name} {said}")
+            continue
+        if v.kind == "field" and v.channels > 1:
+            data, own = data[0], own[0]
+        if data.ndim > 1:
+            panels = plots.prediction_row({}, plane(data), plane(own), v.name)
+            pictures += fields(panels, extent, alt)
+            continue
+        x = list(config.times)
+        axis = "time"
+        if v.kind == "field":
+            axis = config.axes[-1]
+            x = np.linspace(0.0, extent[-1], len(data)).tolist()
+        lines = {"data": (x, data.tolist()), "surrogate": (x, own.tolist())}
+        labels = (_axis(axis, config), _units(v))
+        pictures.append(chart(lines, labels, f"{alt}: {v.name}", v.name))
+    sample = int(subject.header.splits[subject.split][index])
+    heading = f"{name}: sample {sample} of the file, error {subject.errors[index]:.3g}"
+    return Row("; ".join([heading, *words]), tuple(pictures))
+
+
+def _numbers(subject: Subject) -> tuple[Row, ...]:
+    """Numbers of all samples, predictions against data."""
+    pairs = numbers_of(subject.config, subject.targets, subject.predicted)
+    pictures = tuple(
+        chart(
+            {"samples": (data.tolist(), predicted.tolist())},
+            (f"{name}: data", f"{name}: surrogate"),
+            f"{name} of {len(data)} samples, predicted against data",
+            name,
+            points=True,
+            diagonal=True,
+        )
+        for name, (data, predicted) in pairs.items()
+    )
+    return (Row("Numbers of all samples", pictures),) if pictures else ()
+
+
+def _axis(name: str, config: BundleConfig) -> str:
+    units = config.axis_units.get(name, "1")
+    return name if units == "1" else f"{name} ({units})"
+
+
+def _units(variable: Channels) -> str:
+    units = variable.units
+    return variable.name if units == "1" else f"{variable.name} ({units})"
 
 
 def _numbered(names: list[str], channel: int) -> str:

@@ -68,6 +68,8 @@ def errors_section(subject: Subject) -> Section:
     """The table of errors: surrogate and trivial predictors at each resolution."""
     scores = subject.evaluation
     slopes = any(row.relative_h1 is not None for row in scores.rows)
+    kinds = scores.rows[0].outputs if scores.rows else {}
+    numbers = scores.rows[0].quantities if kinds else {}
     rows = tuple(
         (
             row.predictor,
@@ -75,11 +77,15 @@ def errors_section(subject: Subject) -> Section:
             str(row.samples),
             number(row.relative_l2),
             *([number(row.relative_h1)] if slopes else []),
+            *(number(row.outputs.get(name)) for name in kinds),
+            *(number(row.quantities.get(name)) for name in numbers),
             duration(row.seconds),
         )
         for row in scores.rows
     )
-    norms = ("relative L2", "relative H1") if slopes else ("relative L2",)
+    norms: tuple[str, ...] = ("relative L2", *(["relative H1"] if slopes else []))
+    norms += tuple(f"of {name}" for name in kinds)
+    norms += tuple(f"|error| of {name}" for name in numbers)
     table = Table(
         f"Errors on the {subject.split} split, the mean over samples"
         + (" and frames" if subject.rollout else ""),

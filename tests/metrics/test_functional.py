@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from opkit.errors import OpkitInputError
 from opkit.metrics import functional
-from opkit.metrics.domains import Grid, Points
+from opkit.metrics.domains import Grid, Packed, Points
 
 TORUS = Grid(extent=(2 * math.pi,), periodic=(True,))
 SQUARE = Grid(extent=(1.0, 1.0), periodic=(False, False))
@@ -179,3 +179,21 @@ def test_points_with_weights_are_the_norm_they_approximate():
     for slopes in (functional.relative_h1, functional.spectral_error):
         with pytest.raises(OpkitInputError, match="use relative_l2"):
             slopes(u, u, Points(w[None]))
+
+
+def test_outputs_of_several_kinds_have_errors_of_their_own() -> None:
+    """A field and a series are related to themselves, a number to its usual size."""
+    domain = Packed([4, 3, 1, 1], 1, torch.tensor([9.0, 2.0, 4.0, 5.0]))
+    target = torch.tensor([[[3.0, 0, 0, 4, 0, 6, 8, 0.0, 1e9]]])
+    change = torch.tensor([[[0.0, 1, 0, 0, 0, 0, 5, 0.2, 1.0]]])
+    found = functional.relative_entries(target + change, target, domain)
+    # the last number is large: 1 is lost in float32
+    torch.testing.assert_close(found[0, :3], torch.tensor([0.2, 0.5, 0.05]))
+    mean = functional.relative_l2(target + change, target, domain)
+    torch.testing.assert_close(mean, found.mean(1))
+    quiet = torch.zeros_like(target)
+    error = functional.relative_entries(quiet + 0.1, quiet, domain)
+    # a series that is 0 counts as 1 % of 2, a number as its usual size
+    torch.testing.assert_close(error[0, 1:], torch.tensor([5.0, 0.025, 0.02]))
+    with pytest.raises(OpkitInputError, match="relative_h1 is for fields"):
+        functional.relative_h1(target, target, domain)

@@ -1,6 +1,7 @@
 """Series and numbers on their way from the case to the prediction."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,13 @@ from opkit.case.record import parse_case
 from opkit.datasets.field_dataset import FieldDataset
 from opkit.datasets.read import DataFile
 from opkit.errors import CaseError, DataError, OpkitInputError
+from opkit.evaluate import solver as solver_scores
+from opkit.figures import run as figures
+from opkit.figures.data_file import draw as draw_file
 from opkit.operators.inputs import Inputs
 from opkit.operators.interface import build_operator, operator_class
 from opkit.operators.shapes import DataShape
+from opkit.report.page import report
 from opkit.solvers.heat_rod import HeatRod
 
 from .test_thread import run, settings
@@ -145,6 +150,30 @@ def test_scores_are_told_apart(folder: Path) -> None:
     assert set(own.outputs) == {"temperature", "flux", "heat"}
     assert own.relative_l2 == pytest.approx(np.mean(list(own.outputs.values())))
     assert own.quantities["heat"] < 0.1 * mean.quantities["heat"]
+    # errors of a number are related to one size, so that both ratios are the same
+    assert own.outputs["heat"] / mean.outputs["heat"] == pytest.approx(
+        own.quantities["heat"] / mean.quantities["heat"], rel=1e-5
+    )
+    text = run("evaluate", folder / "run").stdout
+    assert "of flux" in " ".join(text.replace("┃", " ").split())
+
+
+def test_pictures_of_series_and_numbers(folder: Path) -> None:
+    """Lines and dots are drawn; the numbers of a sample stand in its heading."""
+    drawn = {path.name for path in figures.draw(folder / "run")}
+    assert {"samples.png", "worst.png", "numbers.png"} <= drawn
+    draw_file(folder / "d.h5", folder / "d.png")
+    page = report(folder / "run", folder / "r.html", solver=False).read_text()
+    assert "Numbers of all samples" in page
+    assert re.search(r"heat -?[\d.]+ \(data -?[\d.]+\)", page)
+
+
+def test_the_solver_is_scored_beside_it(folder: Path) -> None:
+    rows = solver_scores.table(
+        opkit.load(folder / "run").config.recipe, folder / "d.h5"
+    )
+    # what is stored is float32 of the same solver
+    assert rows[0].relative_l2 < 1e-6
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,9 @@ def _errors(scores: Sequence[Score]) -> list[str]:
             f"| {row.predictor} | {row.split} | {_grid(row.resolution)} "
             f"| {row.samples} | {row.relative_l2:.4f} |{slope} {seconds} |"
         )
+    if scores and scores[0].outputs:
+        own = ", ".join(f"{k} {v:.4f}" for k, v in scores[0].outputs.items())
+        lines += ["", f"Relative errors of the surrogate by output: {own}."]
     return lines
 
 
