@@ -17,7 +17,13 @@ from opkit.datasets.importers.agree import AxisOptions
 from opkit.datasets.importers.convert import convert
 from opkit.datasets.importers.dataset import from_dataset
 from opkit.datasets.importers.fieldmap import FieldMap
-from opkit.datasets.importers.meshes import Sample, mesh_of, sample_of, write
+from opkit.datasets.importers.meshes import (
+    Sample,
+    Wanted,
+    mesh_of,
+    sample_of,
+    write,
+)
 from opkit.datasets.importers.source import MASKED, Source, fault_of
 from opkit.datasets.importers.source import in_memory as wrapped
 from opkit.errors import DataError, nearest
@@ -145,7 +151,7 @@ def save_meshes(
         (Path(f"sample {k}"), _sample(k, arrays, fields, tuple(parts)))
         for k, arrays in enumerate(samples)
     )
-    write(own, target, fields, "each", rows, {}, units or {}, dtype, force=True)
+    write(own, Wanted(target, fields, "each", rows, units or {}, dtype))
     return target
 
 

@@ -26,7 +26,7 @@ from opkit.datasets.importers.agree import (
 from opkit.datasets.importers.apart import open_apart
 from opkit.datasets.importers.apart_child import ANY_HDF5, FORMATS
 from opkit.datasets.importers.fieldmap import FieldMap
-from opkit.datasets.importers.meshes import Meshes, has_mesh, is_cloud, told
+from opkit.datasets.importers.meshes import Meshes, Wanted, has_mesh, is_cloud, told
 from opkit.datasets.importers.meshes import copy as copy_meshes
 from opkit.datasets.importers.names import check_once, check_same_names
 from opkit.datasets.importers.npy import in_order, is_folder_of_arrays
@@ -288,18 +288,11 @@ def _import_meshes(
         provenance["split"] = {**fractions, "seed": seed}
     for axis in (*options.ends, *options.periodic):
         raise DataError(f"axis {axis}: meshes have no axes")
-    copy_meshes(
-        every,
-        lambda path: _opened(path, format),
-        target,
-        fields,
-        meshes,
-        _splits(counts, held_out or {}, fractions or {}, seed),
-        provenance,
-        options.units,
-        dtype,
-        force,
+    splits = _splits(counts, held_out or {}, fractions or {}, seed)
+    wanted = Wanted(
+        target, fields, meshes, splits, options.units, dtype, provenance, force
     )
+    copy_meshes(every, lambda path: _opened(path, format), wanted)
     return target
 
 

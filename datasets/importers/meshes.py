@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -203,66 +203,68 @@ def _same_topology(one: Mesh, other: Mesh) -> bool:
     return np.array_equal(one.cells, other.cells)
 
 
-def copy(
-    paths: Sequence[Path],
-    open_source: Open,
-    target: Path,
-    fields: Sequence[FieldMap],
-    meshes: Meshes,
-    splits: Mapping[str, NDArray[np.int64]],
-    provenance: Mapping[str, Any],
-    units: Mapping[str, str],
-    dtype: Dtype,
-    force: bool,
-) -> None:
+@dataclass(frozen=True)
+class Wanted:
+    """The data file that is to be made.
+
+    Args:
+        target: the file.
+        fields: which arrays become which variables.
+        meshes: ``moved`` or ``each``.
+        splits: split name to rows.
+        units: by variable, where the files do not say.
+        dtype: stored type.
+        provenance: where the data come from.
+        force: replace the target.
+    """
+
+    target: Path
+    fields: Sequence[FieldMap]
+    meshes: Meshes
+    splits: Mapping[str, NDArray[np.int64]]
+    units: Mapping[str, str]
+    dtype: Dtype
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    force: bool = True
+
+
+def copy(paths: Sequence[Path], open_source: Open, wanted: Wanted) -> None:
     """Copy files of meshes into one data file, one after another.
 
     Args:
         paths: of the files, in the order of the rows.
         open_source: opens one.
-        target: the file to make.
-        fields: which arrays become which variables.
-        meshes: ``moved`` or ``each``.
-        splits: split name to rows.
-        provenance: where the data come from.
-        units: by variable, where the files do not say.
-        dtype: stored type.
-        force: replace the target.
+        wanted: the file to make.
 
     Raises:
         DataError: files that disagree, meshes that are not sound, missing values.
     """
-    samples = ((path, read_sample(path, open_source, fields)) for path in paths)
-    write(samples, target, fields, meshes, splits, provenance, units, dtype, force)
+    write(((p, read_sample(p, open_source, wanted.fields)) for p in paths), wanted)
 
 
-def write(
-    samples: Iterable[tuple[Path, Sample]],
-    target: Path,
-    fields: Sequence[FieldMap],
-    meshes: Meshes,
-    splits: Mapping[str, NDArray[np.int64]],
-    provenance: Mapping[str, Any],
-    units: Mapping[str, str],
-    dtype: Dtype,
-    force: bool,
-) -> None:
+def write(samples: Iterable[tuple[Path, Sample]], wanted: Wanted) -> None:
     """Write samples one after another, as many as the splits have.
 
-    The other arguments are those of `copy`, and so are the errors.
+    Args:
+        samples: with the paths that they come from.
+        wanted: the file to make.
+
+    Raises:
+        DataError: as `copy`.
     """
+    target, meshes, units = wanted.target, wanted.meshes, wanted.units
     coming = iter(samples)
     start = next(coming, None)
     if start is None:
         raise DataError(f"{target}: there are no samples")
     first = start[1]
-    variables = _variables(first, fields, meshes, units, dtype)
+    variables = _variables(first, wanted)
     header = Header(
         case={},
         variables=variables,
         coordinates={},
-        splits=splits,
-        provenance=provenance,
+        splits=wanted.splits,
+        provenance=wanted.provenance,
         mesh=oriented(first.mesh) if meshes == "moved" else None,
         shapes=shapes_of(first.mesh) if meshes == "each" else None,
     )
@@ -270,7 +272,7 @@ def write(
     names = [v.name for v in variables if v.role != "points"]
     cells = oriented(first.mesh).cells
     scrutiny = Scrutiny(header)
-    with hdf5_appearing(target, replace=force) as file:
+    with hdf5_appearing(target, replace=wanted.force) as file:
         ragged = RaggedWriter(file, header) if meshes == "each" else None
         writer = Writer(file, header) if meshes == "moved" else None
         for row, (path, sample) in enumerate(chain([start], coming)):
@@ -306,31 +308,22 @@ def _bytes_of(mesh: Mesh) -> bytes:
     return total.digest()
 
 
-def _variables(
-    first: Sample,
-    fields: Sequence[FieldMap],
-    meshes: Meshes,
-    units: Mapping[str, str],
-    dtype: Dtype,
-) -> tuple[VariableSpec, ...]:
+def _variables(first: Sample, wanted: Wanted) -> tuple[VariableSpec, ...]:
     specs = []
-    for field in fields:
-        dims, shape = first.dims[field.name], np.shape(first.fields[field.name])
+    for each in wanted.fields:
+        name = each.name
+        dims, shape = first.dims[name], np.shape(first.fields[name])
         number = set(dims) <= {"component"}
-        if meshes == "each" and not number:
+        if wanted.meshes == "each" and not number:
             shape = (0,) * len(dims)
-        said = units.get(field.name) or field.units or first.units[field.name] or "1"
-        kind: Dtype = "float64" if number else dtype
+        said = wanted.units.get(name) or each.units or first.units[name] or "1"
+        kind: Dtype = "float64" if number else wanted.dtype
         specs.append(
-            VariableSpec(
-                field.name, field.role, dims, shape, kind, said, field.long_name
-            )
+            VariableSpec(name, each.role, dims, shape, kind, said, each.long_name)
         )
-    if meshes == "moved":
-        nodes = first.mesh.points.shape
-        specs.append(
-            VariableSpec(POINTS, "points", ("node", "component"), nodes, dtype)
-        )
+    if wanted.meshes == "moved":
+        dims, nodes = ("node", "component"), first.mesh.points.shape
+        specs.append(VariableSpec(POINTS, "points", dims, nodes, wanted.dtype))
     return tuple(specs)
 
 

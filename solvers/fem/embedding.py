@@ -51,16 +51,10 @@ def _check_twins(mesh: SimplexMesh) -> None:
 
 
 def _check_hanging(mesh: SimplexMesh) -> None:
-    outer = np.unique(mesh.facets)
-    corner = mesh.points[mesh.facets]
-    centre = corner.mean(axis=1)
-    reach = np.linalg.norm(corner - centre[:, None], axis=2).max(axis=1)
-    facet, node = _candidates(mesh.points[outer], centre, reach)
-    node = outer[node]
-    other = (mesh.facets[facet] != node[:, None]).all(axis=1)
-    facet, node = facet[other], node[other]
-    weights, gap = _place_in(corner[facet], mesh.points[node])
-    on = (gap < ON * reach[facet]) & (weights > -ON).all(axis=1)
+    facet, node, reach = _foreign_nodes(mesh, mesh.facets)
+    corner = mesh.points[mesh.facets[facet]]
+    weights, gap = _place_in(corner, mesh.points[node])
+    on = (gap < ON * reach) & (weights > -ON).all(axis=1)
     if on.any():
         k = int(np.argmax(on))
         nodes = ", ".join(map(str, mesh.facets[facet[k]]))
@@ -71,15 +65,8 @@ def _check_hanging(mesh: SimplexMesh) -> None:
 
 
 def _check_overlaps(mesh: SimplexMesh) -> None:
-    outer = np.unique(mesh.facets)
-    corner = mesh.points[mesh.cells]
-    centre = corner.mean(axis=1)
-    reach = np.linalg.norm(corner - centre[:, None], axis=2).max(axis=1)
-    cell, node = _candidates(mesh.points[outer], centre, reach)
-    node = outer[node]
-    other = (mesh.cells[cell] != node[:, None]).all(axis=1)
-    cell, node = cell[other], node[other]
-    weights, _ = _place_in(corner[cell], mesh.points[node])
+    cell, node, _ = _foreign_nodes(mesh, mesh.cells)
+    weights, _ = _place_in(mesh.points[mesh.cells[cell]], mesh.points[node])
     inside = (weights > INSIDE).all(axis=1)
     if inside.any():
         k = int(np.argmax(inside))
@@ -89,6 +76,30 @@ def _check_overlaps(mesh: SimplexMesh) -> None:
         )
     if mesh.dimension == 2:
         _check_crossings(mesh)
+
+
+def _foreign_nodes(
+    mesh: SimplexMesh, simplices: Indices
+) -> tuple[Indices, Indices, Array]:
+    """Nodes of the boundary near simplices that they are no corners of.
+
+    Args:
+        mesh: whose boundary is meant.
+        simplices: (simplex, corner), facets or cells.
+
+    Returns:
+        Simplex and node of each pair, and the reach of the simplex: the distance of its
+        farthest corner from its centre.
+    """
+    outer = np.unique(mesh.facets)
+    corner = mesh.points[simplices]
+    centre = corner.mean(axis=1)
+    reach = np.linalg.norm(corner - centre[:, None], axis=2).max(axis=1)
+    which, place = _candidates(mesh.points[outer], centre, reach)
+    node = outer[place]
+    foreign = (simplices[which] != node[:, None]).all(axis=1)
+    which, node = which[foreign], node[foreign]
+    return which, node, reach[which]
 
 
 def _check_crossings(mesh: SimplexMesh) -> None:
