@@ -1,11 +1,11 @@
-"""Kernel integrals within one radius against V-cycles of them over coarser points (MGNO).
+"""Kernel integrals within one radius against V-cycles of them (MGNO).
 
     python -m benchmarks.kernel_cycles [--seconds 30] [--points 65]
 
 trains GNO, its V-cycle (levels of every fourth point, kernels from each level to
 itself, to the next coarser, and back; Kovachki et al., JMLR 24, 2023, section 4.3) and
 LNO for the same processor time on -(a u')' = 1 on (0, 1), u = 0 at both ends, log a a
-random function with waves up to the third, and prints relative L2 errors of new samples.
+random function of waves up to the third, and prints relative L2 errors of new ones.
 """
 
 from __future__ import annotations
