@@ -28,6 +28,7 @@ from opkit.cli import (
     discover,
     doctor,
     export,
+    modes,
     new,
     operators,
     report,
@@ -90,6 +91,7 @@ for module in (
     new,
     assimilate,
     discover,
+    modes,
     doctor,
 ):
     module.register(app)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from opkit.datasets.field_dataset import FieldDataset, channel_names
 from opkit.datasets.modes import inputs_on_fields, starts_at_initial
+from opkit.errors import DataError
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.bundle.record import Score
 
@@ -73,6 +74,18 @@ def in_time(samples: FieldDataset, train: FieldDataset | None) -> dict[str, Gues
             model(frames.last(inputs), frames.count(like))
         )
     return guesses
+
+
+def frames_of(samples: FieldDataset) -> Tensor:
+    """Return trajectories (sample, frame, channel, *space), of some samples.
+
+    Raises:
+        DataError: nothing evolves in them.
+    """
+    frames = _Frames.of(samples)
+    if frames is None:
+        raise DataError("no output of these data evolves from an earlier state")
+    return frames.trajectories(samples)
 
 
 def fit(trajectories: Tensor) -> Callable[[Tensor, int], Tensor]:
