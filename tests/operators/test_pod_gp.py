@@ -446,6 +446,29 @@ def test_float32_changes_less_than_the_modes_leave_out(data, counts) -> None:
     assert smooth._fast()[0].dtype == F64
 
 
+def test_derivatives_of_torch_func_leave_nothing_behind() -> None:
+    """Of a surrogate just loaded, against autograd; then it answers as before."""
+    model = trained(GRID, 60, windows=(2, 3), energy=0.8)
+    other = build_operator("pod-gp", GRID, {"windows": (2, 3), "energy": 0.8})
+    stored = model.state_dict()
+    other.allocate({name: tuple(t.shape) for name, t in stored.items()})
+    other.load_state_dict(stored)
+    fields, z = torch.zeros(1, 0, *GRID.shape), torch.randn(1, 3)
+
+    def total(numbers):
+        return other(Inputs(fields, parameters=numbers)).square().sum()
+
+    forward, reverse = torch.func.jacfwd(total)(z), torch.func.jacrev(total)(z)
+    mapped = torch.func.vmap(lambda row: total(row[None]))(z.expand(3, -1))
+    at = z.clone().requires_grad_()
+    slope = torch.autograd.grad(total(at), at)[0]
+    torch.testing.assert_close(reverse, slope)
+    size = float(slope.abs().max())  # forward, in float32
+    torch.testing.assert_close(forward, slope, rtol=1e-3, atol=1e-3 * size)
+    torch.testing.assert_close(mapped, total(z).expand(3))
+    assert torch.equal(other(inputs_of(GRID, z)), model(inputs_of(GRID, z)))
+
+
 def test_windows_learn_what_depends_on_near_numbers_from_fewer_samples() -> None:
     """Eight numbers, each bends the field near its own place: errors to a third.
 

@@ -26,7 +26,7 @@ from opkit.operators.pod_gp.windows import Windows
 
 PART = 0.1
 """Largest change by float32, of the root mean square of what the modes leave out."""
-TRIED = 16
+TRIED = 8
 """Inputs at which that change is measured."""
 MERGED = 2000
 """Sets of windows up to which those that lie within another one are joined to it."""
@@ -66,10 +66,10 @@ class Coefficients:
         The last one is 1.
         """
         z = z.to(self.dtype)
-        off = (z[..., None] - self._x[:, None]).square_()
+        off = (z[..., None] - self._x[:, None]).square()
         squared = self._steepness[:, None] @ off
         # the slope of √ is infinite at 0, where that of m is 0
-        a = squared.clamp_(min=1e-30).sqrt()
+        a = squared.clamp(min=1e-30).sqrt()
         decay = (-a).exp_()
         matern = torch.addcmul(decay, decay, a.add_(squared, alpha=1 / 3))
         bent = (matern.transpose(1, 2) @ self._weights)[..., 0].mT
@@ -133,11 +133,10 @@ class Patches:
             row[: len(ids)] = torch.from_numpy(ids)
             of_patch[first[k] : first[k] + pieces[k]] = row
         for w, own in enumerate(modes.detach().float().cpu()):
-            inside = windows.weights[w] > 0
-            at = windows.places[w][inside].numpy()
+            at = windows.points[w]
             spots = patch[at], slots[of_set[at], w], place[at]
             one, slot, spot = (torch.from_numpy(index) for index in spots)
-            picked = own[..., inside].permute(2, 0, 1)  # (point, mode, channel)
+            picked = own[..., : len(at)].permute(2, 0, 1)  # (point, mode, channel)
             fields[one, slot, :, :, spot] = picked
         basis[patch, 0, -1, :, place] = mean.detach().float().cpu().T
         device = modes.device
@@ -170,9 +169,8 @@ class Patches:
 def _sets(windows: Windows, points: int) -> tuple[Indices, NDArray[np.bool_]]:
     """Return the set of windows of every point (point,), and the sets (set, window)."""
     over = np.zeros((points, len(windows.places)), dtype=bool)
-    inside = windows.weights.numpy() > 0
-    for w, places in enumerate(windows.places.numpy()):
-        over[places[inside[w]], w] = True
+    for w, places in enumerate(windows.points):
+        over[places, w] = True
     packed, first, of_set = np.unique(
         np.packbits(over, axis=1), axis=0, return_index=True, return_inverse=True
     )

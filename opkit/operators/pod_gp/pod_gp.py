@@ -25,7 +25,7 @@ Sci. Comput. 36, A1500 (2014), doi:10.1137/130916138 (active subspaces).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -163,6 +163,7 @@ class PODGP(Operator):
             )
         self._windows = windows(self._answer, options.windows)
         self._room(n=0, modes=0, inputs=0)
+        self.register_load_state_dict_post_hook(_ready)  # type: ignore[no-untyped-call]
 
     @property
     def _answer(self) -> DataShape | MeshShape:
@@ -364,6 +365,7 @@ class PODGP(Operator):
                 widening = ratio.kthvalue(k).values / NORMAL
                 self.widening[channel] = widening / max(1 - q / n, 1 / n)
         self._kept = None
+        _ready(self)
 
     def _weighed(self, part: Modes, w: int, points: int) -> Tensor:
         """M φ of the modes of a window, at its points, flattened."""
@@ -426,8 +428,17 @@ class PODGP(Operator):
         u = start.index_add(2, self.places.flatten(), parts.flatten(2))
         return u.view(batch, *self.mean.shape)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PODGP:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        _ready(self)
+        return self
+
     def _fast(self) -> tuple[Coefficients, Patches]:
-        """Processes and modes as single queries need them, kept until they change."""
+        """Processes and modes as single queries need them, kept until they change.
+
+        They are made when weights come or move: what is made while torch.func takes a
+        derivative belongs to that derivative.
+        """
         learnt = self.theta, self.x, self.alpha, self.scale, self.energy
         state = [
             (buffer.data_ptr(), buffer.device, buffer._version)
@@ -542,6 +553,12 @@ class PODGP(Operator):
         if isinstance(self.data, MeshShape) or self.packing is not None:
             return u
         return resample(u, inputs.fields.shape[2:], self.data.periodic)
+
+
+def _ready(model: PODGP, _: object = None) -> None:
+    """Make what queries need, where something is learnt."""
+    if model.x.shape[1] and not model.x.is_meta:
+        model._fast()
 
 
 def _even_rows(count: int, most: int, device: torch.device) -> Tensor:

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from opkit.base.arrays import Indices
 from opkit.errors import OpkitInputError
 from opkit.operators.shapes import DataShape, MeshShape
 
@@ -32,10 +33,12 @@ class Windows:
         places: (window, point of it) indices into the points; windows of fewer points
             than the largest are filled up with point 0.
         weights: χ there (window, point of it); 0 where filled up.
+        points: the places of each window that are not filled up, as an array.
     """
 
     places: Tensor
     weights: Tensor
+    points: tuple[Indices, ...]
 
 
 def windows(data: DataShape | MeshShape, counts: Sequence[int]) -> Windows:
@@ -106,6 +109,9 @@ def _packed(weights: NDArray[np.float64]) -> Windows:
     most = int(inside.sum(axis=1).max())
     places = np.argsort(~inside, axis=1, kind="stable")[:, :most]
     values = np.take_along_axis(weights, places, axis=1)
+    kept = tuple(row[own > 0] for row, own in zip(places, values, strict=True))
     return Windows(
-        torch.from_numpy(np.where(values > 0, places, 0)), torch.from_numpy(values)
+        torch.from_numpy(np.where(values > 0, places, 0)),
+        torch.from_numpy(values),
+        kept,
     )
