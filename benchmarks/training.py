@@ -95,6 +95,8 @@ def make_problem(points: int, modes: int, width: int) -> TrainingSetup:
         boundary=(),
         static=(),
         parameters=(),
+        series=(),
+        times=(),
         train=samples,
         validation=samples,
         selection=samples,

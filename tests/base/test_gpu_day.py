@@ -196,6 +196,15 @@ def test_tables_replace_what_stands_between_the_marks(tmp_path: Path) -> None:
     assert (docs / "tables.md").read_text() == text
 
 
+def test_the_training_problem_is_as_training_wants_it() -> None:
+    """A setup made by hand: fields that it gets later have to be added there."""
+    pytest.importorskip("neuralop")
+    from benchmarks import training
+
+    problem = training.make_problem(8, 3, 4)
+    assert training.make_model(problem).parameter_count > 0
+
+
 def test_documents_without_marks_are_refused() -> None:
     with pytest.raises(ValueError, match="gpu:layers"):
         gpu_tables.replaced("no marks", "layers", "")
