@@ -64,6 +64,12 @@ def export(
             f"operator {loaded.config.operator} is given nodes that lie elsewhere for "
             "each sample, which the case's solver places: call it through opkit.load"
         )
+    config = loaded.config
+    if config.parameters or config.series or config.shape.packing is not None:
+        raise ExportError(
+            "a surrogate that is given numbers per sample or series, or that gives "
+            "other outputs than fields, is not exported yet: call it by opkit.load"
+        )
     samples = real_inputs(run, loaded.config, Path(data) if data else None)
     inputs, outputs = report.fields(loaded.config, samples, batch)
     seconds: dict[str, float] = {}

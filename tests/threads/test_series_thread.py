@@ -168,6 +168,11 @@ def test_pictures_of_series_and_numbers(folder: Path) -> None:
     assert re.search(r"heat -?[\d.]+ \(data -?[\d.]+\)", page)
 
 
+def test_an_export_is_refused_in_one_line(folder: Path) -> None:
+    text = run("export", folder / "run", "--to", "pt2", code=2).stderr
+    assert "not exported yet" in text
+
+
 def test_the_solver_is_scored_beside_it(folder: Path) -> None:
     rows = solver_scores.table(
         opkit.load(folder / "run").config.recipe, folder / "d.h5"
