@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from opkit.base.files import real
 from opkit.base.sandbox import run_limited
 from opkit.base.show import Shown, grid
 from opkit.datasets.audit import audit
@@ -444,7 +445,7 @@ def open_guarded(path: Path) -> None:
         status = path.stat()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
-    key = (str(path.resolve()), status.st_ino, status.st_size, status.st_mtime_ns)
+    key = (str(real(path)), status.st_ino, status.st_size, status.st_mtime_ns)
     if path.is_dir() or path.suffix in FOREIGN:
         raise DataError(
             f"{path}: not an opkit data file; make one of its arrays: opkit import "

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from opkit.base.files import real
 from opkit.datasets.importers.fieldmap import SINGLE, Selection
 from opkit.errors import DataError
 
@@ -20,7 +21,7 @@ def check_once(split: str, paths: Sequence[Path]) -> None:
     """
     seen: set[Path] = set()
     for path in paths:
-        whole = path.resolve()
+        whole = real(path)
         if whole in seen:
             raise DataError(f"{path}: is named twice for {split}: name it once")
         seen.add(whole)

@@ -115,6 +115,14 @@ def _same(one: Path, other: Path) -> bool:
         return os.path.abspath(one) == os.path.abspath(other)
 
 
+def real(path: Path) -> Path:
+    """Return the absolute path without links; of a loop of links, what can be told.
+
+    `Path.resolve` raises a RuntimeError at a loop in Python up to 3.12.
+    """
+    return Path(os.path.realpath(path))
+
+
 def read_regular(path: Path, most: int | None = None) -> bytes:
     """Return the content of a regular file; pipes and devices are never opened.
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from opkit.base.files import check_target, locked
+from opkit.base.files import check_target, locked, real
 from opkit.case.contract import check_solution, points_of
 from opkit.case.data import DType, header_of, provenance
 from opkit.datasets.append import NewSamples, append
@@ -120,7 +120,7 @@ class Store:
                     self._provenance(old, seconds),
                 )
                 known |= set(digests)
-                _known[str(self.path.resolve())] = (_stamp(self.path), known)
+                _known[str(real(self.path))] = (_stamp(self.path), known)
         finally:
             if old is not None:
                 old.close()
@@ -142,7 +142,7 @@ class Store:
 
 def _opened(path: Path) -> DataFile:
     """Open a store; one that this process wrote is not looked at by a child first."""
-    known = _known.get(str(path.resolve()))
+    known = _known.get(str(real(path)))
     return DataFile(path, trusted=known is not None and known[0] == _stamp(path))
 
 
@@ -263,7 +263,7 @@ def _input_digests(
 
 def _digests(file: DataFile) -> set[bytes]:
     """Return the digests of the inputs in a file, read once for each state of it."""
-    name, stamp = str(file.path.resolve()), _stamp(file.path)
+    name, stamp = str(real(file.path)), _stamp(file.path)
     if name in _known and _known[name][0] == stamp:
         return set(_known[name][1])
     names = [v.name for v in file.header.inputs]

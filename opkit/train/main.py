@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from opkit.base.files import real
 from opkit.datasets.field_dataset import alone
 from opkit.datasets.read import DataFile
 from opkit.errors import OpkitInputError
@@ -121,13 +122,13 @@ def train(
     if not resume and main:
         directory.create(
             {
-                "data": str(Path(data).resolve()),
+                "data": str(real(Path(data))),
                 "data_hash": setup.data_hash,
                 "seed": seed,
                 "device": device,
                 "recipe": recipe.model_dump(mode="json"),
-                "start": None if start is None else str(Path(start).resolve()),
-                "more": [str(Path(path).resolve()) for path in more],
+                "start": None if start is None else str(real(Path(start))),
+                "more": [str(real(Path(path))) for path in more],
                 "more_known": list(setup.more),
             }
         )

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from opkit.base.arrays import Indices
+from opkit.base.files import real
 from opkit.base.sandbox import run_limited
 from opkit.errors import DataError, require
 from opkit.solvers.fem.embedding import check_embedding
@@ -57,7 +58,7 @@ def read_mesh(path: Path) -> SimplexMesh:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "mesh.npz"
         try:
-            words = [str(path.resolve()), str(out)]
+            words = [str(real(path)), str(out)]
             run_limited(CHILD, words, str(path), limits_of(words[0]))
         except DataError as error:
             raise MeshError(str(error)) from None

@@ -71,7 +71,9 @@ VERBS = {
     "export-data, The Well": Verb("export-data d.h5 well --to well"),
     "export-data, PDEBench": Verb("export-data d.h5 bench --to pdebench"),
     "export-data, Zarr": Verb("export-data d.h5 zarr --to zarr"),
-    "import, ragged": Verb("import i.h5 --train squares --input load --output u"),
+    "import, ragged": Verb(
+        "import i.h5 --train squares --input load=load --output u=u"
+    ),
     "export-data, vtu": Verb("export-data ragged.h5 vtu --to vtu"),
     "train": Verb(TRAIN, ("run2",), "--resume"),
     "tune": Verb(
@@ -133,8 +135,13 @@ def tree(folder: Path) -> dict[str, bytes | None]:
     }
 
 
-def prepare(folder: Path) -> None:
-    """Make what the verbs read: data, a trained run, arrays, meshes, a case."""
+def prepare(folder: Path, opkit: forked.Opkit) -> None:
+    """Make what the verbs read: data, a trained run, arrays, meshes, a case.
+
+    Args:
+        folder: where the command lines run.
+        opkit: runs them.
+    """
     rng = np.random.default_rng(0)
     arrays = {name: rng.normal(size=(40, 200)) for name in "ab"}
     np.savez(folder / "a.npz", allow_pickle=False, **arrays)
@@ -143,13 +150,11 @@ def prepare(folder: Path) -> None:
     for k in range(4):
         _square(k).write(folder / "squares" / f"{k}.vtu")
     mutated.make_ragged(folder / "ragged.h5")
-    opkit = forked.Opkit(folder)
     run = TRAIN.replace("run2", "run")
     store = f"{LOADED}; s.solve(2 * x, exact=True, store='old.h5')"
     for words in (f"generate case q.yaml -o d.h5 -q {SMALL}", run, ["-c", store]):
         ended = opkit(words)
         assert ended.code == 0, (words, ended)
-    opkit.close()
 
 
 def _square(k: int) -> Any:
@@ -205,7 +210,7 @@ class Disk:
     """A small file system in memory, over the folder's own place.
 
     Args:
-        work: folder whose content is copied onto the file system.
+        work: folder on it where the command lines run.
     """
 
     def __init__(self, work: Path) -> None:
@@ -217,7 +222,6 @@ class Disk:
         assert self.opkit("--version").code == 0
         self.root = Path(f"/proc/{self.opkit.pid}/root{base}")
         self.work = self.root / work.name
-        shutil.copytree(work, self.work, dirs_exist_ok=True)
 
     @staticmethod
     def can_be(folder: Path) -> bool:
@@ -293,8 +297,8 @@ def battery(
     """
     work = folder / "disk" / "work"
     work.mkdir(parents=True)
-    prepare(work)
     place = Disk(work) if disk else Limited(work)
+    prepare(place.work, place.opkit)
     for name, verb in VERBS.items():
         if not only or name in only:
             yield name, _one(place, verb, count)

@@ -84,7 +84,7 @@ INPUTS = {
     "inspect": "inspect {}",
     "validate": "validate {}",
     "import": "import i.h5 --train {} --input a=a:sample,x --output b=b:sample,x",
-    "import, ragged": "import i.h5 --train {}.vtu --input load --output u",
+    "import, ragged": "import i.h5 --train {}.vtu --input load=load --output u=u",
     "export-data": "export-data {} zarr --to zarr",
     "train": "train {} -o run2 -q",
     "train --data": "train d.h5 --data {} -o run2 -q --set training.epochs=1",
@@ -162,19 +162,22 @@ class Places:
 
     Args:
         folder: an empty one.
-        user: to run as, from whom files can be closed.
+        user: to run as, from whom files can be closed; left out where that one may not
+            read this Python.
     """
 
     def __init__(self, folder: Path, user: int | None = None) -> None:
         self.folder = folder / "odd"
         self.folder.mkdir(parents=True)
-        full_disks.prepare(self.folder)
+        self.opkit = forked.Opkit(self.folder)
+        full_disks.prepare(self.folder, self.opkit)
         (self.folder / "keep.txt").write_text("mine")
         if user is not None:
             for path in (folder, *folder.rglob("*")):
                 os.chown(path, user, user)
         self.user = user
-        self.opkit = forked.Opkit(self.folder)
+        if user is not None and self.opkit("inspect d.h5", user=user).code:
+            self.user = None
         self.before = full_disks.tree(self.folder)
         self.restore()
 
@@ -188,6 +191,10 @@ class Places:
                 path.rmdir() if path.is_dir() else path.unlink()
             elif path.is_dir() and self.before[name] is not None:
                 shutil.rmtree(path)
+            elif path.is_file() and self.before[name] is None:
+                path.unlink()
+            elif path.is_file() and path.stat().st_size > 1 << 30:
+                path.unlink()  # too much to compare
         full_disks.restore(self.folder, self.before)
         if self.user is not None:
             for path in self.folder.rglob("*"):

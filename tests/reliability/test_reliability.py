@@ -8,6 +8,7 @@ import full_disks
 import hostile
 import kills
 import mutated
+import odd_places
 import processes
 import pytest
 
@@ -96,6 +97,14 @@ def test_corruption(tmp_path: Path, share: int) -> None:
 def test_hostile_files(tmp_path: Path, every: int) -> None:
     for verdict in hostile.battery(tmp_path, every):
         assert verdict.passed, verdict
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_odd_files_everywhere(tmp_path: Path) -> None:
+    for name, found in odd_places.battery(tmp_path):
+        right = ("command lines", "did their work", "one line")
+        assert not any(v for k, v in found.items() if k not in right), name
 
 
 @pytest.mark.parametrize("count", counts(3, 300))

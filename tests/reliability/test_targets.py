@@ -16,9 +16,10 @@ from opkit.case.record import Case
 from opkit.datasets.exporters.convert import export_data
 from opkit.datasets.importers.convert import FieldMap, import_data
 from opkit.datasets.read import DataFile
-from opkit.errors import BundleError, DataError
+from opkit.errors import BundleError, DataError, OpkitInputError
 from opkit.generate import generate
 from opkit.surrogate.bundle.run_directory import COLUMNS, RunDirectory
+from opkit.train import train
 from opkit.train.loop import checkpoint
 
 Heat = Callable[..., Case]
@@ -380,3 +381,23 @@ def test_a_run_of_strangers_takes_and_deletes_nothing_elsewhere(tmp_path: Path) 
     checkpoint.save(mine, 2, {"rows": [1]})
     left = {"thesis.txt", "manifest.json", "epoch-000002.safetensors"}
     assert {p.name for p in mine.iterdir()} == left
+
+
+def test_loops_of_links_are_one_line(tmp_path: Path) -> None:
+    """`Path.resolve` raises a RuntimeError at them."""
+    loop = tmp_path / "loop"
+    loop.symlink_to("loop")
+    assert files.real(loop) == tmp_path.resolve() / "loop"
+    maps = [FieldMap("a", "a", "input"), FieldMap("b", "b", "output")]
+    with pytest.raises(DataError, match="loop"):
+        import_data(loop, tmp_path / "out.h5", maps)
+    with pytest.raises(DataError, match="loop"):
+        DataFile(loop)
+    with pytest.raises(OpkitInputError):
+        train(loop, tmp_path / "run", device="cpu")
+    checkpoint.save(tmp_path, 7, {"rows": [1]})
+    path = tmp_path / "epoch-000007.safetensors"
+    path.unlink()
+    path.symlink_to(path.name)
+    with pytest.raises(BundleError, match="damaged"):
+        checkpoint.load(tmp_path)

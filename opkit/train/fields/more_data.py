@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from opkit.base.files import real
 from opkit.case.recipe import Recipe
 from opkit.datasets.agreement import refuse_other
 from opkit.datasets.field_dataset import FieldDataset
@@ -106,7 +107,7 @@ def all_files(start: Path, data: Path, more: Sequence[Path]) -> list[Path]:
     own: list[Path] = []
     with suppress(BundleError, NotADirectoryError):
         config = RunDirectory(start).config()
-        if Path(config.get("data", "")).resolve() == data.resolve():
+        if real(Path(config.get("data", ""))) == real(data):
             own = [Path(path) for path in config.get("more", [])]
     for path in own:
         if not path.is_file():
@@ -114,7 +115,7 @@ def all_files(start: Path, data: Path, more: Sequence[Path]) -> list[Path]:
                 f"{path}: {start} was trained with it and it is gone: bring it back, "
                 "or name the first data file of another run"
             )
-    return list(dict.fromkeys(path.resolve() for path in (*own, *more)))
+    return list(dict.fromkeys(real(path) for path in (*own, *more)))
 
 
 def add(setup: TrainingSetup, more: Sequence[Path], seed: int) -> TrainingSetup:

@@ -16,7 +16,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from opkit.base.files import read_regular, write_bytes
+from opkit.base.files import read_regular, real, write_bytes
 from opkit.errors import BundleError
 from opkit.surrogate.bundle.files import from_real, to_real
 
@@ -77,7 +77,7 @@ def load(folder: Path) -> tuple[int, dict[str, Any]] | None:
         claimed = manifest.pop("manifest_sha256", None)
         if manifest["format_version"] > 1 and claimed != _digest(manifest):
             raise BundleError(f"{path}: damaged (SHA-256 differs); start a new run")
-        if not (folder / manifest["file"]).resolve().parent.samefile(folder):
+        if not real(folder / manifest["file"]).parent.samefile(folder):
             raise BundleError(f"{path}: names a file outside its folder")
         data = read_regular(folder / manifest["file"])
         if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
