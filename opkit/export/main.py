@@ -59,10 +59,11 @@ def export(
     path = _path(run, kind, out)
     loaded = surrogate.load(run, device)
     kind.require()
-    if loaded.config.shape.point_axes:
+    if loaded.config.shape.ragged:
         raise ExportError(
-            f"operator {loaded.config.operator} is given nodes that lie elsewhere for "
-            "each sample, which the case's solver places: call it through opkit.load"
+            f"operator {loaded.config.operator} is given samples that have a mesh or "
+            "cloud each, of several lengths, which are laid one after another outside "
+            "the tensor program: call it through opkit.load"
         )
     config = loaded.config
     if config.parameters or config.series or config.shape.packing is not None:

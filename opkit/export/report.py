@@ -90,17 +90,22 @@ def fields(
     size: int | str = "batch" if batch is None else batch
     lead = ("batch", "history", "channel") if config.history else ("batch", "channel")
     space = tuple(samples.fields.shape[len(lead) :])
+    places = ("batch", *config.shape.input_axes(config.axes))
     axes = {
         "fields": (*lead, *config.shape.input_axes(config.axes)),
         "static": ("batch", "channel", *config.axes),
         "boundary": ("batch", "channel", "boundary"),
+        "parameters": ("batch", "parameter"),
+        "series": ("batch", "channel", "time"),
+        "points": (*places, "coordinate"),
+        "weights": places,
     }
     ins = tuple(
         Field(
             name="inputs" if role == "fields" else role,
             shape=(size, *tensor.shape[1:]),
             axes=axes[role],
-            variables=config.by_role[role],
+            variables=config.by_role.get(role, ()),
         )
         for role, tensor in samples.by_role.items()
     )

@@ -47,11 +47,10 @@ def trace(surrogate: Surrogate, samples: Inputs, batch: int | None) -> ExportedP
     module = lower(surrogate.model, examples)
     example = tuple(examples.by_role.values())
     size = {0: Dim("batch", min=1)} if batch is None else None
+    shapes = (tuple(size for _ in example),)  # of the one argument *tensors
     try:
         with silent(), torch.no_grad():
-            program = torch.export.export(
-                module, example, dynamic_shapes=tuple(size for _ in example)
-            )
+            program = torch.export.export(module, example, dynamic_shapes=shapes)
     except OpkitError:
         raise
     except Exception as error:  # the tracer raises whatever the operator's code met
@@ -81,9 +80,8 @@ class OneStep(nn.Module):
         self.model = model
         self.roles = roles
 
-    def forward(self, inputs: Tensor, second: Tensor | None = None) -> Tensor:
+    def forward(self, *tensors: Tensor) -> Tensor:
         """Map (batch, [history,] channel, *space) to (batch, channel, *space)."""
-        tensors = (inputs,) if second is None else (inputs, second)
         arguments = Inputs(**dict(zip(self.roles, tensors, strict=True)))
         outputs: Tensor = self.model(arguments)
         return outputs.select(1, 0) if self.model.history else outputs

@@ -161,6 +161,8 @@ def test_what_lacks_is_one_line(folder: Path, tmp_path: Path) -> None:
     slopes = settings("training.loss=relative_h1")
     error = run(*words[:-1], "transolver", *slopes, code=2).stderr
     assert "relative_l2" in error
+    error = run("export", folder / "run", "--to", "pt2", code=2).stderr
+    assert "a mesh or cloud each" in error and "opkit.load" in error
 
 
 def test_the_report_and_the_pictures_show_each_mesh(folder: Path) -> None:

@@ -158,7 +158,7 @@ class Transolver(Operator):
         space, counts = tuple(fields.shape[2:]), counts_of(inputs)
         places = 2 * (self.nodes.places(inputs, space) - self.low) / self.size - 1
         columns = fields.flatten(2).transpose(1, 2)
-        parts = [places.expand(len(fields), -1, -1), columns]
+        parts = [places.expand(fields.shape[0], -1, -1), columns]
         if self.data.parameters:
             numbers = inputs.need("parameters")
             if inputs.sample is None:
