@@ -26,7 +26,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import lightning_fabric
 import neuralop
 import torch
 from neuralop.data.transforms.data_processors import DefaultDataProcessor
@@ -46,6 +45,7 @@ from opkit.train.fields.model import build_physical_model
 from opkit.train.fields.setup import TrainingSetup
 from opkit.train.fields.task import FieldTask
 from opkit.train.loop.batches import Memory
+from opkit.train.loop.devices import make_fabric
 from opkit.train.loop.guards import LossGuard
 from opkit.train.loop.loop import Loop
 
@@ -149,7 +149,7 @@ def opkit_epoch(
     events: list[Event],
     device: str,
 ) -> Callable[[], float]:
-    fabric = lightning_fabric.Fabric(accelerator=device, devices=1)
+    fabric = make_fabric(problem.recipe, device)
     model, run = make_model(problem), RunDirectory(folder)
     loop = Loop(
         fabric, FieldTask(model, problem), model, run, seed=0, progress=events.append

@@ -159,7 +159,10 @@ def _check(
     holds = available(x.shape[2:])
     if compat is None:
         holds = [*map(min, holds, available(target))]
-    if any(mode > most for mode, most in zip(weight.shape, holds, strict=False)):
+    if any(
+        mode > most
+        for mode, most in zip(weight.shape[: len(holds)], holds, strict=True)
+    ):
         raise OpkitInputError(
             f"{tuple(weight.shape[:dims])} modes do not fit the grids "
             f"{tuple(x.shape[2:])} and {tuple(target)}, which hold {tuple(holds)}: "
