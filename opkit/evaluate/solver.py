@@ -43,6 +43,7 @@ def table(
 
     Raises:
         CaseError: the file has no case, so no solver is known.
+        OpkitInputError: each sample has a mesh of its own.
     """
     with DataFile(data) as file:
         header, rows = file.header, file.indices(split)[:most]
@@ -50,6 +51,7 @@ def table(
             raise CaseError(
                 f"{data}: imported data name no case, so no solver is known"
             )
+        refuse_meshes(header, str(data))
         stored: dict[str, NDArray[Any]] = {
             v.name: file.read(v.name, rows).astype(np.float64) for v in header.variables
         }
@@ -88,6 +90,19 @@ def table(
             )
         )
     return scores
+
+
+def refuse_meshes(header: Header, origin: str) -> None:
+    """Refuse to time solvers on samples that have a mesh each.
+
+    Raises:
+        OpkitInputError: names what does time one.
+    """
+    if header.ragged:
+        raise OpkitInputError(
+            f"{origin}: each sample has a mesh of its own, on which solvers are not "
+            "timed here: opkit report times the case's solver beside the surrogate"
+        )
 
 
 def _timed(solver: Solver, inputs: Fields) -> tuple[Fields, float]:

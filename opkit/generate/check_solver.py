@@ -23,7 +23,7 @@ from opkit.generate.pools import LocalWorkers
 from opkit.generate.shard import Task
 from opkit.generate.validate import Finding
 from opkit.generate.worker import raise_failure
-from opkit.solvers.interface import Fields, Solution, Solver
+from opkit.solvers.interface import Fields, MeshPerSample, Solution, Solver
 
 OWN = 1e-2
 """Largest residual that a solver's own solution may have."""
@@ -63,6 +63,11 @@ def check_solver(
     if samples < 2:
         raise OpkitInputError(f"samples {samples}: give 2 or more, to compare batches")
     solver = case.build_solver()
+    if isinstance(solver, MeshPerSample):
+        raise OpkitInputError(
+            f"case {case.name}: its solver meshes each sample, and is tried by what it "
+            "makes: `opkit generate case` with a few samples, then `opkit validate`"
+        )
     trial = _Trial(case, solver, header_of(case, solver, seed, samples, "float64"))
     findings: list[Finding] = []
     blocked = ""

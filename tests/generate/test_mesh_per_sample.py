@@ -16,7 +16,10 @@ from opkit.datasets.layout import LIBVER
 from opkit.datasets.ragged_write import RaggedWriter
 from opkit.datasets.read import DataFile
 from opkit.errors import CaseError, Interrupted, OpkitInputError
+from opkit.evaluate import solver as solver_scores
+from opkit.evaluate.pays import measure
 from opkit.generate import generate, plan
+from opkit.generate.check_solver import check_solver
 from opkit.generate.run import Progress
 from opkit.generate.validate import validate
 from opkit.surrogate.predict_file import predict
@@ -144,6 +147,13 @@ def test_from_the_file_to_a_prediction(plates: Path, tmp_path: Path) -> None:
     )
     stress = checked.prediction["von_mises"].double() @ item["weights"].double()
     assert checked.quantities["quantity"].value == pytest.approx(float(stress))
+    for ask in (
+        lambda: solver_scores.table(surrogate.config.recipe, plates, "test", 1),
+        lambda: measure(surrogate, plates, 1, 1, 1.0),
+        lambda: check_solver(load_case("elasticity-plates", SMALL)),
+    ):
+        with pytest.raises(OpkitInputError, match=r"opkit report|opkit validate"):
+            ask()
     with pytest.raises(OpkitInputError, match=r"pod-gp takes no ragged data.*use "):
         train(plates, tmp_path / "other", operator="pod-gp")
 

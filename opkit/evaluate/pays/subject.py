@@ -52,6 +52,7 @@ class Subject:
         dataset = loaded.samples(path, split, trusted=True)
         with DataFile(path, trusted=True) as file:
             header, rows = file.header, file.indices(split)
+            solver_scores.refuse_meshes(header, str(path))
             numbers = sum(int(np.prod(v.shape)) for v in header.outputs)
             most = min(samples, max(POINTS // numbers, 1), len(rows))
             picks = np.linspace(0, len(rows) - 1, most).round().astype(int)
