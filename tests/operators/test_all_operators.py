@@ -65,7 +65,7 @@ STEPS = {
     "pod-deeponet": 500,
     "mionet": 1000,
     "transolver": 800,
-    "gno": 300,
+    "gno": 800,
     "lno": 800,
     "gino": 250,
 }

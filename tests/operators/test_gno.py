@@ -157,6 +157,15 @@ def test_ragged_batches_equal_their_samples_alone(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_no_samples_have_no_answers(name: str) -> None:
+    """On points of each sample."""
+    model, inputs = built(name, cloud(9)), drawn(9).rows(slice(0, 0))
+    assert model(inputs).shape == (0, 2, 9)
+    if isinstance(model, GINO):
+        assert model.at(inputs, torch.rand(4, 2)).shape == (0, 2, 4)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_on_another_mesh_it_is_the_same_operator(name: str) -> None:
     """On a finer mesh of the same domain the answers at shared nodes are close."""
     answers, model = [], None

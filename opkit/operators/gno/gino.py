@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from opkit.errors import OpkitInputError
 from opkit.operators import interface
 from opkit.operators.gno.frame import Frame
-from opkit.operators.gno.gno import MEMORY, POINTS, Batch, arrays, moved
+from opkit.operators.gno.gno import MEMORY, POINTS, Batch, arrays, moved, nothing
 from opkit.operators.gno.kernel import KernelIntegral
 from opkit.operators.gno.neighbours import Search, described
 from opkit.operators.inputs import Inputs
@@ -158,6 +158,8 @@ class GINO(Operator):
             OpkitInputError: points are missing, lie outside the latent grid, or have
                 more neighbours than memory holds.
         """
+        if self.frame.own and not inputs.batch:
+            return nothing(inputs, self, self.data.out_channels)
         batch = Batch(self.frame, inputs, weighted=True)
         u = self.decoded(self.encoded(batch), batch.unit, batch.counts)
         return batch.shaped(u)
@@ -173,6 +175,8 @@ class GINO(Operator):
         Raises:
             OpkitInputError: a point lies outside the latent grid.
         """
+        if not inputs.batch:
+            return inputs.fields.new_zeros(0, self.data.out_channels, len(points))
         unit = points.to(inputs.fields)
         if not self.frame.on_grid:
             unit = self.frame.to_unit(unit)

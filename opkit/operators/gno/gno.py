@@ -290,6 +290,8 @@ class GNO(PointOperator):
             OpkitInputError: points are missing, lie on other axes or alone, or have
                 more neighbours than memory holds.
         """
+        if self.frame.own and not inputs.batch:
+            return nothing(inputs, self, self.data.out_channels)
         batch = Batch(self.frame, inputs, self.options.weights)
         pairs = self.pairs(batch)
         v = self.lifted(batch)
@@ -362,6 +364,8 @@ class LNO(PointOperator):
         Raises:
             OpkitInputError: points are missing, or lie on other axes.
         """
+        if self.frame.own and not inputs.batch:
+            return nothing(inputs, self, self.data.out_channels)
         batch = Batch(self.frame, inputs, self.options.weights)
         sample = batch.sample
         weights = batch.weights
@@ -372,6 +376,13 @@ class LNO(PointOperator):
         for k, integral in enumerate(self.integrals):
             v = self.layer(k, v, integral(v, batch.places, weights, sample))
         return batch.shaped(self.projection(v))
+
+
+def nothing(inputs: Inputs, operator: nn.Module, channels: int) -> Tensor:
+    """Return the answer to a batch without samples, which all weights lead to."""
+    space = inputs.fields.shape[2:]
+    sums = torch.stack([weight.sum() for weight in operator.parameters()]).sum()
+    return sums.expand(0, channels, *space)
 
 
 def arrays(places: Tensor, counts: list[int]) -> list[Array]:
