@@ -147,9 +147,8 @@ class Patches:
         where = (patch * channels + np.arange(channels)[:, None]) * size + place
         self._where: Tensor | None = None  # the points as they are in one patch
         if total > 1:
-            kind = (
-                np.int32 if basis.numel() < 2**31 else np.int64
-            )  # fewer bytes to read
+            # of few bytes, for all of them are read for each answer
+            kind = np.int32 if basis.numel() < 2**31 else np.int64
             self._where = torch.from_numpy(where.ravel().astype(kind)).to(device)
 
     def __call__(self, g: Tensor) -> Tensor:
