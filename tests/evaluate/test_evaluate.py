@@ -120,7 +120,7 @@ def test_list_and_figures_of_a_run(run, tmp_path):
 def test_curves_name_loss_and_validation(tmp_path, monkeypatch, loss, metric, axis):
     drawn = []
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr(plots, "_save", lambda plt, figure, path: drawn.append(figure))
+    monkeypatch.setattr(plots, "save", lambda plt, figure, path: drawn.append(figure))
     row = {"epoch": 1, "train_loss": 0.1, "validation": 0.2, "learning_rate": 1e-3}
     plots.curves(tmp_path / "a.png", [row, row | {"epoch": 2}], loss, metric)
     upper = drawn[0].axes[0]
