@@ -487,7 +487,9 @@ def test_tables(tmp_path: Path) -> None:
     path.write_text("a,a,u\n1,2,3\n")
     refused(path, tmp_path, "column a twice")
     pd.DataFrame({"a": AXIS, "u": AXIS**2}).to_csv(path, index=False)
-    refused(path, tmp_path, "one number per sample")  # until operators take them
+    numbers = imported(path, tmp_path, maps(*PLAIN))  # one of each per sample
+    np.testing.assert_array_equal(numbers.read("t", slice(None)), AXIS)
+    np.testing.assert_array_equal(numbers.read("p", slice(None)), AXIS**2)
 
 
 def test_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
