@@ -158,6 +158,7 @@ def test_scores_are_told_apart(folder: Path) -> None:
     assert "of flux" in " ".join(text.replace("┃", " ").split())
 
 
+@pytest.mark.slow
 def test_pictures_of_series_and_numbers(folder: Path) -> None:
     """Lines and dots are drawn; the numbers of a sample stand in its heading."""
     drawn = {path.name for path in figures.draw(folder / "run")}
