@@ -119,6 +119,8 @@ class AttentionPooling(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Map (batch, token, channel) to (batch, query, channel)."""
         queries = self.queries.expand(len(tokens), -1, -1)
+        if not len(tokens):  # not every fused kernel takes an empty batch
+            return queries
         out: Tensor = self.attention(queries, tokens, tokens, need_weights=False)[0]
         return out
 
