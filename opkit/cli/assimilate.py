@@ -58,9 +58,10 @@ def assimilate(
         float | None,
         typer.Option(help="Of localisation; a tenth of the shortest side."),
     ] = None,
-    rotate: Annotated[
-        bool, typer.Option(help="Rotate the analysed ensemble at random.")
-    ] = True,
+    no_rotate: Annotated[
+        bool,
+        typer.Option("--no-rotate", help="Do not rotate the ensemble at random."),
+    ] = False,
     scale: Annotated[
         float, typer.Option(help="3dvar: variance of the background, of 1.")
     ] = 0.1,
@@ -138,7 +139,7 @@ def assimilate(
     step = None
     if run is not None:
         step = surrogate_step(run, tolerance, experiment.interval)
-    chosen = _filter(experiment, filter, inflation, radius, rotate, scale)
+    chosen = _filter(experiment, filter, inflation, radius, not no_rotate, scale)
     errors = None
     if model_errors and step is not None:
         errors = experiment.model_errors(step)

@@ -66,10 +66,10 @@ def export(
             "the tensor program: call it through opkit.load"
         )
     config = loaded.config
-    if config.parameters or config.series or config.shape.packing is not None:
+    if config.series or config.shape.packing is not None:
         raise ExportError(
-            "a surrogate that is given numbers per sample or series, or that gives "
-            "other outputs than fields, is not exported yet: call it by opkit.load"
+            "a surrogate that is given series, or that gives other outputs than fields, "
+            "is not exported yet: call it by opkit.load"
         )
     samples = real_inputs(run, loaded.config, Path(data) if data else None)
     inputs, outputs = report.fields(loaded.config, samples, batch)

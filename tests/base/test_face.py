@@ -53,8 +53,8 @@ def test_packages_named_like_their_function_are_called_as_it() -> None:
 @pytest.mark.parametrize(
     "first",
     [
-        "import opkit.{verb}",
-        "import opkit; opkit.{verb}",
+        pytest.param("import opkit.{verb}", marks=pytest.mark.slow),
+        pytest.param("import opkit; opkit.{verb}", marks=pytest.mark.slow),
         "from opkit import {verb}",
         "from opkit.{verb} import {verb}",
     ],

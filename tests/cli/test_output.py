@@ -190,14 +190,15 @@ def test_a_number_is_a_number():
     assert not console.NUMBER.fullmatch("fno")
 
 
-def test_an_output_of_one_number_a_sample_is_refused_at_once(run, tmp_path):
-    """No verb accepts what training cannot take."""
+def test_an_output_of_one_number_is_for_operators_that_give_one(run, tmp_path):
     np.savez(tmp_path / "a.npz", v=np.ones(6), u=np.ones((6, 8)))
     words = ("--input", "u=u:sample,x", "--output", "v=v:sample")
-    files = (tmp_path / "o.h5", "--train", tmp_path / "a.npz")
-    code, _, err = run("import", *files, *words)
-    assert code == 2 and "v is one number per sample" in err
-    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+    data = tmp_path / "o.h5"
+    assert run("import", data, "--train", tmp_path / "a.npz", *words)[0] == 0
+    words = ("--operator", "lsm", "--out", tmp_path / "run")
+    code, _, err = run("train", data, *words)
+    assert code == 2 and "lsm" in err and "deeponet" in err and err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("width", [60, 80])

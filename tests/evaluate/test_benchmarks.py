@@ -56,6 +56,7 @@ def table(
     return rows
 
 
+@pytest.mark.slow
 def test_viscosities_beyond_those_learnt_are_flagged(
     table: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,7 +24,13 @@ CASES = {
 }
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=() if name == "channel-bumps" else pytest.mark.slow)
+        for name in CASES
+    ],
+)
 def case(request: pytest.FixtureRequest, tmp_path_factory) -> tuple[str, Path]:
     folder = tmp_path_factory.mktemp(request.param)
     size = [f"resolution={CASES[request.param][0]}"]
