@@ -68,8 +68,8 @@ def export(
     config = loaded.config
     if config.series or config.shape.packing is not None:
         raise ExportError(
-            "a surrogate that is given series, or that gives other outputs than fields, "
-            "is not exported yet: call it by opkit.load"
+            "a surrogate that is given series, or that gives other outputs than "
+            "fields, is not exported yet: call it by opkit.load"
         )
     samples = real_inputs(run, loaded.config, Path(data) if data else None)
     inputs, outputs = report.fields(loaded.config, samples, batch)
