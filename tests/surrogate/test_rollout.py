@@ -38,6 +38,12 @@ def test_single_samples_and_dicts(flow):
     np.testing.assert_array_equal(named, expected[:, :, 0])
 
 
+def test_an_axis_that_is_missing_is_named(flow):
+    # the message left the channels out, and what it asked for was refused
+    with pytest.raises(OpkitInputError, match=r"give \(\[batch,\] history, channel, y"):
+        flow.load().rollout(flow.permeability[0, :, 0], 2)
+
+
 def live_bytes() -> int:
     return sum(t.nbytes for t in gc.get_objects() if type(t) is torch.Tensor)
 

@@ -94,10 +94,9 @@ def _apply_array(
     if not batched:
         tensor = tensor.unsqueeze(0)
     if tensor.ndim != full:
-        raise OpkitInputError(
-            f"inputs have {count} axes: give ([batch,] {'history, ' if history else ''}"
-            f"{'' if channels == 1 else 'channel, '}{', '.join(config.axes)})"
-        )
+        before = "history, channel, " if history else "channel, " * (channels > 1)
+        axes = before + ", ".join(config.axes)
+        raise OpkitInputError(f"inputs have {count} axes: give ([batch,] {axes})")
     fixed = _static(static, config, len(tensor))
     result = predict(Inputs(tensor, static=fixed))
     if history and steps is None:
