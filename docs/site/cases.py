@@ -143,10 +143,10 @@ def _docstring(case: Case) -> str:
     module, _, name = case.solver.target.partition(":")
     imported = importlib.import_module(module)
     texts = [inspect.getdoc(imported), inspect.getdoc(getattr(imported, name))]
-    return "\n\n".join(_as_markdown(text) for text in texts if text)
+    return "\n\n".join(as_markdown(text) for text in texts if text)
 
 
-def _as_markdown(text: str) -> str:
+def as_markdown(text: str) -> str:
     """Keep everything before the sections of arguments; indented lines are code."""
     lines: list[str] = []
     for line in text.splitlines():

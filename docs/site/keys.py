@@ -52,10 +52,10 @@ def _members(union: Any) -> list[type[BaseModel]]:
     """Return the models of an annotated union, each once."""
     if isinstance(union, type) and issubclass(union, BaseModel):
         return [union]
-    found: list[type[BaseModel]] = []
+    models: list[type[BaseModel]] = []
     for part in get_args(union):
-        found += [model for model in _members(part) if model not in found]
-    return found
+        models += [model for model in _members(part) if model not in models]
+    return models
 
 
 def _kind(model: type[BaseModel]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from tables import code, contents, table
 
-from cases import _as_markdown
+from cases import as_markdown
 from opkit.case import list_cases, load_case
 from opkit.cli.console import shown
 from opkit.cli.option_list import options
@@ -43,7 +43,7 @@ def _page(name: str) -> str:
     cls = operator_class(name)
     module = importlib.import_module(cls.__module__)
     texts = [inspect.getdoc(module), cls.__doc__ and inspect.getdoc(cls)]
-    words = "\n\n".join(_as_markdown(text) for text in texts if text)
+    words = "\n\n".join(as_markdown(text) for text in texts if text)
     offer = cls.accepts
     recipes = [
         {

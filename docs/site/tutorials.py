@@ -30,7 +30,7 @@ import opkit
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "docs" / "tutorials"
-KEPT = ROOT / "build" / "tutorials"
+CACHE = ROOT / "build" / "tutorials"
 SMALL = re.compile(r"<!-- small: (\{.*?\}) -->\n", re.S)
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 PYTHON = """---
@@ -96,8 +96,8 @@ def page(name: str) -> tuple[str, dict[str, bytes], float]:
     """Return a tutorial's page, its pictures by file name, and its seconds."""
     text = read(name)
     digest = hashlib.sha256(f"{opkit.__version__}\n{text}".encode()).hexdigest()[:16]
-    kept = KEPT / name / digest
-    if not (kept / "page.md").exists():
+    cache = CACHE / name / digest
+    if not (cache / "page.md").exists():
         start = time.perf_counter()
         notebook = run(text)
         seconds = time.perf_counter() - start
@@ -108,19 +108,19 @@ def page(name: str) -> tuple[str, dict[str, bytes], float]:
             notebook, {"unique_key": f"{name}_files"}
         )
         body = body.replace("```bash\n%%bash -e -o pipefail\n", "```bash\n")
-        shutil.rmtree(KEPT / name, ignore_errors=True)
-        kept.mkdir(parents=True)
+        shutil.rmtree(CACHE / name, ignore_errors=True)
+        cache.mkdir(parents=True)
         for picture, content in resources["outputs"].items():
-            (kept / Path(picture).name).write_bytes(content)
-        (kept / "seconds").write_text(f"{seconds:.0f}")
-        (kept / "page.md").write_text(body, "utf-8")
+            (cache / Path(picture).name).write_bytes(content)
+        (cache / "seconds").write_text(f"{seconds:.0f}")
+        (cache / "page.md").write_text(body, "utf-8")
     pictures = {
         path.name: path.read_bytes()
-        for path in kept.iterdir()
+        for path in cache.iterdir()
         if path.suffix in (".png", ".svg", ".jpeg", ".gif")
     }
-    seconds = float((kept / "seconds").read_text())
-    return (kept / "page.md").read_text("utf-8"), pictures, seconds
+    seconds = float((cache / "seconds").read_text())
+    return (cache / "page.md").read_text("utf-8"), pictures, seconds
 
 
 def readable(outputs: list[Any]) -> list[Any]:

@@ -91,7 +91,7 @@ def assimilate(
     cov = _checked(members, filter, series, observation, errors)
     rng = np.random.default_rng(seed)
     recent: deque[float] = deque(maxlen=WINDOW)
-    kept: dict[str, list[Array]] = {"mean": [], "spread": [], "forecast_mean": []}
+    history: dict[str, list[Array]] = {"mean": [], "spread": [], "forecast_mean": []}
     innovations, spent, diverged = [], [0.0, 0.0], None
     for cycle, values in enumerate(series):
         begin = time.perf_counter()
@@ -100,14 +100,14 @@ def assimilate(
             rows = rng.integers(len(model_errors), size=len(members))
             members = members - model_errors[rows]
         middle = time.perf_counter()
-        kept["forecast_mean"].append(members.mean(0))
+        history["forecast_mean"].append(members.mean(0))
         z = _innovation(members, values, observation, cov)
         if np.isfinite(values).any():
             members = filter.analyse(members, values, observation, cov, rng)
         spent[0] += middle - begin
         spent[1] += time.perf_counter() - middle
-        kept["mean"].append(members.mean(0))
-        kept["spread"].append(_spread(members))
+        history["mean"].append(members.mean(0))
+        history["spread"].append(_spread(members))
         innovations.append(z)
         if np.isfinite(z) and filter.least > 1:
             recent.append(z)
@@ -122,7 +122,7 @@ def assimilate(
                 )
         if report is not None:
             report(cycle + 1, len(series))
-    states = _dataset(kept, np.array(innovations), times, observation)
+    states = _dataset(history, np.array(innovations), times, observation)
     each = (spent[0] / len(series), spent[1] / len(series))
     return Assimilation(states, members, each, diverged)
 
@@ -220,17 +220,17 @@ def _spread(members: Array) -> Array:
 
 
 def _dataset(
-    kept: dict[str, list[Array]], z: Array, times: Array, observation: Observation
+    history: dict[str, list[Array]], z: Array, times: Array, observation: Observation
 ) -> xr.Dataset:
     import xarray as xr
 
     grid = observation.grid
     names = AXES[-len(grid.axes) :]
-    layers = kept["mean"][0].ndim - len(names)
+    layers = history["mean"][0].ndim - len(names)
     dims = ("time", *(f"layer_{i}" for i in range(layers)), *names)
     if layers == 1:
         dims = ("time", "layer", *names)
-    data = {name: (dims, np.stack(fields)) for name, fields in kept.items()}
+    data = {name: (dims, np.stack(fields)) for name, fields in history.items()}
     coordinates = {"time": times, **dict(zip(names, grid.axes, strict=True))}
     states: xr.Dataset = xr.Dataset(
         {**data, "innovation": (("time",), z)}, coords=coordinates

@@ -161,31 +161,31 @@ class ErrorCovariance:
     """
 
     def __init__(self, covariance: ArrayLike, count: int) -> None:
-        given = np.asarray(covariance, np.float64)
-        if given.ndim == 0:
-            given = np.full(count, float(given))
-        if given.shape not in ((count,), (count, count)):
+        matrix = np.asarray(covariance, np.float64)
+        if matrix.ndim == 0:
+            matrix = np.full(count, float(matrix))
+        if matrix.shape not in ((count,), (count, count)):
             raise OpkitInputError(
-                f"error covariance of shape {given.shape} for {count} observations: "
+                f"error covariance of shape {matrix.shape} for {count} observations: "
                 "give one variance, one for each, or the matrix"
             )
         bad = "error covariance {}: give one that is positive definite"
-        self.diagonal = given.ndim == 1
+        self.diagonal = matrix.ndim == 1
         if self.diagonal:
-            if not (np.isfinite(given).all() and (given > 0).all()):
-                raise OpkitInputError(bad.format(f"with variance {given.min():g}"))
-            self.variances = given
-            self._root = np.sqrt(given)
+            if not (np.isfinite(matrix).all() and (matrix > 0).all()):
+                raise OpkitInputError(bad.format(f"with variance {matrix.min():g}"))
+            self.variances = matrix
+            self._root = np.sqrt(matrix)
             return
-        if not np.allclose(given, given.T, rtol=1e-10, atol=0):
+        if not np.allclose(matrix, matrix.T, rtol=1e-10, atol=0):
             raise OpkitInputError(bad.format("that is not symmetric"))
         try:
-            self._root = np.linalg.cholesky(given)
+            self._root = np.linalg.cholesky(matrix)
         except np.linalg.LinAlgError:
-            least = np.linalg.eigvalsh(given)[0]
+            least = np.linalg.eigvalsh(matrix)[0]
             text = f"with eigenvalue {least:.3g}"
             raise OpkitInputError(bad.format(text)) from None
-        self.variances = np.diag(given).copy()
+        self.variances = np.diag(matrix).copy()
 
     def whiten(self, values: Array) -> Array:
         """Return R^(−1/2) of values (..., observation)."""
