@@ -183,6 +183,7 @@ class Case(Shown, Record):
         design: how numbers per sample are drawn.
         outputs: what is solved for.
         quantities: numbers computed from the outputs, by name, that users care about.
+        lyapunov_time: of a chaotic case, the time in which small errors grow by e.
         samples: how many.
         recipes: how operators are trained on it, by name.
     """
@@ -205,6 +206,7 @@ class Case(Shown, Record):
     design: Design = "random"
     outputs: tuple[Variable, ...] = Field(min_length=1)
     quantities: dict[Identifier, Quantity] = Field(default={})
+    lyapunov_time: float | None = Field(default=None, gt=0)
     samples: Samples
     recipes: dict[Name, Recipe] = Field(default={})
     _mesh: Mesh | None = PrivateAttr(None)
@@ -310,6 +312,8 @@ class Case(Shown, Record):
             del data["parameters"], data["design"]
         if not self.quantities:
             del data["quantities"]
+        if self.lyapunov_time is None:
+            del data["lyapunov_time"]
         return data
 
     def on_mesh(self, mesh: Mesh | None) -> Case:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,9 @@ from opkit.cli.console import (
 from opkit.cli.generate import QUIET
 from opkit.cli.train import RECIPE_SET
 from opkit.errors import OpkitInputError
+
+if TYPE_CHECKING:
+    from opkit.evaluate.chaos import Chaos
 
 
 def register(app: typer.Typer) -> None:
@@ -139,6 +142,7 @@ def _pays(
 
 
 def _rollout(run: Path, data: Path | None, threshold: float, json: bool) -> None:
+    from opkit.evaluate.chaos import chaos
     from opkit.evaluate.rollouts import rollouts
     from opkit.evaluate.run import data_of
     from opkit.surrogate.surrogate import load
@@ -147,8 +151,12 @@ def _rollout(run: Path, data: Path | None, threshold: float, json: bool) -> None
     path = data_of(loaded, data)
     split = loaded.config.split_in(path)
     result = rollouts(loaded, path, split, threshold)
+    chaotic = None
+    if loaded.config.case.get("lyapunov_time") is not None:
+        chaotic = chaos(loaded, path, split)
     if json:
-        as_json({**plain(result), "split": split, "horizon": result.horizon})
+        far = {} if chaotic is None else {"chaos": plain(chaotic)}
+        as_json({**plain(result), "split": split, "horizon": result.horizon, **far})
         return
     columns = {
         "time": result.times.tolist(),
@@ -167,6 +175,8 @@ def _rollout(run: Path, data: Path | None, threshold: float, json: bool) -> None
         f"Relative L2 stays below {threshold:g} up to time {result.horizon:g} "
         f"(median); to the end in {inside} of {len(result.horizons)} trajectories."
     )
+    if chaotic is not None:
+        _chaos(chaotic, result.horizon)
     pairs = zip(result.relative_l2, result.persistence, strict=True)
     worse = [k for k, (own, still) in enumerate(pairs, 1) if not own < still]
     if worse:
@@ -175,6 +185,37 @@ def _rollout(run: Path, data: Path | None, threshold: float, json: bool) -> None
             f"{len(result.times)} steps, first in step {worse[0]}",
             err=True,
         )
+
+
+def _chaos(found: Chaos, horizon: float) -> None:
+    """Print the horizon in Lyapunov times, and the climate of long rollouts."""
+    if horizon < float("inf"):
+        print(
+            f"That is {horizon / found.lyapunov_time:.3g} Lyapunov times of "
+            f"{found.lyapunov_time:g}."
+        )
+    rows = [
+        {
+            "climate of": label,
+            "values (W1)": one.values,
+            "energy (W1)": one.energy,
+            "spectrum (decades)": one.spectrum,
+            "variance": one.variance,
+        }
+        for label, one in (
+            (f"{found.steps} steps", found.climate),
+            ("half of the data", found.sampling),
+        )
+    ]
+    table(rows)
+    growth = "none: it blows up"
+    if found.growth is not None:
+        growth = f"{found.growth.exponents[0]:.3g} ± {found.growth.errors[0]:.1g}"
+    print(
+        f"Largest Lyapunov exponent: {growth}; of the case "
+        f"{1 / found.lyapunov_time:.3g}. Largest frame: {found.largest:.3g} times the "
+        "data's."
+    )
 
 
 def predict(
