@@ -131,6 +131,7 @@ EXTRAS = {
     "tensorboard": ("tensorboard",),
     "mlflow": ("mlflow",),
     "wandb": ("wandb",),
+    "serve": ("aiohttp",),
 }
 """Extra of opkit to the modules that it installs."""
 

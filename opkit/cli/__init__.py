@@ -32,6 +32,7 @@ from opkit.cli import (
     new,
     operators,
     report,
+    serve,
     solve,
     train,
 )
@@ -87,6 +88,7 @@ for module in (
     learn,
     export,
     report,
+    serve,
     solve,
     new,
     assimilate,

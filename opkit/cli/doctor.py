@@ -31,6 +31,7 @@ PACKAGES = {
     "ducc0": ("fast", ""),
     "triton": ("kernels", ""),
     "optuna": ("tune", "tune"),
+    "aiohttp": ("serve", "serve"),
     "onnx": ("export", "export --to onnx"),
     "onnxruntime": ("export", "export --to onnx"),
     "zarr": ("zarr", "export-data --to zarr"),
