@@ -25,6 +25,9 @@ def serve(
     host: Annotated[
         str, typer.Option(help="Address to be bound to; others than loopback: --token.")
     ] = "127.0.0.1",
+    page: Annotated[
+        bool, typer.Option("--page", help="Show a page at / to try it in a browser.")
+    ] = False,
     token: Annotated[
         str,
         typer.Option(
@@ -57,4 +60,4 @@ def serve(
         except BrokenPipeError:  # who started it does not listen: clients may
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115
 
-    run_it(run, host, port, token, Limits(megabytes, seconds), ready)
+    run_it(run, host, port, token, Limits(megabytes, seconds), page, ready)

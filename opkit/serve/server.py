@@ -30,6 +30,7 @@ from opkit.errors import MissingExtraError, OpkitError, OpkitInputError
 from opkit.serve import plain, umbridge
 from opkit.serve.asked import Asked
 from opkit.serve.asked import Worker as Which
+from opkit.serve.page import Choose, Chosen, Page
 from opkit.serve.schema import schema
 from opkit.serve.settings import read
 from opkit.serve.worker import Full, Worker
@@ -38,6 +39,11 @@ from opkit.surrogate import Surrogate, load
 LOOPBACK = "127.0.0.1"
 PORT = 4242
 """What UM-Bridge's own servers use."""
+POLICY = (
+    "default-src 'none'; script-src 'self'; connect-src 'self'; img-src data:; "
+    "style-src 'unsafe-inline'; frame-ancestors 'none'"
+)
+"""What the page may load: its script, and answers of this server."""
 GRACE = 5.0
 """Seconds that requests which run are given to end."""
 
@@ -92,6 +98,7 @@ class Server:
         limits: of each request.
         token: that clients have to send; none where empty.
         host: that the server is bound to.
+        page: whether ``/`` is a page to look at.
 
     Raises:
         OpkitInputError: a surrogate whose variables have no lengths of their own.
@@ -103,6 +110,7 @@ class Server:
         limits: Limits | None = None,
         token: str = "",
         host: str = LOOPBACK,
+        page: bool = False,
     ) -> None:
         self.asked = Asked(surrogate)
         self.limits = limits or Limits()
@@ -114,7 +122,10 @@ class Server:
         self.app = web.Application(
             middlewares=[self._guarded], client_max_size=self.limits.bytes
         )
-        self.app.router.add_get("/", self._index)
+        if page:
+            self._add_page(Page(self.asked))
+        else:
+            self.app.router.add_get("/", self._index)
         self.app.router.add_get("/Info", self._info)
         self.app.router.add_get("/schema", self._schema)
         self.app.router.add_post("/predict", self._predict)
@@ -133,6 +144,35 @@ class Server:
                 "plain": {"ask": "/predict", "schema": "/schema"},
             }
         )
+
+    def _add_page(self, page: Page) -> None:
+        html, script = page.html(), page.script()
+        messages: dict[str, tuple[type[BaseModel], Callable[[Any], Any]]] = {
+            "inputs": (Choose, page.choose),
+            "predict": (Chosen, page.predict),
+            "solve": (Chosen, page.solve),
+        }
+
+        async def shown(_: web.Request) -> web.Response:
+            headers = {"Content-Security-Policy": POLICY}
+            return web.Response(text=html, content_type="text/html", headers=headers)
+
+        async def run(_: web.Request) -> web.Response:
+            return web.Response(text=script, content_type="text/javascript")
+
+        async def setup(_: web.Request) -> web.Response:
+            return await self.compute("solver", page.setup)
+
+        async def asked(kind: str, request: web.Request) -> web.Response:
+            model, answer = messages[kind]
+            message = await self.read(request, model)
+            return await self.compute("solver", partial(answer, message))
+
+        self.app.router.add_get("/", shown)
+        self.app.router.add_get("/page.js", run)
+        self.app.router.add_get("/page/setup", setup)
+        for kind in messages:
+            self.app.router.add_post(f"/page/{kind}", partial(asked, kind))
 
     async def _info(self, _: web.Request) -> web.Response:
         return _reply(umbridge.info())
@@ -282,6 +322,7 @@ def serve(
     port: int = PORT,
     token: str = "",
     limits: Limits | None = None,
+    page: bool = False,
     ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve a surrogate until SIGINT or SIGTERM.
@@ -292,6 +333,7 @@ def serve(
         port: 0 for any that is free.
         token: that clients have to send as ``Authorization: Bearer TOKEN``.
         limits: of each request.
+        page: whether ``/`` is a page to look at.
         ready: called with the address once requests are answered.
 
     Raises:
@@ -303,7 +345,7 @@ def serve(
         raise OpkitInputError(
             f"{host} can be reached from other machines: give a token as well"
         )
-    server = Server(load(run), limits, token, host)
+    server = Server(load(run), limits, token, host, page)
     asyncio.run(_until_stopped(server, host, port, ready))
 
 
