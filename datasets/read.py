@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from opkit.base.files import real
 from opkit.base.sandbox import run_limited
 from opkit.base.show import Shown, grid
+from opkit.base.thumbnail import pictures
 from opkit.datasets.audit import audit
 from opkit.datasets.chunks import ChunkReader
 from opkit.datasets.digest import content_digest, sample_digest
@@ -30,6 +31,8 @@ from opkit.datasets.stored_header import read_header, text
 from opkit.errors import DataError
 
 VERIFY_BYTES = 4 << 20
+MOST_DRAWN = 1_000_000
+"""Values of a field of one sample above which notebooks show no picture of it."""
 
 
 class DataFile(Shown):
@@ -120,6 +123,20 @@ class DataFile(Shown):
             "splits": {k: len(rows) for k, rows in self.header.splits.items()},
             **variables,
         }
+
+    def _pictures(self) -> dict[str, str]:
+        """Draw the fields of the first sample on a grid, if they are not large."""
+        drawn = [
+            v.name
+            for v in self.header.variables
+            if v.is_field and len(v.shape) > 1 and np.prod(v.shape) <= MOST_DRAWN
+        ]
+        if not len(self) or self.header.shapes is not None or not drawn:
+            return {}
+        try:
+            return pictures(self.read_samples(drawn, np.array([0])))
+        except DataError:  # a damaged sample: the table has no picture of it
+            return {}
 
     def indices(self, split: str) -> NDArray[np.int64]:
         """Return the rows of a split, increasing.

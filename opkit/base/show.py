@@ -19,17 +19,22 @@ class Shown(ABC):
     def _facts(self) -> Mapping[str, Any]:
         """Return what is worth knowing, by name; None where there is nothing to say."""
 
+    def _pictures(self) -> Mapping[str, str]:
+        """Return pictures as HTML by name, for notebooks; see `thumbnail.pictures`."""
+        return {}
+
     def __repr__(self) -> str:
         """Return the name of the class and its facts, in one line."""
         known = ", ".join(f"{k}: {_text(v)}" for k, v in _known(self._facts()))
         return f"{type(self).__name__}({known})"
 
     def _repr_html_(self) -> str:
-        """Return the facts as a table, which notebooks show."""
+        """Return facts and pictures as a table, which notebooks show."""
+        cells = [(name, html.escape(_text(v))) for name, v in _known(self._facts())]
         rows = "".join(
             f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
-            f"<td style='text-align:left'>{html.escape(_text(value))}</td></tr>"
-            for name, value in _known(self._facts())
+            f"<td style='text-align:left'>{cell}</td></tr>"
+            for name, cell in (*cells, *self._pictures().items())
         )
         name = html.escape(type(self).__name__)
         return f"<table><caption>{name}</caption>{rows}</table>"

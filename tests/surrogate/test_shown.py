@@ -50,3 +50,5 @@ def test_all_of_them_are_one_line_and_a_sound_table(objects) -> None:
     assert f"best epoch: {result.best_epoch}" in repr(result)
     assert "relative L2 on test" in repr(objects[3])
     assert "samples: 3, coverage: 0.5" in repr(objects[4])
+    data, checked = objects[0]._repr_html_(), objects[4]._repr_html_()
+    assert data.count("<img") == 2 and checked.count("<img") == 1

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from opkit.base.arrays import Array
 from opkit.base.show import Shown
+from opkit.base.thumbnail import pictures
 from opkit.errors import BundleError, CaseError, MissingExtraError, OpkitInputError
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.adapters import arrays
@@ -128,6 +129,9 @@ class Checked(Shown, Verdict):
                 for name, q in self.quantities.items()
             },
         }
+
+    def _pictures(self) -> dict[str, str]:
+        return pictures(self.prediction)
 
 
 class Checker:

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from opkit.base.arrays import Array
 from opkit.base.show import Shown
+from opkit.base.thumbnail import pictures
 from opkit.errors import CaseError, MissingExtraError, OpkitInputError, SolverError
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.adapters import arrays
@@ -92,6 +93,9 @@ class Solved(Shown):
             "saved seconds": self.saved_seconds,
             "stored": self.stored or None,
         }
+
+    def _pictures(self) -> dict[str, str]:
+        return pictures(self.outputs)
 
 
 def solve(
