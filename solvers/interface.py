@@ -22,6 +22,7 @@ which a solver fulfils by having that method or field; nothing else is declared:
 - `MovesNodes`: nodes that lie elsewhere for each sample;
 - `KnowsSymmetries`: transformations that map solutions to solutions;
 - `KeepsMeans`: outputs whose mean over the domain stays as it is;
+- `KeepsSquares`: outputs whose mean square does;
 - `Forecasts`: advances ensembles in a fixed number of steps.
 """
 
@@ -398,6 +399,15 @@ class KeepsMeans(Solver, Protocol):
 
     def kept_means(self) -> tuple[str, ...]:
         """Outputs whose mean over the domain is that of the initial state."""
+        ...
+
+
+@runtime_checkable
+class KeepsSquares(Solver, Protocol):
+    """A solver of an equation without forcing and damping, on an even grid."""
+
+    def kept_squares(self) -> tuple[str, ...]:
+        """Outputs whose mean square over the domain is that of the initial state."""
         ...
 
 

@@ -212,6 +212,14 @@ class Semilinear:
         """The state, where nothing reacts."""
         return () if self.growth or self.quadratic or self.cubic else ("state",)
 
+    def kept_squares(self) -> tuple[str, ...]:
+        """The state, where nothing reacts and nothing is damped or fed.
+
+        ∫ u ∂u/∂x · u dx and ∫ u ∂³u/∂x³ dx are zero on a ring.
+        """
+        changes = self.diffusion or self.hyperdiffusion
+        return () if changes else self.kept_means()
+
     def forecast(self, steps: int) -> Callable[[Array], Array]:
         """Prepare an advance by one record interval in a fixed number of steps.
 

@@ -78,6 +78,12 @@ class Training(Record):
     pushforward: bool = Field(
         default=False, description="autoregressive: no gradient between steps"
     )
+    forcing: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="autoregressive: share of the data in each frame that is fed back",
+    )
     quadrature: bool = Field(
         default=False,
         description="weigh nodes of a sample by its quadrature, in loss and metric",
@@ -150,6 +156,10 @@ class Recipe(Record):
     keep_means: bool = Field(
         default=False,
         description="autoregressive: each frame keeps the mean of the one before it",
+    )
+    keep_energy: bool = Field(
+        default=False,
+        description="autoregressive: each frame keeps the mean square of the last",
     )
     training: Training = Training()
     stream: dict[str, Any] = Field(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from opkit.cli import complete
 from opkit.cli.cases import JSON, SET
 from opkit.cli.console import as_json, say, table
+
+if TYPE_CHECKING:
+    from opkit.discover import Discovery
 
 
 def register(app: typer.Typer) -> None:
@@ -21,21 +25,33 @@ def discover(
         str,
         typer.Argument(
             metavar="CASE",
-            help="Name of a case, or a YAML path: the truth.",
+            help="Name of a case, a YAML path, or a data file (.h5): the truth.",
             autocompletion=complete.cases,
         ),
     ],
     wrong: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             "--wrong", metavar="KEY=VALUE", help="What the model has otherwise."
         ),
-    ],
-    interval: Annotated[float, typer.Option(help="Of the increments.")] = 0.005,
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.py:FUNCTION",
+            help="Of a data file: your own model, states (sample, *space) to those one "
+            "record interval later. The file is run.",
+        ),
+    ] = None,
+    interval: Annotated[
+        float | None,
+        typer.Option(help="Of the increments; 0.005, or that of the data file."),
+    ] = None,
     pairs: Annotated[int, typer.Option(help="States that are observed.")] = 20,
     apart: Annotated[
-        int, typer.Option(help="Record intervals between observed states.")
-    ] = 10,
+        int | None,
+        typer.Option(help="Record intervals between observed states; 10."),
+    ] = None,
     steps: Annotated[
         int | None,
         typer.Option(min=1, help="Fixed time steps of the solvers in an interval."),
@@ -54,26 +70,45 @@ def discover(
 ) -> None:
     """Find the terms that a model lacks, from states of a case and their successors.
 
-    The model is the solver of the same case with other values (--wrong); for a model
-    and data of your own use opkit.discover in Python.
+    The model is the solver of the same case with other values (--wrong), or, of a data
+    file, a function of your own (--model).
     """
-    from opkit.case import load_case
-    from opkit.discover.trial import trial
+    from opkit.discover.from_file import from_file, load_model
+    from opkit.errors import OpkitInputError
 
-    truth = load_case(name, set_ or ())
-    found = trial(
-        truth,
-        load_case(name, [*(set_ or ()), *wrong]),
-        interval=interval,
-        pairs=pairs,
-        apart=apart,
-        steps=steps,
-        powers=powers,
-        derivatives=derivatives,
-        least=least,
-        corrections=corrections,
-        seed=seed,
-    )
+    if name.endswith((".h5", ".hdf5")):
+        for option, given in (
+            ("--interval", interval), ("--apart", apart), ("--set", set_)
+        ):  # fmt: skip
+            if given is not None and given != []:
+                raise OpkitInputError(
+                    f"{option} is about cases: a data file has its own records; leave "
+                    "it out"
+                )
+        found = from_file(
+            Path(name),
+            None if model is None else load_model(model),
+            wrong=wrong or (),
+            pairs=pairs,
+            steps=steps,
+            powers=powers,
+            derivatives=derivatives,
+            least=least,
+            corrections=corrections,
+        )
+    else:
+        if model is not None:
+            raise OpkitInputError(
+                "--model is about data files: generate one, or give --wrong"
+            )
+        if not wrong:
+            raise OpkitInputError(
+                "give --wrong KEY=VALUE: what the model has otherwise"
+            )
+        found = _of_case(
+            name, set_ or [], wrong, interval, apart, pairs, steps, powers,
+            derivatives, least, corrections, seed,
+        )  # fmt: skip
     if json:
         as_json(found)
         return
@@ -84,4 +119,36 @@ def discover(
     say(
         f"of {found.candidates} terms; unexplained: "
         f"{1 - found.explained:.2g} of the increments' variance"
+    )
+
+
+def _of_case(
+    name: str,
+    set_: list[str],
+    wrong: list[str],
+    interval: float | None,
+    apart: int | None,
+    pairs: int,
+    steps: int | None,
+    powers: int,
+    derivatives: int,
+    least: float,
+    corrections: int,
+    seed: int,
+) -> Discovery:
+    from opkit.case import load_case
+    from opkit.discover.trial import trial
+
+    return trial(
+        load_case(name, set_),
+        load_case(name, [*set_, *wrong]),
+        interval=0.005 if interval is None else interval,
+        pairs=pairs,
+        apart=10 if apart is None else apart,
+        steps=steps,
+        powers=powers,
+        derivatives=derivatives,
+        least=least,
+        corrections=corrections,
+        seed=seed,
     )

@@ -1,12 +1,16 @@
 """Missing terms are found with their coefficients; what cannot be asked is refused."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from fixtures.command_line import Shown
 from fixtures.command_line import run as opkit_says
+from fixtures.training import write_file
 
+from opkit.case import load_case
+from opkit.case.data import header_of
 from opkit.discover import discover, relevance_vectors, spectral_library
 from opkit.discover.increments import _weights
 from opkit.errors import NonFiniteError, OpkitInputError
@@ -184,3 +188,51 @@ def test_the_command(capsys: Shown) -> None:
     assert "none of the 7 terms" in right
     bad = opkit_says(capsys, *words.split(), "--wrong", "resolution=16", code=2)
     assert "another grid" in bad
+
+
+def trajectories(path: Path) -> Path:
+    """Twenty short trajectories of Kuramoto-Sivashinsky as a data file."""
+    case = load_case(
+        "kuramoto-sivashinsky",
+        ("resolution=128", "solver.parameters.record_interval=0.005",
+         "solver.parameters.records=3", "samples.train=20", "samples.validation=0",
+         "samples.test=0"),
+    )  # fmt: skip
+    solver = case.build_solver()
+    u = attractor(128, 64.0, 10, 2)
+    march, frames = ks(128, 64.0, (1, 1, 1), 0.005).forecast(4), []
+    for _ in range(3):
+        frames.append(march(frames[-1] if frames else u))
+    header = header_of(case, solver, 0, None, "float64")
+    return write_file(path, header, {"initial_state": u, "state": np.stack(frames, 1)})
+
+
+def test_a_data_file_and_a_model_of_ones_own(tmp_path: Path, capsys: Shown) -> None:
+    data, own = trajectories(tmp_path / "ks.h5"), tmp_path / "own.py"
+    own.write_text(
+        "from opkit.solvers.semilinear import Semilinear\n"
+        "def step(u):\n"
+        "    return Semilinear(resolution=(128,), length=64.0, diffusion=-1.0,\n"
+        "        hyperdiffusion=1.0, record_interval=0.005).forecast(4)(u)\n"
+    )
+    words = ("discover", data, "--pairs", 10, "--json")
+    said = opkit_says(capsys, *words, "--model", f"{own}:step")
+    (term,) = json.loads(said)["terms"]
+    assert term["name"] == "u u_x"
+    assert term["coefficient"] == pytest.approx(-1, rel=5e-3)
+    wrong = ("--wrong", "solver.parameters.diffusion=-0.5", "--steps", 4)
+    (term,) = json.loads(opkit_says(capsys, *words, *wrong))["terms"]
+    assert term["name"] == "u_xx"
+    assert term["coefficient"] == pytest.approx(-0.5, rel=5e-3)
+    for options, message in (
+        ((), "no model: give --model"),
+        (("--model", "own.py"), "write it as FILE.py:FUNCTION"),
+        (("--model", f"{tmp_path}/none.py:step"), "there is no file"),
+        (("--model", f"{own}:stop"), "no function 'stop'"),
+        (("--model", f"{own}:step", *wrong), "give one of them"),
+        ((*wrong, "--interval", 1), "a data file has its own records"),
+    ):
+        assert message in opkit_says(capsys, *words, *options, code=2)
+    own.write_text("1 / 0")
+    bad = opkit_says(capsys, *words, "--model", f"{own}:step", code=2)
+    assert "failed: ZeroDivisionError" in bad

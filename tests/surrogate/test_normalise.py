@@ -91,3 +91,17 @@ def test_pushforward_cuts_the_gradient_between_steps_only():
     operator.weight.grad = None
     model(x, steps=2, detach=True)[:, 1].sum().backward()
     assert operator.weight.grad.item() == pytest.approx(2.0)  # d(w · 2)/dw
+
+
+def test_forcing_mixes_the_truth_into_what_is_fed_back():
+    operator = Times()  # u → 2 u
+    model = PhysicalModel(operator, Normaliser(1), Normaliser(1), history=1)
+    x, truth = torch.ones(1, 1, 1, 1), torch.tensor([10.0, 20.0]).view(1, 2, 1, 1)
+    for forcing, second in ((0.0, 4.0), (1.0, 20.0), (0.25, 8.0)):
+        y = model(x, 2, truth=truth, forcing=forcing)
+        # 2 ((1 - α) 2 + α 10)
+        assert y.flatten().tolist() == pytest.approx([2.0, second])
+    operator.weight.grad = None
+    model(x, 2, truth=truth, forcing=0.25)[:, 1].sum().backward()
+    # d(w ((1 - α) w + 10 α))/dw = 2 (1 - α) w + 10 α: the part through the past shrinks
+    assert operator.weight.grad.item() == pytest.approx(5.5)

@@ -12,12 +12,12 @@ from opkit.errors import OpkitInputError
 from opkit.operators.inputs import Inputs
 from opkit.operators.interface import build_operator
 from opkit.operators.shapes import DataShape
-from opkit.solvers.interface import KeepsMeans
+from opkit.solvers.interface import KeepsMeans, KeepsSquares
 from opkit.surrogate.bundle import forward
 from opkit.surrogate.bundle.normalise import Normaliser, PhysicalModel
 
 
-def drifting(keep_means: bool) -> PhysicalModel:
+def drifting(keep_means: bool, keep_energy: bool = False) -> PhysicalModel:
     """An untrained operator on frames of two channels, whose means drift."""
     torch.manual_seed(0)
     shape = DataShape(4, 2, (8, 8), (True, True), (1.0, 1.0))
@@ -28,6 +28,7 @@ def drifting(keep_means: bool) -> PhysicalModel:
         Normaliser(2),
         history=2,
         keep_means=keep_means,
+        keep_energy=keep_energy,
     )
     return model.eval()
 
@@ -49,6 +50,39 @@ def test_means_of_a_rollout_stand_still_frame_by_frame_and_at_once() -> None:
     # only the mean is another: the first frames differ by constants
     apart = rolled[:, 0] - drifted[:, 0]
     assert (apart - apart.mean((-2, -1), keepdim=True)).abs().max() < 1e-6
+
+
+def test_squares_of_a_rollout_stand_still_with_their_means() -> None:
+    fields = torch.randn(3, 2, 2, 8, 8, generator=torch.Generator().manual_seed(1))
+    both, energy = drifting(True, True), drifting(False, True)
+    with torch.no_grad():
+        rolled = both(fields, 5)
+        single = forward.predict(both, Inputs(fields), 5)
+        free = energy(fields, 5)
+    last = fields[:, -1:]
+    for frames in (rolled, free):
+        torch.testing.assert_close(
+            frames.square().mean((-2, -1)),
+            last.square().mean((-2, -1)).expand(3, 5, 2),
+            rtol=1e-5,  # float32
+            atol=0,
+        )
+    means = last.mean((-2, -1)).expand(3, 5, 2)
+    torch.testing.assert_close(rolled.mean((-2, -1)), means, rtol=0, atol=1e-6)
+    torch.testing.assert_close(rolled, single, rtol=0, atol=1e-5)
+
+
+def test_squares_that_equations_keep() -> None:
+    kdv = load_case("korteweg-de-vries", ("solver.parameters.records=1",))
+    for name, kept in (("kuramoto-sivashinsky", ()), ("korteweg-de-vries", ("state",))):
+        solver = load_case(name).build_solver()
+        assert isinstance(solver, KeepsSquares) and solver.kept_squares() == kept
+    solver = kdv.build_solver()
+    x = np.linspace(0, 2 * np.pi, kdv.shape[0], endpoint=False)
+    start = np.sin(x)[None] + 0.5 * np.cos(2 * x)
+    after = solver.solve({"initial_state": start}).outputs["state"][:, 0]
+    # rtol 1e-6 of the case
+    np.testing.assert_allclose((after**2).mean(), (start**2).mean(), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +128,8 @@ def test_a_run_keeps_means_and_another_case_refuses(tmp_path: Path) -> None:
     other = opkit.generate(load_case("fisher", sizes), tmp_path / "f.h5")
     with pytest.raises(OpkitInputError, match="does not keep the mean of state"):
         opkit.train(other, tmp_path / "no", overrides=(*small, "keep_means=true"))
+    with pytest.raises(OpkitInputError, match="not keep the mean square of state"):
+        opkit.train(data, tmp_path / "no", overrides=(*small, "keep_energy=true"))
     with pytest.raises(OpkitInputError, match="mode autoregressive"):
         words = (*small, "keep_means=true", "mode=space-time", "model.n_modes=[4, 4]")
         opkit.train(data, tmp_path / "no", overrides=words)

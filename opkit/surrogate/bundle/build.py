@@ -208,6 +208,7 @@ def model_of_record(
         number_normaliser(config.parameters),
         Normaliser(shape.series) if shape.series else None,
         config.recipe.keep_means,
+        config.recipe.keep_energy,
     )
 
 

@@ -224,6 +224,20 @@ def _mean(frame: Tensor) -> Tensor:
     return frame.mean(tuple(range(2, frame.ndim)), keepdim=True)
 
 
+def _with_square_of(before: Tensor, frame: Tensor) -> Tensor:
+    """Scale the deviation of a frame from its mean, so that <u²> is as before.
+
+    A frame that is constant, or whose mean alone has more, is left as it is.
+    """
+    mean = _mean(frame)
+    deviation = frame - mean
+    wanted = _mean(before.square()) - mean.square()
+    own = _mean(deviation.square())
+    possible = (wanted > 0) & (own > 0)
+    ratio = torch.where(possible, wanted / torch.where(possible, own, 1), 1)
+    return mean + deviation * ratio.sqrt()
+
+
 class PhysicalModel(nn.Module):
     """An operator between its normalisers: u = decode(operator(encode(a))).
 
@@ -236,6 +250,8 @@ class PhysicalModel(nn.Module):
         parameters: normaliser of numbers per sample.
         series: normaliser of functions of time.
         keep_means: whether each frame is given the mean over space of the one before.
+        keep_energy: whether its deviation from the mean is scaled so that its mean
+            square over space is that of the one before.
         mesh: arrays of the mesh the operator was built for, by name.
     """
 
@@ -250,9 +266,10 @@ class PhysicalModel(nn.Module):
         parameters: NumberNormaliser | None = None,
         series: Normaliser | None = None,
         keep_means: bool = False,
+        keep_energy: bool = False,
     ) -> None:
         super().__init__()
-        self.keep_means = keep_means
+        self.keep_means, self.keep_energy = keep_means, keep_energy
         self.operator = operator
         self.inputs = inputs
         self.outputs = outputs
@@ -270,7 +287,12 @@ class PhysicalModel(nn.Module):
         return sum(p.numel() for p in self.parameters())
 
     def forward(
-        self, inputs: Inputs | Tensor, steps: int = 1, detach: bool = False
+        self,
+        inputs: Inputs | Tensor,
+        steps: int = 1,
+        detach: bool = False,
+        truth: Tensor | None = None,
+        forcing: float = 0.0,
     ) -> Tensor:
         """Map physical inputs to physical outputs.
 
@@ -283,6 +305,9 @@ class PhysicalModel(nn.Module):
             steps: frames to roll out, with history.
             detach: cut the gradient between frames, so that each step learns from the
                 states the model itself makes (pushforward; Brandstetter et al. 2022).
+            truth: (batch, steps, channel, *space), needed where ``forcing`` is not 0.
+            forcing: α, what is fed back is (1 − α) of the prediction and α of the
+                truth (generalised teacher forcing; Hess et al. 2023).
         """
         physical = as_inputs(inputs)
         inputs = self.encode(physical)
@@ -292,16 +317,20 @@ class PhysicalModel(nn.Module):
         window = deque(inputs.fields.unbind(1), maxlen=self.history)
         frames = []
         last = physical.fields[:, -1]
-        for _ in range(steps):
+        for k in range(steps):
             fields = torch.cat([*window, *static], 1)
             frame = self.outputs.decode(
                 self.operator(inputs._replace(fields=fields, static=None))
             )
             if self.keep_means:
                 frame = frame + (_mean(last) - _mean(frame))
-                last = frame.detach() if detach else frame
+            if self.keep_energy:
+                frame = _with_square_of(last, frame)
             frames.append(frame)
-            window.append(self.inputs.encode(frame.detach() if detach else frame))
+            last = frame.detach() if detach else frame
+            if truth is not None and forcing:
+                last = torch.lerp(last, truth[:, k], forcing)
+            window.append(self.inputs.encode(last))
         return torch.stack(frames, 1)
 
     def encode(self, inputs: Inputs) -> Inputs:

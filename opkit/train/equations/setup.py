@@ -25,6 +25,7 @@ FOR_FIELDS = (
     "noise",
     "unroll",
     "pushforward",
+    "forcing",
     "workers",
     "memory",
 )

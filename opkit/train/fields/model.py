@@ -35,6 +35,7 @@ def build_physical_model(setup: TrainingSetup, seed: int) -> PhysicalModel:
         number_normaliser(setup.parameters),
         Normaliser(len(setup.series)) if setup.series else None,
         setup.recipe.keep_means,
+        setup.recipe.keep_energy,
     )
 
 

@@ -20,7 +20,7 @@ from opkit.errors import DataError, OpkitInputError
 from opkit.metrics.domains import Domain, Elements, Grid
 from opkit.operators.interface import operator_class
 from opkit.operators.shapes import DataShape, MeshShape
-from opkit.solvers.interface import KeepsMeans
+from opkit.solvers.interface import KeepsMeans, KeepsSquares
 from opkit.surrogate.bundle.record import Channels, Shape
 from opkit.surrogate.held_out import APART
 from opkit.train.fields.shape import data_shape
@@ -151,8 +151,8 @@ def prepare(data: Path, recipe: Recipe, seed: int) -> TrainingSetup:
             "training.symmetries and training.physics are for outputs that are all "
             f"fields, {train_set.readouts[0]} is none: leave them out"
         )
-    if recipe.keep_means:
-        _check_means(recipe, header, shape)
+    if recipe.keep_means or recipe.keep_energy:
+        _check_kept(recipe, header, shape)
     _check_points(recipe.training, shape)
     gib = recipe.training.memory
     train = in_memory(train_set, gib)
@@ -197,31 +197,36 @@ def halves(validation: Samples, seed: int) -> tuple[Samples, Samples]:
     return hold_out(validation, 0.5, seed)
 
 
-def _check_means(recipe: Recipe, header: Header, shape: DataShape | MeshShape) -> None:
-    """Refuse to keep means that the equation does not keep.
+def _check_kept(recipe: Recipe, header: Header, shape: DataShape | MeshShape) -> None:
+    """Refuse to keep means or squares that the equation does not keep.
 
     Raises:
         OpkitInputError: the mode makes no steps, the grid is not even, or the case's
-            solver does not say that it keeps the means of all outputs.
+            solver does not say that it keeps them of all outputs.
     """
+    setting = "keep_means" if recipe.keep_means else "keep_energy"
     if not recipe.arrangement.history or not isinstance(shape, DataShape):
         raise OpkitInputError(
-            "keep_means is about steps in time on a grid: train with mode "
+            f"{setting} is about steps in time on a grid: train with mode "
             "autoregressive, or leave it out"
         )
     if not header.case:
         raise OpkitInputError(
-            "keep_means: data without a case do not say which means are kept: leave it "
-            "out"
+            f"{setting}: data without a case do not say what is kept: leave it out"
         )
     solver = parse_stored(header.case, "data file").build_solver()
-    kept = solver.kept_means() if isinstance(solver, KeepsMeans) else ()
-    changing = [v.name for v in header.outputs if v.name not in kept]
-    if changing or not all(shape.periodic):
-        raise OpkitInputError(
-            f"keep_means: case {header.case.get('name')} does not keep the mean of "
-            f"{', '.join(changing) or 'fields on a grid with ends'}: leave it out"
-        )
+    means = solver.kept_means() if isinstance(solver, KeepsMeans) else ()
+    squares = solver.kept_squares() if isinstance(solver, KeepsSquares) else ()
+    for name, word, asked, kept in (
+        ("keep_means", "mean", recipe.keep_means, means),
+        ("keep_energy", "mean square", recipe.keep_energy, squares),
+    ):
+        changing = [v.name for v in header.outputs if v.name not in kept]
+        if asked and (changing or not all(shape.periodic)):
+            raise OpkitInputError(
+                f"{name}: case {header.case.get('name')} does not keep the {word} of "
+                f"{', '.join(changing) or 'fields on a grid with ends'}: leave it out"
+            )
 
 
 def _check_points(training: Training, shape: DataShape | MeshShape) -> None:

@@ -69,7 +69,10 @@ class FieldTask:
                 values = values + self.training.physics * residual
             return values
         batch = self._window(batch, random)
-        prediction, target = self.rollout(model, batch, self.training.pushforward)
+        training = self.training
+        prediction, target = self.rollout(
+            model, batch, training.pushforward, training.forcing
+        )
         values = self.error(prediction.flatten(0, 1), target.flatten(0, 1), self.grid)
         return values.view(len(prediction), -1).mean(1)
 
@@ -124,13 +127,17 @@ class FieldTask:
         return prediction, target, weight, self.domain(batch)
 
     def rollout(
-        self, model: nn.Module, batch: Sample, detach: bool = False
+        self,
+        model: nn.Module,
+        batch: Sample,
+        detach: bool = False,
+        forcing: float = 0.0,
     ) -> tuple[Tensor, Tensor]:
         """Return prediction and target of a batch, over all frames of the target."""
         target = batch["outputs"]
         if not self.setup.history:
             return model(Inputs.of(batch)), target
-        prediction = model(Inputs.of(batch), target.shape[1], detach)
+        prediction = model(Inputs.of(batch), target.shape[1], detach, target, forcing)
         return prediction, target
 
     def _window(self, batch: Sample, random: torch.Generator) -> Sample:
