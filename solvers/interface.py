@@ -35,6 +35,7 @@ from typing import (
     Any,
     Protocol,
     Self,
+    TypeVar,
     dataclass_transform,
     runtime_checkable,
 )
@@ -52,10 +53,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Fields = Mapping[str, NDArray[np.floating]]
+T = TypeVar("T")
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
-def solver_dataclass[T](cls: type[T]) -> type[T]:
+def solver_dataclass(cls: type[T]) -> type[T]:
     """Make a frozen, keyword-only dataclass whose fields pydantic validates."""
     config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
     solver: type[T] = pydantic_dataclass(  # type: ignore[assignment]
@@ -452,7 +454,7 @@ class DifferentiableResidual(Solver, Protocol):
         ...
 
 
-def with_parameters[S](solver: S, **values: Any) -> S:
+def with_parameters(solver: T, **values: Any) -> T:
     """Return the same solver with other parameters.
 
     Raises:
@@ -464,5 +466,5 @@ def with_parameters[S](solver: S, **values: Any) -> S:
             f"{type(solver).__name__} is not a dataclass, so its "
             f"{', '.join(values)} cannot be changed: declare it with @solver_dataclass"
         )
-    changed: S = replace(solver, **values)
+    changed: T = replace(solver, **values)
     return changed

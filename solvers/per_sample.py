@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import ValidationError
@@ -23,8 +23,10 @@ from opkit.base.explain import explain
 from opkit.errors import OpkitError, OpkitInputError
 from opkit.solvers.interface import Fields, Solution, with_parameters
 
+S = TypeVar("S", bound=type)
 
-def per_sample[S: type](*names: str) -> Callable[[S], S]:
+
+def per_sample(*names: str) -> Callable[[S], S]:
     """Let fields of a solver class differ from sample to sample.
 
     Args:

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import numpy as np
 
 from opkit.base.arrays import Array
 
+State = TypeVar("State")
 
-def largest_change[State](
+
+def largest_change(
     states: Callable[[int], State],
     change: Callable[[State, State], Array],
     which: Iterable[int],

@@ -19,6 +19,7 @@ import command_line
 import keys
 import operators
 import tutorials
+import zoo
 
 import cases
 
@@ -43,6 +44,7 @@ def generated(run: bool) -> Iterator[tuple[str, str | bytes]]:
     yield "reference/command-line.md", command_line.page()
     yield "reference/case-keys.md", keys.case_page()
     yield "reference/recipe-keys.md", keys.recipe_page()
+    yield "reference/zoo.md", zoo.page()
     for source, page in MOVED.items():
         if page != "index.md":
             text = (ROOT / source).read_text("utf-8")

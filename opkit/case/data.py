@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from opkit.base.environment import VERSION
 from opkit.base.files import file_digest
 from opkit.base.mesh_groups import MeshGroups
 from opkit.case import laws
@@ -285,7 +286,7 @@ def share_out(counts: Samples, total: int | None) -> dict[str, np.ndarray[Any, A
 def provenance() -> Mapping[str, Any]:
     """Versions of what makes the data."""
     return {
-        "opkit": version("opkit"),
+        "opkit": VERSION,
         "python": platform.python_version(),
         "numpy": version("numpy"),
         "scipy": version("scipy"),

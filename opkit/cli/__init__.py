@@ -35,6 +35,7 @@ from opkit.cli import (
     serve,
     solve,
     train,
+    zoo,
 )
 from opkit.cli import (
     cases as registry,
@@ -86,6 +87,7 @@ for module in (
     files,
     train,
     learn,
+    zoo,
     export,
     report,
     serve,

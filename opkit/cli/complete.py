@@ -25,6 +25,13 @@ def operators(incomplete: str) -> list[str]:
     return _begin(sorted(OPERATORS), incomplete)
 
 
+def zoo(incomplete: str) -> list[str]:
+    """Return names of the zoo's bundles."""
+    from opkit.zoo import names
+
+    return _begin(names(), incomplete)
+
+
 def targets(incomplete: str) -> list[str]:
     """Return kinds of files of ``opkit export``."""
     return _begin(TARGETS, incomplete)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -15,6 +15,7 @@ from opkit.cli.console import as_json, say, size, table
 if TYPE_CHECKING:
     from opkit.datasets.header import Header
 
+T = TypeVar("T")
 FIELD = "Variable of the case and the array that holds it, as above."
 FILES = "Training data: a file, a folder or a pattern; several are read in order."
 
@@ -417,7 +418,7 @@ def _shares(text: str) -> dict[str, float]:
         ) from None
 
 
-def _once[T](option: str, pairs: Iterable[tuple[str, T]]) -> dict[str, T]:
+def _once(option: str, pairs: Iterable[tuple[str, T]]) -> dict[str, T]:
     """Return pairs as a dict; a name that stands twice has two meanings."""
     from opkit.errors import DataError
 

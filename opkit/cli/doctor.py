@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from opkit.base.environment import VERSION
 from opkit.cli.cases import JSON
 
 
@@ -53,7 +54,7 @@ def doctor(
     from opkit.cli.console import as_json, table
 
     checks: dict[str, Callable[[], str]] = {
-        "opkit": lambda: version("opkit"),
+        "opkit": lambda: VERSION,
         "Python": lambda: f"{platform.python_version()} on {platform.platform()}",
         "processor": _processor,
         "memory": _memory,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ FEWEST = 4
 """Fewest cells along the longest extent that are asked of a coarse mesh."""
 Array = NDArray[Any]
 Change = Callable[[Fields], Fields]
+Some = TypeVar("Some")
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def on_mesh(case: Case, fine: OnMesh, solver: OnMesh, factor: int) -> Coarse:
     return Coarse(factor, solver, fine, down, up)
 
 
-def changed[S](solver: S, **values: Any) -> S | None:
+def changed(solver: Some, **values: Any) -> Some | None:
     """Return the solver with other parameters; None where it refuses them."""
     try:
         return with_parameters(solver, **values)

@@ -17,6 +17,7 @@ from opkit.export.targets import Target, target
 from opkit.export.trace import trace
 from opkit.surrogate import surrogate
 from opkit.surrogate.bundle.record import BundleConfig
+from opkit.zoo import is_name
 
 
 def export(
@@ -37,7 +38,7 @@ def export(
         run: run directory or bundle.
         to: ``"pt2"`` (torch.export), ``"aoti"`` (compiled by AOTInductor), ``"onnx"``.
         out: file to make; ``model.pt2``, ``model-aoti.pt2`` or ``model.onnx`` in the
-            run directory where not given.
+            run directory where not given, or the working directory for ``zoo:NAME``.
         batch: the one batch size to take; any where not given.
         data: data file to compare on; the run's own where not given.
         device: ``"cpu"`` or ``"cuda"``, where the file will run.
@@ -121,7 +122,8 @@ def export(
 
 
 def _path(run: Path, kind: Target, out: str | Path | None) -> Path:
-    path = Path(out) if out is not None else run / kind.default
+    place = Path() if is_name(run) else run
+    path = Path(out) if out is not None else place / kind.default
     if path.suffix != kind.suffix:
         raise OpkitInputError(f"{path}: the file's name must end with {kind.suffix}")
     if out is not None and not path.parent.is_dir():

@@ -9,6 +9,7 @@ import torch
 from pydantic import ConfigDict
 from torch import Tensor
 
+from opkit.base.environment import VERSION
 from opkit.base.records import Record
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.bundle.record import BundleConfig, Channels
@@ -161,5 +162,6 @@ def relative_l2(outputs: Tensor, expected: Tensor) -> float:
 
 def versions(packages: tuple[str, ...]) -> dict[str, str]:
     """Return the versions of Python, opkit, torch and the packages named."""
-    known = {"python": platform.python_version(), "torch": str(torch.__version__)}
-    return known | {name: version(name) for name in ("opkit", *packages)}
+    known = {"python": platform.python_version(), "opkit": VERSION}
+    known["torch"] = str(torch.__version__)
+    return known | {name: version(name) for name in packages}

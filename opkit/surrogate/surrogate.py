@@ -495,7 +495,7 @@ def load(
     """Load a surrogate from a run directory or a bundle.
 
     Args:
-        path: of it.
+        path: of it, or ``zoo:NAME`` for one that comes with opkit.
         device: where its weights go.
         quantities: of interest, written in Python: see `Surrogate.with_quantities`.
         data: file to measure their errors on.

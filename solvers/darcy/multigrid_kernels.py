@@ -15,18 +15,19 @@ function is worth at the nine fine points k = SW, ..., NE around it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import TypeVar, cast
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.floating]
+F = TypeVar("F", bound=Callable[..., object])
 
 SW, S, SE, W, CENTRE, E, NW, N, NE = range(9)
 
 
-def compiled[F: Callable[..., object]](function: F) -> F:
+def compiled(function: F) -> F:
     """Compile with Numba, into its disk cache where there is room for one."""
     options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
     try:

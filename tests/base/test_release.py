@@ -1,5 +1,6 @@
 """What a release carries: one version, its requirements, a wheel and an sdist."""
 
+import os
 import re
 import subprocess
 import sys
@@ -48,6 +49,7 @@ def test_wheel_and_sdist_hold_what_they_should(tmp_path: Path) -> None:
         "opkit/report/page.html",
         "opkit/solvers/darcy/solver.py",
         "opkit/templates/project/solver.py.template",
+        "opkit/zoo/burgers/model.safetensors",
     }
     assert wanted - inside == set()
     assert not [name for name in inside if name.startswith(("tests", "docs"))]
@@ -56,6 +58,48 @@ def test_wheel_and_sdist_hold_what_they_should(tmp_path: Path) -> None:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert "pyproject.toml" in names and "opkit/cli/__init__.py" in names
     assert wheel.stat().st_size < 20 << 20
+
+
+USE = """
+import numpy as np
+
+import opkit
+
+surrogate: opkit.Surrogate = opkit.load("zoo:burgers")
+names: list[str] = opkit.list_cases()
+right: str = opkit.__version__
+wrong: int = opkit.load("zoo:burgers")
+opkit.load(3)
+"""
+
+
+def test_python_is_the_same_everywhere() -> None:
+    """The oldest that pip takes is the oldest that the code is written for."""
+    oldest = PROJECT["requires-python"].removeprefix(">=")
+    for place in ("docs/start/install.md", "README.md"):
+        assert f"Python {oldest}" in (ROOT / place).read_text("utf-8"), place
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_types_are_seen_from_outside(tmp_path: Path) -> None:
+    """mypy of a program that uses opkit: py.typed counts, and two faults are seen."""
+    (tmp_path / "use.py").write_text(USE)
+    call = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "use.py"]
+    environment = {**os.environ, "MYPYPATH": str(ROOT)}
+    done = subprocess.run(
+        call,
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    faults = [line for line in done.stdout.splitlines() if line.startswith("use.py")]
+    assert [re.findall(r"\[([\w-]+)\]$", line) for line in faults] == [
+        ["assignment"],
+        ["arg-type"],
+    ], done.stdout
 
 
 @pytest.mark.slow
@@ -77,6 +121,7 @@ def test_the_core_installs_alone_and_runs(tmp_path: Path) -> None:
 
     assert said("--version").strip() == PROJECT["version"]
     assert "darcy" in said("cases")
+    assert said("zoo", "burgers").startswith("# fno for burgers")
     assert "written" in said("new", "case", "mine")
     missing = said("train", "none.h5", "--out", "run")
     assert missing.startswith("Error: ") and missing.count("\n") == 1

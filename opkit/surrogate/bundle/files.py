@@ -23,6 +23,7 @@ from opkit.base.explain import explain
 from opkit.base.files import appearing_folder, make_folder, read_regular, write_bytes
 from opkit.errors import BundleError
 from opkit.surrogate.bundle.record import FORMAT, BundleConfig
+from opkit.zoo import bundle_of, is_name
 
 MAX_CONFIG = 64 * 2**20
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "card.md"
@@ -155,7 +156,8 @@ def read(path: Path) -> tuple[BundleConfig, dict[str, Tensor]]:
     """Read and check a bundle.
 
     Args:
-        path: a bundle, or a run directory that holds one under ``bundle/``.
+        path: a bundle, a run directory that holds one under ``bundle/``, or
+            ``zoo:NAME``.
 
     Raises:
         BundleError: missing, damaged, or of a newer format.
@@ -188,11 +190,13 @@ def read(path: Path) -> tuple[BundleConfig, dict[str, Tensor]]:
 
 
 def locate(path: Path) -> Path:
-    """Return the bundle folder of a bundle or run directory.
+    """Return the bundle folder of a bundle, run directory or name of the zoo.
 
     Raises:
         BundleError: there is none; the message says where was looked.
     """
+    if is_name(path):
+        path = bundle_of(path)
     for folder in (path, path / "bundle"):
         if (folder / CONFIG).is_file():
             return folder

@@ -27,6 +27,7 @@ from opkit.base.files import (
     write_bytes,
 )
 from opkit.errors import BundleError, DataError, OpkitInputError
+from opkit.zoo import is_name
 
 COLUMNS = (
     "epoch",
@@ -184,7 +185,7 @@ def data_of_run(run: Path) -> Path:
     Raises:
         BundleError: it is not known, or gone.
     """
-    for folder in (run, run.parent):
+    for folder in () if is_name(run) else (run, run.parent):
         if (folder / "config.yaml").is_file():
             path = Path(str(RunDirectory(folder).config()["data"]))
             if path.is_file():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from opkit.surrogate.bundle.record import BundleConfig, Channels, Score
 
 UNKNOWN = "not recorded (imported data)"
+NOT_OF_A_LAW = ("units", "long_name")
 ROLES = {
     "fields": "inputs",
     "parameters": "parameters per sample",
@@ -41,12 +44,19 @@ def card(config: BundleConfig) -> str:
         f"- data: {origin.data}, SHA-256 {origin.data_hash[:16]}…, "
         f"{origin.train_samples} training samples, {origin.validation_samples} for "
         f"validation from the {origin.validation_source} split",
+        *(f"- law of {what}: `{law}`" for what, law in _laws(config)),
         *(f"- more training data: {name}" for name in origin.more_data),
         f"- training: {origin.epochs} epochs, seed {origin.seed}, "
         f"{origin.seconds:.1f} s; "
         f"weights of epoch {origin.best_epoch}, the best on validation "
         f"({origin.best_validation:.4g})",
         f"- command: `{origin.command}`",
+        f"- made with: opkit {config.opkit_version}, "
+        + ", ".join(
+            f"{name} {origin.environment[name]}"
+            for name in ("python", "torch")
+            if name in origin.environment
+        ),
         "",
         "## Errors",
         "",
@@ -64,6 +74,20 @@ def card(config: BundleConfig) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _laws(config: BundleConfig) -> Iterator[tuple[str, str]]:
+    """Yield which inputs a case draws, and by which law."""
+    laws = {"fields": config.case.get("distribution")}
+    laws |= config.case.get("parameters") or {}
+    for what, law in laws.items():
+        if isinstance(law, dict) and law:
+            shown = {k: v for k, v in law.items() if k not in NOT_OF_A_LAW}
+            yield what, ", ".join(f"{k} {_plain(v)}" for k, v in shown.items() if v)
+
+
+def _plain(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, dict | list) else str(value)
 
 
 def _errors(scores: Sequence[Score]) -> list[str]:

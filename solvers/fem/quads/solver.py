@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, TypeVar
 
 import numpy as np
 from pydantic import AfterValidator, Field
@@ -39,6 +39,7 @@ def _odd(points: int) -> int:
     return points
 
 
+T = TypeVar("T")
 Across = Annotated[int, Field(ge=3, le=2049), AfterValidator(_odd)]
 Around = Annotated[int, Field(ge=8, le=8192, multiple_of=8)]
 
@@ -196,7 +197,7 @@ class GridSolver(ABC):
             for i in range(batch)
         ]
 
-    def _each[T](
+    def _each(
         self, inputs: Fields, make: Callable[[int, dict[str, Array]], T]
     ) -> list[T]:
         samples, results = self._samples(inputs), []
