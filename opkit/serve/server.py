@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel
@@ -47,6 +47,7 @@ POLICY = (
 GRACE = 5.0
 """Seconds that requests which run are given to end."""
 
+M = TypeVar("M", bound=BaseModel)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -190,7 +191,7 @@ class Server:
         run = partial(umbridge.answer, self.asked, kind, message)
         return await self.compute(umbridge.worker(self.asked, message), run)
 
-    async def read[M: BaseModel](self, request: web.Request, model: type[M]) -> M:
+    async def read(self, request: web.Request, model: type[M]) -> M:
         """Read a message of at most so many bytes; parsed off the loop."""
         length = request.content_length
         if length is not None and length > self.limits.bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -12,6 +12,7 @@ from opkit.errors import OpkitInputError
 from opkit.surrogate.checks.calibration import COVERAGE
 
 Level = Literal["surrogate", "checked", "solver"]
+M = TypeVar("M", bound=BaseModel)
 
 
 class Settings(Record):
@@ -74,7 +75,7 @@ class Config(Settings):
             )
 
 
-def read[M: BaseModel](model: type[M], body: bytes | str) -> M:
+def read(model: type[M], body: bytes | str) -> M:
     """Read a message.
 
     Args:
