@@ -20,7 +20,7 @@ LARGEST = 3_000_000
 
 def test_there_are_some_and_they_are_small() -> None:
     entries = {entry.name: entry for entry in list_zoo()}
-    assert {"burgers", "channel-bumps"} <= entries.keys()
+    assert {"burgers", "channel-bumps", "darcy"} <= entries.keys()
     files = [path for path in zoo.FOLDER.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < LARGEST
     for name, entry in entries.items():
