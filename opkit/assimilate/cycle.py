@@ -83,12 +83,15 @@ def assimilate(
     Raises:
         OpkitInputError: too few members, shapes that do not fit, observations that are
             infinite, R that is not positive.
-        NonFiniteError: the model returned NaN or infinity; the message says when.
+        NonFiniteError: the model returned NaN or infinity, or the filter did; the
+            message says when.
         FilterDivergedError: the filter has diverged, unless ``keep_going``.
     """
     members = np.array(ensemble, np.float64)
     times, series = _series(observations)
     cov = _checked(members, filter, series, observation, errors)
+    if model_errors is not None:
+        _check_model_errors(model_errors, members)
     rng = np.random.default_rng(seed)
     recent: deque[float] = deque(maxlen=WINDOW)
     history: dict[str, list[Array]] = {"mean": [], "spread": [], "forecast_mean": []}
@@ -104,6 +107,11 @@ def assimilate(
         z = _innovation(members, values, observation, cov)
         if np.isfinite(values).any():
             members = filter.analyse(members, values, observation, cov, rng)
+            if not np.isfinite(members).all():
+                raise NonFiniteError(
+                    f"the analysis of cycle {cycle} (time {times[cycle]:g}) is NaN or "
+                    "infinite: the variances are too large or too small"
+                )
         spent[0] += middle - begin
         spent[1] += time.perf_counter() - middle
         history["mean"].append(members.mean(0))
@@ -181,6 +189,17 @@ def _checked(
             f"({observation.name}) gives {count}: they have to agree"
         )
     return ErrorCovariance(errors, count)
+
+
+def _check_model_errors(model_errors: Array, members: Array) -> None:
+    errors = np.asarray(model_errors)
+    if errors.shape[1:] != members.shape[1:] or not len(errors):
+        raise OpkitInputError(
+            f"model errors have shape {errors.shape}: give (sample, "
+            f"{', '.join(map(str, members.shape[1:]))})"
+        )
+    if not np.isfinite(errors).all():
+        raise OpkitInputError("the model errors are not finite: leave such samples out")
 
 
 def _forecast(step: Step, members: Array, cycle: int) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ from opkit.errors import OpkitInputError
 if TYPE_CHECKING:
     import xarray as xr
 
+MOST_BYTES = 1 << 33
+"""Memory that an ensemble, or the truth, may take."""
 BURN_IN = 0.1
 """Part of the cycles, at the beginning, that scores leave out."""
 
@@ -161,6 +164,13 @@ def twin(
     def draw() -> Array:
         return np.asarray(solver.sample(rng)[f"initial_{name}"], np.float64)
 
+    for what, count in (("cycles", cycles), ("members", members)):
+        size = 8 * count * math.prod(grid.shape)
+        if size > MOST_BYTES:
+            raise OpkitInputError(
+                f"{what} {count}: states take {size / 2**30:.3g} GiB, above "
+                f"{MOST_BYTES >> 30}: give fewer"
+            )
     states = _climatology(draw, step, climatology)
     deviation = float((states - states.mean(0)).std())
     sigma = deviation / 4 if noise is None else noise

@@ -8,7 +8,9 @@ there nothing is started.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.abc import Loader, MetaPathFinder
@@ -31,12 +33,31 @@ VARIANTS = (
 """Subfolders in which glibc looks before, for builds for one kind of processor."""
 
 
-def refuse_libraries() -> None:
-    """Refuse to go on in a folder that holds a library which PyTorch would run.
+LOADER = os.environ.get("LD_LIBRARY_PATH", "")
+"""Folders that the system's loader searches, as they were when this process began."""
+
+
+def empty_entry(folders: str) -> bool:
+    """Whether a list of folders has an empty entry, which is the current folder."""
+    return bool(folders) and not all(re.split("[:;]", folders))
+
+
+def refuse_libraries(loader: str = LOADER) -> None:
+    """Refuse to go on in a folder that holds a library which would be run.
+
+    Args:
+        loader: folders that the system's loader searches.
 
     Raises:
-        DataError: one is there.
+        DataError: PyTorch would run it; or ``LD_LIBRARY_PATH`` has an empty entry, such
+            as ``$LD_LIBRARY_PATH:/x`` leaves where it was unset.
     """
+    if empty_entry(loader):
+        for path in _libraries(os.curdir, 0, re.compile(r".*\.so(\.[\w.]+)?")):
+            raise DataError(
+                f"{path}: lies in the current folder, and LD_LIBRARY_PATH has an empty "
+                "entry, which is that folder: take the entry out, or start elsewhere"
+            )
     for path in _libraries(os.curdir, 0):
         raise DataError(
             f"{path}: lies in the current folder, and the system would load it for "
@@ -44,15 +65,21 @@ def refuse_libraries() -> None:
         )
 
 
-def _libraries(folder: str, depth: int) -> Iterator[str]:
-    for name in LIBRARIES:
+def _libraries(
+    folder: str, depth: int, named: re.Pattern[str] | None = None
+) -> Iterator[str]:
+    names: Sequence[str] = LIBRARIES
+    if named is not None:
+        with contextlib.suppress(OSError):
+            names = [name for name in os.listdir(folder) if named.fullmatch(name)]
+    for name in names:
         path = os.path.normpath(os.path.join(folder, name))
         if os.path.lexists(path):
             yield path
     for name in VARIANTS if depth < 4 else ():
         path = os.path.join(folder, name)
         if os.path.isdir(path):
-            yield from _libraries(path, depth + 1)
+            yield from _libraries(path, depth + 1, named)
 
 
 def import_aside() -> None:

@@ -10,8 +10,9 @@ starts with ``-P``, which leaves that folder out, and with this path:
   a program appended to ``sys.path``.
 
 Other variables ``PYTHON...`` that change what runs (startup, breakpoints, warning
-classes) are not handed on. Libraries that obey a settings file of the current folder,
-some of which name code, are imported under `elsewhere`.
+classes) are not handed on, nor are empty entries of lists of folders (``PATH``,
+``LD_LIBRARY_PATH``, those of the compiler). Libraries that obey a settings file of the
+current folder, some of which name code, are imported under `elsewhere`.
 """
 
 from __future__ import annotations
@@ -42,6 +43,17 @@ KEPT = {
 SETTINGS = {"NUMBA_CACHE_DIR": "", "NUMBA_CACHE_LOCATOR_CLASSES": ""}
 """Set to their defaults, these win over a ``.numba_config.yaml`` in the folder, which
 could name a cache of pickled code."""
+FOLDERS = (
+    "PATH",
+    "LD_LIBRARY_PATH",
+    "LIBRARY_PATH",
+    "CPATH",
+    "C_INCLUDE_PATH",
+    "CPLUS_INCLUDE_PATH",
+    "COMPILER_PATH",
+)
+"""Lists of folders of programs, libraries and headers, in which an empty entry is the
+current folder."""
 LAUNCHED = ("PMI_", "PMIX_", "OMPI_COMM_", "HYDI_", "MPI_LOCALRANKID", "MPI_LOCALN")
 """Beginnings of the names of variables by which MPI finds its launcher."""
 THREADS = (
@@ -100,6 +112,12 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
         if (not name.startswith("PYTHON") or name in KEPT)
         and not name.startswith(LAUNCHED)
     }
+    for name in FOLDERS:
+        if name in inherited:
+            folders = [entry for entry in inherited[name].split(":") if entry]
+            inherited[name] = ":".join(folders)
+            if not folders:
+                del inherited[name]
     path = os.pathsep.join(module_path())
     own = {"PYTHONSAFEPATH": "1", "PYTHONPATH": path}
     return SETTINGS | inherited | own | dict(extra or {})
@@ -160,6 +178,9 @@ def close_folder() -> None:
     sys.path[:] = module_path()
     for name in ("PYTHONSAFEPATH", *SETTINGS):
         os.environ[name] = variables[name]
+    for name in FOLDERS:
+        if os.environ.pop(name, None) is not None and name in variables:
+            os.environ[name] = variables[name]
     folders = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     if folders != [""]:
         entries = [os.path.abspath(entry) for entry in folders if entry]

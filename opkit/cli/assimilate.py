@@ -106,6 +106,7 @@ def assimilate(
     from opkit.base.files import check_target
     from opkit.case import load_case
     from opkit.errors import OpkitInputError, nearest
+    from opkit.surrogate.bundle.run_directory import files_of
 
     if filter not in FILTERS:
         raise OpkitInputError(
@@ -120,7 +121,7 @@ def assimilate(
             raise OpkitInputError(f"--out {out}: the file is netCDF, name it .nc")
         if not out.absolute().parent.is_dir():
             raise OpkitInputError(f"{out}: there is no such folder: create it first")
-        check_target(out, [run], force)
+        check_target(out, files_of(run), force)
     if members < 2 and filter in ("etkf", "letkf"):
         raise OpkitInputError(
             f"an ensemble of {members}: {filter} needs a spread: give 2 members or more"

@@ -85,6 +85,7 @@ def solve(
     from opkit.base.files import appearing, check_target
     from opkit.errors import OpkitInputError
     from opkit.pde.problem import read_hole
+    from opkit.surrogate.bundle.run_directory import files_of
 
     points = [_point(text) for text in at or ()]
     if out is not None and out.suffix != ".npz":
@@ -94,7 +95,7 @@ def solve(
             raise OpkitInputError(f"{path}: there is no such folder: create it first")
     for target in (figure, out):
         if target is not None:
-            check_target(target, [model], force)
+            check_target(target, files_of(model), force)
     holes = [read_hole(text) for text in hole or ()]
     pde = hypino.PDE(equation, boundary, source, holes)
     trained = None if model is None else hypino.load(model)

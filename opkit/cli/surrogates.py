@@ -123,12 +123,13 @@ def _pays(
     from opkit.evaluate.pays import measure, words
     from opkit.evaluate.run import data_of
     from opkit.figures import times
+    from opkit.surrogate.bundle.run_directory import files_of
     from opkit.surrogate.surrogate import load
 
     loaded = load(run)
     source = data_of(loaded, data)
     if figure is not None:
-        check_target(figure, [source], force)
+        check_target(figure, [source, *files_of(run)], force)
     result = measure(run, data, samples, repeats, budget, processor_time)
     if figure is not None:
         seconds = words.bars(result)

@@ -122,6 +122,11 @@ def discover(
     target = ((v - base) / interval).ravel()
     size = float(np.sqrt((target**2).mean()))
     names = list(library)
+    if not np.isfinite(size):
+        raise OpkitInputError(
+            "the squares of the increments are beyond the range of floats: give the "
+            "states in other units"
+        )
     if size == 0:
         return Discovery((), 1.0, 0.0, len(names))
     columns = np.stack(

@@ -14,6 +14,8 @@ from opkit.errors import OpkitInputError
 Library = Mapping[str, Callable[[Array], Array]]
 """Name of a term to a function from states (sample, *space) to its values."""
 AXES = ("x", "y", "z")
+MOST = 20
+"""Largest power and order: beyond it the terms exceed the range of floats."""
 
 
 def spectral_library(
@@ -42,8 +44,8 @@ def spectral_library(
         raise OpkitInputError(
             f"{len(axes)} axes and {len(periods)} periods: give one to three of each"
         )
-    if powers < 0 or derivatives < 0:
-        raise OpkitInputError("powers and derivatives: give numbers from 0 on")
+    if not (0 <= powers <= MOST and 0 <= derivatives <= MOST):
+        raise OpkitInputError(f"powers and derivatives: give numbers from 0 to {MOST}")
     waves = []
     for axis, period in zip(axes, periods, strict=True):
         x = np.asarray(axis, np.float64)

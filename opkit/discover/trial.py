@@ -12,6 +12,9 @@ from opkit.discover.library import spectral_library
 from opkit.errors import OpkitInputError
 from opkit.solvers.interface import with_parameters
 
+MOST = 100_000
+"""Pairs that are looked at, and record intervals between them."""
+
 
 def trial(
     truth: Case,
@@ -46,8 +49,9 @@ def trial(
         OpkitInputError: numbers out of range; a case that does not evolve one field on
             a periodic grid; cases on different grids.
     """
-    if pairs < 1 or apart < 1:
-        raise OpkitInputError("pairs and apart: give numbers from 1 on")
+    for what, number in (("pairs", pairs), ("apart", apart)):
+        if not 1 <= number <= MOST:
+            raise OpkitInputError(f"{what} {number}: give a number from 1 to {MOST}")
     if not 0 < interval < np.inf:
         raise OpkitInputError(f"interval {interval:g}: give a positive time")
     name = state_of(truth)

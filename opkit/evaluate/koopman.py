@@ -88,6 +88,9 @@ def modes(
     u = u.reshape(*u.shape[:2], -1)
     if not np.isfinite(u).all():
         raise OpkitInputError("the trajectories are not finite: leave such samples out")
+    largest = float(np.abs(u).max(initial=0.0))
+    if largest and not 1e-100 < largest < 1e100:
+        u = u / largest  # squares stay in range; modes know no units
     fitted, kept = u[::2], u[1::2]
     mean = fitted.mean((0, 1))
     flat = (fitted - mean).reshape(-1, u.shape[-1])

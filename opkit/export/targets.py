@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from opkit.base.children import closed_folder
-from opkit.base.compiler import compiler_fault
+from opkit.base.compiler import compiler_fault, private_cache
 from opkit.errors import ExportError, OpkitInputError, nearest, require
 
 Function = Callable[[tuple[Tensor, ...]], Tensor]
@@ -106,6 +106,7 @@ def _compiler() -> None:
     fault = compiler_fault()
     if fault is not None:
         raise ExportError(f"--to aoti {fault}")
+    private_cache()
 
 
 def _write_onnx(

@@ -67,7 +67,7 @@ def draw(run: Path, data: Path | None = None, sample: int = 0, rate: int = 8) ->
     truth = item["outputs"][0, :, 0].numpy()
     predicted = loaded.predict(Inputs.of(item), len(truth))[0, :, 0].numpy()
     frames = np.unique(np.linspace(0, len(truth) - 1, FRAMES).round().astype(int))
-    target = directory.path / "figures" / "rollout.gif"
+    target = directory.figures / "rollout.gif"
     make_folder(target.parent)
     lengths = tuple(config.shape.extent)
     times = np.asarray(samples.times)[-len(truth) :]

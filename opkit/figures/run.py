@@ -42,7 +42,7 @@ def draw(run: Path, data: Path | None = None) -> list[Path]:
         MissingExtraError: matplotlib is not installed.
     """
     directory = RunDirectory(Path(run))
-    folder = directory.path / "figures"
+    folder = directory.figures
     loaded = surrogate.load(run)
     config = loaded.config
     training = config.recipe.training

@@ -22,6 +22,7 @@ from opkit.report import (
 )
 from opkit.report.content import Section, grid, number
 from opkit.report.subject import Subject, read
+from opkit.surrogate.bundle.run_directory import files_of
 
 
 def report(
@@ -51,7 +52,7 @@ def report(
     """
     if out.suffix not in (".html", ".htm"):
         raise OpkitInputError(f"{out}: write the report to a .html file")
-    check_target(out, [data], force)
+    check_target(out, [data, *files_of(Path(run))], force)
     subject = read(Path(run), data)
     parts = [
         pays.section(subject) if solver else None,

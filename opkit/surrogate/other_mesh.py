@@ -27,6 +27,7 @@ from opkit.elements.basis import quadrature
 from opkit.elements.transfer import locate
 from opkit.errors import OpkitInputError
 from opkit.operators.shapes import MeshShape
+from opkit.surrogate.adapters.refuse import with_finite
 from opkit.surrogate.bundle.normalise import PhysicalModel
 from opkit.surrogate.surrogate import Surrogate
 
@@ -59,7 +60,7 @@ def transfer(surrogate: Surrogate, mesh: MeshShape) -> Predict:
 
     def predict(inputs: Tensor) -> Tensor:
         moved = there(inputs.permute(2, 0, 1)).permute(1, 2, 0)
-        outputs = surrogate.predict(moved.contiguous())
+        outputs = with_finite(surrogate.predict)(moved.contiguous())
         values = back(outputs.permute(2, 0, 1)).permute(1, 2, 0)
         return torch.where(fixed, boundary_values.to(values), values)
 

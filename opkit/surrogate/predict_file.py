@@ -23,8 +23,9 @@ from opkit.datasets.read import DataFile, is_data_file
 from opkit.errors import DataError, OpkitInputError
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.adapters import mesh_files as mesh_output
-from opkit.surrogate.adapters.refuse import POINTS, TRAINED, WEIGHTS
+from opkit.surrogate.adapters.refuse import POINTS, TRAINED, WEIGHTS, with_finite
 from opkit.surrogate.bundle.record import BundleConfig, Channels
+from opkit.surrogate.bundle.run_directory import files_of
 from opkit.surrogate.surrogate import Surrogate, load
 
 ARRAYS = (".npz", ".npy")
@@ -74,7 +75,7 @@ def predict(
     """
     if target.suffix not in ARRAYS + NETCDF + mesh_output.SUFFIXES:
         raise DataError(f"{target}: write to .nc, .h5, .npz, .npy, .vtu or .xdmf")
-    check_target(target, [source], force)
+    check_target(target, [source, *files_of(Path(run))], force)
     surrogate = load(run, device)
     mesh = None
     if target.suffix in mesh_output.SUFFIXES and not surrogate.config.shape.ragged:
@@ -127,7 +128,7 @@ def _ragged(surrogate: Surrogate, samples: FieldDataset, target: Path) -> xr.Dat
     (place,) = surrogate.config.axes
     parts, lengths = [], []
     for index in range(len(samples)):
-        outputs = surrogate.predict(Inputs.of(alone(samples[index])))[0]
+        outputs = with_finite(surrogate.predict)(Inputs.of(alone(samples[index])))[0]
         parts.append(outputs.numpy())
         lengths.append(outputs.shape[-1])
     flat = np.concatenate(parts, -1)
@@ -163,7 +164,7 @@ def _vtu_files(
         check_target(path, [], force)
     for index, path in enumerate(paths):
         item = samples[index]
-        outputs = surrogate.predict(Inputs.of(alone(item)))[0].numpy()
+        outputs = with_finite(surrogate.predict)(Inputs.of(alone(item)))[0].numpy()
         fields = _rows_of(item["inputs"].numpy(), config.inputs)
         fields |= _rows_of(outputs, config.outputs)
         mesh = samples.file.mesh(int(samples.rows[index]))

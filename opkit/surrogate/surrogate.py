@@ -321,9 +321,10 @@ class Surrogate(Shown):
             `Checked`.
 
         Raises:
-            OpkitInputError: the surrogate is not autoregressive.
+            OpkitInputError: the surrogate is not autoregressive, or steps are none.
         """
         need_steps(self.config.recipe.arrangement)
+        forward.check_steps(steps)
         roll = partial(self.predict, steps=steps)
         if at is not None:
             return self._at(roll, inputs, steps, static, at, check)
@@ -345,14 +346,18 @@ class Surrogate(Shown):
             (batch, channel, *space), the same kind.
 
         Raises:
-            OpkitInputError: the surrogate is not autoregressive.
+            OpkitInputError: the surrogate is not autoregressive, or steps are none.
+            NonFiniteError: a frame is not finite.
         """
         need_steps(self.config.recipe.arrangement)
+        if steps is not None:
+            forward.check_steps(steps)
         fixed = None if static is None else arrays.as_tensor(static)
         batch = Inputs(arrays.as_tensor(inputs), static=fixed)
         check_inputs(self.config, self.shape, batch, self.dtype)
         count = sys.maxsize if steps is None else steps
-        frames = forward.frames(self.model, batch, count)
+        finite = with_finite(lambda frame: frame)
+        frames = map(finite, forward.frames(self.model, batch, count))
         return frames if isinstance(inputs, Tensor) else (f.numpy() for f in frames)
 
     def solve(
@@ -410,6 +415,7 @@ class Surrogate(Shown):
         run: Callable[[Inputs], Tensor] = self.predict
         if steps is not None:
             need_steps(self.config.recipe.arrangement)
+            forward.check_steps(steps)
             run = partial(self.predict, steps=steps)
         return fallback.solve(
             self.checker,

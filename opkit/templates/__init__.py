@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import keyword
 import re
+import sys
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 from typing import Literal, get_args
@@ -60,7 +62,7 @@ def write_project(kind: str, name: str, into: Path | None = None) -> Path:
             f"{name!r} is no name for a project: use lower-case letters, digits and "
             "hyphens, such as heat-rod"
         )
-    _refuse_taken(kind, name)
+    _refuse_taken(kind, name, module)
     parts: dict[str, str] = dict(BOTH)
     groups: list[str] = []
     if kind in ("case", "plugin"):
@@ -100,8 +102,17 @@ def write_project(kind: str, name: str, into: Path | None = None) -> Path:
     return folder
 
 
-def _refuse_taken(kind: str, name: str) -> None:
-    """Refuse a name that `opkit generate case` or `--operator` knows already."""
+def _refuse_taken(kind: str, name: str, module: str) -> None:
+    """Refuse a name that `opkit generate case` or `--operator` knows already.
+
+    And one of a module of Python or of an installed package, which would be imported in
+    place of the new one, or the other way round.
+    """
+    own = module == "tests" or module in sys.stdlib_module_names
+    if own or find_spec(module) is not None:
+        raise OpkitInputError(
+            f"{name}: a package or module {module} exists already: choose another name"
+        )
     for what, known in (("case", list_cases()), ("operator", operator_names())):
         if kind in (what, "plugin") and name in known:
             raise CaseError(f"{what} {name} exists already: choose another name")

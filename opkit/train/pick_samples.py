@@ -160,10 +160,10 @@ def _refuse_other_problem(
             f"sub-sampling by {stride}: give its --resolution"
         )
     try:
-        data = Path(RunDirectory(run).config()["data"])
+        data = Path(RunDirectory(run).config().get("data", ""))
         with DataFile(data) as file:
             used = file.header.seed
-    except (BundleError, KeyError, OSError, ValueError):
+    except (BundleError, OSError, ValueError):
         return  # a bundle alone, or data that are gone: training will notice overlaps
     if used == seed:
         raise CaseError(

@@ -282,6 +282,11 @@ def test_what_is_refused() -> None:
     refused("shape", observations=np.zeros(12))
     refused("member 0 at cycle 0", step=lambda u: u * np.nan)
     refused("keeps the shape", step=lambda u: u[:2])
+    refused("errors have shape", model_errors=np.zeros((3, 11)))
+    refused("model errors are not finite", model_errors=np.full((3, 12), np.nan))
+    large = ThreeDVar(rng().standard_normal((5, 12)), 1e308)
+    with pytest.warns(RuntimeWarning):
+        refused("analysis of cycle 0", filter=large)
     flat = observe_with(lambda u: u.reshape(len(u), -1), RING)
     refused("where observations lie", filter=LETKF(1.0), observation=flat)
     refused("errors of their own", filter=LETKF(1.0), errors=np.eye(12))

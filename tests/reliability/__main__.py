@@ -4,7 +4,7 @@
         [--save FILE]
 
 NAME: kills workers points signals full writers space
-races corruption headers hostile mutated odd
+races corruption headers records hostile mutated odd
 (default: all). With --kind only these kinds of mutated files, or verbs.
 With --save the counts are added to those in FILE, so that long batteries can run in
 portions; the table printed is of the sum.
@@ -23,6 +23,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "datasets" / "plugin")]
 
 import corruption  # noqa: E402
+import edited_records  # noqa: E402
 import full_disks  # noqa: E402
 import headers  # noqa: E402
 import hostile  # noqa: E402
@@ -67,8 +68,11 @@ def run(
         verbs = [lambda p: ["inspect", str(p)], lambda p: ["validate", str(p)]]
         results = headers.battery(folder, many(300), verbs, seed)
         yield "edited headers, inspect and validate", results
+    elif name == "records":
+        for kind, outcomes in edited_records.battery(folder, many(300), seed, only):
+            yield f"edited {kind}", outcomes
     elif name == "odd":
-        yield from odd_places.battery(folder, round(1 / scale))
+        yield from odd_places.battery(folder, round(1 / scale), only)
     elif name == "mutated":
         for kind, outcomes in mutated.battery(folder, many(300), seed, only):
             yield f"mutated {kind}", outcomes
@@ -107,7 +111,7 @@ def add(total: Counts, name: str, row: dict[str, float]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     every = ["kills", "workers", "points", "signals", "full", "writers", "space"]
-    every += ["races", "corruption", "headers", "hostile", "mutated", "odd"]
+    every += ["races", "corruption", "headers", "records", "hostile", "mutated", "odd"]
     parser.add_argument("names", nargs="*", choices=[*every, []], default=every)
     parser.add_argument("--kind", action="append", default=[])
     parser.add_argument("--scale", type=float, default=1.0)

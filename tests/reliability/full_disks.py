@@ -42,7 +42,7 @@ class Verb:
     Args:
         words: of it.
         kept: what an attempt may leave, to be gone on with.
-        again: the command line that goes on with what was left.
+        again: what goes on with what was left: further words, or a whole command line.
     """
 
     words: str
@@ -75,7 +75,7 @@ VERBS = {
         "import i.h5 --train squares --input load=load --output u=u"
     ),
     "export-data, vtu": Verb("export-data ragged.h5 vtu --to vtu"),
-    "train": Verb(TRAIN, ("run2",), "--resume"),
+    "train": Verb(TRAIN, ("run2",), "train --resume run2 -q"),
     "tune": Verb(
         TRAIN.replace("train d.h5 -o run2", "tune d.h5 -o run2 --trials 1")
         + " --set 'search={training.learning_rate: {low: 1e-4, high: 1e-2}}'",
@@ -85,7 +85,7 @@ VERBS = {
     "train --continue": Verb(
         "train d.h5 --continue run -o run2 -q --set training.epochs=2",
         ("run2",),
-        "--resume",
+        "train --resume run2 -q",
     ),
     "predict, .h5": Verb("predict run d.h5 -o p.h5"),
     "predict, .nc": Verb("predict run d.h5 -o p.nc"),
@@ -104,6 +104,11 @@ VERBS = {
         "solve u_xx+u_yy=f -b 'u = 0 on all' --source 1 --steps 3 --lbfgs 0 "
         "--figure s.png"
     ),
+    "assimilate": Verb(
+        "assimilate advection-diffusion --cycles 2 --members 3 --filter etkf "
+        "--steps 5 -o s.nc"
+    ),
+    "new": Verb("new plugin rod-and-more"),
     "export, pt2": Verb("export run --to pt2 -o x.pt2"),
     "export, AOTInductor": Verb("export run --to aoti -o y.pt2"),
     "export, ONNX": Verb("export run --to onnx -o x.onnx"),
@@ -338,14 +343,16 @@ def _one(place: Limited | Disk, verb: Verb, count: int) -> dict[str, int]:
         if left or (ended.code != 0 and not (ended.typed and ended.code == 2)):
             print(words, limit, ended, left, file=sys.stderr)
         if verb.again:
-            ended = place.opkit(f"{verb.words} {verb.again}")
+            whole_line = not verb.again.startswith("-")
+            line = verb.again if whole_line else f"{verb.words} {verb.again}"
+            first = ended = place.opkit(line)
             if ended.code:  # nothing was there yet
                 ended = place.opkit(words)
             done = ended.code == 0 and set(tree(folder)) == set(whole)
             counts["went on"] += done
             if not done:
                 odd = sorted(set(tree(folder)) ^ set(whole))
-                print("again", words, limit, ended, odd, file=sys.stderr)
+                print("again", words, limit, first.err, ended, odd, file=sys.stderr)
             place.left()
         restore(folder, before)
     if not verb.again:

@@ -7,10 +7,12 @@ Other people's files are read as `import` reads them, by the child process of
 
 from __future__ import annotations
 
+import atexit
 import os
 import pickle
 import random
 import resource
+import shutil
 import signal
 import sys
 import time
@@ -122,7 +124,6 @@ def of_ragged(path: Path) -> bytes:
 
 def of_bundle(path: Path) -> bytes:
     """The prediction of the bundle whose record or weights the file is."""
-    import shutil
     import tempfile
 
     import opkit
@@ -134,6 +135,94 @@ def of_bundle(path: Path) -> bytes:
         field = np.linspace(0, 1, 81).reshape(9, 9)
         found: bytes = opkit.load(bundle)(field).tobytes()
         return found
+
+
+def of_store(path: Path) -> bytes:
+    """What a store holds after one more solution was added."""
+    import tempfile
+
+    from opkit.datasets.read import DataFile
+
+    with tempfile.TemporaryDirectory() as folder:
+        store = Path(shutil.copy(path, Path(folder) / "store.h5"))
+        _fill(store, 3.0)
+        with DataFile(store, trusted=True) as file:
+            assert sum(1 for _ in file.verify()) == len(file)
+            names = [v.name for v in file.header.variables]
+            samples = file.read_samples(names, np.arange(len(file)))
+            return b"".join(samples[name].tobytes() for name in names)
+
+
+def _fill(store: Path, *levels: float) -> None:
+    import opkit
+
+    surrogate = opkit.load(GOLDEN / "bundles" / "fno")
+    for level in levels:
+        field = level + np.linspace(0, 1, 81).reshape(9, 9)
+        surrogate.solve(field, exact=True, store=store)
+
+
+def _trained(operator: str) -> Path:
+    """A bundle of an operator, trained for an epoch; once in this process."""
+    import tempfile
+
+    import opkit
+
+    if operator in _bundles:
+        return _bundles[operator]
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, True)
+    settings = ["training.epochs=1"]
+    if operator == "transolver":
+        squares = map(_square, range(12))
+        splits = {"train": 8, "validation": 4}
+        opkit.save_meshes(squares, folder / "d.h5", ["load"], ["u"], splits=splits)
+        settings += ["model.hidden_channels=8", "model.n_layers=1", "model.n_heads=2"]
+        settings += ["model.n_slices=4"]
+    else:
+        rng = np.random.default_rng(0)
+        numbers = rng.random((40, 2))
+        fields = np.sin(numbers @ rng.random((2, 16)))
+        arrays = {
+            "p": (("sample",), numbers[:, 0]),
+            "q": (("sample",), numbers[:, 1]),
+            "u": (("sample", "x"), fields),
+        }
+        opkit.save(arrays, folder / "d.h5", inputs=["p", "q"], outputs=["u"])
+    opkit.train(folder / "d.h5", folder / "run", operator=operator, overrides=settings,
+                device="cpu")  # fmt: skip
+    _bundles[operator] = folder / "run" / "bundle"
+    return _bundles[operator]
+
+
+_bundles: dict[str, Path] = {}
+_ASKED: dict[str, dict[str, Any]] = {
+    "pod-gp": {"p": np.array([0.3, 0.6]), "q": np.array([0.2, 0.9])},
+    "transolver": {
+        "load": 1.0, "points": np.array([[0, 0], [1.5, 0], [1.5, 1], [0, 1.0]]),
+        "weights": np.full(4, 0.375),
+    },
+}  # fmt: skip
+
+
+def _part_of(operator: str, name: str) -> Kind:
+    """A file of a bundle of an operator, read with the bundle around it."""
+
+    def make(path: Path) -> None:
+        path.write_bytes((_trained(operator) / name).read_bytes())
+
+    def read(path: Path) -> bytes:
+        import tempfile
+
+        import opkit
+
+        with tempfile.TemporaryDirectory() as folder:
+            bundle = shutil.copytree(_trained(operator), Path(folder) / "b")
+            shutil.copy(path, bundle / name)
+            answer = opkit.load(bundle)(_ASKED[operator])
+            return b"".join(np.asarray(v).tobytes() for v in answer.values())
+
+    return Kind(Path(name).suffix, make, read)
 
 
 def of_case(path: Path) -> bytes:
@@ -294,6 +383,9 @@ def _inp(path: Path) -> None:
     )
 
 
+FILES = {"record": "config.json", "weights": "model.safetensors"}
+
+
 def _copied(name: str) -> Callable[[Path], object]:
     return lambda path: path.write_bytes((GOLDEN / "bundles/fno" / name).read_bytes())
 
@@ -324,6 +416,12 @@ def kinds(canary: Path) -> dict[str, Kind]:
         "inp": Kind(".inp", _inp, of_mesh, True),
         "data file": Kind(".h5", lambda p: corruption.make(p, 4), of_data_file),
         "ragged file": Kind(".h5", make_ragged, of_ragged),
+        "store": Kind(".h5", lambda p: _fill(p, 1.0, 2.0), of_store),
+        **{
+            f"{what} of a {operator} bundle": _part_of(operator, name)
+            for operator in _ASKED
+            for what, name in FILES.items()
+        },
         "case": Kind(".yaml", lambda p: p.write_text(hostile_others.GOOD), of_case),
         "record of a bundle": Kind(".json", _copied("config.json"), of_bundle),
         "weights of a bundle": Kind(
@@ -335,7 +433,8 @@ def kinds(canary: Path) -> dict[str, Kind]:
 
 CHECKED = {
     "npz", "npz with pickles", "pt", "data file", "ragged file", "record of a bundle",
-    "weights of a bundle", "hypernetwork",
+    "weights of a bundle", "hypernetwork", "store",
+    *(f"{what} of a {operator} bundle" for operator in _ASKED for what in FILES),
 }  # fmt: skip
 """Kinds with checksums, where other values would be silent damage."""
 

@@ -8,6 +8,7 @@ each: it does its work without the file, or ends in one line within its time.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from pathlib import Path
 import forked
 import full_disks
 
-SECONDS = 60
+SECONDS = 300
 MEBIBYTES = 2500
 """What a verb may take, with the libraries."""
 
@@ -104,6 +105,9 @@ INPUTS = {
     "report --data": "report run --data {} -o r.html --no-solver",
     "export": "export {} --to pt2",
     "export --data": "export run --data {} --to pt2",
+    "modes": "modes {}",
+    "assimilate": "assimilate {}.yaml --cycles 1",
+    "discover": "discover {}.yaml --wrong title=x",
     "generate": "generate case {}.yaml -o g.h5 -q",
     "check-solver": "check-solver {}.yaml",
     "cases show": "cases show {}.yaml",
@@ -123,13 +127,19 @@ OUTPUTS = {
     "predict, .npy": "predict run d.h5 -o {}.npy",
     "inspect --plot": "inspect d.h5 --plot {}.png",
     "report": "report run -o {}.html --no-solver",
+    "assimilate": "assimilate advection-diffusion --cycles 1 --members 2 "
+    "--filter etkf --steps 5 -o {}.nc",
+    "new": "new case {}",
+    "new --out": "new case rod-and-more --out {}",
     "export": "export run --to pt2 -o {}.pt2",
     "solve --out": "solve u_xx+u_yy=f -b 'u = 0 on all' --source 1 -o {}.npz",
     "solve --figure": "solve u_xx+u_yy=f -b 'u = 0 on all' --source 1 --figure {}.png",
 }
 """Verbs with a place for what they write."""
-FORCED = ("import", "predict", "predict, .npy", "inspect --plot", "report",
-          "solve --out", "solve --figure")  # fmt: skip
+NAMES = ("n" * 220, "n" * 300, "\udcff\udcfe", "a\nb\x1b[2J", "[/b]", " ", "~", "")
+"""Long names, names that are not UTF-8, or that a terminal or rich would obey."""
+FORCED = ("assimilate", "import", "predict", "predict, .npy", "inspect --plot",
+          "report", "solve --out", "solve --figure")  # fmt: skip
 
 
 @dataclass
@@ -200,7 +210,7 @@ class Places:
             for path in self.folder.rglob("*"):
                 os.chown(path, self.user, self.user)
 
-    def call(self, words: str, count: Count, what: str, may_change: str = "") -> None:
+    def call(self, words: str | list[str], count: Count, what: str) -> None:
         """Run a command line and count what came of it."""
         ended = self.opkit(words, seconds=SECONDS, user=self.user)
         count.tried += 1
@@ -216,6 +226,9 @@ class Places:
         if ended.mebibytes > MEBIBYTES:
             count.memory += 1
             wrong.append(f"{ended.mebibytes} MiB")
+        if "\x1b" in ended.out + ended.err:
+            wrong.append("controls")
+            count.untyped += 1
         if wrong:
             print(
                 what, "|", words, wrong, ended.code, ended.err[-700:], file=sys.stderr
@@ -246,6 +259,16 @@ class Places:
                 suffix = place[0] if place[0].startswith(".") else ""
                 ODD[kind](self.folder / f"thing{suffix}")
                 self.call(INPUTS[verb].replace("{}", "thing"), count, kind)
+                self.restore()
+        return count
+
+    def of_names(self, verbs: dict[str, str]) -> Count:
+        """Read and write under odd names; nothing is there."""
+        count = Count()
+        for template in verbs.values():
+            for name in NAMES:
+                words = [w.replace("{}", name) for w in shlex.split(template)]
+                self.call(words, count, "name")
                 self.restore()
         return count
 
@@ -284,15 +307,22 @@ def files_of_a_run(folder: Path) -> list[str]:
     return [str(p.relative_to(folder)) for p in sorted(folder.rglob("*"))]
 
 
-def battery(folder: Path, every: int = 1) -> Iterator[tuple[str, dict[str, int]]]:
-    """Try all of it, or one in so many."""
+def battery(
+    folder: Path, every: int = 1, only: tuple[str, ...] = ()
+) -> Iterator[tuple[str, dict[str, int]]]:
+    """Try all of it, or one in so many odd things, or of the verbs named alone."""
+    readers, inputs, outputs_ = (
+        {k: v for k, v in verbs.items() if not only or k in only}
+        for verbs in (READERS, INPUTS, OUTPUTS)
+    )
     user = forked.NOBODY if os.getuid() == 0 else None
     places = Places(folder, user)
     names = files_of_a_run(places.folder / "run")
     kinds = list(ODD)[::every]
-    yield "odd files in a run", places.of_runs(names, kinds, list(READERS)).row()
-    yield "odd files to read", places.of_inputs(kinds, list(INPUTS)).row()
+    yield "odd files in a run", places.of_runs(names, kinds, list(readers)).row()
+    yield "odd names", places.of_names(inputs | outputs_).row()
+    yield "odd files to read", places.of_inputs(kinds, list(inputs)).row()
     ODD["to another"] = ODD_OUTPUTS["to another"]
-    outputs = places.of_outputs(list(ODD_OUTPUTS), list(OUTPUTS))
+    outputs = places.of_outputs(list(ODD_OUTPUTS), list(outputs_))
     yield "odd files to replace", outputs.row()
     places.close()

@@ -85,6 +85,13 @@ VERBS = {
     "-q --ranks 2",
     "generate from a mesh file": "generate case mesh.yaml -o e3.h5 --samples 3 -q",
     "validate mesh": "validate e.h5",
+    "generate trajectories": "generate case advection-diffusion -o t.h5 --samples 4 "
+    "--resolution 32 -q",
+    "modes": "modes t.h5",
+    "assimilate": "assimilate advection-diffusion --cycles 2 --members 3 --filter etkf "
+    "--steps 5 -o s.nc",
+    "discover": "discover kuramoto-sivashinsky --wrong title=x --pairs 4 --steps 2",
+    "new": "new plugin rod-and-more",
 }
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,6 +28,7 @@ def predict(model: PhysicalModel, inputs: Inputs, steps: int = 1) -> Tensor:
     """
     if not model.history:
         return forward(model, inputs)
+    check_steps(steps)
     by_step = frames(model, inputs, steps)
     differentiable = any(part.requires_grad for part in inputs.by_role.values())
     if steps == 1 or (differentiable and torch.is_grad_enabled()):
@@ -36,6 +39,17 @@ def predict(model: PhysicalModel, inputs: Inputs, steps: int = 1) -> Tensor:
     for k, frame in enumerate(by_step, 1):
         rollout[:, k] = frame
     return rollout
+
+
+def check_steps(steps: Any) -> None:
+    """Refuse what is no number of steps.
+
+    Raises:
+        OpkitInputError: no whole number, or one below 1.
+    """
+    whole = isinstance(steps, int | np.integer) and not isinstance(steps, bool)
+    if not whole or steps < 1:
+        raise OpkitInputError(f"steps {steps}: give a whole number from 1 on")
 
 
 def frames(model: PhysicalModel, inputs: Inputs, steps: int) -> Iterator[Tensor]:

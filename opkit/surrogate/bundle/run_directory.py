@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import json
+import math
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from opkit.base import safe_yaml
 from opkit.base.environment import environment
+from opkit.base.explain import explain
 from opkit.base.files import (
     append_regular,
     locked,
@@ -40,8 +42,29 @@ COLUMNS = (
 LOCK = "lock"
 MAX_LOG = 256 << 20
 RECORDS = ("config.yaml", "environment.json", "log.jsonl", "metrics.csv", LOCK)
-FOLDERS = ("checkpoints", "tensorboard", "wandb")
-"""What a run has written when its first epoch begins."""
+FILES = ("model.safetensors", "config.json", "card.md", "hypino.safetensors")
+"""Of a bundle."""
+FOLDERS = {
+    "checkpoints": re.compile(r"manifest\.json|epoch-\d{6,}\.safetensors|\..*\.tmp-.*"),
+    "tensorboard": re.compile(r"events\.out\.tfevents\..*|version_\d+|hparams\.yaml"),
+    "wandb": re.compile(r".*run-.*|debug.*\.log|settings"),
+}
+"""What a run has written when its first epoch begins, and the names in its folders."""
+
+
+class _Asked(BaseModel):
+    """Kinds of the values in ``config.yaml``; `Recipe` checks the recipe."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    recipe: dict[str, Any]
+    data: str = ""
+    data_hash: str = ""
+    seed: int = 0
+    device: str = ""
+    start: str | None = None
+    more: list[str] = []
+    more_known: list[str] = []
 
 
 class RunDirectory:
@@ -64,6 +87,26 @@ class RunDirectory:
     def bundle(self) -> Path:
         """Folder of the bundle."""
         return self.path / "bundle"
+
+    @property
+    def figures(self) -> Path:
+        """Folder of the figures.
+
+        Raises:
+            DataError: it is a link, through which files elsewhere would be replaced.
+        """
+        return self.own_folder("figures")
+
+    def own_folder(self, name: str) -> Path:
+        """Return a folder of the run that files are written to.
+
+        Raises:
+            DataError: it is a link, through which files elsewhere would be replaced.
+        """
+        folder = self.path / name
+        if folder.is_symlink():
+            raise DataError(f"{folder}: is a link: put the folder itself there")
+        return folder
 
     def create(self, config: dict[str, Any]) -> None:
         """Make a new run directory; one whose first epoch failed is replaced.
@@ -98,8 +141,8 @@ class RunDirectory:
         """Remove what a run without a finished epoch has written, and nothing else."""
         for name in RECORDS:
             (self.path / name).unlink(missing_ok=True)
-        for name in FOLDERS:
-            shutil.rmtree(self.path / name, ignore_errors=True)
+        for name, own in FOLDERS.items():
+            _clear(self.path / name, own)
         with contextlib.suppress(OSError):  # other files are in it: it stays
             self.path.rmdir()
 
@@ -133,6 +176,10 @@ class RunDirectory:
         data = safe_yaml.read(path)
         if not isinstance(data, dict) or "recipe" not in data:
             raise BundleError(f"{path}: damaged, no recipe")
+        try:
+            _Asked.model_validate(data)
+        except ValidationError as error:
+            raise BundleError(f"{path}: damaged, {explain(error, _Asked)}") from None
         return data
 
     def log(self, event: str, **values: Any) -> None:
@@ -157,11 +204,15 @@ class RunDirectory:
     def metrics(self) -> list[dict[str, float]]:
         """Read ``metrics.csv``; a torn last line is left out."""
         rows = []
-        for row in csv.DictReader(io.StringIO(_text(self.path / "metrics.csv"))):
+        names, *lines = _text(self.path / "metrics.csv").splitlines() or [""]
+        for line in lines:
+            cells = dict(zip(names.split(","), line.split(","), strict=False))
             try:
-                rows.append({name: float(row[name]) for name in COLUMNS})
-            except (TypeError, ValueError, KeyError):
+                row = {name: float(cells[name]) for name in COLUMNS}
+            except (ValueError, KeyError):
                 continue
+            if math.isfinite(row["epoch"]):
+                rows.append(row)
         return rows
 
     def add_metrics(self, row: dict[str, float]) -> None:
@@ -179,6 +230,17 @@ class RunDirectory:
         write_bytes(self.path / "metrics.csv", text.encode())
 
 
+def files_of(run: Path | None) -> list[Path]:
+    """Return the files of a run or bundle, which no output may replace."""
+    if run is None:
+        return []
+    names = (*RECORDS, *FILES)
+    known = [folder / name for folder in (run, run / "bundle") for name in names]
+    with contextlib.suppress(OSError):
+        known += (run / "checkpoints").iterdir()
+    return [run, *known]
+
+
 def data_of_run(run: Path) -> Path:
     """Return the data file that a run, or the run around a bundle, was trained on.
 
@@ -187,7 +249,10 @@ def data_of_run(run: Path) -> Path:
     """
     for folder in () if is_name(run) else (run, run.parent):
         if (folder / "config.yaml").is_file():
-            path = Path(str(RunDirectory(folder).config()["data"]))
+            name = RunDirectory(folder).config().get("data")
+            if not name:
+                break
+            path = Path(name)
             if path.is_file():
                 return path
             raise BundleError(
@@ -202,6 +267,24 @@ def _text(path: Path) -> str:
         return ""
     with refusals(path), open_regular(path) as file:
         return file.read(MAX_LOG).decode(errors="replace").replace("\0", "")
+
+
+def _clear(folder: Path, own: re.Pattern[str]) -> None:
+    """Remove files and folders of these names, and the folder if nothing else is in it.
+
+    A link to a folder stays, with what it leads to.
+    """
+    with contextlib.suppress(OSError):
+        if folder.is_symlink():
+            return
+        for entry in list(folder.iterdir()):
+            if not own.fullmatch(entry.name):
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink()
+        folder.rmdir()
 
 
 def _csv_line(row: dict[str, float]) -> str:

@@ -138,6 +138,11 @@ def solve(
             f"tolerance {tolerance}: give a positive number, or 0 for the solver's own "
             "accuracy"
         )
+    number = isinstance(significance, int | float | np.number)
+    if not number or not 0 <= significance < 1:
+        raise OpkitInputError(
+            f"significance {significance}: give a number from 0 to below 1"
+        )
     arrays.refuse_lazy(inputs, "solving looks at values")
     if store is not None:
         store.check()

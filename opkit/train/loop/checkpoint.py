@@ -94,6 +94,7 @@ def load(folder: Path) -> tuple[int, dict[str, Any]] | None:
         KeyError,
         TypeError,
         AttributeError,
+        OverflowError,
         RecursionError,
         SafetensorError,
     ) as error:
@@ -112,8 +113,9 @@ def _digest(manifest: dict[str, Any]) -> str:
 def finished(folder: Path) -> int:
     """Return how many epochs the checkpoint of a run holds, without reading it."""
     try:
-        return int(json.loads(read_regular(folder / MANIFEST))["epoch"])
-    except (OSError, ValueError, KeyError, TypeError):
+        epoch = json.loads(read_regular(folder / MANIFEST))["epoch"]
+        return epoch if isinstance(epoch, int) and epoch > 0 else 0
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return 0
 
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from opkit.case.recipe import Recipe
 from opkit.errors import require
+from opkit.surrogate.bundle.run_directory import RunDirectory
 from opkit.train.loop.events import Epoch
 
 NAMES = ("train_loss", "validation", "learning_rate", "samples_per_second")
@@ -102,7 +103,13 @@ def check_loggers(names: Sequence[str]) -> None:
 
 
 def open_loggers(names: Sequence[str], run: Path, recipe: Recipe) -> list[Logger]:
-    """Open the named loggers."""
+    """Open the named loggers.
+
+    Raises:
+        DataError: the folder of one is a link.
+    """
+    for name in names:
+        RunDirectory(run).own_folder(name)
     return [LOGGERS[name](run, recipe) for name in names]
 
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from opkit.base.compiler import compiler_fault
+from opkit.base.compiler import compiler_fault, private_cache
 from opkit.base.seeds import generator
-from opkit.errors import OpkitInputError
+from opkit.errors import BundleError, OpkitInputError
 from opkit.surrogate.bundle.run_directory import RunDirectory
 from opkit.train.loop import checkpoint
 from opkit.train.loop import devices as sharding
@@ -35,7 +35,7 @@ from opkit.train.loop.events import (
     Progress,
     Step,
 )
-from opkit.train.loop.guards import LossGuard
+from opkit.train.loop.guards import LossGuard, TrainingError
 from opkit.train.loop.optimiser import build_optimiser
 from opkit.train.loop.task import Stream, Task
 
@@ -91,6 +91,7 @@ class Loop:
             fault = compiler_fault()
             if fault is not None:
                 raise OpkitInputError(f"training.compile {fault}, or leave it out")
+            private_cache()
             task.compile()
         self.model = fabric.setup_module(model)
         self.optimiser: Any = None  # of an operator that has learnt all it can
@@ -121,15 +122,35 @@ class Loop:
             self.run.cut_metrics(0)
             return
         _, saved = newest
+        try:
+            self._take_over(saved)
+        except (
+            ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError,
+            ValueError,
+        ) as error:  # fmt: skip
+            raise BundleError(
+                f"{self.run.checkpoints}: holds no state of this training "
+                f"({type(error).__name__}: {error}): start a new run"
+            ) from error
+        self.run.cut_metrics(self.state.epoch)
+
+    def _take_over(self, saved: dict[str, Any]) -> None:
+        """Go on from a state, which may be anything that a file can hold."""
         sharding.load_weights(self.bare, saved["model"])
         parameters = [p for p in self.bare.parameters() if p.requires_grad]
         if parameters:
             self._resume_optimiser(saved, parameters)
         torch.set_rng_state(saved["rng"])
-        self.state = State(**saved["state"])
-        averaged = self.state.averaged
-        self.state.averaged = sharding.as_in(self.bare, averaged)
-        self.run.cut_metrics(self.state.epoch)
+        state, kinds = State(**saved["state"]), vars(State())
+        for name, value in vars(state).items():
+            if type(value) is not type(kinds[name]):
+                raise TypeError(f"{name} is no {type(kinds[name]).__name__}")
+        state.averaged = sharding.as_in(self.bare, state.averaged)
+        own = self.bare.state_dict()
+        best = {name: weight.shape for name, weight in state.best_weights.items()}
+        if best and best != {name: w.shape for name, w in own.items()}:
+            raise ValueError("best weights of another model")
+        self.state = state
 
     def _resume_optimiser(
         self, saved: dict[str, Any], parameters: list[nn.Parameter]
@@ -143,7 +164,8 @@ class Loop:
         """Train to the last epoch, or until patience runs out.
 
         Raises:
-            TrainingError: a loss that is not finite, or exploded.
+            TrainingError: a loss that is not finite, or exploded; validation errors of
+                which none is finite.
         """
         saved_at, took = time.perf_counter(), 0.0
         while self.state.epoch < self.training.epochs and not self._out_of_patience():
@@ -155,6 +177,12 @@ class Loop:
                 self.save()
                 saved_at = time.perf_counter()
                 took = saved_at - begin
+        if not self.state.best_weights:
+            raise TrainingError(
+                f"the {self.training.metric} of the validation samples was finite "
+                "after no epoch: choose another training.metric, or look at those "
+                "samples"
+            )
         sharding.load_weights(self.bare, self.state.best_weights)
         return self.state
 

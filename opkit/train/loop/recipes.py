@@ -92,8 +92,20 @@ def first_data(run: Path) -> Path:
 
 
 def first_operator(directory: RunDirectory) -> str:
-    """Return the operator that a run trains."""
-    return Recipe.model_validate(directory.config()["recipe"]).operator
+    """Return the operator that a run trains.
+
+    Raises:
+        BundleError: its record is damaged.
+    """
+    return _own_recipe(directory).operator
+
+
+def _own_recipe(directory: RunDirectory) -> Recipe:
+    try:
+        return Recipe.model_validate(directory.config()["recipe"])
+    except ValidationError as error:
+        path = directory.path / "config.yaml"
+        raise BundleError(f"{path}: recipe.{explain(error, Recipe)}") from None
 
 
 def continued(
@@ -105,8 +117,7 @@ def continued(
         OpkitInputError: another operator or another setting than the run's, or fewer
             epochs than are finished.
     """
-    config = directory.config()
-    recipe = first = Recipe.model_validate(config["recipe"])
+    recipe = first = _own_recipe(directory)
     if operator != first.operator:
         raise OpkitInputError(
             f"{directory.path} trains {first.operator}, not {operator}"
@@ -125,7 +136,7 @@ def continued(
             f"{directory.path} has finished {done} epochs: training.epochs="
             f"{recipe.training.epochs} would be fewer; give more, or leave it out"
         )
-    return recipe, int(config["seed"])
+    return recipe, int(directory.config().get("seed", 0))
 
 
 def _but_epochs(recipe: Recipe, other: Recipe) -> Recipe:
