@@ -160,7 +160,7 @@ class Opkit:
         self,
         words: str | Sequence[str],
         *,
-        seconds: float = 280,
+        seconds: float = 900,
         limit: int | None = None,
         user: int | None = None,
         variables: Mapping[str, str] | None = None,
