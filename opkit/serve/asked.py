@@ -99,6 +99,12 @@ class Asked:
         arrays = arrays_of(self.inputs, vectors)
         steps = self.steps(settings)
         values, bound = self._answer(arrays, steps, settings)
+        if bound is not None and not np.isfinite(bound).all():
+            raise OpkitInputError(
+                f"the error bound is infinite: {settings.coverage:g} needs more "
+                "calibration samples than there are, or a reading is infinite; give a "
+                "smaller coverage"
+            )
         rows = vectors_of(parts, values, settings.nodes)
         return rows if bound is None else [*rows, bound.reshape(-1).tolist()]
 

@@ -186,6 +186,7 @@ BAD = [
     ({"input": GOOD, "config": {"nodes": [289]}}, "nodes has 289"),
     ({"input": GOOD, "config": {"outputs": ["presure"]}}, "Did you mean 'pressure'"),
     ({"input": GOOD, "config": {"steps": 3}}, "makes no steps"),
+    ({"input": GOOD, "config": {"bound": True, "coverage": 0.999}}, "is infinite"),
     ({"input": [[-1.0] * 289], "config": {"level": "solver"}}, "permeability"),
 ]
 
