@@ -3,7 +3,7 @@
 Simulations are what sbi needs many of, and what a surrogate gives: parameters are drawn
 from the prior, pressures on the upper wall are predicted in one batch, noise is added,
 and a normalising flow learns p(h, Re | pressures). Afterwards each new measurement
-costs one pass, without a chain.
+costs one pass, without a chain. sbi writes the curves of training to ./sbi-logs.
 
     python examples/tools/sbi_posterior.py runs/demo/pod-gp [simulations]
 """

@@ -60,8 +60,11 @@ def test_emcee_over_http_has_the_posterior_of_a_quadrature(bumps_run: Path) -> N
 
 
 @pytest.mark.slow
-def test_sbi_has_the_posterior_of_a_quadrature(bumps_run: Path) -> None:
+def test_sbi_has_the_posterior_of_a_quadrature(
+    bumps_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("sbi")
+    monkeypatch.chdir(tmp_path)  # sbi writes its curves there
     import torch
 
     tool = example("sbi_posterior")
