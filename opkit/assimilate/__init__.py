@@ -14,6 +14,7 @@ solver, a surrogate, a surrogate that falls back on its solver (`solver_step`,
 
 from opkit.assimilate.cycle import Assimilation, assimilate
 from opkit.assimilate.filters import ETKF, LETKF, Filter
+from opkit.assimilate.learned import LearnedCorrection, learn_correction
 from opkit.assimilate.observations import (
     Observation,
     at_points,
@@ -32,6 +33,7 @@ __all__ = [
     "Assimilation",
     "Filter",
     "Grid",
+    "LearnedCorrection",
     "Observation",
     "OptimalInterpolation",
     "ThreeDVar",
@@ -40,6 +42,7 @@ __all__ = [
     "at_points",
     "every",
     "gaspari_cohn",
+    "learn_correction",
     "linear",
     "observe_with",
     "solver_step",
