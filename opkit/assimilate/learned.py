@@ -1,11 +1,12 @@
 """A learned correction in place of a filter: one model run per cycle, no ensemble.
 
-    u_f = M(u_a),    u_a ← u_f + σ(g) ⊙ κ,    (g, κ) = K(u_f, Hᵀd, Hᵀ1),    d = y − H u_f
+    u_f = M(u_a),    d = y − H u_f,    (g, κ) = K(u_f, Hᵀd, Hᵀ1)
+    u_a ← u_f + σ(g) ⊙ (κ + Hᵀd)
 
-M: a surrogate, which stays as it is; H: a linear observation operator, Hᵀ its adjoint on
-the grid, divided by Hᵀ1; K: a network of convolutions with two outputs, gate and
-correction. K is trained on trajectories, which are observed with noise, over windows of
-cycles: gradients go through the surrogate.
+M: a surrogate, which stays as it is; H: a linear observation operator, Hᵀ its adjoint
+on the grid, divided by Hᵀ1; K: a network of convolutions with two outputs, gate and
+correction. K is trained on trajectories, observed with noise, over windows of cycles:
+gradients go through the surrogate.
 
 Source: Singh, Borsoi, Erdogmus, Imbiriba, ICLR 2024 (NODA), where M is trained together
 with K, H is learned as well and the observations are the whole state.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,8 +53,7 @@ class Correction(nn.Module):
         modes = boundaries(periodic)
         sizes = [3, *[width] * (depth - 1), 2]
         self.layers = nn.ModuleList(
-            convolution(one, two, 5, modes)
-            for one, two in zip(sizes[:-1], sizes[1:], strict=True)
+            convolution(one, two, 5, modes) for one, two in pairwise(sizes)
         )
 
     def forward(self, forecast: Tensor, innovation: Tensor, seen: Tensor) -> Tensor:
@@ -125,7 +126,8 @@ def corrected(
     spread = (away @ adjoint.T) / weight.clamp_min(1e-6)
     on_grid = [part.view_as(forecast) for part in (flat, spread, weight.clamp_max(1))]
     change = network(on_grid[0] / scale, on_grid[1] / scale, on_grid[2])
-    return forecast + scale * change
+    result: Tensor = forecast + scale * change
+    return result
 
 
 def learn_correction(
@@ -188,12 +190,11 @@ def learn_correction(
     try:
         for done in range(1, passes + 1):
             sizes = []
-            for rows in torch.randperm(len(states), generator=generator).split(batch):
+            order = torch.randperm(len(states), generator=generator)
+            for rows in torch.split(order, batch):
                 lines = states[rows]
                 pool = lines.flatten(0, 1)
-                one, two = torch.randint(
-                    len(pool), (2, len(rows)), generator=generator
-                )
+                one, two = torch.randint(len(pool), (2, len(rows)), generator=generator)
                 u = lines[:, 0] + initial_error / 2**0.5 * (pool[one] - pool[two])
                 for first in range(1, windows * window + 1, window):
                     loss = torch.zeros(())
@@ -201,12 +202,10 @@ def learn_correction(
                         u = surrogate.predict(u[:, None, None], 1)[:, 0, 0]
                         clean = lines[:, k].flatten(1) @ adjoint
                         error = torch.randn(clean.shape, generator=generator)
-                        u = corrected(
-                            network, u, clean + noise * error, adjoint, scale
-                        )
+                        u = corrected(network, u, clean + noise * error, adjoint, scale)
                         loss = loss + (u - lines[:, k]).square().mean() / scale**2
                     optimiser.zero_grad()
-                    (loss / window).backward()
+                    torch.autograd.backward(loss / window)
                     nn.utils.clip_grad_norm_(network.parameters(), 1.0)
                     optimiser.step()
                     schedule.step()
@@ -252,8 +251,7 @@ def _check(
         raise OpkitInputError(f"noise {noise:g}: give a standard deviation above 0")
     if not 1 <= window < truth.shape[1]:
         raise OpkitInputError(
-            f"window {window} of {truth.shape[1]} times: give 1 to "
-            f"{truth.shape[1] - 1}"
+            f"window {window} of {truth.shape[1]} times: give 1 to {truth.shape[1] - 1}"
         )
 
 
