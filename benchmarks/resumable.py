@@ -61,7 +61,7 @@ def trained(
     data: Path, run: Path, operator: str, settings: Sequence[str], seed: int = 0
 ) -> tuple[Surrogate, float]:
     """Train on the CPU, go on with training, or load; with its processor seconds."""
-    spent = run.with_suffix(".json")
+    spent = run.with_name(run.name + ".json")
     before = json.loads(spent.read_text())["seconds"] if spent.exists() else 0.0
     if not (run / "bundle").exists():
         begin = time.process_time()

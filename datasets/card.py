@@ -74,7 +74,7 @@ def _problem(header: Header) -> dict[str, Any]:
 def _row(file: DataFile, variable: VariableSpec) -> dict[str, Any]:
     count = min(len(file), SAMPLED)
     rows = np.unique(np.linspace(0, len(file) - 1, count).astype(np.int64))
-    flat = file.header.ragged and not variable.is_number
+    flat = file.header.ragged and not variable.is_whole
     if flat:
         parts = [file.read(variable.name, int(row)) for row in rows]
         values = np.concatenate(parts).astype(np.float64)

@@ -26,7 +26,7 @@ def faults(file: DataFile) -> Iterator[str]:
         for v in header.variables:
             item = raw[v.name]
             dims = tuple(next(iter(d.keys()), "") for d in item.dims)
-            flat = header.ragged and not v.is_number
+            flat = header.ragged and not v.is_whole
             if dims != (v.dims if flat else ("sample", *v.stored_dims)):
                 yield f"{v.name}: dimension scales {dims}, header {v.stored_dims}"
             for name in ("units", "long_name", "role"):

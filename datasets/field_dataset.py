@@ -41,8 +41,10 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
     (`opkit.elements.weights`). Items of a ragged file have their own number n of nodes:
     ``"inputs"`` (channel, n), ``"outputs"``, ``"points"`` (n, d), ``"weights"`` (n,),
     and ``"sample"`` (n,), all 0; fields on cells have their centres and
-    volumes. Batches are made by `collate`. Only the samples asked for are read; workers
-    of a DataLoader, forked or spawned, open the file themselves.
+    volumes. Where no output has places, ``"outputs"`` is (1, value) as elsewhere, and
+    ``"whole"`` is there, empty, for `collate` to know. Batches are made by `collate`.
+    Only the samples asked for are read; workers of a DataLoader, forked or spawned,
+    open the file themselves.
 
     Args:
         path: the data file.
@@ -133,7 +135,8 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         frames = {v.name: self._frames(v, data[v.name]) for v in fields}
         arrays = self.mode.arrange(frames, header)
         if "inputs" not in arrays:  # nothing has a place: no fields at one point
-            arrays["inputs"] = np.zeros((len(items), 0, 1), np.float32)
+            count = 1 if header.mesh is None else len(header.mesh.points)
+            arrays["inputs"] = np.zeros((len(items), 0, count), np.float32)
         if series:
             parts = [self._strided(v, data[v.name]) for v in series]
             arrays["series"] = np.stack(parts, 1)
@@ -159,7 +162,9 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
     def _ragged_item(self, row: int) -> dict[str, torch.Tensor]:
         """Return a sample with a mesh or cloud of its own."""
         header = self.header
-        fields = [v for v in header.inputs if not v.is_number]
+        fields = self.mode.fields(header)
+        outputs, readouts = self.mode.outputs(header), self.mode.readouts(header)
+        series = self.mode.series(header)
         names = [v.name for v in header.variables] + ["points", "weights"]
         on_cells = self._place == "cell"
         data = self.file.sample(row, [*names, "cell_nodes"] if on_cells else names)
@@ -171,13 +176,22 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         count = len(points)
         arrays = {
             "inputs": _stack([data[v.name] for v in fields], count),
-            "outputs": _stack([data[v.name] for v in header.outputs], count),
+            "outputs": _stack([data[v.name] for v in outputs], count),
             "points": points,
             "weights": weights,
         }
         numbers = [np.reshape(data[v.name], -1) for v in header.parameters]
         if numbers:
             arrays["parameters"] = np.concatenate(numbers)
+        if series:
+            arrays["series"] = np.stack([self._series(data[v.name]) for v in series])
+        if readouts:
+            values = [
+                self._series(data[v.name]) if v.is_series else np.ravel(data[v.name])
+                for v in readouts
+            ]
+            arrays["outputs"] = np.concatenate(values)[None]
+            arrays["whole"] = np.zeros(0, np.float32)
         item = {role: _tensor(array).contiguous() for role, array in arrays.items()}
         item["sample"] = torch.zeros(count, dtype=torch.int64)
         return item
@@ -333,6 +347,10 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         """Subsample (batch, *dims)."""
         return data[:, *(slice(None, None, self._stride(d)) for d in variable.dims)]
 
+    def _series(self, values: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Subsample (time,)."""
+        return values[:: self._stride("time")]
+
     def _stride(self, dim: str) -> int:
         if dim in ("boundary", "node", "cell", "component"):
             return 1
@@ -349,8 +367,8 @@ def collate(items: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]
     Items of a ragged file, which hold ``"sample"``, are laid one after another:
     ``"inputs"``, ``"outputs"`` (1, channel, N), ``"points"`` (1, N, d), ``"weights"``
     (1, N) for N nodes of all samples, and ``"sample"`` (N,), the position of the sample
-    in the batch that each node belongs to. Everything else, and all of other files, is
-    stacked: (batch, ...).
+    in the batch that each node belongs to. Everything else, outputs that belong to
+    whole samples, and all of other files, is stacked: (batch, ...).
 
     Args:
         items: at least one.
@@ -364,7 +382,7 @@ def collate(items: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]
         if role == "sample":
             lengths = torch.tensor([len(part) for part in parts])
             batch[role] = torch.arange(len(parts)).repeat_interleave(lengths)
-        elif role in RAGGED:
+        elif role in RAGGED and not (role == "outputs" and "whole" in items[0]):
             along = 1 if role in ("inputs", "outputs") else 0
             batch[role] = torch.cat(parts, along)[None]
         else:
@@ -378,8 +396,16 @@ def _one_place(path: str, header: Header, stride: int) -> str:
     Raises:
         DataError: on both, or a stride is asked for.
     """
-    fields = [v for v in header.variables if not v.is_number]
+    fields = [v for v in header.variables if v.is_field]
     on = {v.dims[0]: v.name for v in fields}
+    apart = [v.name for v in header.outputs if not v.is_field]
+    both = [v.name for v in header.outputs if v.is_field]
+    if apart and both:
+        raise DataError(
+            f"{path}: {both[0]} has a value at each node and {apart[0]} is none, and "
+            "each sample has a mesh of its own: operators give one kind of them there; "
+            f"declare {apart[0]} as a quantity of {both[0]}, or leave one out of a file"
+        )
     if len(on) > 1:
         raise DataError(
             f"{path}: {on['node']} is on nodes, {on['cell']} on cells: items have one "
@@ -387,7 +413,7 @@ def _one_place(path: str, header: Header, stride: int) -> str:
         )
     if stride > 1:
         raise DataError(f"{path}: a ragged file has no grid: leave subsample at 1")
-    return fields[0].dims[0]
+    return fields[0].dims[0] if fields else "node"
 
 
 def _stack(fields: list[NDArray[np.floating]], count: int) -> NDArray[np.floating]:

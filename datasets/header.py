@@ -71,9 +71,14 @@ class VariableSpec:
         return self.dims == ("time",)
 
     @property
+    def is_whole(self) -> bool:
+        """Whether it belongs to a sample as a whole: a number, a vector, a series."""
+        return self.is_number or self.is_series
+
+    @property
     def is_field(self) -> bool:
         """Whether it has places: neither numbers, nor a series, nor the nodes."""
-        return not (self.is_number or self.is_series or self.role == "points")
+        return not (self.is_whole or self.role == "points")
 
     @property
     def stored_dims(self) -> tuple[str, ...]:
@@ -195,8 +200,8 @@ class Header:
         total = 0
         for v in self.variables:
             size = np.dtype(v.dtype).itemsize
-            rows = self.samples if v.is_number else self.shapes.count(v.dims[0])
-            total += rows * size * int(np.prod(v.shape if v.is_number else 1))
+            rows = self.samples if v.is_whole else self.shapes.count(v.dims[0])
+            total += rows * size * int(np.prod(v.shape if v.is_whole else 1))
         return max(total // max(self.samples, 1), 1)
 
     @property
@@ -318,7 +323,7 @@ def check_header(header: Header, origin: str) -> Header:
                 raise refuse(f"{v.name}: unknown dimension {dim!r}; use {DIMENSIONS}")
         if list(v.dims) != sorted(v.dims, key=DIMENSIONS.index):
             raise refuse(f"{v.name}: the order of dims is {DIMENSIONS}, not {v.dims}")
-        if header.shapes is not None and not v.is_number:
+        if header.shapes is not None and not v.is_whole:
             _check_flat(v, header.shapes, refuse)
             continue
         for dim, length in zip(v.dims, v.shape, strict=True):
@@ -395,14 +400,8 @@ def _check_shapes(header: Header, shapes: Shapes, refuse: Any) -> None:
     fault = shapes.fault(header.samples)
     if fault:
         raise refuse(fault)
-    if header.mesh is not None or header.coordinates:
-        raise refuse("a ragged file has no axes and no mesh that all samples share")
-    numbers = [v.name for v in header.outputs if v.is_number]
-    if numbers:
-        raise refuse(
-            f"the output {numbers[0]} is a number per sample, and each sample has a "
-            "mesh of its own: not stored together yet; leave one of them out"
-        )
+    if header.mesh is not None or set(header.coordinates) - {"time"}:
+        raise refuse("a ragged file has no axes of space and no mesh that all share")
 
 
 def _check_mesh(mesh: Mesh | None, refuse: Any) -> None:

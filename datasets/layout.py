@@ -77,7 +77,7 @@ class _Layout:
 
     def variables(self) -> None:
         for v in self.header.variables:
-            if self.header.ragged and not v.is_number:
+            if self.header.ragged and not v.is_whole:
                 self._lay_field(v)
                 continue
             shape = (self._samples, *v.shape)
@@ -88,7 +88,7 @@ class _Layout:
             dataset = self._lay(v.name, v.dtype, ("sample", *v.stored_dims), shape)
             _label(dataset, v.units, v.long_name)
             dataset.attrs["role"] = fixed(v.role)
-            if self.header.mesh is not None and not (v.is_number or v.is_series):
+            if self.header.mesh is not None and not v.is_whole:
                 dataset.attrs["mesh"] = fixed("mesh")
                 dataset.attrs["location"] = fixed(
                     "face" if "cell" in v.dims else "node"

@@ -106,7 +106,7 @@ def read_sample(
         header: with offsets.
         row: of the sample.
         names: of variables, or of parts as of `parts_of_sample`.
-        numbers: (sample, ...) by name of each number per sample.
+        numbers: (sample, ...) by name of each number and series per sample.
     """
     shapes = header.shapes
     assert shapes is not None

@@ -207,7 +207,7 @@ class RaggedWriter:
         self._numbers |= {
             v.name: np.zeros((n, *v.shape), v.dtype)
             for v in header.variables
-            if v.is_number
+            if v.is_whole
         }
 
     def put(
@@ -222,7 +222,7 @@ class RaggedWriter:
         Args:
             index: number i of its random stream.
             mesh: its nodes, cells and parts of the boundary.
-            fields: variable name to (node,), (cell,) or number, of the stored type.
+            fields: variable name to (node,), (cell,), (time,) or number, as stored.
             diagnostics: name to number.
 
         Raises:
@@ -240,7 +240,7 @@ class RaggedWriter:
             v.name: np.asarray(fields[v.name], v.dtype) for v in self.header.variables
         }
         for v in self.header.variables:
-            if v.is_number:
+            if v.is_whole:
                 self._numbers[v.name][row] = stored[v.name]
             else:
                 flat[v.name] = stored[v.name]
@@ -316,7 +316,7 @@ class RaggedWriter:
             if v.name not in fields:
                 raise DataError(f"{sample}: lacks {v.name}")
             shape = np.shape(fields[v.name])
-            expected = v.shape if v.is_number else (counts[v.dims[0]],)
+            expected = v.shape if v.is_whole else (counts[v.dims[0]],)
             if shape != expected:
                 raise DataError(
                     f"{sample}: {v.name} has shape {shape}, its mesh {expected}"

@@ -187,7 +187,7 @@ class DataFile(Shown):
         """
         variables = [self.header.variable(name) for name in names]
         if self.header.ragged:
-            flat = next((v.name for v in variables if not v.is_number), None)
+            flat = next((v.name for v in variables if not v.is_whole), None)
             if flat is not None:
                 raise DataError(
                     f"{self.path}: {flat} has another length in each sample: read one "
@@ -276,7 +276,7 @@ class DataFile(Shown):
                 self._numbers = {
                     v.name: np.asarray(file[v.name][:])
                     for v in self.header.variables
-                    if v.is_number
+                    if v.is_whole
                 }
             return read_sample(self._flat, self.header, row, names, self._numbers)
 

@@ -64,7 +64,7 @@ def read_header(file: h5py.File, origin: str) -> Header:
             raise DataError(f"{origin}: variable {v.name!r} of the header is not there")
         dataset = file[v.name]
         shape, expected = dataset.shape[1:], v.shape
-        if shapes is not None and not v.is_number:
+        if shapes is not None and not v.is_whole:
             shape, expected = dataset.shape, (shapes.count("".join(v.dims)),)
         if shape != expected or dataset.dtype != np.dtype(v.dtype):
             raise DataError(f"{origin}: {v.name} is not what the header says")

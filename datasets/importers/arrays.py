@@ -101,6 +101,7 @@ def save_meshes(
     outputs: Sequence[str],
     *,
     splits: Mapping[str, int],
+    axes: Mapping[str, Sequence[float] | NDArray[Any]] | None = None,
     units: Mapping[str, str] | None = None,
     parts: Sequence[str] = (),
     dtype: Literal["float32", "float64"] = "float32",
@@ -111,13 +112,15 @@ def save_meshes(
         samples: one mapping a sample, such as a generator gives them; only one is held
             at a time. Each has ``points`` (node, 2 or 3), ``cells`` (cell, corner)
             counted from 0 unless it is a cloud, with ``parts`` also ``facets`` (facet,
-            corner) and ``facet_part`` (facet,), and the variables: (node,), (cell,) or
-            numbers.
+            corner) and ``facet_part`` (facet,), and the variables: (node,), (cell,),
+            numbers, or functions of time.
         out: the file to make; it appears whole or not at all.
-        inputs: names of variables given to a surrogate; none where shapes are enough.
+        inputs: names of variables given to a surrogate, functions of time as
+            ``"inflow=inflow:time"``; none where shapes are enough.
         outputs: names of variables asked of it.
         splits: split name to how many samples; they come in this order.
-        units: variable to units.
+        axes: ``time`` to (low, high) or to all values, of functions of time.
+        units: variable or ``time`` to units.
         parts: names of the parts of the boundary, which ``facet_part`` counts from 0.
         dtype: stored type of the fields.
 
@@ -151,7 +154,9 @@ def save_meshes(
         (Path(f"sample {k}"), _sample(k, arrays, fields, tuple(parts)))
         for k, arrays in enumerate(samples)
     )
-    write(own, Wanted(target, fields, "each", rows, units or {}, dtype))
+    options = AxisOptions(axes or {}, units or {})
+    wanted = Wanted(target, fields, "each", rows, units or {}, dtype, axes=options)
+    write(own, wanted)
     return target
 
 

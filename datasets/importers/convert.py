@@ -286,12 +286,11 @@ def _import_meshes(
     }
     if fractions:
         provenance["split"] = {**fractions, "seed": seed}
-    for axis in (*options.ends, *options.periodic):
-        raise DataError(f"axis {axis}: meshes have no axes")
     splits = _splits(counts, held_out or {}, fractions or {}, seed)
     wanted = Wanted(
-        target, fields, meshes, splits, options.units, dtype, provenance, force
-    )
+        target, fields, meshes, splits, options.units, dtype, provenance, force,
+        options,
+    )  # fmt: skip
     copy_meshes(every, lambda path: _opened(path, format), wanted)
     return target
 

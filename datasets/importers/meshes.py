@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from opkit.datasets.agreement import same_units
 from opkit.datasets.disk import hdf5_appearing
 from opkit.datasets.header import POINTS, Header, Mesh, VariableSpec, check_header
+from opkit.datasets.importers.agree import AxisOptions, Part, axes
 from opkit.datasets.importers.fieldmap import FieldMap
 from opkit.datasets.importers.scrutiny import Scrutiny
 from opkit.datasets.importers.source import Source
@@ -45,12 +46,14 @@ class Sample:
         fields: by variable.
         dims: of each of them.
         units: of each of them, where the file says.
+        part: the file as other imports see it, for the axis of time.
     """
 
     mesh: Mesh
     fields: Mapping[str, NDArray[Any]]
     dims: Mapping[str, tuple[str, ...]]
     units: Mapping[str, str]
+    part: Part
 
 
 def has_mesh(source: Source) -> bool:
@@ -118,6 +121,7 @@ def sample_of(path: Path, source: Source, fields: Sequence[FieldMap]) -> Sample:
         {s.field.name: s.read(slice(0, 1))[0] for s in selections},
         {s.field.name: s.target for s in selections},
         {s.field.name: s.array.units for s in selections},
+        Part(path, placed, tuple(selections), 1),
     )
 
 
@@ -216,6 +220,7 @@ class Wanted:
         dtype: stored type.
         provenance: where the data come from.
         force: replace the target.
+        axes: what the user says of the axis of time, where variables have it.
     """
 
     target: Path
@@ -226,6 +231,7 @@ class Wanted:
     dtype: Dtype
     provenance: Mapping[str, Any] = field(default_factory=dict)
     force: bool = True
+    axes: AxisOptions = field(default_factory=lambda: AxisOptions({}, {}))
 
 
 def copy(paths: Sequence[Path], open_source: Open, wanted: Wanted) -> None:
@@ -252,7 +258,7 @@ def write(samples: Iterable[tuple[Path, Sample]], wanted: Wanted) -> None:
     Raises:
         DataError: as `copy`.
     """
-    target, meshes, units = wanted.target, wanted.meshes, wanted.units
+    target, meshes = wanted.target, wanted.meshes
     coming = iter(samples)
     start = next(coming, None)
     if start is None:
@@ -262,7 +268,7 @@ def write(samples: Iterable[tuple[Path, Sample]], wanted: Wanted) -> None:
     header = Header(
         case={},
         variables=variables,
-        coordinates={},
+        coordinates=axes([first.part], wanted.axes),
         splits=wanted.splits,
         provenance=wanted.provenance,
         mesh=oriented(first.mesh) if meshes == "moved" else None,
@@ -278,7 +284,7 @@ def write(samples: Iterable[tuple[Path, Sample]], wanted: Wanted) -> None:
         for row, (path, sample) in enumerate(chain([start], coming)):
             if row == header.samples:
                 raise DataError(f"{path}: is one more than the {row} that were said")
-            _check_alike(path, sample, first, header, units)
+            _check_alike(path, sample, first, header, wanted)
             whole = {name: sample.fields[name][None] for name in names}
             if writer is not None:  # a cell that is turned over there is inverted
                 mesh = replace(sample.mesh, cells=cells)
@@ -314,7 +320,7 @@ def _variables(first: Sample, wanted: Wanted) -> tuple[VariableSpec, ...]:
         name = each.name
         dims, shape = first.dims[name], np.shape(first.fields[name])
         number = set(dims) <= {"component"}
-        if wanted.meshes == "each" and not number:
+        if wanted.meshes == "each" and not number and dims != ("time",):
             shape = (0,) * len(dims)
         said = wanted.units.get(name) or each.units or first.units[name] or "1"
         kind: Dtype = "float64" if number else wanted.dtype
@@ -328,7 +334,7 @@ def _variables(first: Sample, wanted: Wanted) -> tuple[VariableSpec, ...]:
 
 
 def _check_alike(
-    path: Path, sample: Sample, first: Sample, header: Header, units: Mapping[str, str]
+    path: Path, sample: Sample, first: Sample, header: Header, wanted: Wanted
 ) -> None:
     """Refuse a file whose variables are not those of the first."""
     for name, dims in sample.dims.items():
@@ -343,8 +349,10 @@ def _check_alike(
                 f"file {spec.shape}"
             )
         said = sample.units[name]
-        if said and name not in units and not same_units(said, spec.units):
+        if said and name not in wanted.units and not same_units(said, spec.units):
             raise DataError(
                 f"{path}: {name} is in {said!r} there and in {spec.units!r} in the "
                 "first file"
             )
+    if header.coordinates:
+        axes([first.part, sample.part], wanted.axes)

@@ -28,7 +28,7 @@ def mesh_shape(
     """
     points = mesh.points
     fixed, values = np.zeros(len(points), bool), np.zeros((channels[1], len(points)))
-    if isinstance(solver, KnowsDirichlet):
+    if channels[1] and isinstance(solver, KnowsDirichlet):
         fixed, values = solver.dirichlet()
     return MeshShape(
         in_channels=channels[0],

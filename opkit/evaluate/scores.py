@@ -112,7 +112,7 @@ def training_mean(surrogate: Surrogate, data: Path) -> Tensor:
     """
     own = None if surrogate.config.shape.packing is not None else 1
     samples = surrogate.samples(data, "train", own, trusted=True)
-    if samples.header.ragged:
+    if samples.header.ragged and own is not None:
         parts = [b.outputs.double().mean(2) for b in read(samples, len(samples))]
         return torch.cat(parts).mean(0)[:, None].float()
     total = torch.zeros((), dtype=torch.float64)
@@ -172,7 +172,7 @@ def _rows(
 
     def note(name: str, prediction: Tensor, batch: Batch) -> None:
         target, norm = batch.outputs, domain
-        if ragged:
+        if ragged and packed is None:
             norm = Points(batch.inputs.need("weights"))
         errors[name].append(sample_errors(prediction, target, space, norm))
         if packed is not None:

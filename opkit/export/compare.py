@@ -17,6 +17,7 @@ from opkit.export.report import Difference, compare
 from opkit.export.targets import Function, silent
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.adapters.refuse import refuse_other_data
+from opkit.surrogate.bundle.normalise import PackedNormaliser
 from opkit.surrogate.bundle.record import BundleConfig
 from opkit.surrogate.bundle.run_directory import data_of_run
 from opkit.surrogate.surrogate import Surrogate
@@ -43,7 +44,8 @@ def difference_of(
         for size in sizes:
             part = repeated.rows(slice(start, start + size))
             tensors = part.each(lambda tensor: tensor.to(surrogate.device)).by_role
-            outputs.append(exported(tuple(tensors.values())).cpu())
+            parts = [p.cpu() for p in exported(tuple(tensors.values()))]
+            outputs.append(_together(parts, surrogate.config))
             start += size
     double = Surrogate(copy.deepcopy(surrogate.model).double(), surrogate.config)
     return compare(
@@ -52,7 +54,23 @@ def difference_of(
         _predict(double, samples.each(Tensor.double)),
         surrogate.config,
         tuple(dict.fromkeys(sizes)),
+        _sizes(surrogate),
     )
+
+
+def _together(parts: list[Tensor], config: BundleConfig) -> Tensor:
+    """Return what an export gives as a surrogate does; see `Packing`."""
+    if config.shape.packing is None:
+        return parts[0]
+    return torch.cat([part.reshape(len(part), -1) for part in parts], 1)[:, None]
+
+
+def _sizes(surrogate: Surrogate) -> Tensor | None:
+    """Usual size of each value of outputs of several kinds."""
+    outputs = surrogate.model.outputs
+    if not isinstance(outputs, PackedNormaliser):
+        return None
+    return outputs.packing.each(outputs.size).cpu()
 
 
 def _predict(surrogate: Surrogate, inputs: Inputs) -> Tensor:

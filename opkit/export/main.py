@@ -13,7 +13,7 @@ from opkit.errors import DataError, ExportError, OpkitInputError
 from opkit.export import report
 from opkit.export.compare import difference_of, real_inputs
 from opkit.export.report import Field, Report
-from opkit.export.targets import Target, target
+from opkit.export.targets import Names, Target, target
 from opkit.export.trace import trace
 from opkit.surrogate import surrogate
 from opkit.surrogate.bundle.record import BundleConfig
@@ -66,12 +66,6 @@ def export(
             "cloud each, of several lengths, which are laid one after another outside "
             "the tensor program: call it through opkit.load"
         )
-    config = loaded.config
-    if config.series or config.shape.packing is not None:
-        raise ExportError(
-            "a surrogate that is given series, or that gives other outputs than "
-            "fields, is not exported yet: call it by opkit.load"
-        )
     samples = real_inputs(run, loaded.config, Path(data) if data else None)
     inputs, outputs = report.fields(loaded.config, samples, batch)
     seconds: dict[str, float] = {}
@@ -82,7 +76,8 @@ def export(
         start = time.perf_counter()
         temporary = folder / path.name
         metadata = _metadata(loaded.config, inputs, outputs)
-        kind.write(program, temporary, [field.name for field in inputs], metadata)
+        names = Names([field.name for field in inputs], [f.name for f in outputs])
+        kind.write(program, temporary, names, metadata)
         seconds["write"] = time.perf_counter() - start
         start = time.perf_counter()
         difference = difference_of(loaded, kind.open(temporary), samples, batch)

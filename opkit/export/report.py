@@ -12,6 +12,7 @@ from torch import Tensor
 from opkit.base.environment import VERSION
 from opkit.base.records import Record
 from opkit.operators.inputs import Inputs
+from opkit.surrogate.bundle.outputs import by_name
 from opkit.surrogate.bundle.record import BundleConfig, Channels
 
 ROOM = 10.0
@@ -110,6 +111,8 @@ def fields(
         )
         for role, tensor in samples.by_role.items()
     )
+    if config.shape.packing is not None:
+        return ins, tuple(_of_kind(v, config, size) for v in config.outputs)
     on_points = config.shape.shape if not config.shape.spectral else space
     out = Field(
         name="outputs",
@@ -120,12 +123,26 @@ def fields(
     return ins, (out,)
 
 
+def _of_kind(v: Channels, config: BundleConfig, size: int | str) -> Field:
+    """Describe one of outputs of several kinds, which has a tensor of its own."""
+    shape: tuple[int, ...] = (v.channels,) if v.channels > 1 else ()
+    axes: tuple[str, ...] = ("channel",) if v.channels > 1 else ()
+    if v.kind == "series":
+        shape, axes = (len(config.times),), ("time",)
+    elif v.kind == "field":
+        shape, axes = (*shape, *config.shape.shape), (*axes, *config.axes)
+    return Field(
+        name=v.name, shape=(size, *shape), axes=("batch", *axes), variables=(v,)
+    )
+
+
 def compare(
     outputs: Tensor,
     expected: Tensor,
     exact: Tensor,
     config: BundleConfig,
     batches: tuple[int, ...],
+    sizes: Tensor | None = None,
 ) -> Difference:
     """Measure an export's outputs against the surrogate's.
 
@@ -135,13 +152,13 @@ def compare(
         exact: of the surrogate, in float64.
         config: names the output variables.
         batches: sizes that were executed.
+        sizes: usual size of each value of outputs of several kinds, (value,), which
+            they are divided by before they are compared.
     """
     gap = (outputs.double() - expected.double()).abs()
-    worst, start = {}, 0
-    for variable in config.outputs:
-        part = gap[:, start : start + variable.channels]
-        worst[variable.name] = float(part.max())
-        start += variable.channels
+    worst = {name: float(part.max()) for name, part in by_name(gap, config).items()}
+    if sizes is not None:
+        outputs, expected, exact = (part / sizes for part in (outputs, expected, exact))
     rounding = relative_l2(expected, exact)
     return Difference(
         samples=len(outputs),

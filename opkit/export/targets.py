@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.export import ExportedProgram
@@ -19,8 +21,20 @@ from opkit.base.children import closed_folder
 from opkit.base.compiler import compiler_fault, private_cache
 from opkit.errors import ExportError, OpkitInputError, nearest, require
 
-Function = Callable[[tuple[Tensor, ...]], Tensor]
+Function = Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]
 MAX_ONNX = 2**31 - 2**20  # protobuf's limit on a file
+
+
+class Names(NamedTuple):
+    """Names of the tensors that go in and come out, in order."""
+
+    inputs: list[str]
+    outputs: list[str]
+
+
+def _several(outputs: Any) -> tuple[Tensor, ...]:
+    """Return outputs as a tuple, whether there is one or more."""
+    return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
 
 
 @dataclass(frozen=True)
@@ -30,7 +44,7 @@ class Target:
     Args:
         suffix: of the file.
         default: name of the file where none is given.
-        write: (program, path, names of the inputs, metadata) -> None.
+        write: (program, path, names of inputs and outputs, metadata) -> None.
         open: path -> function of the inputs.
         require: raises where something the target needs is missing.
         packages: whose versions matter.
@@ -39,7 +53,7 @@ class Target:
 
     suffix: str
     default: str
-    write: Callable[[ExportedProgram, Path, list[str], dict[str, str]], None]
+    write: Callable[[ExportedProgram, Path, Names, dict[str, str]], None]
     open: Callable[[Path], Function]
     require: Callable[[], None]
     packages: tuple[str, ...] = ()
@@ -61,7 +75,7 @@ def target(name: str) -> Target:
 
 
 def _write_pt2(
-    program: ExportedProgram, path: Path, names: list[str], metadata: dict[str, str]
+    program: ExportedProgram, path: Path, names: Names, metadata: dict[str, str]
 ) -> None:
     memory = io.BytesIO()  # torch aborts the process where a disk is full
     with silent():
@@ -71,11 +85,11 @@ def _write_pt2(
 
 def _open_pt2(path: Path) -> Function:
     module = torch.export.load(path).module()
-    return lambda inputs: module(*inputs)
+    return lambda inputs: _several(module(*inputs))
 
 
 def _write_aoti(
-    program: ExportedProgram, path: Path, names: list[str], metadata: dict[str, str]
+    program: ExportedProgram, path: Path, names: Names, metadata: dict[str, str]
 ) -> None:
     import torch._inductor
 
@@ -99,7 +113,7 @@ def _open_aoti(path: Path) -> Function:
     import torch._inductor
 
     package = torch._inductor.aoti_load_package(str(path))
-    return lambda inputs: package(*inputs)
+    return lambda inputs: _several(package(*inputs))
 
 
 def _compiler() -> None:
@@ -110,7 +124,7 @@ def _compiler() -> None:
 
 
 def _write_onnx(
-    program: ExportedProgram, path: Path, names: list[str], metadata: dict[str, str]
+    program: ExportedProgram, path: Path, names: Names, metadata: dict[str, str]
 ) -> None:
     size = sum(t.nbytes for t in program.state_dict.values())
     if size > MAX_ONNX:
@@ -120,14 +134,14 @@ def _write_onnx(
         )
     shapes: tuple[dict[int, str], ...] | None = None
     if program.range_constraints:
-        shapes = tuple({0: "batch"} for _ in names)
+        shapes = tuple({0: "batch"} for _ in names.inputs)
     try:
         with silent(), torch.no_grad():
             converted = torch.onnx.export(
                 program,
                 dynamo=True,
-                input_names=names,
-                output_names=["outputs"],
+                input_names=names.inputs,
+                output_names=names.outputs,
                 dynamic_shapes=shapes,
                 external_data=False,
                 verbose=False,
@@ -154,10 +168,10 @@ def _open_onnx(path: Path) -> Function:
     )
     names = [argument.name for argument in session.get_inputs()]
 
-    def function(inputs: tuple[Tensor, ...]) -> Tensor:
+    def function(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         arrays = [part.numpy() for part in inputs]
         outputs = session.run(None, dict(zip(names, arrays, strict=True)))
-        return torch.from_numpy(outputs[0])
+        return tuple(torch.from_numpy(np.asarray(part)) for part in outputs)
 
     return function
 

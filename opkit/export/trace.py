@@ -18,6 +18,8 @@ from opkit.operators.inputs import Inputs
 from opkit.operators.layers.spectral_conv import SpectralConv
 from opkit.operators.layers.spectral_products import SpectralProducts
 from opkit.surrogate.bundle.normalise import PhysicalModel
+from opkit.surrogate.bundle.outputs import by_name
+from opkit.surrogate.bundle.record import BundleConfig
 from opkit.surrogate.surrogate import Surrogate
 
 EXAMPLE = 2
@@ -44,7 +46,7 @@ def trace(surrogate: Surrogate, samples: Inputs, batch: int | None) -> ExportedP
         )
     examples = cycled(samples, batch or EXAMPLE)
     examples = examples.each(lambda part: part.to(surrogate.device))
-    module = lower(surrogate.model, examples)
+    module = lower(surrogate.model, examples, surrogate.config)
     example = tuple(examples.by_role.values())
     size = {0: Dim("batch", min=1)} if batch is None else None
     shapes = (tuple(size for _ in example),)  # of the one argument *tensors
@@ -73,26 +75,36 @@ class OneStep(nn.Module):
     Args:
         model: the operator between its normalisers.
         roles: of the tensors that ``forward`` takes; see `Inputs`.
+        config: record of the surrogate.
     """
 
-    def __init__(self, model: PhysicalModel, roles: tuple[str, ...]) -> None:
+    def __init__(
+        self, model: PhysicalModel, roles: tuple[str, ...], config: BundleConfig
+    ) -> None:
         super().__init__()
         self.model = model
         self.roles = roles
+        self.config = config
 
-    def forward(self, *tensors: Tensor) -> Tensor:
-        """Map (batch, [history,] channel, *space) to (batch, channel, *space)."""
+    def forward(self, *tensors: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Map (batch, [history,] channel, *space) to (batch, channel, *space).
+
+        Outputs of several kinds are a tensor each, as `by_name` gives them.
+        """
         arguments = Inputs(**dict(zip(self.roles, tensors, strict=True)))
         outputs: Tensor = self.model(arguments)
+        if self.config.shape.packing is not None:
+            return tuple(by_name(outputs, self.config).values())
         return outputs.select(1, 0) if self.model.history else outputs
 
 
-def lower(model: PhysicalModel, samples: Inputs) -> OneStep:
+def lower(model: PhysicalModel, samples: Inputs, config: BundleConfig) -> OneStep:
     """Return a copy of a model whose spectral layers are real matrix products.
 
     Args:
         model: the model, which stays as it is.
         samples: inputs on the grid that the copy is for.
+        config: record of the surrogate.
 
     Raises:
         ExportError: a spectral layer that works on several grids.
@@ -100,7 +112,7 @@ def lower(model: PhysicalModel, samples: Inputs) -> OneStep:
     """
     # state of a training run, such as gradients, is not part of the copy
     roles, example = tuple(samples.by_role), tuple(samples.by_role.values())
-    module = OneStep(copy.deepcopy(model), roles).eval().requires_grad_(False)
+    module = OneStep(copy.deepcopy(model), roles, config).eval().requires_grad_(False)
     grids = _grids(module, example)
     for name, (grid, target) in grids.items():
         layer = module.get_submodule(name)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from opkit.datasets.field_dataset import FieldDataset, alone, collate
@@ -17,6 +18,7 @@ from opkit.metrics.domains import Points
 from opkit.operators.inputs import Inputs
 from opkit.operators.shapes import MeshShape
 from opkit.surrogate import surrogate
+from opkit.surrogate.bundle.normalise import packed_domain
 from opkit.surrogate.bundle.outputs import by_name
 from opkit.surrogate.bundle.record import BundleConfig
 from opkit.surrogate.bundle.run_directory import RunDirectory, data_of_run
@@ -87,10 +89,12 @@ def draw(run: Path, data: Path | None = None) -> list[Path]:
         path = folder / f"{name}.png"
         labels = [f"{split} {i}: {errors[i]:.3g}" for i in chosen]
         if config.shape.packing is not None:
-            drawn = [_kinds(loaded, samples, fields, predicted, i) for i in chosen]
-            title = f"{config.operator}: relative error of each sample at the left"
-            box = _box(config) or (0.0, config.shape.extent[-1], 0.0, 1.0)
-            figures.append(kinds.rows_of_kinds(path, drawn, labels, box, title))
+            whole = None if mesh is None else plots.Triangles(*mesh)
+            drawn = [
+                _kinds(loaded, fields, predicted, i, samples.points(i), whole)
+                for i in chosen
+            ]
+            figures += _drawn_kinds(path, config, drawn, labels)
             continue
         figures.append(_rows(path, loaded, samples, fields, predicted, chosen, labels))
     if len(config.axes) > 1 and config.shape.packing is None:
@@ -110,13 +114,16 @@ def _ragged(
     shapes = samples.header.shapes
     if shapes is None or shapes.dimension != 2:
         return []  # write predictions to .vtu and cut them open
-    config = loaded.config
-    errors = []
+    config, packed = loaded.config, packed_domain(loaded.model.outputs)
+    errors, true, predicted = [], [], []
     for index in range(count):
         batch = alone(samples[index])
         outputs = loaded.predict(Inputs.of(batch))
-        norm = Points(batch["weights"])
+        norm = packed or Points(batch["weights"])
         errors.append(float(functional.relative_l2(outputs, batch["outputs"], norm)))
+        if packed is not None:
+            true.append(batch["outputs"])
+            predicted.append(outputs)
     order = np.argsort(errors)
     choices = {
         "samples": order[len(order) // 2 :][:SAMPLES],
@@ -124,8 +131,22 @@ def _ragged(
     }
     names = [v.name for v in config.inputs for _ in range(v.channels)]
     figures = []
+    numbers = numbers_of(config, torch.cat(true), torch.cat(predicted)) if true else {}
+    if numbers:
+        figures.append(kinds.agreement(folder / "numbers.png", numbers))
     for name, chosen in choices.items():
         rows = []
+        labels = [f"{split} {i}: {errors[i]:.3g}" for i in chosen]
+        path = folder / f"{name}.png"
+        if packed is not None:
+            drawn = []
+            for index in map(int, chosen):
+                mesh = samples.file.mesh(int(samples.rows[index]))
+                whole = plots.Triangles(mesh.points, mesh.cells)
+                batch = alone(samples[index])
+                drawn.append(_kinds(loaded, batch, predicted[index], 0, None, whole))
+            figures += _drawn_kinds(path, config, drawn, labels)
+            continue
         for index in map(int, chosen):
             batch = alone(samples[index])
             mesh = samples.file.mesh(int(samples.rows[index]))
@@ -140,8 +161,6 @@ def _ragged(
                 )
             )
         title = f"{config.operator}: relative L2 error of each sample at the left"
-        labels = [f"{split} {i}: {errors[i]:.3g}" for i in chosen]
-        path = folder / f"{name}.png"
         figures.append(plots.rows_of_fields(path, rows, None, title, labels))
     return figures
 
@@ -213,23 +232,51 @@ def numbers_of(
     return pairs
 
 
+def _drawn_kinds(
+    path: Path,
+    config: BundleConfig,
+    rows: list[list[plots.Panel | kinds.Curves]],
+    labels: list[str],
+) -> list[Path]:
+    """Draw one row a sample; nothing where all that there is are numbers."""
+    if not any(rows):
+        return []
+    title = f"{config.operator}: relative error of each sample at the left"
+    box = _box(config) or (0.0, config.shape.extent[-1], 0.0, 1.0)
+    return [kinds.rows_of_kinds(path, rows, labels, box, title)]
+
+
 def _kinds(
     loaded: Surrogate,
-    samples: FieldDataset,
     fields: dict[str, Tensor],
     predicted: Tensor,
     index: int,
+    points: np.ndarray | None,
+    mesh: plots.Triangles | None,
 ) -> list[plots.Panel | kinds.Curves]:
-    """Panels of one sample: inputs, and outputs but for numbers."""
+    """Panels of one sample: inputs, and outputs but for numbers.
+
+    Args:
+        loaded: the surrogate.
+        fields: a batch by role.
+        predicted: outputs for it.
+        index: of the sample in the batch.
+        points: where its nodes lie, if elsewhere than those of all.
+        mesh: that it lies on, None on a grid.
+    """
     config, one = loaded.config, slice(index, index + 1)
     row: list[plots.Panel | kinds.Curves] = []
     names = [v.name for v in config.inputs for _ in range(v.channels)]
     for channel, name in enumerate(names):
-        row.append(_panel(loaded, name, fields["inputs"][index, channel], "input"))
+        values = fields["inputs"][index, channel]
+        row.append(_panel(loaded, name, values, points, mesh, "input"))
+    if loaded.config.shape.ragged and not names:  # the shape itself
+        weights = fields["weights"][index]
+        row.append(_panel(loaded, "weights", weights, points, mesh, "input"))
     times = np.array(config.times)
     for k, v in enumerate(config.series):
-        values = fields["series"][index, k].numpy()
-        row.append(kinds.Curves(v.name, times, {v.name: values}))
+        function = fields["series"][index, k].numpy()
+        row.append(kinds.Curves(v.name, times, {v.name: function}))
     both = by_name(fields["outputs"][one], config), by_name(predicted[one], config)
     for v in config.outputs:
         data, own = (each[v.name][0] for each in both)
@@ -238,13 +285,14 @@ def _kinds(
             row.append(kinds.Curves(v.name, times, lines))
         elif v.kind == "field":
             first = (data, own) if v.channels == 1 else (data[0], own[0])
-            if first[0].ndim == 1:
+            if first[0].ndim == 1 and mesh is None:
                 x = np.linspace(0.0, config.shape.extent[0], len(first[0]))
                 lines = {"data": first[0].numpy(), "surrogate": first[1].numpy()}
                 row.append(kinds.Curves(v.name, x, lines))
                 continue
-            row.append(_panel(loaded, f"{v.name}: data", first[0]))
-            row.append(_panel(loaded, f"{v.name}: surrogate", first[1]))
+            for who, values in zip(("data", "surrogate"), first, strict=True):
+                title = f"{v.name}: {who}"
+                row.append(_panel(loaded, title, values, points, mesh))
     return row
 
 
@@ -252,9 +300,13 @@ def _panel(
     loaded: Surrogate,
     name: str,
     field: Tensor,
+    points: np.ndarray | None,
+    mesh: plots.Triangles | None,
     kind: Literal["input", "field"] = "field",
 ) -> plots.Panel | kinds.Curves:
     plane = _plane(field)
+    if mesh is not None:
+        return plots.Panel(name, plane, kind, points, mesh)
     if plane.ndim == 1:
         x = np.linspace(0.0, loaded.config.shape.extent[-1], len(plane))
         return kinds.Curves(name, x, {name: plane})

@@ -102,9 +102,9 @@ def _of_one(case: Case, solver: Solver, header: Header) -> int:
     """Return the bytes of the first sample with its mesh, for those of all."""
     inputs = draw(case, solver, header.seed or 0, 0, header.dtype, header.inputs)
     sizes = {"node": len(inputs[POINTS]), "cell": len(inputs[CELLS])}
-    fields = [v for v in header.variables if not v.is_number]
+    fields = [v for v in header.variables if not v.is_whole]
     item = np.dtype(header.dtype).itemsize
     total = sum(item * sizes[v.dims[0]] for v in fields)
     total += sum(np.asarray(inputs[name]).nbytes for name in MESH_ARRAYS)
     total += 12 * sizes["node"] + 4 * sizes["cell"]  # weights, and rows of samples
-    return total + sum(v.nbytes for v in header.variables if v.is_number)
+    return total + sum(v.nbytes for v in header.variables if v.is_whole)

@@ -231,13 +231,12 @@ def build_operator(
         raise OpkitInputError(
             f"operator {name} takes no numbers per sample: use {_with_parameters()}"
         )
-    if isinstance(data, DataShape):
-        for role, asked, what in (
-            ("series", data.series, "takes no series (functions of time) as input"),
-            ("readouts", data.readouts, "gives fields alone, no numbers or series"),
-        ):
-            if asked and not vars(cls.accepts)[role]:
-                raise OpkitInputError(f"operator {name} {what}: use {_with(role)}")
+    for role, asked, what in (
+        ("series", data.series, "takes no series (functions of time) as input"),
+        ("readouts", data.readouts, "gives fields alone, no numbers or series"),
+    ):
+        if asked and not vars(cls.accepts)[role]:
+            raise OpkitInputError(f"operator {name} {what}: use {_with(role)}")
     if not data.in_channels and cls.accepts.needs_fields:
         raise OpkitInputError(
             f"operator {name} needs input fields, the data have numbers per sample "

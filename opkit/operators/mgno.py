@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -29,6 +30,7 @@ from opkit.operators.layers.modulation import (
     modulation,
     with_channels,
 )
+from opkit.operators.layers.whole_samples import Conditions, channels_of, readout
 from opkit.operators.shapes import FINER, DataShape
 
 Count = Annotated[int, Field(ge=0)]
@@ -52,7 +54,11 @@ class MgNO(Operator):
     """
 
     accepts: ClassVar[Accepts] = Accepts(
-        geometries=("grid",), dimensions=(1, 2, 3), parameters=True
+        geometries=("grid",),
+        dimensions=(1, 2, 3),
+        parameters=True,
+        series=True,
+        readouts=True,
     )
 
     class Options(interface.Options):
@@ -85,7 +91,7 @@ class MgNO(Operator):
             raise OpkitInputError(
                 "iterations: the finest grid needs a step before: [[1, 0], ...]"
             )
-        if self.add_input and data.in_channels < data.out_channels:
+        if self.add_input and not 0 < data.out_channels <= data.in_channels:
             raise OpkitInputError(
                 f"add_input: {data.in_channels} input channels cannot be added to "
                 f"{data.out_channels} output channels: --set model.add_input=false"
@@ -93,10 +99,11 @@ class MgNO(Operator):
         self.out_channels = data.out_channels
         self.n_levels = len(options.iterations)
         self._check(data.shape)
+        self.conditions = Conditions(data)
         self.modulation = modulation(
-            data.parameters, options.parameters, [width] * options.n_layers
+            self.conditions.count, options.parameters, [width] * options.n_layers
         )
-        self.numbers = data.parameters if self.modulation is None else 0
+        self.numbers = self.conditions.count if self.modulation is None else 0
         sources = [data.in_channels + self.numbers] + [width] * (options.n_layers - 1)
         self.cycles = nn.ModuleList(
             VCycle(
@@ -116,7 +123,8 @@ class MgNO(Operator):
             if options.pointwise
         )
         self.activation = nn.GELU()
-        self.projection = convolution(width, data.out_channels, 1, modes, bias=False)
+        self.projection = convolution(width, channels_of(data), 1, modes, bias=False)
+        self.readout = readout(data)
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Map (batch, in_channel, *space) to (batch, out_channel, *space).
@@ -128,16 +136,19 @@ class MgNO(Operator):
         self._check(tuple(x.shape[2:]))
         u, pairs = x, None
         if self.modulation is not None:
-            pairs = self.modulation(inputs.need("parameters"))
+            pairs = self.modulation(self.conditions(inputs))
         elif self.numbers:
-            u = with_channels(x, inputs.need("parameters"))
+            u = with_channels(x, self.conditions(inputs))
         for layer, cycle in enumerate(self.cycles):
             v = cycle(u)
             if self.pointwise:
                 v = v + self.pointwise[layer](u)
             u = self.activation(v if pairs is None else modulated(v, pairs[layer]))
         result: Tensor = self.projection(u)
-        return result + x[:, -self.out_channels :] if self.add_input else result
+        if self.add_input:
+            fields = result[:, : self.out_channels] + x[:, -self.out_channels :]
+            result = torch.cat([fields, result[:, self.out_channels :]], 1)
+        return result if self.readout is None else self.readout(result)
 
     def _check(self, shape: tuple[int, ...]) -> None:
         # ceil(n / 2) a level; reflection needs two points

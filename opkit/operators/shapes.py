@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -44,6 +44,9 @@ class MeshShape:
         point_axes: d, where each sample has nodes of its own, which the operator is
             given (batch, node, d), and ``points`` are those of the reference domain; 0
             where all have these.
+        series: functions of time per sample.
+        times: values of each of them.
+        readouts: values of each output that is no field, as in `DataShape`.
     """
 
     in_channels: int
@@ -57,6 +60,9 @@ class MeshShape:
     groups: MeshGroups | None = None
     parameters: int = 0
     point_axes: int = 0
+    series: int = 0
+    times: int = 0
+    readouts: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that the arrays belong together.
@@ -84,6 +90,16 @@ class MeshShape:
             fault = self.groups.fault(nodes, dimension, len(self.cells))
             if fault:
                 raise OpkitInputError(f"the mesh's {fault}")
+
+    @property
+    def numbers(self) -> int:
+        """Numbers per sample, the values of its series among them."""
+        return self.parameters + self.series * self.times
+
+    @property
+    def packing(self) -> Packing | None:
+        """How outputs are laid one after another; None where all are fields."""
+        return packing_of(self)
 
     @property
     def degree(self) -> int:
@@ -114,6 +130,16 @@ class MeshShape:
     def input_points(self) -> int:
         """Number of points that the inputs are on."""
         return len(self.cells if self.on_cells else self.points)
+
+    def exchanges_with(self, other: MeshShape) -> bool:
+        """Whether an operator of the other mesh fits this one: same inputs, outputs."""
+        return self._exchanged == other._exchanged
+
+    @property
+    def _exchanged(self) -> tuple[Any, ...]:
+        given = (self.in_channels, self.inputs_on, self.parameters, self.point_axes)
+        asked = (self.out_channels, self.readouts)
+        return (*given, *asked, self.series, self.times, self.points.shape[1])
 
     def refuse(self, space: tuple[int, ...]) -> None:
         """Refuse inputs on another number of points.
@@ -174,10 +200,18 @@ class MeshShape:
         out_channels: int,
         inputs_on: Literal["node", "cell"],
         tensors: Mapping[str, Tensor],
-        parameters: int = 0,
-        point_axes: int = 0,
+        **others: Any,
     ) -> MeshShape:
         """Rebuild from what `tensors` returned.
+
+        Args:
+            in_channels: as of the class, and so are ``out_channels``, ``inputs_on`` and
+                the numbers in ``others``.
+            out_channels: likewise.
+            inputs_on: likewise.
+            tensors: by name.
+            **others: ``parameters``, ``point_axes``, ``series``, ``times``,
+                ``readouts``.
 
         Raises:
             OpkitInputError: arrays are missing or do not belong together.
@@ -198,8 +232,7 @@ class MeshShape:
                     for k in range(levels)
                 ),
                 _groups(arrays),
-                parameters,
-                point_axes,
+                **others,
             )
         except KeyError as missing:
             raise OpkitInputError(f"the mesh lacks {missing}") from None
@@ -264,6 +297,32 @@ class Packing:
         return values.repeat_interleave(sizes)
 
 
+class Outputs(Protocol):
+    """What a shape says of the outputs."""
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the fields."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Points that they are on."""
+        ...
+
+    @property
+    def readouts(self) -> tuple[int, ...]:
+        """Values of each output that is no field."""
+        ...
+
+
+def packing_of(data: Outputs) -> Packing | None:
+    """How outputs are laid one after another; None where all are fields."""
+    if not data.readouts:
+        return None
+    return Packing((data.out_channels, *data.shape), data.readouts)
+
+
 @dataclass(frozen=True)
 class DataShape:
     """The data an operator is built for, without its batch axis.
@@ -310,9 +369,7 @@ class DataShape:
     @property
     def packing(self) -> Packing | None:
         """How outputs are laid one after another; None where all are fields."""
-        if not self.readouts:
-            return None
-        return Packing((self.out_channels, *self.shape), self.readouts)
+        return packing_of(self)
 
     def __post_init__(self) -> None:
         """Check that every axis has a size, an extent and a periodicity.

@@ -74,43 +74,48 @@ def _row(subject: Subject, name: str, index: int) -> Row:
 
 def _row_of_kinds(subject: Subject, name: str, index: int) -> Row:
     """Pictures of one sample: lines of what has one axis, fields, numbers in words."""
-    config, one = subject.config, slice(index, index + 1)
+    config = subject.config
     pictures: list[Picture] = []
     words: list[str] = []
     extent, alt = config.shape.extent, f"{name} sample"
-    for channel, field in enumerate(subject.inputs[index]):
+    batch, truth, guess = subject.one(index)
+    points = None if subject.ragged else subject.points(index)
+    own = subject.drawn_on(index) if subject.ragged else None
+    mesh = subject.mesh if own is None else (own.points, own.cells)
+    flat = mesh is None or mesh[0].shape[1] == 2  # others are not drawn
+    for channel, field in enumerate(batch.fields[0] if flat else ()):
         names = [v.name for v in config.inputs for _ in range(v.channels)]
-        panel = plots.Panel(_numbered(names, channel), plane(field), "input")
-        pictures += fields([panel], extent, alt)
-    if subject.batch.series is not None:
+        title = _numbered(names, channel)
+        panel = plots.Panel(title, plane(field), "input", points, own)
+        pictures += fields([panel], extent, alt, subject.mesh)
+    if batch.series is not None:
         for k, v in enumerate(config.series):
-            values = subject.batch.series[index, k].tolist()
+            values = batch.series[0, k].tolist()
             line = {v.name: (config.times, values)}
             label = (_axis("time", config), _units(v))
             pictures.append(chart(line, label, f"{alt}: {v.name}", v.name))
-    both = (
-        by_name(subject.targets[one], config),
-        by_name(subject.predicted[one], config),
-    )
+    both = by_name(truth, config), by_name(guess, config)
     for v in config.outputs:
-        data, own = (each[v.name][0] for each in both)
+        data, answer = (each[v.name][0] for each in both)
         if v.kind == "numbers":
-            pairs = zip(own.reshape(-1), data.reshape(-1), strict=True)
+            pairs = zip(answer.reshape(-1), data.reshape(-1), strict=True)
             said = ", ".join(f"{float(p):.4g} (data {float(t):.4g})" for p, t in pairs)
             words.append(f"{v.name} {said}")
             continue
         if v.kind == "field" and v.channels > 1:
-            data, own = data[0], own[0]
-        if data.ndim > 1:
-            panels = plots.prediction_row({}, plane(data), plane(own), v.name)
-            pictures += fields(panels, extent, alt)
+            data, answer = data[0], answer[0]
+        if v.kind == "field" and (data.ndim > 1 or mesh is not None):
+            if flat:
+                row = (plane(data), plane(answer), v.name, points, own)
+                panels = plots.prediction_row({}, *row)
+                pictures += fields(panels, extent, alt, subject.mesh)
             continue
         x = list(config.times)
         axis = "time"
         if v.kind == "field":
             axis = config.axes[-1]
             x = np.linspace(0.0, extent[-1], len(data)).tolist()
-        lines = {"data": (x, data.tolist()), "surrogate": (x, own.tolist())}
+        lines = {"data": (x, data.tolist()), "surrogate": (x, answer.tolist())}
         labels = (_axis(axis, config), _units(v))
         pictures.append(chart(lines, labels, f"{alt}: {v.name}", v.name))
     sample = int(subject.header.splits[subject.split][index])

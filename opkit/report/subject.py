@@ -99,6 +99,10 @@ class Subject:
     @cached_property
     def _apart(self) -> list[tuple[Inputs, Tensor, Tensor]]:
         inputs = self.batch.apart()
+        packed = self.config.shape.packing is not None
+        if packed:
+            pairs = torch.split(self.targets, 1), torch.split(self.predicted, 1)
+            return list(zip(inputs, *pairs, strict=True))
         lengths = [part.fields.shape[-1] for part in inputs]
         targets = torch.split(self.targets, lengths, -1)
         predicted = torch.split(self.predicted, lengths, -1)
@@ -119,7 +123,7 @@ class Subject:
     def errors(self) -> NDArray[np.float64]:
         """Relative L2 error of each sample; of rollouts the mean over frames."""
         prediction, target = self.predicted, self.targets
-        if self.ragged:
+        if self.ragged and self.config.shape.packing is None:
             parts = [
                 functional.relative_l2(p, t, Points(x.need("weights")))
                 for x, t, p in self._apart

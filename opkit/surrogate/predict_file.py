@@ -24,6 +24,7 @@ from opkit.errors import DataError, OpkitInputError
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.adapters import mesh_files as mesh_output
 from opkit.surrogate.adapters.refuse import POINTS, TRAINED, WEIGHTS, with_finite
+from opkit.surrogate.bundle.outputs import by_name
 from opkit.surrogate.bundle.record import BundleConfig, Channels
 from opkit.surrogate.bundle.run_directory import files_of
 from opkit.surrogate.surrogate import Surrogate, load
@@ -87,6 +88,7 @@ def predict(
     if _is_data_file(source):
         samples = _samples(surrogate, source, split, subsample)
         if samples.header.ragged and target.suffix == ".vtu":
+            _refuse_no_fields(surrogate.config, target)
             return _vtu_files(surrogate, samples, target, force)
         if samples.header.ragged:
             return _write(target, _ragged(surrogate, samples, target), force)
@@ -102,6 +104,8 @@ def predict(
         if source.suffix in NETCDF and surrogate.config.history:
             steps = steps or 1
         outputs = _outputs(surrogate, inputs, steps)
+    if mesh is not None:
+        _refuse_no_fields(surrogate.config, target)
     if mesh is None:
         if not isinstance(outputs, xr.Dataset) and target.suffix != ".npy":
             outputs = _named(outputs, surrogate.config, inputs, steps is not None)
@@ -126,9 +130,17 @@ def _ragged(surrogate: Surrogate, samples: FieldDataset, target: Path) -> xr.Dat
             ".vtu"
         )
     (place,) = surrogate.config.axes
+    answers = (
+        with_finite(surrogate.predict)(Inputs.of(alone(samples[index])))
+        for index in range(len(samples))
+    )
+    if surrogate.config.shape.packing is not None:
+        by_variable = by_name(torch.cat(list(answers)), surrogate.config)
+        named = _of_kinds(by_variable, surrogate.config)
+        return _timed(named.assign_coords(sample=samples.rows), samples, None)
     parts, lengths = [], []
-    for index in range(len(samples)):
-        outputs = with_finite(surrogate.predict)(Inputs.of(alone(samples[index])))[0]
+    for answer in answers:
+        outputs = answer[0]
         parts.append(outputs.numpy())
         lengths.append(outputs.shape[-1])
     flat = np.concatenate(parts, -1)
@@ -143,6 +155,19 @@ def _ragged(surrogate: Surrogate, samples: FieldDataset, target: Path) -> xr.Dat
         values = rows if v.channels > 1 else rows[0]
         arrays[v.name] = (dims, values, {"units": v.units})
     return xr.Dataset(arrays)
+
+
+def _refuse_no_fields(config: BundleConfig, target: Path) -> None:
+    """Refuse to write numbers and series to a file of meshes.
+
+    Raises:
+        DataError: names the first.
+    """
+    for v in config.outputs:
+        if v.kind != "field":
+            raise DataError(
+                f"{target}: {v.name} has no places on the mesh: write to .nc"
+            )
 
 
 def _vtu_files(

@@ -239,12 +239,12 @@ class Surrogate(Shown):
     @cached_property
     def domain(self) -> Domain:
         """What norms of its outputs are taken with."""
-        shape = self.shape
-        if isinstance(shape, MeshShape):
-            return Elements(shape.points, shape.cells)
         packed = packed_domain(self.model.outputs)
         if packed is not None:
             return packed
+        shape = self.shape
+        if isinstance(shape, MeshShape):
+            return Elements(shape.points, shape.cells)
         return Grid(shape.extent, shape.periodic)
 
     def predict(self, inputs: Inputs | Tensor, steps: int = 1) -> Tensor:
@@ -262,7 +262,8 @@ class Surrogate(Shown):
         """
         inputs = as_inputs(inputs)
         if isinstance(inputs, Inputs) and inputs.sample is not None:
-            return torch.cat([self.predict(one) for one in inputs.apart()], -1)
+            along = -1 if self.config.shape.packing is None else 0
+            return torch.cat([self.predict(one) for one in inputs.apart()], along)
         check_inputs(self.config, self.shape, inputs, self.dtype)
         inputs = with_points(inputs, self.context, self.shape)
         return forward.predict(self.model, inputs, steps)

@@ -31,6 +31,7 @@ from opkit.operators.layers.boundary_curve import (
     curve_of,
     sizes,
 )
+from opkit.operators.layers.whole_samples import Conditions
 from opkit.operators.shapes import DataShape
 from opkit.pde.boundary_curve import CURVE
 
@@ -48,7 +49,7 @@ class BENO(Operator):
     """
 
     accepts: ClassVar[Accepts] = Accepts(
-        ("boundary",), (2,), periodic=False, parameters=True
+        ("boundary",), (2,), periodic=False, parameters=True, series=True
     )
     physical: ClassVar[bool] = True
     scales: Tensor
@@ -83,11 +84,11 @@ class BENO(Operator):
         self.order = channel_order(data.boundary_channels)
         self.cells = data.shape[0]
         self.published: PublishedBENO | None = None
-        self.numbers = data.parameters
-        if options.parity and data.parameters:
+        self.conditions = Conditions(data)
+        if options.parity and self.conditions.count:
             raise OpkitInputError(
-                "BENO as published takes no numbers per sample: leave model.parity at "
-                "false"
+                "BENO as published takes no numbers or series per sample: leave "
+                "model.parity at false"
             )
         if options.parity:
             self.published = PublishedBENO(
@@ -107,7 +108,7 @@ class BENO(Operator):
             options.n_layers,
             options.transformer_layers,
             options.n_heads,
-            data.parameters,
+            self.conditions.count,
         )
         # of f, of g, of q, and of u; no means, so that zero stays zero
         self.register_buffer("scales", torch.ones(4))
@@ -147,7 +148,7 @@ class BENO(Operator):
             return result
         f, g, q, u = self.scales.unbind()
         value = curve.value / torch.where(curve.kind > 0.5, q, g)
-        numbers = inputs.need("parameters") if self.numbers else None
+        numbers = self.conditions(inputs) if self.conditions.count else None
         potential: Tensor = u * self.network(source / f, inside, value, curve, numbers)
         return potential
 

@@ -25,12 +25,21 @@ from torch import Tensor, nn
 from opkit.errors import OpkitInputError
 from opkit.operators import interface
 from opkit.operators.gno.frame import Frame
-from opkit.operators.gno.gno import MEMORY, POINTS, Batch, arrays, moved, nothing
+from opkit.operators.gno.gno import (
+    MEMORY,
+    POINTS,
+    Batch,
+    answered,
+    arrays,
+    moved,
+    nothing,
+)
 from opkit.operators.gno.kernel import KernelIntegral
 from opkit.operators.gno.neighbours import Search, described
 from opkit.operators.inputs import Inputs
 from opkit.operators.interface import Accepts, Operator, build_operator
 from opkit.operators.layers.grids import coordinates
+from opkit.operators.layers.whole_samples import Conditions, channels_of, readout
 from opkit.operators.shapes import DataShape, MeshShape
 
 LATENT = {1: 64, 2: 24, 3: 12}
@@ -94,7 +103,8 @@ class GINO(Operator):
                 )
         self.margin = options.margin if self.frame.own else 0.0
         columns, hidden = self.frame.columns, options.kernel_width
-        features = columns + data.in_channels + data.parameters
+        self.conditions = Conditions(data)
+        features = columns + data.in_channels + self.conditions.count
         self.lifting = nn.Linear(features, width)
         self.encoder = KernelIntegral(columns, width, hidden)
         grid = DataShape(width + 1, width, self.latent, self.frame.periodic, (1.0,) * d)
@@ -107,8 +117,9 @@ class GINO(Operator):
         self.projection = nn.Sequential(
             nn.Linear(width + columns, 2 * width),
             nn.GELU(),
-            nn.Linear(2 * width, data.out_channels),
+            nn.Linear(2 * width, channels_of(data)),
         )
+        self.readout = readout(data)
         self._searches: dict[tuple[str, float], Search] = {}
         if not self.frame.own:
             self.radius()  # refuse one that misses the grid, before any data are read
@@ -159,10 +170,10 @@ class GINO(Operator):
                 more neighbours than memory holds.
         """
         if self.frame.own and not inputs.batch:
-            return nothing(inputs, self, self.data.out_channels)
-        batch = Batch(self.frame, inputs, weighted=True)
+            return nothing(inputs, self, self.data)
+        batch = self.batch(inputs)
         u = self.decoded(self.encoded(batch), batch.unit, batch.counts)
-        return batch.shaped(u)
+        return answered(self.readout, u, batch)
 
     def at(self, inputs: Inputs, points: Tensor) -> Tensor:
         """Answer at points, (batch, out_channel, point).
@@ -180,20 +191,21 @@ class GINO(Operator):
         unit = points.to(inputs.fields)
         if not self.frame.on_grid:
             unit = self.frame.to_unit(unit)
-        latent = self.encoded(Batch(self.frame, inputs, weighted=True))
+        latent = self.encoded(self.batch(inputs))
         sets = latent.shape[0]
         u = self.decoded(latent, unit.repeat(sets, 1), [len(unit)] * sets)
         u = u.view(sets, len(unit), *u.shape[1:])  # (set, point, together, channel)
         return u.permute(0, 2, 3, 1).flatten(0, 1)
 
+    def batch(self, inputs: Inputs) -> Batch:
+        """Lay the points of a batch one after another."""
+        numbers = self.conditions(inputs) if self.conditions.count else None
+        return Batch(self.frame, inputs, True, numbers)
+
     def encoded(self, batch: Batch) -> Tensor:
         """Return the FNO's answer (set of points, together, width, *latent)."""
         columns = [batch.places[:, None].expand(-1, batch.together, -1), batch.columns]
-        if self.data.parameters:
-            if batch.numbers is None:
-                raise OpkitInputError(
-                    "the operator needs parameters data: give them as well"
-                )
+        if batch.numbers is not None:
             columns.append(batch.numbers)
         v = self.lifting(torch.cat(columns, 2))
         sets, nodes = len(batch.counts), self.nodes(batch.unit)

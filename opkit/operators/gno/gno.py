@@ -38,6 +38,12 @@ from opkit.operators.gno.neighbours import Pairs, Search, described
 from opkit.operators.inputs import Inputs
 from opkit.operators.interface import Accepts, Operator
 from opkit.operators.layers.nodes import counts_of
+from opkit.operators.layers.whole_samples import (
+    Conditions,
+    Readout,
+    channels_of,
+    readout,
+)
 from opkit.operators.shapes import DataShape, MeshShape
 
 POINTS = Accepts(
@@ -47,6 +53,8 @@ POINTS = Accepts(
     needs_fields=False,
     points=True,
     ragged=True,
+    series=True,
+    readouts=True,
 )
 """What operators of kernel integrals take."""
 MEMORY = Field(default=4.0, gt=0, description="GiB that the pairs of a step may take")
@@ -71,19 +79,22 @@ class Batch:
         frame: of the domain.
         inputs: of the batch.
         weighted: whether sums carry the quadrature weights of the data.
+        numbers: (batch, n) what belongs to whole samples; None where nothing does.
     """
 
-    def __init__(self, frame: Frame, inputs: Inputs, weighted: bool) -> None:
+    def __init__(
+        self, frame: Frame, inputs: Inputs, weighted: bool, numbers: Tensor | None
+    ) -> None:
         fields = frame.nodes.on_nodes(inputs.fields)
         self.space, self.samples = tuple(fields.shape[2:]), len(fields)
         counts = counts_of(inputs)
         self.unit = frame.unit(inputs, self.space)
-        weights = frame.nodes.quadrature(inputs, self.space, counts)
+        self.quadrature = weights = frame.nodes.quadrature(inputs, self.space, counts)
         if not weighted:
             weights = torch.ones_like(weights)
+        self.given = counts
         self.columns = fields.flatten(2).permute(2, 0, 1)
         points = len(self.columns)
-        numbers = inputs.parameters
         self.numbers = None if numbers is None else numbers.expand(points, -1, -1)
         own = len(self.unit) > 1 or (inputs.weights is not None and self.samples > 1)
         self.apart = counts is None and own
@@ -148,20 +159,28 @@ class PointOperator(Operator):
                 f"operator {self.name}: linear=true needs input fields, the data have "
                 "none: set model.linear=false"
             )
+        if options.linear and data.readouts:
+            raise OpkitInputError(
+                f"operator {self.name}: linear=true is for outputs that are all "
+                "fields, these are numbers or series: set model.linear=false"
+            )
         self.options, self.data, self.frame = options, data, Frame(data)
+        self.conditions, out = Conditions(data), channels_of(data)
         width, bias = options.hidden_channels, not options.linear
         features = data.in_channels
         if not options.linear:
-            features += self.frame.columns + data.parameters
+            features += self.frame.columns + self.conditions.count
         self.lifting: nn.Module = nn.Linear(features, width, bias)
         if not options.linear:
             self.lifting = nn.Sequential(
                 nn.Linear(features, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
             )
         self.gains = None
-        if options.linear and data.parameters:
+        if options.linear and self.conditions.count:
             self.gains = nn.Sequential(
-                nn.Linear(data.parameters, width), nn.GELU(), nn.Linear(width, width)
+                nn.Linear(self.conditions.count, width),
+                nn.GELU(),
+                nn.Linear(width, width),
             )
         self.integrals = nn.ModuleList(
             integral(self.frame.columns) for _ in range(options.n_layers)
@@ -169,13 +188,12 @@ class PointOperator(Operator):
         self.mixing = nn.ModuleList(
             nn.Linear(2 * width, width, bias) for _ in range(options.n_layers)
         )
-        self.projection: nn.Module = nn.Linear(width, data.out_channels, bias)
+        self.projection: nn.Module = nn.Linear(width, out, bias)
         if not options.linear:
             self.projection = nn.Sequential(
-                nn.Linear(width, 2 * width),
-                nn.GELU(),
-                nn.Linear(2 * width, data.out_channels),
+                nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, out)
             )
+        self.readout = readout(data)
 
     def prepare(self, samples: Mapping[str, Tensor]) -> None:
         """Take the bounding box of all training points, where samples have their own.
@@ -196,14 +214,19 @@ class PointOperator(Operator):
             return v
         places = batch.places[:, None].expand(-1, batch.together, -1)
         parts = [places, columns]
-        if self.data.parameters:
-            if batch.numbers is None:
-                raise OpkitInputError(
-                    "the operator needs parameters data: give them as well"
-                )
+        if batch.numbers is not None:
             parts.append(batch.numbers)
         lifted: Tensor = self.lifting(torch.cat(parts, 2))
         return lifted
+
+    def batch(self, inputs: Inputs) -> Batch:
+        """Lay the points of a batch one after another."""
+        numbers = self.conditions(inputs) if self.conditions.count else None
+        return Batch(self.frame, inputs, self.options.weights, numbers)
+
+    def answer(self, v: Tensor, batch: Batch) -> Tensor:
+        """Return the outputs, of features (point, together, width)."""
+        return answered(self.readout, self.projection(v), batch)
 
     def layer(self, k: int, v: Tensor, integral: Tensor) -> Tensor:
         """Add to features what layer k makes of them and of their integral."""
@@ -229,13 +252,7 @@ def moved(frame: Frame, data: MeshShape) -> Frame:
         OpkitInputError: other channels, places of the inputs, or axes.
     """
     mine = frame.data
-    if (
-        not isinstance(mine, MeshShape)
-        or (data.in_channels, data.out_channels, data.inputs_on)
-        != (mine.in_channels, mine.out_channels, mine.inputs_on)
-        or (data.parameters, data.point_axes) != (mine.parameters, mine.point_axes)
-        or data.points.shape[1] != mine.points.shape[1]
-    ):
+    if not isinstance(mine, MeshShape) or not data.exchanges_with(mine):
         raise OpkitInputError(
             "the other mesh has other channels or axes than the one trained on: "
             "give one with the same inputs and outputs"
@@ -291,13 +308,13 @@ class GNO(PointOperator):
                 more neighbours than memory holds.
         """
         if self.frame.own and not inputs.batch:
-            return nothing(inputs, self, self.data.out_channels)
-        batch = Batch(self.frame, inputs, self.options.weights)
+            return nothing(inputs, self, self.data)
+        batch = self.batch(inputs)
         pairs = self.pairs(batch)
         v = self.lifted(batch)
         for k, integral in enumerate(self.integrals):
             v = self.layer(k, v, integral(v, pairs))
-        return batch.shaped(self.projection(v))
+        return self.answer(v, batch)
 
     def pairs(self, batch: Batch) -> Pairs:
         """Return the neighbours of all points."""
@@ -365,8 +382,8 @@ class LNO(PointOperator):
             OpkitInputError: points are missing, or lie on other axes.
         """
         if self.frame.own and not inputs.batch:
-            return nothing(inputs, self, self.data.out_channels)
-        batch = Batch(self.frame, inputs, self.options.weights)
+            return nothing(inputs, self, self.data)
+        batch = self.batch(inputs)
         sample = batch.sample
         weights = batch.weights
         if not self.options.weights:
@@ -375,14 +392,31 @@ class LNO(PointOperator):
         v = self.lifted(batch)
         for k, integral in enumerate(self.integrals):
             v = self.layer(k, v, integral(v, batch.places, weights, sample))
-        return batch.shaped(self.projection(v))
+        return self.answer(v, batch)
 
 
-def nothing(inputs: Inputs, operator: nn.Module, channels: int) -> Tensor:
+def answered(readout: Readout | None, u: Tensor, batch: Batch) -> Tensor:
+    """Return the outputs of a batch, of the last channels (point, together, channel).
+
+    Args:
+        readout: of outputs that are no fields.
+        u: what the projection gives.
+        batch: whose points they are at.
+    """
+    channels = batch.shaped(u)
+    if readout is None:
+        return channels
+    read: Tensor = readout(channels, batch.quadrature, batch.given)
+    return read
+
+
+def nothing(inputs: Inputs, operator: nn.Module, data: DataShape | MeshShape) -> Tensor:
     """Return the answer to a batch without samples, which all weights lead to."""
-    space = inputs.fields.shape[2:]
+    space = tuple(inputs.fields.shape[2:])
     sums = torch.stack([weight.sum() for weight in operator.parameters()]).sum()
-    return sums.expand(0, channels, *space)
+    if data.packing is not None:
+        return sums.expand(0, 1, sum(data.packing.sizes))
+    return sums.expand(0, data.out_channels, *space)
 
 
 def arrays(places: Tensor, counts: list[int]) -> list[Array]:

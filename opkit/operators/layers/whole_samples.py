@@ -1,4 +1,4 @@
-"""What belongs to a whole sample, in and out of operators on grids.
+"""What belongs to a whole sample, in and out of operators on grids and on points.
 
 `Conditions` turns the numbers θ of a sample and its functions of time into one vector,
 which `modulation` takes: functions of time go through two convolutions of stride 2 and
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from opkit.operators.inputs import Inputs
 from opkit.operators.layers.convolutions import mlp
-from opkit.operators.shapes import DataShape
+from opkit.operators.shapes import DataShape, MeshShape
 
 FEATURES = 32
 """Features of the functions of time of a sample."""
@@ -31,7 +31,7 @@ class Conditions(nn.Module):
         data: says how many there are.
     """
 
-    def __init__(self, data: DataShape) -> None:
+    def __init__(self, data: DataShape | MeshShape) -> None:
         super().__init__()
         self.count = data.parameters + (FEATURES if data.series else 0)
         self.encoder: nn.Sequential | None = None
@@ -62,27 +62,45 @@ class Readout(nn.Module):
         data: says which there are.
     """
 
-    def __init__(self, data: DataShape) -> None:
+    def __init__(self, data: DataShape | MeshShape) -> None:
         super().__init__()
         self.data = data
         self.network = mlp((CHANNELS, 2 * CHANNELS, sum(data.readouts)))
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(
+        self,
+        features: Tensor,
+        weights: Tensor | None = None,
+        counts: list[int] | None = None,
+    ) -> Tensor:
         """Map (batch, out_channel + `CHANNELS`, *space) to (batch, 1, value).
 
         Of a grid with other points the fields have as many values as it has points.
+
+        Args:
+            features: of the last layer; of samples of several lengths, one after
+                another, (1, `CHANNELS`, N): they have no fields beside the readouts.
+            weights: (batch or 1, point) that sum to 1 in a sample; None for equal ones.
+            counts: points of each sample, where they lie one after another.
         """
         channels = self.data.out_channels
-        fields = features[:, :channels]
-        means = features[:, channels:].flatten(2).mean(2)
+        fields, read = features[:, :channels], features[:, channels:].flatten(2)
+        if weights is not None:
+            read = read * weights.to(read)[:, None]
+        if counts is not None:
+            parts = torch.split(read, counts, 2)
+            means = torch.stack([part.sum(2)[0] for part in parts])
+            alone: Tensor = self.network(means)[:, None]
+            return alone
+        means = read.mean(2) if weights is None else read.sum(2)
         return torch.cat([fields.flatten(1), self.network(means)], 1)[:, None]
 
 
-def readout(data: DataShape) -> Readout | None:
+def readout(data: DataShape | MeshShape) -> Readout | None:
     """Return the readout, None where all outputs are fields."""
     return Readout(data) if data.readouts else None
 
 
-def channels_of(data: DataShape) -> int:
+def channels_of(data: DataShape | MeshShape) -> int:
     """Channels that the last layer of an operator gives."""
     return data.out_channels + (CHANNELS if data.readouts else 0)

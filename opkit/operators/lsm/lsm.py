@@ -32,6 +32,7 @@ from opkit.operators.layers.modulation import (
     with_channels,
 )
 from opkit.operators.layers.unet_trunk import UNetTrunk, scale_widths
+from opkit.operators.layers.whole_samples import Conditions, channels_of, readout
 from opkit.operators.lsm.block import NeuralSpectralBlock
 from opkit.operators.shapes import FINER, DataShape
 
@@ -139,7 +140,12 @@ class LSM(Operator):
     """
 
     accepts: ClassVar[Accepts] = Accepts(
-        geometries=("grid",), dimensions=(1, 2, 3), parameters=True, needs_fields=False
+        geometries=("grid",),
+        dimensions=(1, 2, 3),
+        parameters=True,
+        needs_fields=False,
+        series=True,
+        readouts=True,
     )
 
     class Options(LatentOptions):
@@ -153,10 +159,10 @@ class LSM(Operator):
         modes, width = boundaries((False,) * d), options.hidden_channels
         middle = options.projection_channels
         self.not_periodic = (False,) * d
-        self.modulation = modulation(
-            data.parameters, options.parameters, scale_widths(width, options.n_scales)
-        )
-        self.numbers = data.parameters if self.modulation is None else 0
+        self.conditions = Conditions(data)
+        count, widths = self.conditions.count, scale_widths(width, options.n_scales)
+        self.modulation = modulation(count, options.parameters, widths)
+        self.numbers = count if self.modulation is None else 0
         channels = data.in_channels + d + self.numbers
         self.lifting = convolution(channels, width, 1, modes)
         self.unet = LatentUNet(d, options)
@@ -164,8 +170,9 @@ class LSM(Operator):
         self.projection = nn.Sequential(
             convolution(width, middle, 1, modes),
             nn.GELU(),
-            convolution(middle, data.out_channels, 1, modes),
+            convolution(middle, channels_of(data), 1, modes),
         )
+        self.readout = readout(data)
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Map (batch, in_channel, *space) to (batch, out_channel, *space).
@@ -177,8 +184,8 @@ class LSM(Operator):
         x = with_coordinates(x, self.not_periodic)
         pairs: list[Tensor] = []
         if self.modulation is not None:
-            pairs = self.modulation(inputs.need("parameters"))
+            pairs = self.modulation(self.conditions(inputs))
         elif self.numbers:
-            x = with_channels(x, inputs.need("parameters"))
+            x = with_channels(x, self.conditions(inputs))
         result: Tensor = self.projection(self.unet(self.lifting(x), pairs))
-        return result
+        return result if self.readout is None else self.readout(result)

@@ -146,10 +146,8 @@ class PODGP(Operator):
         self.data, self.options = data, options
         if isinstance(data, DataShape) and data.boundary_channels:
             raise OpkitInputError("pod-gp takes no data on boundary curves: use beno")
-        grid = data if isinstance(data, DataShape) else None
-        self.packing = None if grid is None else grid.packing
-        # functions of time (series, time)
-        self.series = (0, 0) if grid is None else (grid.series, grid.times)
+        self.packing = data.packing
+        self.series = (data.series, data.times)  # functions of time (series, time)
         if not data.in_channels + data.parameters + self.series[0]:
             raise OpkitInputError(
                 "pod-gp needs numbers per sample or input fields to learn from"

@@ -31,6 +31,7 @@ from opkit.operators.inputs import Inputs
 from opkit.operators.interface import Accepts, Operator
 from opkit.operators.interface import Options as BaseOptions
 from opkit.operators.layers.modulation import ENTRY, Entry, modulation
+from opkit.operators.layers.whole_samples import Conditions
 from opkit.operators.shapes import MeshShape
 from opkit.operators.spon.blocks import FixedOperators, MessagePassing
 from opkit.operators.spon.hierarchy import Hierarchy, Processor
@@ -50,7 +51,7 @@ class SPON(Operator):
     """
 
     accepts: ClassVar[Accepts] = Accepts(
-        geometries=("mesh",), dimensions=(1,), parameters=True
+        geometries=("mesh",), dimensions=(1,), parameters=True, series=True
     )
     physical: ClassVar[bool] = True
     in_mean: Tensor
@@ -79,10 +80,10 @@ class SPON(Operator):
         self.weights_of = list(range(len(self.spacings) - 1))
         width = options.hidden_channels
         stages = options.n_cycles * (2 * len(self.spacings) - 1) + 1
-        self.modulation = modulation(
-            data.parameters, options.parameters, [width] * stages
-        )
-        numbers = data.parameters if self.modulation is None else 0
+        self.conditions = Conditions(data)
+        count = self.conditions.count
+        self.modulation = modulation(count, options.parameters, [width] * stages)
+        numbers = count if self.modulation is None else 0
         features = data.in_channels + numbers + self.hierarchy.static.shape[1]
         self.lifting = nn.Linear(features, width)
         self.cycles = nn.ModuleList(self._weights() for _ in range(options.n_cycles))
@@ -119,9 +120,9 @@ class SPON(Operator):
         In single precision whatever autocast says: sparse products know no other.
         """
         x, numbers = inputs.fields, None
-        if self.data.parameters:
-            numbers = inputs.need("parameters").to(self.in_mean.dtype)
         with torch.autocast(x.device.type, enabled=False):
+            if self.conditions.count:
+                numbers = self.conditions(inputs).to(self.in_mean.dtype)
             return self._forward(x.to(self.in_mean.dtype), numbers)
 
     def _forward(self, x: Tensor, numbers: Tensor | None) -> Tensor:
@@ -169,7 +170,9 @@ class SPON(Operator):
         other._modules = dict(self._modules)
         last = self.spacings[-1]
         mesh = Hierarchy(data, self.options.processor, ALL_LEVELS, last)
-        other.data = replace(data, parameters=mine.parameters)
+        other.data = replace(
+            data, parameters=mine.parameters, series=mine.series, times=mine.times
+        )
         other.hierarchy = mesh.to(self.hierarchy.phi.device)
         trained = np.log(self.spacings[:-1])
         other.weights_of = []

@@ -24,6 +24,7 @@ from opkit.operators import interface
 from opkit.operators.inputs import Inputs
 from opkit.operators.interface import Accepts, Operator
 from opkit.operators.layers.nodes import Nodes, counts_of
+from opkit.operators.layers.whole_samples import Conditions, channels_of, readout
 from opkit.operators.shapes import DataShape, MeshShape
 from opkit.operators.transolver.attention import PhysicsAttention
 
@@ -76,6 +77,8 @@ class Transolver(Operator):
         needs_fields=False,
         points=True,
         ragged=True,
+        series=True,
+        readouts=True,
     )
     low: Tensor
     size: Tensor
@@ -112,7 +115,8 @@ class Transolver(Operator):
         if isinstance(data, MeshShape):
             self._bound(torch.from_numpy(data.points).float())
         width = options.hidden_channels
-        features = axes + data.in_channels + data.parameters
+        self.conditions = Conditions(data)
+        features = axes + data.in_channels + self.conditions.count
         self.lifting = nn.Sequential(
             nn.Linear(features, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
         )
@@ -122,7 +126,8 @@ class Transolver(Operator):
             for _ in range(options.n_layers)
         )
         self.norm = nn.LayerNorm(width)
-        self.projection = nn.Linear(width, data.out_channels)
+        self.projection = nn.Linear(width, channels_of(data))
+        self.readout = readout(data)
         for block in self.blocks:
             assert isinstance(block, Block)
             block.attention.reset()
@@ -159,8 +164,8 @@ class Transolver(Operator):
         places = 2 * (self.nodes.places(inputs, space) - self.low) / self.size - 1
         columns = fields.flatten(2).transpose(1, 2)
         parts = [places.expand(fields.shape[0], -1, -1), columns]
-        if self.data.parameters:
-            numbers = inputs.need("parameters")
+        if self.conditions.count:
+            numbers = self.conditions(inputs)
             if inputs.sample is None:
                 numbers = numbers[:, None].expand(-1, columns.shape[1], -1)
             else:
@@ -173,6 +178,10 @@ class Transolver(Operator):
         for block in self.blocks:
             x = block(x, weights, counts)
         u: Tensor = self.projection(self.norm(x)).transpose(1, 2)
+        if self.readout is not None:
+            means = self.nodes.quadrature(inputs, space, counts)
+            read: Tensor = self.readout(u, means, counts)
+            return read
         return u.reshape(*u.shape[:2], *space)
 
     def on(self, data: MeshShape) -> Transolver:
@@ -182,12 +191,7 @@ class Transolver(Operator):
             OpkitInputError: other channels, places of the inputs, or axes.
         """
         mine = self.data
-        same = ("in_channels", "out_channels", "inputs_on", "parameters", "point_axes")
-        if (
-            not isinstance(mine, MeshShape)
-            or any(getattr(data, name) != getattr(mine, name) for name in same)
-            or data.points.shape[1] != mine.points.shape[1]
-        ):
+        if not isinstance(mine, MeshShape) or not data.exchanges_with(mine):
             raise OpkitInputError(
                 "the other mesh has other channels or axes than the one trained on: "
                 "give one with the same inputs and outputs"

@@ -40,7 +40,7 @@ def by_name(outputs: Tensor, config: BundleConfig, axis: int = 1) -> dict[str, T
         part = outputs[:, 0, ends[entry] : ends[last]]
         if v.kind == "field":
             shape = (v.channels, *config.shape.shape)
-            part = part.reshape(len(part), *shape[v.channels == 1 :])
+            part = part.reshape(-1, *shape[v.channels == 1 :])
         elif v.kind == "numbers" and v.channels == 1:
             part = part[:, 0]
         parts[v.name] = part

@@ -20,7 +20,7 @@ from opkit.base.records import Record
 from opkit.case.recipe import Recipe
 from opkit.datasets.agreement import Quantity, Span, Stated
 from opkit.datasets.read import DataFile
-from opkit.operators.shapes import DataShape, MeshShape, Packing
+from opkit.operators.shapes import DataShape, MeshShape, Packing, packing_of
 
 FORMAT = 4
 
@@ -86,9 +86,7 @@ class Shape(_Record):
     @property
     def packing(self) -> Packing | None:
         """How outputs are laid one after another; None where all are fields."""
-        if not self.readouts:
-            return None
-        return Packing((self.out_channels, *self.shape), self.readouts)
+        return packing_of(self)
 
     @classmethod
     def of(cls, shape: DataShape | MeshShape) -> Shape:
@@ -114,8 +112,11 @@ class Shape(_Record):
             self.out_channels,
             self.inputs_on,
             mesh,
-            self.parameters,
-            self.point_axes,
+            parameters=self.parameters,
+            point_axes=self.point_axes,
+            series=self.series,
+            times=self.times,
+            readouts=self.readouts,
         )
 
     def input_axes(self, axes: tuple[str, ...]) -> tuple[str, ...]:

@@ -69,16 +69,17 @@ def calibrate(surrogate: Surrogate, setup: TrainingSetup) -> Calibration:
     checks, unavailable = _fit(context, setup.train)
     quantities = Quantities(context)
     apart = setup.calibration is not setup.selection
+    of_points = setup.ragged and surrogate.config.shape.packing is None
     chosen = _measure(surrogate, checks, quantities, setup.selection)
     if apart:
         powers = _powers(chosen, checks)
         held_out = _measure(surrogate, checks, quantities, setup.calibration)
-        spread = _mean(chosen.differences, setup.ragged)
+        spread = _mean(chosen.differences, of_points)
         # where the error is always zero, such as on a Dirichlet boundary
         spread = spread.clamp(min=1e-3 * _usual(surrogate, spread) + 1e-30)
     else:
         powers, held_out = dict.fromkeys(checks, 0.0), chosen
-        spread = _typical(surrogate, _mean(chosen.differences, setup.ragged))
+        spread = _typical(surrogate, _mean(chosen.differences, of_points))
     sigma = scale(powers, held_out.readings, len(held_out.errors))
     inside = torch.cat([_inside(each / spread) for each in held_out.differences])
     return Calibration(
@@ -125,6 +126,7 @@ def _measure(
 ) -> Measurement:
     errors, differences = [], []
     packed = packed_domain(surrogate.model.outputs)
+    ragged = surrogate.config.shape.ragged
     off: dict[str, list[Array]] = {}
     readings: dict[str, list[Array]] = {name: [] for name in checks}
     for batch in _chunks(samples):
@@ -139,11 +141,10 @@ def _measure(
             off.setdefault(name, []).append(gap)
         if not surrogate.model.history:
             outputs, target = outputs[:, None], target[:, None]
-        ragged = surrogate.config.shape.ragged
         error = functional.relative_l2(
             outputs.flatten(0, 1),
             target.flatten(0, 1),
-            Points(batch["weights"]) if ragged else packed,
+            Points(batch["weights"]) if ragged and packed is None else packed,
         )
         errors.append(error.view(outputs.shape[:2]).double())
         differences.append((outputs - target).abs())
@@ -155,9 +156,9 @@ def _measure(
     )
 
 
-def _mean(differences: list[Tensor], ragged: bool) -> Tensor:
+def _mean(differences: list[Tensor], of_points: bool) -> Tensor:
     """Mean over samples (frame, channel, *space); over points too where they differ."""
-    if ragged:
+    if of_points:
         differences = [each.mean(-1, keepdim=True) for each in differences]
     return torch.cat(differences).mean(0)
 

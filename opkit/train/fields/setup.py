@@ -151,6 +151,11 @@ def prepare(data: Path, recipe: Recipe, seed: int) -> TrainingSetup:
             "training.symmetries and training.physics are for outputs that are all "
             f"fields, {train_set.readouts[0]} is none: leave them out"
         )
+    if train_set.readouts and (training.points or training.quadrature):
+        raise OpkitInputError(
+            "training.points and training.quadrature are for outputs that are all "
+            f"fields, {train_set.readouts[0]} is none: leave them out"
+        )
     if recipe.keep_means or recipe.keep_energy:
         _check_kept(recipe, header, shape)
     _check_points(recipe.training, shape)

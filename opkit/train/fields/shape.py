@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 from torch import Tensor
 
@@ -34,15 +34,12 @@ def data_shape(
         check_acceptance(recipe.operator, "mesh", 1)
         return _ragged_shape(samples, first), (samples.place,)
     if header.mesh is not None:
-        apart = [*samples.series_channels, *samples.readouts]
-        if apart:
-            raise OpkitInputError(
-                f"{apart[0]} is no field, and the data lie on a mesh: operators take "
-                "series, and give numbers and series, on grids only so far"
-            )
         check_acceptance(recipe.operator, "mesh", 1)
         on_mesh = mesh_shape(header, recipe)
-        return replace(on_mesh, point_axes=_point_axes(first)), ("node",)
+        on_mesh = replace(
+            on_mesh, point_axes=_point_axes(first), readouts=samples.readout_sizes
+        )
+        return _with_series(on_mesh, samples), ("node",)
     axes = _axes(samples)
     case = parse_stored(header.case, "data file") if header.case else None
     if case is not None:
@@ -99,7 +96,10 @@ def _axes(samples: FieldDataset) -> tuple[str, ...]:
     return mode.axes(space)
 
 
-def _with_series(shape: DataShape, samples: FieldDataset) -> DataShape:
+S = TypeVar("S", DataShape, MeshShape)
+
+
+def _with_series(shape: S, samples: FieldDataset) -> S:
     """Say how many functions of time there are, and values of each."""
     count = len(samples.series_channels)
     if not count:
@@ -121,11 +121,6 @@ def _packed_shape(
             f"inputs have shape {tuple(inputs.shape[1:])} and outputs {space} in "
             "space: import them on one grid"
         )
-    if "points" in first:
-        raise OpkitInputError(
-            f"{samples.readouts[0]} is no field, and nodes lie elsewhere for each "
-            "sample: no operator takes both yet"
-        )
     mode = samples.mode
     shape = DataShape(
         in_channels=len(inputs),
@@ -136,6 +131,7 @@ def _packed_shape(
         extent=tuple(lengths) or (1.0,),
         boundary_channels=samples.boundary_channels,
         parameters=len(samples.parameter_channels),
+        point_axes=_point_axes(first),
         series=len(samples.series_channels),
         readouts=samples.readout_sizes,
     )
@@ -143,16 +139,20 @@ def _packed_shape(
 
 
 def _ragged_shape(samples: FieldDataset, first: Mapping[str, Tensor]) -> DataShape:
-    return DataShape(
+    readouts = samples.readout_sizes
+    shape = DataShape(
         in_channels=len(first["inputs"]),
-        out_channels=len(first["outputs"]),
+        out_channels=0 if readouts else len(first["outputs"]),
         shape=(len(first["points"]),),
         periodic=(False,),
         extent=(1.0,),
         parameters=len(samples.parameter_channels),
         point_axes=_point_axes(first),
         ragged=True,
+        series=len(samples.series_channels),
+        readouts=readouts,
     )
+    return _with_series(shape, samples)
 
 
 def _point_axes(sample: Mapping[str, Tensor]) -> int:
@@ -180,9 +180,10 @@ def mesh_shape(header: Header, recipe: Recipe) -> MeshShape:
         raise OpkitInputError("on a mesh: leave mode at map and subsample at 1")
     if header.mesh is None:
         raise DataError("the file has no mesh")
-    fields = [v for v in header.inputs if not v.is_number]
+    fields = [v for v in header.inputs if v.is_field]
+    outputs = [v for v in header.outputs if v.is_field]
     places = {_place(v) for v in fields} or {"node"}
-    if len(places) != 1 or {_place(v) for v in header.outputs} != {"node"}:
+    if len(places) != 1 or {_place(v) for v in outputs} - {"node"}:
         raise DataError(
             "operators on meshes take inputs that are all on nodes or all on cells "
             "and give outputs on nodes: import the data so"
@@ -191,7 +192,7 @@ def mesh_shape(header: Header, recipe: Recipe) -> MeshShape:
     solver = case.build_solver() if case is not None else None
     channels = (
         sum(len(channel_names(v)) for v in fields),
-        sum(len(channel_names(v)) for v in header.outputs),
+        sum(len(channel_names(v)) for v in outputs),
     )
     mesh = header.mesh
     shape = case_mesh_shape(solver, mesh, channels, places.pop())

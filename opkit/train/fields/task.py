@@ -82,12 +82,12 @@ class FieldTask:
 
     def domain(self, batch: Sample) -> Domain:
         """Return what errors of a batch are measured with."""
-        weighted = self.training.quadrature and "weights" in batch
-        if weighted or "sample" in batch:
-            return Points(batch["weights"], batch.get("sample"))
         packed = packed_domain(self.bare.outputs)
         if packed is not None:
             return packed
+        weighted = self.training.quadrature and "weights" in batch
+        if weighted or "sample" in batch:
+            return Points(batch["weights"], batch.get("sample"))
         if batch["outputs"].shape[2:] != self.setup.shape.shape:  # some of the points
             return Grid((), ())
         return self.grid
