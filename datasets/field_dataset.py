@@ -40,9 +40,11 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
     and ``"weights"`` (*space,) how much length, area or volume belongs to each
     (`opkit.elements.weights`). Items of a ragged file have their own number n of nodes:
     ``"inputs"`` (channel, n), ``"outputs"``, ``"points"`` (n, d), ``"weights"`` (n,),
-    and ``"sample"`` (n,), all 0; fields on cells have their centres and
-    volumes. Where no output has places, ``"outputs"`` is (1, value) as elsewhere, and
-    ``"whole"`` is there, empty, for `collate` to know. Batches are made by `collate`.
+    and ``"sample"`` (n,), all 0, of cases also ``"cells"``, ``"facets"`` and
+    ``"facet_part"``, which batches of several do not have; fields on cells have their
+    centres and volumes. Where no output has places, ``"outputs"`` is (1, value) as
+    elsewhere, and ``"whole"`` is there, empty, for `collate` to know. Batches are made
+    by `collate`.
     Only the samples asked for are read; workers of a DataLoader, forked or spawned,
     open the file themselves.
 
@@ -165,9 +167,8 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         fields = self.mode.fields(header)
         outputs, readouts = self.mode.outputs(header), self.mode.readouts(header)
         series = self.mode.series(header)
-        names = [v.name for v in header.variables] + ["points", "weights"]
         on_cells = self._place == "cell"
-        data = self.file.sample(row, [*names, "cell_nodes"] if on_cells else names)
+        data = self.file.sample(row)
         points, weights = data["points"], data["weights"]
         if on_cells:
             cells = data["cell_nodes"]
@@ -193,6 +194,10 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             arrays["outputs"] = np.concatenate(values)[None]
             arrays["whole"] = np.zeros(0, np.float32)
         item = {role: _tensor(array).contiguous() for role, array in arrays.items()}
+        if header.case and "cell_nodes" in data:  # whose solver may be asked
+            for role, name in MESH.items():
+                if name in data:
+                    item[role] = torch.from_numpy(data[name].astype(np.int64))
         item["sample"] = torch.zeros(count, dtype=torch.int64)
         return item
 
@@ -357,6 +362,8 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         return self._strides.get(dim, self._default_stride)
 
 
+MESH = {"cells": "cell_nodes", "facets": "facet_nodes", "facet_part": "facet_part"}
+"""Parts of an item that say what its mesh is made of, and their names in the file."""
 RAGGED = ("inputs", "outputs", "points", "weights")
 """Parts of an item that have another length in each sample of a ragged file."""
 
@@ -378,6 +385,8 @@ def collate(items: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]
         return stacked
     batch: dict[str, torch.Tensor] = {}
     for role in items[0]:
+        if role in MESH:
+            continue
         parts = [item[role] for item in items]
         if role == "sample":
             lengths = torch.tensor([len(part) for part in parts])

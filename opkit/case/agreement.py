@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opkit.case.contract import blamed, check_coordinates
-from opkit.case.quantities import Integral, Maximum, Mean
 from opkit.datasets.agreement import same_units
 from opkit.datasets.header import SIDES
 from opkit.errors import CaseError, nearest
@@ -91,20 +90,13 @@ def refuse_other_parts(case: Case, solver: Solver) -> None:
     sides = [side for axis in case.space for side in SIDES[axis]]
     for name, quantity in case.quantities.items():
         content = quantity.model_dump()
-        whole = isinstance(quantity, Mean | Integral | Maximum) and not (
-            quantity.part or quantity.side or quantity.subdomain is not None
-        )
-        if isinstance(solver, MeshPerSample) and not whole:
-            raise CaseError(
-                f"quantities.{name}: of meshes that differ from sample to sample give "
-                "a mean, integral or maximum of the domain or a box: a surrogate is "
-                "given their nodes, not their cells; or a function in Python"
-            )
         parts = [content.get("part"), *(content.get("parts") or ())]
         for part in (part for part in parts if part is not None):
             known: Sequence[str] = ()
             if isinstance(solver, MarksBoundary):
                 known = solver.boundary_groups().names
+            elif isinstance(solver, MeshPerSample):
+                known = solver.mesh_kind().parts
             if part not in known:
                 raise CaseError(
                     f"quantities.{name}: there is no part {part!r} of the boundary."

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from opkit.case.record import Case
 from opkit.evaluate.coarse import changed, coarser
-from opkit.solvers.interface import Ladder, Solver, Tolerance
+from opkit.solvers.interface import Ladder, MeshPerSample, Solver, Tolerance
 
 FULL = "solver"
 """Label of the full solve."""
@@ -35,13 +35,16 @@ def rungs(
     """
     if isinstance(solver, Ladder):
         return list(solver.cheaper())
+    own_mesh = isinstance(solver, MeshPerSample)  # which no coarser grid changes
     if target is None:
-        return list(_coarse(case, solver))
+        return [] if own_mesh else list(_coarse(case, solver))
     steps: list[tuple[str, Solver]] = []
     for rtol in sorted({min(part * target, LOOSEST) for part in (0.1, 1.0)}):
         loose = _with_tolerance(solver, rtol)
         if loose is not None:
             steps.append((f"rtol {rtol:.1g}", loose))
+    if own_mesh:
+        return steps
     below = _with_tolerance(solver, min(0.1 * target, COARSE)) or solver
     return [*steps, *_coarse(case, below)]
 

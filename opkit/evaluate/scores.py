@@ -167,7 +167,7 @@ def _rows(
     errors: dict[str, list[Tensor]] = {name: [] for name in names}
     slopes: dict[str, list[Tensor]] = {name: [] for name in names}
     quantities = Quantities(Context(config, surrogate.model))
-    own_grid = shape == config.shape.shape and not ragged
+    own_grid = shape == config.shape.shape
     off: dict[str, dict[str, list[Tensor]]] = {name: {} for name in names}
 
     def note(name: str, prediction: Tensor, batch: Batch) -> None:

@@ -93,7 +93,7 @@ def table(
 
 
 def refuse_meshes(header: Header, origin: str) -> None:
-    """Refuse to time solvers on samples that have a mesh each.
+    """Refuse to score solvers on samples that have a mesh each.
 
     Raises:
         OpkitInputError: names what does time one.
@@ -101,7 +101,7 @@ def refuse_meshes(header: Header, origin: str) -> None:
     if header.ragged:
         raise OpkitInputError(
             f"{origin}: each sample has a mesh of its own, on which solvers are not "
-            "timed here: opkit report times the case's solver beside the surrogate"
+            "scored here: --pays times them beside the surrogate"
         )
 
 

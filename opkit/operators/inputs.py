@@ -10,6 +10,9 @@ from torch import Tensor
 
 from opkit.errors import OpkitInputError
 
+MESH = ("cells", "facets", "facet_part")
+"""Roles that say what a mesh is made of."""
+
 
 class Inputs(NamedTuple):
     """Everything that a model is given for a batch, by role; a tuple of tensors.
@@ -26,6 +29,10 @@ class Inputs(NamedTuple):
             several lengths are laid one after another; fields are then (1, channel, N),
             points (1, N, d), weights (1, N). None elsewhere.
         series: (batch, series, time) functions of time of each sample.
+        cells: (batch, cell, corner) int64, where each sample has a mesh of its own.
+            Operators are not given them and the next two: quantities and solvers are.
+        facets: (batch, facet, corner) int64, the boundary of the mesh.
+        facet_part: (batch, facet) int64, the part that each belongs to.
     """
 
     fields: Tensor
@@ -36,6 +43,9 @@ class Inputs(NamedTuple):
     weights: Tensor | None = None
     sample: Tensor | None = None
     series: Tensor | None = None
+    cells: Tensor | None = None
+    facets: Tensor | None = None
+    facet_part: Tensor | None = None
 
     @classmethod
     def of(cls, sample: Mapping[str, Tensor]) -> Inputs:
@@ -47,6 +57,11 @@ class Inputs(NamedTuple):
         """Join batches into one."""
         roles = parts[0].by_role
         return cls(**{role: torch.cat([p.need(role) for p in parts]) for role in roles})
+
+    @property
+    def for_operators(self) -> Inputs:
+        """The same without cells and facets."""
+        return self._replace(cells=None, facets=None, facet_part=None)
 
     @property
     def batch(self) -> int:

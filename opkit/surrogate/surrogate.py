@@ -266,7 +266,7 @@ class Surrogate(Shown):
             return torch.cat([self.predict(one) for one in inputs.apart()], along)
         check_inputs(self.config, self.shape, inputs, self.dtype)
         inputs = with_points(inputs, self.context, self.shape)
-        return forward.predict(self.model, inputs, steps)
+        return forward.predict(self.model, inputs.for_operators, steps)
 
     def samples(
         self,
@@ -409,6 +409,11 @@ class Surrogate(Shown):
                 inputs, tolerance, steps, static, coverage, significance,
                 named(quantity), exact, store,
             )  # fmt: skip
+        if store is not None and self.config.shape.ragged:
+            raise OpkitInputError(
+                "a store keeps samples on one grid or mesh, and each sample has its "
+                "own: leave store away"
+            )
         if exact and tolerance is None:
             tolerance = 0.0
         if tolerance is None or (exact and tolerance):

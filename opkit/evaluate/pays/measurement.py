@@ -100,7 +100,7 @@ def _measured(
     own = Method(subject.predict, subject.keep, optional=False)
     methods = [own, *(solve.method for solve in ladder), start.method]
     watch = Stopwatch(budget, clock)
-    count = watch.interleave(methods, subject.inputs.batch, repeats)
+    count = watch.interleave(methods, len(subject.inputs), repeats)
     batch, in_batch = _batches(subject, ladder, count, repeats, watch)
     steps = tuple(
         solve.rung(seconds) for solve, seconds in zip(ladder, in_batch[1:], strict=True)
@@ -178,11 +178,11 @@ def _batches(
     """
     numbers = int(subject.targets[0].nelement())
     size = max(min(BATCH, POINTS // numbers), 1)
-    rows = torch.arange(size) % count
-    inputs = subject.inputs.rows(rows)
+    parts = subject.batch(size, count)
 
     def predict(_: int) -> None:
-        subject.loaded.predict(inputs, subject.steps).cpu()
+        for part in parts:
+            subject.loaded.predict(part, subject.steps).cpu()
 
     def solve(step: Solve, _: int) -> None:
         step.in_batch(count)

@@ -43,7 +43,8 @@ class Solve:
 
     def in_batch(self, count: int) -> None:
         """Answer the first queries at once."""
-        self.solver.solve({n: v[:count] for n, v in self._subject.fields.items()})
+        for some in self._subject.queries(count):
+            self.solver.solve(some)
 
     def rung(self, seconds_in_batch: float | None) -> Rung:
         """Return what was measured."""
@@ -58,7 +59,7 @@ class Solve:
 
     def _run(self, i: int) -> Solution:
         solution = self.solver.solve(self._subject.query(i))
-        for name, values in self._subject.truth.items():
+        for name, values in self._subject.truth[i].items():
             shape = np.shape(solution.outputs.get(name, ()))
             if shape != (1, *values.shape[1:]):
                 raise OpkitInputError(

@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from opkit.base.arrays import Array
+from opkit.case.data import arrays_of
 from opkit.case.record import Case, parse_stored
-from opkit.datasets.field_dataset import FieldDataset, collate
+from opkit.datasets.field_dataset import FieldDataset, alone
 from opkit.datasets.header import Header
 from opkit.datasets.read import DataFile
 from opkit.evaluate import scores
 from opkit.evaluate import solver as solver_scores
+from opkit.metrics.domains import Domain, Points
 from opkit.operators.inputs import Inputs
 from opkit.solvers.interface import Fields
 from opkit.surrogate.surrogate import Surrogate
@@ -29,20 +32,20 @@ class Subject:
     Args:
         loaded: the surrogate.
         header: of the data file.
-        inputs: of the samples, for the surrogate.
-        targets: their outputs as the surrogate gives them.
-        fields: inputs as stored, float64.
-        truth: outputs as stored, float64.
+        inputs: of each sample, for the surrogate, a batch of one.
+        targets: their outputs as the surrogate gives them, batches of one.
+        fields: inputs of each as stored, float64, with its mesh where it has its own.
+        truth: outputs of each as stored, float64.
         error_of_split: of the surrogate on the whole split.
         errors: of the surrogate on the samples; filled by `keep`.
     """
 
     loaded: Surrogate
     header: Header
-    inputs: Inputs
-    targets: Tensor
-    fields: Fields
-    truth: Fields
+    inputs: list[Inputs]
+    targets: list[Tensor]
+    fields: list[Fields]
+    truth: list[Fields]
     error_of_split: float
     errors: list[float]
 
@@ -52,23 +55,19 @@ class Subject:
         dataset = loaded.samples(path, split, trusted=True)
         with DataFile(path, trusted=True) as file:
             header, rows = file.header, file.indices(split)
-            solver_scores.refuse_meshes(header, str(path))
-            numbers = sum(int(np.prod(v.shape)) for v in header.outputs)
+            numbers = max(header.sample_nbytes // np.dtype(header.dtype).itemsize, 1)
             most = min(samples, max(POINTS // numbers, 1), len(rows))
             picks = np.linspace(0, len(rows) - 1, most).round().astype(int)
-            stored = {
-                v.name: file.read(v.name, rows[picks]).astype(np.float64)
-                for v in (*header.inputs, *header.outputs)
-            }
-        items = [dataset[int(i)] for i in picks]
-        tensors = collate(items)
+            stored = [_stored(file, int(row)) for row in rows[picks]]
+        items = [alone(dataset[int(i)]) for i in picks]
+        outputs = {v.name for v in header.outputs}
         return cls(
             loaded=loaded,
             header=header,
-            inputs=Inputs.of(tensors),
-            targets=tensors["outputs"],
-            fields={v.name: stored[v.name] for v in header.inputs},
-            truth={v.name: stored[v.name] for v in header.outputs},
+            inputs=[Inputs.of(item) for item in items],
+            targets=[item["outputs"] for item in items],
+            fields=[{k: v for k, v in s.items() if k not in outputs} for s in stored],
+            truth=[{k: v for k, v in s.items() if k in outputs} for s in stored],
             error_of_split=_error_of_split(loaded, dataset),
             errors=[],
         )
@@ -81,35 +80,70 @@ class Subject:
     @property
     def steps(self) -> int:
         """Frames of a rollout; 1 where there is none."""
-        return self.targets.shape[1] if self.loaded.model.history else 1
+        return self.targets[0].shape[1] if self.loaded.model.history else 1
 
     def predict(self, i: int) -> Tensor:
         """Answer query i with the surrogate, on the CPU."""
-        return self.loaded.predict(self.inputs.rows(slice(i, i + 1)), self.steps).cpu()
+        return self.loaded.predict(self.inputs[i], self.steps).cpu()
+
+    def batch(self, size: int, count: int) -> list[Inputs]:
+        """The first ``count`` queries, again and again, in one batch of so many.
+
+        Batches of one where each sample has a mesh of its own: they are answered one
+        by one.
+        """
+        rows = [self.inputs[i % count] for i in range(size)]
+        return rows if self.header.ragged else [Inputs.joined(rows)]
+
+    def queries(self, count: int) -> list[Fields]:
+        """The stored inputs of the first queries, as few batches as a solver takes."""
+        some = self.fields[:count]
+        if self.header.ragged:
+            return some
+        return [{k: np.concatenate([f[k] for f in some]) for k in some[0]}]
 
     def keep(self, i: int, prediction: Tensor) -> None:
         """Measure the answer to query i."""
-        target = self.targets[i : i + 1]
-        self.errors.append(_mean_error(self.loaded, prediction, target))
+        norm = _norm(self.loaded, self.inputs[i])
+        self.errors.append(_mean_error(self.loaded, prediction, self.targets[i], norm))
 
     def query(self, i: int) -> Fields:
         """The stored inputs of query i."""
-        return {name: values[i : i + 1] for name, values in self.fields.items()}
+        return self.fields[i]
 
     def error(self, i: int, outputs: Fields) -> float:
         """Measure stored-like outputs for query i as those of the surrogate."""
         return solver_scores.error(
             outputs,
-            {name: values[i : i + 1] for name, values in self.truth.items()},
+            self.truth[i],
             self.header,
             self.loaded.config.recipe,
-            self.loaded.domain,
+            _norm(self.loaded, self.inputs[i]),
         )
 
 
-def _mean_error(loaded: Surrogate, prediction: Tensor, target: Tensor) -> float:
+def _stored(file: DataFile, row: int) -> dict[str, Array]:
+    """A sample as a solver is given it, (1, ...), with its mesh if it has its own."""
+    variables = [v for v in file.header.variables if v.role != "points"]
+    arrays = {v.name: file.read(v.name, row).astype(np.float64) for v in variables}
+    if file.header.ragged and file.mesh(row).groups is not None:
+        arrays |= arrays_of(file.mesh(row))
+    return {name: np.asarray(values)[None] for name, values in arrays.items()}
+
+
+def _norm(loaded: Surrogate, inputs: Inputs) -> Domain:
+    """What errors of a sample are measured with."""
+    shape = loaded.config.shape
+    if shape.ragged and shape.packing is None:
+        return Points(inputs.need("weights"))
+    return loaded.domain
+
+
+def _mean_error(
+    loaded: Surrogate, prediction: Tensor, target: Tensor, norm: Domain
+) -> float:
     space = len(loaded.config.axes)
-    errors = scores.sample_errors(prediction, target, space, loaded.domain)
+    errors = scores.sample_errors(prediction, target, space, norm)
     return float(errors.double().mean())
 
 
@@ -120,5 +154,6 @@ def _error_of_split(loaded: Surrogate, dataset: FieldDataset) -> float:
     for batch in scores.read(dataset, count):
         steps = batch.outputs.shape[1] if loaded.model.history else 1
         prediction = loaded.predict(batch.inputs, steps).cpu()
-        total += len(prediction) * _mean_error(loaded, prediction, batch.outputs)
+        norm = _norm(loaded, batch.inputs)
+        total += len(prediction) * _mean_error(loaded, prediction, batch.outputs, norm)
     return total / count

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from opkit.elements.weights import NodeWeights
 from opkit.errors import OpkitInputError
-from opkit.operators.inputs import Inputs
+from opkit.operators.inputs import MESH, Inputs
 from opkit.surrogate.adapters.at import At
 from opkit.surrogate.adapters.refuse import POINTS, WEIGHTS, check_length, check_plain
 from opkit.surrogate.bundle.outputs import by_name
@@ -206,10 +207,52 @@ def _with_places(
             if batched is None:  # points alone
                 batched = place.ndim == 3
             added[name] = place if batched else place[None]
+    for name in MESH:
+        if name in inputs:
+            part = torch.as_tensor(np.asarray(inputs[name])).to(torch.int64)
+            added[name] = part if batched else part[None]
+    _check_mesh(added)
+    if {*MESH[:1], POINTS} <= added.keys() and WEIGHTS not in added:
+        added[WEIGHTS] = _weights(added[POINTS], added["cells"])
     if not tensors and POINTS in added:
         points = added[POINTS]
         added["fields"] = points.new_zeros(len(points), 0, points.shape[1])
     return added, batched
+
+
+def _check_mesh(given: Mapping[str, Tensor]) -> None:
+    """Refuse cells and facets that are not those of the points.
+
+    Raises:
+        OpkitInputError: names the array.
+    """
+    nodes = given[POINTS].shape[1] if POINTS in given else 0
+    for name in (name for name in MESH[:2] if name in given):
+        part = given[name]
+        if part.ndim != 3 or len(part) != len(given[POINTS]):
+            raise OpkitInputError(
+                f"{name} has shape {tuple(part.shape[1:])}: give (number, corner) for "
+                "each sample, counted from 0"
+            )
+        if part.numel() and not 0 <= int(part.min()) <= int(part.max()) < nodes:
+            raise OpkitInputError(
+                f"{name} names a node that is not among the {nodes} there are: count "
+                "from 0"
+            )
+    if "facets" in given:
+        parts, facets = given.get("facet_part"), given["facets"]
+        if parts is None or parts.shape != facets.shape[:2]:
+            raise OpkitInputError(
+                f"facet_part does not belong to facets of shape "
+                f"{tuple(facets.shape[1:])}: give one number for each facet"
+            )
+
+
+def _weights(points: Tensor, cells: Tensor) -> Tensor:
+    """Area or volume of each node (batch, node) of samples with a mesh each."""
+    pairs = zip(points.double().numpy(), cells.numpy(), strict=True)
+    rows = [NodeWeights(c, *p.shape)(p) for p, c in pairs]
+    return torch.from_numpy(np.stack(rows)).to(points)
 
 
 def _static(static: Any, config: BundleConfig, count: int) -> Tensor | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ from opkit.datasets.header import Mesh
 from opkit.errors import CaseError, OpkitInputError, SolverError
 from opkit.operators.inputs import Inputs
 from opkit.solvers.interface import (
+    MESH_ARRAYS,
+    POINTS,
     Fields,
     MeshPerSample,
     Solution,
@@ -82,11 +84,6 @@ class CaseSolver:
         stored = _on_grid(parse_stored(config.case, "bundle", mesh), config)
         self.case = _in_order(stored, config)
         self.solver = self.case.build_solver()
-        if isinstance(self.solver, MeshPerSample):
-            raise CaseError(
-                "each sample has a mesh of its own, whose cells a surrogate is not "
-                "given: the solver is not asked about its predictions"
-            )
         self.mode = config.recipe.arrangement
         fields = {v.name for v in config.outputs if v.kind == "field"}
         timed = any("time" in v.dims for v in self.case.outputs if v.name in fields)
@@ -113,6 +110,9 @@ class CaseSolver:
         prediction, and where a rollout has grown `BLOWN_UP` times. Raises what the
         solver raises for inputs that are not its own.
         """
+        if isinstance(self.solver, MeshPerSample) and inputs.batch > 1:
+            alone = zip(inputs.split(1), torch.split(outputs, 1), strict=True)
+            return np.concatenate([self.residual(*one) for one in alone])
         if not self.mode.history:
             fields = self.inputs(inputs)
             records, drift = self._without_means(fields, self.as_stored(outputs))
@@ -196,6 +196,18 @@ class CaseSolver:
             SolverError: the solver keeps no promise for one of the inputs.
         """
         solver = self.solver
+        if isinstance(solver, MeshPerSample) and inputs.batch > 1:
+            guesses: list[Tensor | None] = [None] * inputs.batch
+            if guess is not None:
+                guesses = list(torch.split(guess, 1))
+            alone = zip(inputs.split(1), guesses, strict=True)
+            answers = [self.solve(one, g, steps, rtol) for one, g in alone]
+            return replace(
+                answers[0],
+                outputs=torch.cat([a.outputs for a in answers]),
+                iterations=np.concatenate([a.iterations for a in answers]),
+                error=np.concatenate([a.error for a in answers]),
+            )
         if rtol is not None and self.warm and isinstance(solver, Tolerance):
             solver = with_parameters(solver, rtol=max(rtol, solver.rtol))
         if self.mode.history:
@@ -262,7 +274,23 @@ class CaseSolver:
             functions = inputs.series.detach().cpu().double().numpy()
             names = [v.name for v in self.config.series]
             values |= {name: functions[:, k] for k, name in enumerate(names)}
-        return values | self._numbers(inputs)
+        return values | self._numbers(inputs) | self._mesh(inputs)
+
+    def _mesh(self, inputs: Inputs) -> dict[str, Any]:
+        """Arrays of the mesh of one sample, where each has its own."""
+        if not isinstance(self.solver, MeshPerSample):
+            return {}
+        parts = (inputs.points, inputs.cells, inputs.facets, inputs.facet_part)
+        arrays = {}
+        for name, part in zip(MESH_ARRAYS, parts, strict=True):
+            if part is None:
+                raise CaseError(
+                    "the solver needs the mesh of each sample: give cells (cell, "
+                    "corner), facets (facet, corner) and facet_part (facet,) as well"
+                )
+            arrays[name] = part.detach().cpu().numpy()
+        arrays[POINTS] = arrays[POINTS].astype(np.float64)
+        return arrays
 
     def _numbers(self, inputs: Inputs) -> dict[str, Any]:
         """Numbers (batch,) and short vectors (batch, component) by name."""

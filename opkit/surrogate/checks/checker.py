@@ -268,7 +268,8 @@ class Checker:
 
         def once(batch: Inputs) -> Tensor:
             outputs = predict(batch)
-            verdict = self.judge(batch, outputs, coverage)
+            meshless = self.config.shape.ragged and batch.cells is None
+            verdict = self.judge(batch, outputs, coverage, meshless)
             judged.append((outputs.detach(), verdict))
             return outputs
 

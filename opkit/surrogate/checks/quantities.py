@@ -19,11 +19,12 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from opkit.base.arrays import Array
+from opkit.base.mesh_groups import MeshGroups
 from opkit.case.quantities import BRIEF, Quantity
 from opkit.errors import CaseError, MissingExtraError, OpkitInputError
 from opkit.operators.inputs import Inputs
 from opkit.operators.shapes import MeshShape
-from opkit.solvers.interface import MarksBoundary, MovesNodes
+from opkit.solvers.interface import MarksBoundary, MeshPerSample, MovesNodes
 from opkit.surrogate.bundle.outputs import by_name
 from opkit.surrogate.checks.functionals import evaluate
 from opkit.surrogate.checks.interface import Context, Pairs
@@ -116,11 +117,12 @@ class Quantities:
         count = len(next(iter(fields.values())))
         numbers = self._numbers(inputs, count)
         if self.config.shape.ragged:
+            names = self._part_names
             points = inputs.need("points").detach().cpu().double().numpy()
             shares = inputs.need("weights").detach().cpu().double().numpy()
             places = [
-                Place(("node",), points=x, shares=w)
-                for x, w in zip(points, shares, strict=True)
+                _ragged_place(inputs, i, x, w, names)
+                for i, (x, w) in enumerate(zip(points, shares, strict=True))
             ]
         elif self._moved:
             places = [replace(self._place, points=x) for x in self._points(inputs)]
@@ -167,6 +169,14 @@ class Quantities:
         return fields
 
     @cached_property
+    def _part_names(self) -> tuple[str, ...]:
+        """Parts of the boundary of samples that have a mesh each."""
+        if not any(map(_names_part, self.by_name.values())):
+            return ()
+        solver = self.context.case_solver.solver
+        return solver.mesh_kind().parts if isinstance(solver, MeshPerSample) else ()
+
+    @cached_property
     def _moved(self) -> bool:
         case = self.config.case
         if not case.get("parameters"):
@@ -210,6 +220,47 @@ class Quantities:
             return Place(("node",), mesh=mesh)
         parts = parts_of(shape.cells, groups, shape.points.shape[1])
         return Place(("node",), mesh=mesh, parts=parts, subdomains=groups.subdomains)
+
+
+def _ragged_place(
+    inputs: Inputs, i: int, points: Array, shares: Array, names: tuple[str, ...]
+) -> Place:
+    """Where sample i lies, which has a mesh of its own.
+
+    Args:
+        inputs: of a batch.
+        i: position of the sample in it.
+        points: (node, d).
+        shares: (node,).
+        names: of the parts of the boundary that quantities ask for; empty where none
+            does.
+
+    Raises:
+        CaseError: they do, and the mesh is not given.
+    """
+    if not names:
+        return Place(("node",), points=points, shares=shares)
+    if inputs.cells is None or inputs.facets is None or inputs.facet_part is None:
+        raise CaseError(
+            "quantities of a part need the mesh of each sample: give cells, facets and "
+            "facet_part as well"
+        )
+    cells = inputs.cells[i].cpu().numpy()
+    groups = MeshGroups(
+        subdomains=np.zeros(len(cells), np.int64),
+        facets=inputs.facets[i].cpu().numpy(),
+        parts=inputs.facet_part[i].cpu().numpy(),
+        names=names,
+    )
+    fault = groups.fault(len(points), points.shape[1], len(cells))
+    if fault:
+        raise OpkitInputError(f"sample {i}: the mesh's {fault}")
+    return Place(
+        ("node",),
+        mesh=(points, cells),
+        parts=parts_of(cells, groups, points.shape[1]),
+        subdomains=groups.subdomains,
+    )
 
 
 def _names_part(quantity: Quantity) -> bool:
