@@ -9,6 +9,7 @@
 """
 
 from opkit.discover.increments import Discovery, Term, discover
+from opkit.discover.layers import layered_library
 from opkit.discover.library import Library, spectral_library
 from opkit.discover.relevance import relevance_vectors
 
@@ -17,6 +18,7 @@ __all__ = [
     "Library",
     "Term",
     "discover",
+    "layered_library",
     "relevance_vectors",
     "spectral_library",
 ]
