@@ -295,7 +295,7 @@ def appearing(
 def appearing_folder(path: Path, replace: bool = True) -> Iterator[Path]:
     """Yield a new folder that takes the place of `path` when the block ends.
 
-    Files of the old folder that the new one lacks are moved over.
+    Files of the old folder that the new one lacks stay.
 
     Args:
         path: the final folder.
@@ -315,11 +315,9 @@ def appearing_folder(path: Path, replace: bool = True) -> Iterator[Path]:
         for entry in temporary.iterdir():
             sync(entry)
         if replace and path.is_dir():
+            _take_along(path, temporary)
             sync(temporary)
             _rename(temporary, path, _EXCHANGE)
-            for old in temporary.iterdir():
-                if not os.path.lexists(path / old.name):
-                    os.rename(old, path / old.name)
             sync(path.parent)
         else:
             publish(temporary, path, replace=False)
@@ -327,6 +325,25 @@ def appearing_folder(path: Path, replace: bool = True) -> Iterator[Path]:
         raise DataError(f"{path}: {why(error)}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _take_along(old: Path, new: Path) -> None:
+    """Give files of the old folder a name in the new one, before it takes its place.
+
+    Who is killed between the two steps has lost none: the old folder is removed with
+    what is in it.
+    """
+    for entry in list(old.iterdir()):
+        target = new / entry.name
+        if os.path.lexists(target):
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.copytree(entry, target, symlinks=True)
+            continue
+        try:
+            os.link(entry, target, follow_symlinks=False)
+        except OSError:  # a file system without several names
+            shutil.copy2(entry, target, follow_symlinks=False)
 
 
 @contextmanager

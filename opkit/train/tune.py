@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from opkit.base.files import locked, make_folder
 from opkit.case.recipe import Range, Recipe
 from opkit.datasets.read import DataFile
 from opkit.errors import (
@@ -18,7 +19,7 @@ from opkit.errors import (
     require,
 )
 from opkit.surrogate.bundle.files import read_config
-from opkit.surrogate.bundle.run_directory import RunDirectory
+from opkit.surrogate.bundle.run_directory import LOCK, RunDirectory
 from opkit.train import train
 from opkit.train.loop import checkpoint
 from opkit.train.loop.recipes import resolve_recipe
@@ -77,6 +78,7 @@ def tune(
     Raises:
         OpkitInputError: no ``search:`` block, a folder that is not empty, trials in it
             of another search, or no trial that succeeded.
+        DataError: another process searches in the folder.
         Interrupted: instead of a KeyboardInterrupt; it says what is kept.
         MissingExtraError: Optuna is not installed.
     """
@@ -89,12 +91,13 @@ def tune(
             f"recipe {operator} has no search block: add one to the case, or "
             '--set "search={training.learning_rate: {low: 1e-4, high: 1e-2}}"'
         )
-    if not resume and folder.exists() and any(folder.iterdir()):
+    if resume and not folder.is_dir():
+        raise OpkitInputError(f"{folder} holds no search: leave --resume out")
+    make_folder(folder)
+    if not resume and any(path.name != LOCK for path in folder.iterdir()):
         raise OpkitInputError(
             f"{folder} is not empty: choose another --out, or go on with --resume"
         )
-    if resume and not folder.is_dir():
-        raise OpkitInputError(f"{folder} holds no search: leave --resume out")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     done: list[Trial] = []
 
@@ -103,7 +106,7 @@ def tune(
         directory = RunDirectory(run)
         if not directory.bundle.is_dir():
             goes_on = resume and checkpoint.finished(directory.checkpoints) > 0
-            if resume and not goes_on:
+            if resume and not goes_on and (run / "config.yaml").is_file():
                 directory.discard()  # killed in its first epoch
             train(
                 data,
@@ -140,13 +143,14 @@ def tune(
     pruned = optuna.trial.TrialState.PRUNED
     try:
         # asked and told, not `study.optimize`, which writes tracebacks to the terminal
-        for _ in range(trials):
-            trial = study.ask()
-            done.append(attempt(trial))
-            value = done[-1].validation
-            study.tell(trial, value, pruned if value is None else None)
-            if progress is not None:
-                progress(done[-1])
+        with locked(folder / LOCK, "searches there"):
+            for _ in range(trials):
+                trial = study.ask()
+                done.append(attempt(trial))
+                value = done[-1].validation
+                study.tell(trial, value, pruned if value is None else None)
+                if progress is not None:
+                    progress(done[-1])
     except KeyboardInterrupt:
         raise Interrupted(_progress_of(folder, done, trials)) from None
     if all(trial.validation is None for trial in done):

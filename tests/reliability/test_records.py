@@ -1,6 +1,7 @@
 """Records of a run and lists of folders from anywhere: typed, bounded, nothing lost."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,16 @@ from opkit.base import aside, children, compiler, files
 from opkit.discover.library import spectral_library
 from opkit.errors import BundleError, DataError, OpkitError, OpkitInputError
 from opkit.evaluate.koopman import modes
+from opkit.surrogate.bundle import files as bundle
 from opkit.surrogate.bundle import run_directory
 from opkit.surrogate.bundle.run_directory import COLUMNS, RunDirectory
 from opkit.templates import write_project
 from opkit.train import train
 from opkit.train.loop import checkpoint
 from opkit.train.loop.guards import TrainingError
+from opkit.train.tune import tune
 
+GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "bundles" / "fno"
 ROW = dict.fromkeys(COLUMNS, 1.0)
 
 
@@ -219,3 +223,73 @@ def test_modes_of_values_whose_squares_are_out_of_range() -> None:
         np.testing.assert_allclose(  # rounding of the factor
             np.abs(scaled.eigenvalues), np.abs(usual.eigenvalues), rtol=1e-6
         )
+
+
+def test_a_bundle_that_is_replaced_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Old record, new weights: neither damaged nor mixed, but the new bundle."""
+    folder = Path(shutil.copytree(GOLDEN, tmp_path / "bundle"))
+    config, weights = bundle.read(folder)
+    twice = {name: 2 * weight for name, weight in weights.items()}
+    real, replaced = bundle.read_regular, []
+
+    def read_regular(path: Path, most: int | None = None) -> bytes:
+        if path.name == bundle.WEIGHTS and not replaced:
+            replaced.append(path)
+            bundle.write(folder, config, twice, "card")
+        return real(path, most)
+
+    monkeypatch.setattr(bundle, "read_regular", read_regular)
+    new = bundle.read(folder)[1]
+    assert replaced and all(torch.equal(new[k], w) for k, w in twice.items())
+
+
+def test_who_is_killed_at_the_exchange_has_lost_no_file_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the old folder holds beside is in the new one before it gets its name."""
+    old = tmp_path / "bundle"
+    (old / "notes").mkdir(parents=True)
+    for name in ("config", "mine", "notes/inside"):
+        (old / name).write_text("old")
+    (old / "link").symlink_to("mine")
+    real = files._rename
+
+    def die(*words: Any) -> None:
+        real(*words)
+        raise MemoryError
+
+    monkeypatch.setattr(files, "_rename", die)
+    with pytest.raises(MemoryError), files.appearing_folder(old) as new:
+        (new / "config").write_text("new")
+    files.sweep(tmp_path)
+    assert (old / "config").read_text() == "new"
+    left = {str(p.relative_to(tmp_path)): p.read_text() for p in old.rglob("m*")}
+    assert left == {"bundle/mine": "old"}
+    assert (old / "notes" / "inside").read_text() == "old"
+    assert os.readlink(old / "link") == "mine"
+
+
+def test_nobody_replaces_a_run_or_search_of_another_process(
+    tmp_path: Path, make_data: Any
+) -> None:
+    run = RunDirectory(tmp_path / "run")
+    run.create({"recipe": {}})
+    run.log("failed", reason="loss")
+    with run.held(), pytest.raises(DataError, match="another process trains there"):
+        RunDirectory(run.path).create({"recipe": {}})
+    assert run.events()
+    RunDirectory(run.path).create({"recipe": {}})
+    assert not run.events()
+    pytest.importorskip("optuna")
+    search = "search={training.learning_rate: {low: 1e-4, high: 1e-2}}"
+    (tmp_path / "search").mkdir()
+    with (
+        files.locked(tmp_path / "search" / run_directory.LOCK),
+        pytest.raises(DataError, match="another process searches there"),
+    ):
+        tune(
+            make_data(), tmp_path / "search", operator="fno", trials=1,
+            overrides=[search],
+        )  # fmt: skip

@@ -163,15 +163,19 @@ def read(path: Path) -> tuple[BundleConfig, dict[str, Tensor]]:
         BundleError: missing, damaged, or of a newer format.
     """
     folder = locate(path)
-    record = _read_record(folder / CONFIG)
-    config = _present(folder / CONFIG, record)
-    try:
-        data = read_regular(folder / WEIGHTS)
-    except OSError as error:
-        raise BundleError(
-            f"{folder / WEIGHTS}: cannot be read ({error.strerror})"
-        ) from None
-    if hashlib.sha256(data).hexdigest() != config.weights_sha256:
+    for last in (False, False, True):
+        record = _read_record(folder / CONFIG)
+        config = _present(folder / CONFIG, record)
+        try:
+            data = read_regular(folder / WEIGHTS)
+        except OSError as error:
+            raise BundleError(
+                f"{folder / WEIGHTS}: cannot be read ({error.strerror})"
+            ) from None
+        if hashlib.sha256(data).hexdigest() == config.weights_sha256:
+            break
+        if not last and _read_record(folder / CONFIG) != record:
+            continue  # training has put a new bundle in its place meanwhile
         raise BundleError(
             f"{folder / WEIGHTS}: damaged (SHA-256 differs from config.json); "
             "copy the bundle again or train again"

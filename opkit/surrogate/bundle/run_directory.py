@@ -113,9 +113,12 @@ class RunDirectory:
 
         Raises:
             OpkitInputError: it exists and is not empty, or cannot be made.
+            DataError: another process trains there.
         """
         if self._failed_at_once():
-            self.discard()
+            with self.held():
+                if self._failed_at_once():  # nobody else has begun there meanwhile
+                    self.discard()
         try:
             if self.path.is_file() or (self.path.is_dir() and any(self.path.iterdir())):
                 raise OpkitInputError(
