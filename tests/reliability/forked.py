@@ -17,7 +17,6 @@ from pathlib import Path
 
 import planted
 
-NOBODY = 65534
 SERVER = """
 import json, os, resource, select, signal, sys, time, warnings
 warnings.simplefilter("ignore", DeprecationWarning)  # of forks: torch has one thread
@@ -27,7 +26,7 @@ import opkit.hypino.solution, opkit.figures.plots, opkit.evaluate
 opkit.errors, matplotlib.use("Agg")
 torch.set_num_threads(1)
 
-def child(words, out, err, limit, user, variables):
+def child(words, out, err, limit, variables):
     os.setpgid(0, 0)
     os.dup2(out, 1)
     os.dup2(err, 2)
@@ -36,10 +35,6 @@ def child(words, out, err, limit, user, variables):
     if limit is not None:
         most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, most))
-    if user is not None:
-        os.setgroups([])
-        os.setgid(user)
-        os.setuid(user)
     code = 0
     try:
         if words[0] == "-c":
@@ -162,7 +157,6 @@ class Opkit:
         *,
         seconds: float = 900,
         limit: int | None = None,
-        user: int | None = None,
         variables: Mapping[str, str] | None = None,
     ) -> Ended:
         """Run a command line.
@@ -171,12 +165,11 @@ class Opkit:
             words: of it; after ``-c`` the text of a program in Python.
             seconds: after which it is killed.
             limit: bytes a file may have.
-            user: to run as, in no group.
             variables: to be set in the environment.
         """
         assert self._process.stdin is not None and self._process.stdout is not None
         split = shlex.split(words) if isinstance(words, str) else list(words)
-        request = [split, seconds, limit, user, dict(variables or {})]
+        request = [split, seconds, limit, dict(variables or {})]
         print(json.dumps(request), file=self._process.stdin, flush=True)
         return Ended(*json.loads(self._process.stdout.readline()))
 
