@@ -22,6 +22,7 @@ TARGETS = frozenset(
         "opkit.solvers.darcy.parametric:ParametricDarcy",
         "opkit.solvers.darcy:Darcy",
         "opkit.solvers.elliptic_boundary:EllipticBoundary",
+        "opkit.solvers.euler.airfoil:Airfoil",
         "opkit.solvers.fem.darcy_mesh:DarcyMesh",
         "opkit.solvers.fem.elasticity:Cantilever",
         "opkit.solvers.heat_rod:HeatRod",

@@ -396,10 +396,22 @@ def image_of(
     if panel.points is not None:
         axis.set_aspect("equal")
         x, y = np.moveaxis(panel.points, -1, 0)
+        _look_where_the_nodes_are(axis, x, y)
         return axis.pcolormesh(x, y, values, shading="gouraud", **scale)
     return axis.imshow(
         values, origin="lower", extent=extent, interpolation="nearest", **scale
     )
+
+
+def _look_where_the_nodes_are(axis: Any, x: Array, y: Array) -> None:
+    """Leave a far field out of sight: twice the middle half of nodes is shown.
+
+    Only where a grid reaches ten times as far: around an airfoil, to 40 chords.
+    """
+    for values, limit in ((x, axis.set_xlim), (y, axis.set_ylim)):
+        low, high = np.quantile(values, [0.25, 0.75])
+        if np.ptp(values) > 10 * (high - low):
+            limit(low - (high - low) / 2, high + (high - low) / 2)
 
 
 def _on_mesh(

@@ -14,26 +14,14 @@ function is worth at the nine fine points k = SW, ..., NE around it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar, cast
-
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from opkit.base.compiled import compiled
+
 Array = NDArray[np.floating]
-F = TypeVar("F", bound=Callable[..., object])
 
 SW, S, SE, W, CENTRE, E, NW, N, NE = range(9)
-
-
-def compiled(function: F) -> F:
-    """Compile with Numba, into its disk cache where there is room for one."""
-    options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
-    try:
-        return cast(F, numba.njit(cache=True, **options)(function))
-    except RuntimeError:  # no folder that can be written to
-        return cast(F, numba.njit(**options)(function))
 
 
 @compiled

@@ -189,6 +189,7 @@ def test_attention_of_nothing_has_the_shape_of_attention() -> None:
 
 
 CASES = {  # parameters that make a solver small
+    "airfoil": {"resolution": (9, 45)},
     "burgers": {"resolution": (32,)},
     "darcy": {"resolution": (9, 9)},
     "darcy-parametric": {},

@@ -16,6 +16,7 @@ from opkit.solvers.interface import (
     Forecasts,
     Hierarchy,
     KeepsMeans,
+    KeepsSquares,
     KnowsDirichlet,
     KnowsSides,
     KnowsSymmetries,
@@ -40,7 +41,7 @@ CAPABILITIES = (
     OnMesh, KnowsDirichlet, Hierarchy, TakesGuess, Steps, Tolerance, OnDevice, Parallel,
     DifferentiableResidual, ReadsMesh, DescribesItself, NamedParts, Ladder,
     Parametric, MovesNodes, KnowsSides, MarksBoundary, MeshPerSample, Forecasts,
-    KnowsSymmetries, KeepsMeans,
+    KnowsSymmetries, KeepsMeans, KeepsSquares,
 )  # fmt: skip
 MESH = {OnMesh, KnowsDirichlet, Hierarchy, Tolerance}
 ON_GRIDS = {TakesGuess, Tolerance, Parametric, MovesNodes, Ladder}
@@ -77,6 +78,7 @@ OFFERS: dict[str, set[type]] = {
         Forecasts,
         KnowsSymmetries,
         KeepsMeans,
+        KeepsSquares,
     },
     "manufactured": set(),
     "hypino-heat": set(),
@@ -84,6 +86,7 @@ OFFERS: dict[str, set[type]] = {
     "hyperelastic-cell-strain": ON_GRIDS,
     "pipe": ON_GRIDS,
     "channel-bumps": ON_GRIDS,
+    "airfoil": ON_GRIDS,
     "heat-boundary": {Tolerance, Parametric},
     "conductivity-cell": {Tolerance},
 }

@@ -1,0 +1,1 @@
+"""Compressible Euler flow past airfoils."""
