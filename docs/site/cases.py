@@ -13,6 +13,14 @@ from opkit.case import Case, list_cases, load_case
 from opkit.operators.interface import operator_class
 
 PICTURES = Path(__file__).parents[1] / "figures" / "cases"
+DRAWN_ELSEWHERE = {
+    "bracket-3d": (
+        "brackets.png",
+        "python benchmarks/waves_and_brackets.py --figures docs/figures",
+        "Displacement 100 times as large, and von Mises stress",
+    )
+}
+"""Cases in space, which pictures.py does not draw: file, command, caption."""
 
 
 def pages() -> Iterator[tuple[str, str]]:
@@ -45,7 +53,13 @@ def _index(cases: list[Case]) -> str:
 def _page(case: Case) -> str:
     parts = [f"# {case.name}\n\n{case.title}.\n\n> {case.equation}\n"]
     picture = PICTURES / f"{case.name}.png"
-    if picture.exists():
+    if case.name in DRAWN_ELSEWHERE:
+        file, command, what = DRAWN_ELSEWHERE[case.name]
+        parts.append(
+            f"![Three samples of {case.name}](../figures/{file})\n\n"
+            f"*{what}* (`{command}`).\n"
+        )
+    elif picture.exists():
         parts.append(
             f"![Three samples of {case.name}](../figures/cases/{picture.name})\n\n"
             "*The first samples of seed 0* (`python docs/site/pictures.py`).\n"
