@@ -20,16 +20,15 @@ if TYPE_CHECKING:
 def state_of(case: Case) -> str:
     """Return the name of the one output that evolves from its own initial field.
 
+    Further outputs, such as a streamfunction, follow from it.
+
     Raises:
         OpkitInputError: there is none, or more than one.
     """
     inputs = {v.name for v in case.inputs}
     evolving = [v.name for v in case.outputs if f"initial_{v.name}" in inputs]
-    if (
-        len(evolving) != 1
-        or len(case.outputs) != 1
-        or "time" not in case.outputs[0].dims
-    ):
+    in_time = all("time" in v.dims for v in case.outputs)
+    if len(evolving) != 1 or not in_time:
         raise OpkitInputError(
             f"case {case.name} does not evolve one field from its initial state: "
             "assimilation needs an output NAME in time and an input initial_NAME"

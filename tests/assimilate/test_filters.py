@@ -428,3 +428,25 @@ def test_the_command(tmp_path: Path, capsys: Shown) -> None:
         (("--tolerance", 1), "--run"),
     ):
         assert message in opkit_says(capsys, *words.split(), *small, *more, code=2)
+
+
+@pytest.mark.slow
+def test_two_layers_of_eddies() -> None:
+    """Localised in two dimensions and in both layers, a tenth of climatology."""
+    case = load_case(
+        "quasi-geostrophic",
+        (
+            "resolution=32", "solver.parameters.extent=[5e5, 5e5]",
+            "solver.parameters.record_interval=86400", "solver.parameters.rtol=1e-4",
+            "distribution.grid=32", "distribution.spin_up=1.555e8",
+        ),
+    )  # fmt: skip
+    eddies = twin(
+        case, lambda grid: every(2, grid), cycles=20, members=20, climatology=40,
+        initial_error=0.3,
+    )  # fmt: skip
+    run = eddies.run(LETKF(6e4, 1.1))
+    error = np.sqrt(((run.states["mean"].values - eddies.truth)[-1] ** 2).mean())
+    # 0.08 over 100 cycles
+    assert error < 0.2 * eddies.climatological_error
+    assert run.states["mean"].dims == ("time", "layer", "y", "x")
