@@ -119,9 +119,9 @@ def surrogates(run: Path, surrogate: Surrogate, device: str) -> dict[str, Method
             continue
         path = folder / f"{device}-{kind.default}"
         if not path.exists():
-            export(run, to, path, device=device)
-        opened = kind.open(path)
-        forms[to] = lambda x, opened=opened: opened((x,))
+            export(run, to, path, device=device, verdict=False)
+        opened = kind.open(path, "model")
+        forms[to] = lambda x, opened=opened: opened((x,))[0]
     return forms
 
 

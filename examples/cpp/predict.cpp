@@ -3,23 +3,29 @@
 //   opkit export RUN --to aoti -o model.pt2
 //   predict model.pt2 input.f32 output.f32
 //
-// The input holds any number of samples in C order, each of the shape that the file
+// The input holds any number of samples in C order, each of the shape that the package
 // itself names. One input tensor; a package for one batch size takes that many samples.
 
-#include <torch/csrc/inductor/aoti_package/model_package_loader.h>
+#include <opkit.h>
 
-#include <ATen/ATen.h>
-
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <fstream>
 #include <iostream>
-#include <sstream>
+#include <limits>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 namespace {
+
+void must(int code) {
+  if (code == OPKIT_OK) return;
+  std::string text(1024, '\0');
+  opkit_error(text.data(), text.size());
+  throw std::runtime_error(text.c_str());
+}
 
 std::vector<float> read(const std::string& path) {
   std::ifstream file(path, std::ios::binary | std::ios::ate);
@@ -34,52 +40,55 @@ std::vector<float> read(const std::string& path) {
   return values;
 }
 
-void write(const std::string& path, const at::Tensor& tensor) {
-  std::ofstream file(path, std::ios::binary);
-  file.write(static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes());
-  if (!file) throw std::runtime_error(path + ": cannot be written");
+std::int64_t values_of_one(const opkit_tensor& tensor) {
+  std::int64_t count = 1;
+  for (int k = 1; k < tensor.rank; ++k) count *= tensor.shape[k];
+  return count;
 }
 
-// "batch 1 85 85" with 14450 values is (2, 1, 85, 85).
-std::vector<std::int64_t> shape(const std::string& text, std::int64_t values) {
-  std::istringstream words(text);
-  std::string word;
-  words >> word;  // the batch: "batch", or its only size
-  std::vector<std::int64_t> sizes{0};
-  std::int64_t each = 1;
-  for (std::int64_t n; words >> n; each *= n) sizes.push_back(n);
-  sizes[0] = values / each;
-  if (sizes[0] == 0 || sizes[0] * each != values) {
-    throw std::runtime_error("the input holds " + std::to_string(values) +
+opkit_array array(std::vector<float>& values, const opkit_tensor& like, std::int64_t batch) {
+  opkit_array array{values.data(), OPKIT_FLOAT32, like.rank, {}};
+  std::copy(like.shape, like.shape + like.rank, array.shape);
+  array.shape[0] = batch;
+  return array;
+}
+
+void predict(const char* model, const std::string& from, const std::string& to) {
+  std::int64_t surrogate = 0;
+  must(opkit_open(model, &surrogate));
+  opkit_tensor in{}, out{}, part{};
+  must(opkit_describe(surrogate, OPKIT_INPUT, 0, &in));
+  must(opkit_describe(surrogate, OPKIT_OUTPUT, 0, &out));
+
+  auto values = read(from);
+  const std::int64_t count = values.size(), each = values_of_one(in), batch = count / each;
+  if (batch == 0 || batch * each != count) {
+    throw std::runtime_error("the input holds " + std::to_string(count) +
                              " values, not a multiple of " + std::to_string(each));
   }
-  if (word != "batch" && std::stoll(word) != sizes[0]) {
-    throw std::runtime_error("this package takes batches of " + word + ", not of " +
-                             std::to_string(sizes[0]));
-  }
-  return sizes;
-}
+  std::vector<float> result(batch * values_of_one(out)), bound(batch);
+  const opkit_array input = array(values, in, batch);
+  opkit_array output = array(result, out, batch);
 
-void predict(const std::string& model, const std::string& from, const std::string& to) {
-  if (!std::ifstream(model)) throw std::runtime_error(model + ": cannot be read");
-  torch::inductor::AOTIModelPackageLoader loader(model);
-  auto metadata = loader.get_metadata();
-  auto values = read(from);
-  const auto sizes = shape(metadata.at("inputs.shape"), values.size());
-  const bool cuda = metadata["AOTI_DEVICE_KEY"] == "cuda";
-  auto input = at::from_blob(values.data(), sizes, at::kFloat);
-  if (cuda) input = input.to(at::kCUDA);
-
-  at::Tensor output;
   for (const char* what : {"first run", "second run"}) {
     const auto start = std::chrono::steady_clock::now();
-    output = loader.run({input}).at(0).cpu().contiguous();
+    must(opkit_run(surrogate, &input, 1, &output));
     const std::chrono::duration<double, std::milli> spent =
         std::chrono::steady_clock::now() - start;
-    std::cout << what << ": " << spent.count() << " ms for " << sizes[0] << " samples\n";
+    std::cout << what << ": " << spent.count() << " ms for " << batch << " samples\n";
   }
-  std::cout << "output: " << output.sizes() << "\n";
-  write(to, output);
+  if (opkit_describe(surrogate, OPKIT_VERDICT, 0, &part) == OPKIT_OK) {
+    std::vector<opkit_array> verdict(part.count);  // parts without data are left out
+    verdict[0] = array(bound, part, batch);
+    must(opkit_check(surrogate, &input, 1, &output, verdict.data(), part.count));
+    std::cout << "largest error bound: " << *std::max_element(bound.begin(), bound.end())
+              << "\n";
+  }
+  must(opkit_close(surrogate));
+
+  std::ofstream file(to, std::ios::binary);
+  file.write(reinterpret_cast<const char*>(result.data()), result.size() * sizeof(float));
+  if (!file) throw std::runtime_error(to + ": cannot be written");
 }
 
 }  // namespace
@@ -92,7 +101,7 @@ int main(int argc, char** argv) {
   try {
     predict(argv[1], argv[2], argv[3]);
   } catch (const std::exception& error) {
-    std::cerr << "Error: " << std::string(error.what()).substr(0, 500) << "\n";
+    std::cerr << "Error: " << error.what() << "\n";
     return 2;
   }
 }

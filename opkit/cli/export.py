@@ -39,6 +39,14 @@ def export(
     device: Annotated[
         str, typer.Option(help="cpu or cuda.", autocompletion=complete.devices)
     ] = "cpu",
+    verdict: Annotated[
+        bool,
+        typer.Option(help="Also write error bound, novelty and range."),
+    ] = True,
+    derivatives: Annotated[
+        bool,
+        typer.Option("--derivatives", help="Also write jvp and vjp (pt2, aoti)."),
+    ] = False,
     json: Annotated[bool, JSON] = False,
 ) -> None:
     """Export a surrogate, execute the file, and compare it with the surrogate."""
@@ -51,7 +59,7 @@ def export(
     from opkit.export import export as run_it
 
     number = None if batch == "dynamic" else int(batch)
-    result = run_it(run, to, out, number, data, device)
+    result = run_it(run, to, out, number, data, device, verdict, derivatives)
     if json:
         as_json(result)
         return
@@ -68,6 +76,13 @@ def export(
         **{
             f"largest difference, {name}": f"{value:.1e}"
             for name, value in result.difference.max_abs.items()
+        },
+        "programs": " ".join(result.programs),
+        "verdict": " ".join(field.name for field in result.verdict)
+        or f"none: {result.no_verdict}",
+        **{
+            f"{name}, relative L2 difference": f"{product.relative_l2:.1e}"
+            for name, product in result.derivatives.items()
         },
         "seconds": f"{sum(result.seconds.values()):.1f}",
     }

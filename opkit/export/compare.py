@@ -6,18 +6,24 @@ The inputs are samples of the data that the surrogate was trained on.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from opkit.datasets.field_dataset import collate
 from opkit.errors import DataError
-from opkit.export.report import Difference, compare
+from opkit.export.derivatives import FORMS, directions
+from opkit.export.report import ROOM, Difference, compare
 from opkit.export.targets import Function, silent
+from opkit.export.verdict import Entry
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.adapters.refuse import refuse_other_data
-from opkit.surrogate.bundle.normalise import PackedNormaliser
+from opkit.surrogate.bundle.normalise import PackedNormaliser, PhysicalModel
 from opkit.surrogate.bundle.record import BundleConfig
 from opkit.surrogate.bundle.run_directory import data_of_run
 from opkit.surrogate.surrogate import Surrogate
@@ -73,12 +79,116 @@ def _sizes(surrogate: Surrogate) -> Tensor | None:
     return outputs.packing.each(outputs.size).cpu()
 
 
+def verdict_gaps(
+    judged: Surrogate,
+    exported: Function,
+    entries: tuple[Entry, ...],
+    samples: Inputs,
+    batch: int | None,
+) -> dict[str, float]:
+    """Compare a verdict with that of a check, tensor by tensor.
+
+    Returns:
+        By name |a - b| / max(|b|, 1), the largest one; for p-values what exceeds the
+        share of one calibration sample, which rounding may move across.
+
+    Args:
+        judged: surrogate with checks that ask no solver.
+        exported: the file's verdict.
+        entries: what it consists of.
+        samples: real inputs.
+        batch: the one batch size the export takes; any where None.
+    """
+    count = samples.batch
+    size = batch or count
+    repeated = cycled(samples, -(-count // size) * size)
+    found: dict[str, list[Tensor]] = {entry.name: [] for entry in entries}
+    with torch.no_grad(), silent():
+        for start in range(0, repeated.batch, size):
+            part = repeated.rows(slice(start, start + size))
+            for name, tensor in zip(
+                found, exported(tuple(part.by_role.values())), strict=True
+            ):
+                found[name].append(tensor.double())
+        prediction = judged.predict(samples)
+    verdict = judged.checker.judge(samples, prediction)
+    bound = verdict.error_bound
+    expected = {
+        "error_bound": bound[:, 0] if bound.ndim > 1 else bound,
+        "usual": verdict.resembles_training().astype(float),
+        "novelty": verdict.readings.get("novelty"),
+        "p_value": verdict.p_values.get("novelty"),
+        "spread": verdict.readings.get("spread"),
+        "range": np.stack(list(verdict.by_variable["range"].values()), 1)
+        if "range" in verdict.by_variable
+        else None,
+    }
+    gaps = {}
+    for name, parts in found.items():
+        known = expected[name]
+        assert known is not None
+        got, want = torch.cat(parts)[:count].numpy(), np.asarray(known)
+        with np.errstate(invalid="ignore"):  # of two infinite bounds
+            gap = np.abs(got - want) / np.maximum(np.abs(want), 1)
+        gap = np.where(got == want, 0.0, gap)
+        if name == "p_value":
+            gap = np.maximum(gap - 1 / (verdict.samples + 1), 0)
+        gaps[name] = float(np.max(gap, initial=0.0))
+    return gaps
+
+
+def derivative_gaps(
+    surrogate: Surrogate, opened: Mapping[str, Function], inputs: Inputs
+) -> dict[str, tuple[float, float]]:
+    """Compare products with the Jacobian with PyTorch's own, of the surrogate.
+
+    Args:
+        surrogate: where the export came from.
+        opened: programs by name, ``jvp`` and ``vjp``.
+        inputs: as many samples as the programs take.
+
+    Returns:
+        By program the relative L2 difference, and what is allowed: 1e-5, or ten times
+        what float32 costs the surrogate itself.
+    """
+
+    def own(model: PhysicalModel, *tensors: Tensor) -> Tensor:
+        outputs: Tensor = model(Inputs(**dict(zip(roles, tensors, strict=True))))
+        return outputs[:, 0] if model.history else outputs
+
+    roles = tuple(inputs.by_role)
+    here = tuple(part.to(surrogate.device) for part in inputs.by_role.values())
+    with torch.no_grad():
+        outputs = own(surrogate.model, *here)
+    double = copy.deepcopy(surrogate.model).double()
+    gaps = {}
+    for name, exported in opened.items():
+        extra = directions(name, here, outputs)
+        form = FORMS[name][-1]  # derivatives backwards: every operator has them
+        with sdpa_kernel(SDPBackend.MATH):
+            expected = form(partial(own, surrogate.model))(*here, *extra)
+            precise = (part.double() for part in (*here, *extra))
+            exact = form(partial(own, double))(*precise)
+        with torch.no_grad(), silent():
+            got = exported((*here, *extra))
+        gap, cost = (max(map(_relative, values, expected)) for values in (got, exact))
+        gaps[name] = (gap, max(DERIVATIVE, ROOM * cost))
+    return gaps
+
+
+def _relative(a: Tensor, b: Tensor) -> float:
+    gap = (a.double() - b.double()).norm()
+    return float(gap / b.double().norm().clamp_min(torch.finfo(torch.float32).tiny))
+
+
 def _predict(surrogate: Surrogate, inputs: Inputs) -> Tensor:
     with torch.no_grad():
         outputs = surrogate.predict(inputs)
     return outputs[:, 0] if surrogate.model.history else outputs
 
 
+DERIVATIVE = 1e-5
+"""What products with the Jacobian may differ by, relative L2."""
 MOST = 8
 """Samples that an export is compared on."""
 

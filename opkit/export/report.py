@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 import torch
 from pydantic import ConfigDict
+from pydantic import Field as Default
 from torch import Tensor
 
 from opkit.base.environment import VERSION
@@ -14,6 +15,7 @@ from opkit.base.records import Record
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.bundle.outputs import by_name
 from opkit.surrogate.bundle.record import BundleConfig, Channels
+from opkit.surrogate.checks.calibration import COVERAGE
 
 ROOM = 10.0
 FLOOR = 2.0**-23
@@ -66,8 +68,46 @@ class Difference(_Record):
     tolerance: float
 
 
+class VerdictField(_Record):
+    """One tensor of a verdict, float32.
+
+    Args:
+        name: of it.
+        columns: variables along its second axis; empty where it is (batch,).
+        means: what it is.
+        gap: largest difference from a check's |a - b| / max(|b|, 1).
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    means: str
+    gap: float = 0.0
+
+
+class Derivative(_Record):
+    """One product with the Jacobian.
+
+    Args:
+        samples: that it takes at once.
+        relative_l2: difference from PyTorch's own derivative.
+        tolerance: what that may be.
+    """
+
+    samples: int
+    relative_l2: float
+    tolerance: float
+
+
 class Report(_Record):
-    """The record beside an exported file."""
+    """The record beside an exported file.
+
+    Args:
+        programs: names of what the file can run.
+        verdict: tensors of the verdict; empty where there is none.
+        no_verdict: why there is none.
+        coverage: probability that the error stays within the bound of the verdict.
+        derivatives: products with the Jacobian, by program.
+    """
 
     file: str
     sha256: str
@@ -83,6 +123,11 @@ class Report(_Record):
     difference: Difference
     seconds: dict[str, float]
     versions: dict[str, str]
+    programs: tuple[str, ...] = ("model",)
+    verdict: tuple[VerdictField, ...] = ()
+    no_verdict: str = ""
+    coverage: float = COVERAGE
+    derivatives: dict[str, Derivative] = Default(default={})
 
 
 def fields(

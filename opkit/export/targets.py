@@ -6,7 +6,7 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.export import ExportedProgram
+from torch.export.pt2_archive._package import load_pt2, package_pt2
 
 from opkit.base.children import closed_folder
 from opkit.base.compiler import compiler_fault, private_cache
 from opkit.errors import ExportError, OpkitInputError, nearest, require
 
 Function = Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]
+"""One program of a file: inputs in their order to outputs in theirs."""
+Programs = Mapping[str, ExportedProgram]
 MAX_ONNX = 2**31 - 2**20  # protobuf's limit on a file
 
 
@@ -44,20 +47,24 @@ class Target:
     Args:
         suffix: of the file.
         default: name of the file where none is given.
-        write: (program, path, names of inputs and outputs, metadata) -> None.
-        open: path -> function of the inputs.
+        write: (programs by name, path, names of the inputs and of the outputs of the
+            program ``model``, metadata) -> None.
+        open: (path, name of a program) -> function of the inputs.
         require: raises where something the target needs is missing.
         packages: whose versions matter.
         devices: where it can run.
+        several: whether a file can hold further programs; where not, a verdict is
+            further outputs of the one there is.
     """
 
     suffix: str
     default: str
-    write: Callable[[ExportedProgram, Path, Names, dict[str, str]], None]
-    open: Callable[[Path], Function]
+    write: Callable[[Programs, Path, Names, dict[str, str]], None]
+    open: Callable[[Path, str], Function]
     require: Callable[[], None]
     packages: tuple[str, ...] = ()
     devices: tuple[str, ...] = ("cpu", "cuda")
+    several: bool = True
 
 
 def target(name: str) -> Target:
@@ -75,33 +82,48 @@ def target(name: str) -> Target:
 
 
 def _write_pt2(
-    program: ExportedProgram, path: Path, names: Names, metadata: dict[str, str]
+    programs: Programs, path: Path, names: Names, metadata: dict[str, str]
 ) -> None:
     memory = io.BytesIO()  # torch aborts the process where a disk is full
     with silent():
-        torch.export.save(program, memory, extra_files=metadata)
+        if len(programs) == 1:
+            torch.export.save(programs["model"], memory, extra_files=metadata)
+        else:
+            package_pt2(memory, exported_programs=dict(programs), extra_files=metadata)
     path.write_bytes(memory.getbuffer())
 
 
-def _open_pt2(path: Path) -> Function:
-    module = torch.export.load(path).module()
+def _open_pt2(path: Path, program: str) -> Function:
+    module = load_pt2(str(path)).exported_programs[program].module()
     return lambda inputs: _several(module(*inputs))
 
 
 def _write_aoti(
-    program: ExportedProgram, path: Path, names: Names, metadata: dict[str, str]
+    programs: Programs, path: Path, names: Names, metadata: dict[str, str]
 ) -> None:
     import torch._inductor
+    from torch._inductor.package.package import package_aoti
 
+    options: dict[str, Any] = {
+        "aot_inductor.package": True,
+        # weights are constants: they are packed for the processor once
+        "freezing": True,
+        # as many threads as the program that runs it has, not as many as here
+        "cpp.dynamic_threads": True,
+    }
     memory = io.BytesIO()
+    files: dict[str, Any] = {}
     try:
         with silent(), torch.no_grad(), closed_folder():
-            torch._inductor.aoti_compile_and_package(
-                program,
-                package_path=memory,
-                # weights are constants: they are packed for the processor once
-                inductor_configs={"aot_inductor.metadata": metadata, "freezing": True},
-            )
+            for name, program in programs.items():
+                assert program.example_inputs is not None
+                own = metadata if name == "model" else {}
+                files[name] = torch._inductor.aot_compile(
+                    program.module(check_guards=False),
+                    program.example_inputs[0],
+                    options={**options, "aot_inductor.metadata": own},
+                )
+            package_aoti(memory, files)
     except Exception as error:  # of the compiler behind it
         raise ExportError(
             f"AOTInductor cannot compile it ({first_line(error)}): use --to pt2 or onnx"
@@ -109,10 +131,10 @@ def _write_aoti(
     path.write_bytes(memory.getbuffer())
 
 
-def _open_aoti(path: Path) -> Function:
-    import torch._inductor
+def _open_aoti(path: Path, program: str) -> Function:
+    from torch._inductor.package.package import load_package
 
-    package = torch._inductor.aoti_load_package(str(path))
+    package = load_package(str(path), program)
     return lambda inputs: _several(package(*inputs))
 
 
@@ -124,8 +146,9 @@ def _compiler() -> None:
 
 
 def _write_onnx(
-    program: ExportedProgram, path: Path, names: Names, metadata: dict[str, str]
+    programs: Programs, path: Path, names: Names, metadata: dict[str, str]
 ) -> None:
+    program = programs["model"]
     size = sum(t.nbytes for t in program.state_dict.values())
     if size > MAX_ONNX:
         raise ExportError(
@@ -158,7 +181,7 @@ def _write_onnx(
     converted.save(str(path), external_data=False)
 
 
-def _open_onnx(path: Path) -> Function:
+def _open_onnx(path: Path, program: str) -> Function:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -168,9 +191,14 @@ def _open_onnx(path: Path) -> Function:
     )
     names = [argument.name for argument in session.get_inputs()]
 
+    about = session.get_modelmeta().custom_metadata_map
+    verdict = about.get("verdict", "").split()
+    own = [output.name for output in session.get_outputs()]
+    asked = [name for name in own if (name in verdict) == (program == "verdict")]
+
     def function(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         arrays = [part.numpy() for part in inputs]
-        outputs = session.run(None, dict(zip(names, arrays, strict=True)))
+        outputs = session.run(asked, dict(zip(names, arrays, strict=True)))
         return tuple(torch.from_numpy(np.asarray(part)) for part in outputs)
 
     return function
@@ -192,6 +220,7 @@ TARGETS: dict[str, Target] = {
         _onnx_packages,
         ("onnx", "onnxscript", "onnxruntime"),
         ("cpu",),
+        several=False,
     ),
 }
 

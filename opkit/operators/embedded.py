@@ -114,7 +114,7 @@ class Embedded(Operator):
 
 
 def _scatter(values: Tensor, place: Tensor, cells: int) -> Tensor:
-    zero = values.new_zeros(len(values), cells * cells)
+    zero = values.new_zeros(values.shape[0], cells * cells)
     return zero.scatter_add(1, place, values).view(-1, cells, cells)
 
 

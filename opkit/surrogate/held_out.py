@@ -18,15 +18,20 @@ from opkit.base.seeds import apart
 from opkit.datasets.field_dataset import FieldDataset, alone, collate
 from opkit.datasets.read import DataFile
 from opkit.errors import BundleError, DataError
+from opkit.metrics import functional
+from opkit.metrics.domains import Points
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.adapters.refuse import refuse_other_data
 from opkit.surrogate.bundle import forward
+from opkit.surrogate.bundle.normalise import packed_domain
 from opkit.surrogate.bundle.record import BundleConfig
 from opkit.surrogate.bundle.run_directory import data_of_run
-from opkit.surrogate.checks.calibration import Calibration, scale
+from opkit.surrogate.checks.calibration import Calibration, inside, scale
 from opkit.surrogate.checks.functions import QuantityFunction
 from opkit.surrogate.checks.interface import Pairs
 from opkit.surrogate.checks.nodes import with_points
+from opkit.surrogate.checks.quantities import Quantities, quantity_errors
+from opkit.surrogate.checks.residual import Residual
 
 APART = 40
 """Validation samples from which on a half is kept for error bounds alone: 20 samples
@@ -83,6 +88,82 @@ def calibrated(
         name: replace(function, errors=np.sort(np.concatenate(gaps[name]).T, axis=-1))
         for name, function in functions.items()
     }
+
+
+def without_solver(
+    calibration: Calibration, source: Path | None, data: Path | None = None
+) -> Calibration:
+    """Return a calibration that no solver is needed for.
+
+    The residual of the PDE is left out. Where it was part of the scale of errors, they
+    are measured again, on the same samples, with σ of the other readings.
+
+    Args:
+        calibration: of the surrogate.
+        source: run directory or bundle that the surrogate came from.
+        data: file with the samples; None for that of the training.
+
+    Raises:
+        BundleError: errors are to be measured, and no samples are at hand.
+        DataError: the file cannot be read, or holds other variables.
+    """
+    name, record = Residual.name, calibration.record
+    if name not in calibration.checks:
+        return calibration
+    powers = {k: v for k, v in record.powers.items() if k != name}
+    less = replace(
+        calibration,
+        record=record.model_copy(
+            update={
+                "powers": powers,
+                "checks": {k: v for k, v in record.checks.items() if k != name},
+            }
+        ),
+        checks={k: v for k, v in calibration.checks.items() if k != name},
+        scores={k: v for k, v in calibration.scores.items() if k != name},
+    )
+    if not record.powers[name]:
+        return less
+    context = calibration.context
+    config = context.config
+    samples = _samples(config, source, data)
+    parts: dict[str, list[Array]] = {"errors": [], "points": []}
+    quantities = Quantities(context)
+    for pairs, prediction in _predicted(less, samples):
+        readings = {
+            name: check.score(Pairs(pairs.inputs, prediction)).values
+            for name, check in less.checks.items()
+            if powers[name]
+        }
+        sigma = scale(powers, readings, len(prediction))[:, None]
+        for key, gap in quantity_errors(quantities, pairs, prediction).items():
+            parts.setdefault(f"quantity {key}", []).append(gap / sigma)
+        outputs, target = prediction, pairs.outputs
+        if not config.history:
+            outputs, target = outputs[:, None], target[:, None]
+        weights = pairs.inputs.weights
+        error = functional.relative_l2(
+            outputs.flatten(0, 1),
+            target.flatten(0, 1),
+            Points(weights)
+            if config.shape.ragged and weights is not None
+            else packed_domain(context.model.outputs),
+        )
+        parts["errors"].append(error.view(outputs.shape[:2]).double().numpy() / sigma)
+        off = inside((outputs - target).abs() / calibration.spread)
+        parts["points"].append(off.double().numpy() / sigma)
+    ordered = {k: np.sort(np.concatenate(v).T, axis=-1) for k, v in parts.items()}
+    return replace(
+        less,
+        record=less.record.model_copy(update={"samples": len(samples)}),
+        errors=ordered["errors"],
+        points=ordered["points"],
+        quantities={
+            name: ordered[f"quantity {name}"]
+            for name in calibration.quantities
+            if f"quantity {name}" in ordered
+        },
+    )
 
 
 def _predicted(

@@ -483,6 +483,28 @@ class Surrogate(Shown):
         every = {**self.functions, **measured}
         return Surrogate(self.model, self.config, self.calibration, self.source, every)
 
+    def without_solver(self, data: str | Path | None = None) -> Surrogate:
+        """Return this surrogate with checks that ask no solver.
+
+        Without the residual of the PDE a check is fast, and can be exported. Where the
+        residual is part of the error bound, the errors are measured again without it,
+        on the samples that the bound was made of: it is then as likely to hold, and
+        wider, or the same for all inputs.
+
+        Args:
+            data: as for `with_quantities`.
+
+        Raises:
+            BundleError: the bundle has no calibration; errors are to be measured again,
+                and there are no samples for it.
+            DataError: ``data`` cannot be read, or holds other variables.
+        """
+        place = None if data is None else Path(data)
+        less = held_out.without_solver(self.checker.calibration, self.source, place)
+        if less is self.calibration:
+            return self
+        return Surrogate(self.model, self.config, less, self.source)
+
     def _with(self, function: Function) -> Surrogate:
         """Return this surrogate with one more function; measured once."""
         name = named(function)

@@ -29,7 +29,7 @@ def example(name: str) -> ModuleType:
 
 def test_every_example_is_short() -> None:
     files = [p for p in FOLDER.iterdir() if p.is_file()]
-    assert len(files) == 9
+    assert len(files) == 10
     assert all(len(p.read_text().splitlines()) < 120 for p in files)
 
 
@@ -123,6 +123,48 @@ def test_a_dolfinx_loop_conserves_a_constant(darcy_run: Path) -> None:
     left, right = c[4, 0], c[4, -1]
     assert left == pytest.approx(1 - 1.1**-5, rel=0.02)
     assert abs(right) < 0.02
+
+
+@pytest.mark.slow
+def test_an_implicit_loop_takes_larger_steps(darcy_run: Path) -> None:
+    """Second order against first: eight times the step, and still a smaller error."""
+    pytest.importorskip("dolfinx_solver")
+    rows = example("fenicsx_implicit").main(str(darcy_run), 2)
+    first, many = rows["flow before, 2 steps"], rows["flow before, 16 steps"]
+    assert many == pytest.approx(first / 8, rel=0.5)  # of first order
+    assert rows["implicit, 2 steps"] < many < first < 0.2
+    # quadratic: a wrong product with the Jacobian would take many more
+    assert 1 <= rows["Newton iterations a step"] <= 4
+
+
+@pytest.mark.slow
+def test_the_shell_matrix_is_the_derivative(darcy_run: Path) -> None:
+    """Central differences in float32 pressures: steps of 1 % leave 1e-3."""
+    pytest.importorskip("dolfinx_solver")
+    module = example("fenicsx_implicit")
+    surrogate = opkit.load(darcy_run)
+    a0 = np.exp(np.random.default_rng(0).normal(size=(17, 17)) / 4)
+    loop = module.Transport(surrogate, a0)
+    loop.dt.value, rng = 0.1, np.random.default_rng(1)
+    state, v = rng.uniform(0, 1, 289), rng.normal(size=289)
+
+    def residual(c: np.ndarray) -> np.ndarray:
+        loop.now.array[:] = c
+        out = loop.now.duplicate()
+        loop.function(None, loop.now, out)
+        return out.array.copy()
+
+    difference = (residual(state + 0.01 * v) - residual(state - 0.01 * v)) / 0.02
+    residual(state)
+    loop.jacobian()
+    x, y = loop.now.duplicate(), loop.now.duplicate()
+    x.array[:] = v
+    loop.mult(None, x, y)
+    gap = np.linalg.norm(y.array - difference)
+    assert gap < 3e-3 * np.linalg.norm(difference)
+    # without the surrogate's slope it is another matrix
+    loop.matrices[0].mult(x, y)
+    assert np.linalg.norm(y.array - difference) > 10 * gap
 
 
 @pytest.mark.slow

@@ -64,7 +64,7 @@ def test_same_outputs_as_in_python(program, package, data, tmp_path, count):
     [
         ("model-aoti.pt2", 18 * 18 + 1, "not a multiple of 324"),
         ("model-aoti.pt2", None, "cannot be read"),
-        ("absent.pt2", 18 * 18, "absent.pt2: cannot be read"),
+        ("absent.pt2", 18 * 18, "absent.pt2: missing"),
     ],
 )
 def test_bad_input_is_one_line(program, package, tmp_path, model, values, message):

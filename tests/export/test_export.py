@@ -70,7 +70,10 @@ def test_every_operator_and_target(name, to, bundles, data, tmp_path):
     samples = real_inputs(run, surrogate.config, data).fields
     x = torch.cat([samples, samples[:2] + 100])
     with torch.no_grad():
-        outputs, expected = TARGETS[to].open(path)((x,)), surrogate.predict(x)
+        outputs, expected = (
+            TARGETS[to].open(path, "model")((x,))[0],
+            surrogate.predict(x),
+        )
     gap = (outputs - expected).norm() / expected.norm()
     # other inputs, same arithmetic: the same bound with some room
     assert gap < 3 * report.difference.tolerance < 1e-4
@@ -124,10 +127,10 @@ def test_autoregressive_surrogates_give_one_step(bundles, write, tmp_path, stati
     assert [field.name for field in report.inputs] == ["inputs", "static"][: 1 + static]
     surrogate = opkit.load(run)
     samples = tuple(real_inputs(run, surrogate.config, data).by_role.values())
-    step = TARGETS["pt2"].open(run / "model.pt2")
-    first = step(samples)
+    step = TARGETS["pt2"].open(run / "model.pt2", "model")
+    (first,) = step(samples)
     window = torch.stack([samples[0][:, 1], first], 1)
-    second = step((window, *samples[1:]))
+    (second,) = step((window, *samples[1:]))
     expected = surrogate.predict(real_inputs(run, surrogate.config, data), 2)
     frames_out = torch.stack([first, second], 1)
     # two steps of float32 arithmetic in another order
@@ -140,10 +143,10 @@ def test_a_file_whose_outputs_differ_is_not_kept(
 ):
     right = main.target("pt2")
 
-    def opened(path: Path) -> Callable[..., torch.Tensor]:
-        run = right.open(path)
+    def opened(path: Path, program: str) -> Callable[..., tuple[torch.Tensor]]:
+        run = right.open(path, program)
         bad = 1 + 1e-5 if fault == "wrong" else float("nan")
-        return lambda inputs: run(inputs) * bad
+        return lambda inputs: (run(inputs)[0] * bad,)
 
     wrong = type(right)(right.suffix, right.default, right.write, opened, right.require)
     monkeypatch.setattr(main, "target", lambda name: wrong)

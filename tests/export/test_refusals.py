@@ -7,13 +7,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import scipy.sparse
 import torch
 
 from opkit.cli import main
-from opkit.elements.sparse import SparseMatrix
 from opkit.errors import ExportError
-from opkit.export.trace import trace
+from opkit.export.trace import REFUSED, trace
 
 FNO = dict(n_modes=(5, 6), hidden_channels=8, n_layers=2)
 
@@ -95,10 +93,13 @@ def test_an_operator_that_onnx_has_no_form_for(refused, bundles, data, tmp_path)
     assert "aten.linalg_cholesky" in text and "--to pt2" in text
 
 
-def test_products_with_sparse_matrices_are_refused_by_name():
-    """SPON transfers between meshes so; torch's own message named tensor layouts."""
-    model = torch.nn.Sequential(SparseMatrix(scipy.sparse.identity(3)))
-    config = SimpleNamespace(operator="spon")
-    surrogate = SimpleNamespace(model=model, config=config, device="cpu")
-    with pytest.raises(ExportError, match=r"spon cannot be exported: .*sparse"):
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_operators_with_loops_over_data_are_refused_by_name(name):
+    config = SimpleNamespace(operator=name)
+    surrogate = SimpleNamespace(model=None, config=config, device="cpu")
+    with pytest.raises(ExportError, match=rf"{name} cannot be exported: .*opkit.load"):
         trace(surrogate, (torch.zeros(1, 3),), None)
+
+
+def test_onnx_holds_no_derivatives(refused, fno):
+    assert "--to pt2 or aoti" in refused(fno, "--to", "onnx", "--derivatives")

@@ -104,7 +104,8 @@ class DeepONet(Operator):
     def _fields(self, coefficients: Tensor, points: Tensor) -> Tensor:
         """Sum over the basis (batch, out_channel, *places)."""
         count = coefficients.shape[1] // self.out_channels
-        coefficients = coefficients.reshape(len(coefficients), self.out_channels, count)
+        shape = (coefficients.shape[0], self.out_channels, count)
+        coefficients = coefficients.reshape(shape)
         basis = self.trunk(trunk_features(points, self.periodic).movedim(0, -1))
         basis = basis.movedim(-1, 0)
         # b and t have entries of order one: 1/√p keeps the sum so

@@ -106,7 +106,7 @@ class MIONet(Operator):
     def _fields(self, product: Tensor, points: Tensor) -> Tensor:
         """Sum over the basis (batch, out_channel, *places)."""
         count = product.shape[1] // self.out_channels
-        coefficients = product.reshape(len(product), self.out_channels, count)
+        coefficients = product.reshape(product.shape[0], self.out_channels, count)
         basis = self.trunk(trunk_features(points, self.periodic).movedim(0, -1))
         basis = basis.movedim(-1, 0)
         # as in DeepONet, 1/√p keeps the sum of order one

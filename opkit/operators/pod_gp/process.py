@@ -205,7 +205,7 @@ def variance(
     for L in lower or factors(theta, x):
         own = theta[start : start + len(L)]
         v = kernel(own, x, new)
-        if len(new):  # not every library of linear algebra takes none
+        if new.shape[0]:  # not every library of linear algebra takes none
             v = torch.linalg.solve_triangular(L, v, upper=False)
         signal, linear = own[:, p, None].exp(), own[:, p + 1, None].exp()
         prior = signal + linear * (1 + new.square().sum(1)) + noise(own)[:, None]

@@ -132,8 +132,8 @@ class SPON(Operator):
         if numbers is not None and self.modulation is not None:
             pairs = self.modulation(numbers)
         elif numbers is not None:
-            parts.append(numbers.expand(len(parts[0]), -1, -1))
-        parts.append(mesh.static[:, None].expand(-1, len(x), -1))
+            parts.append(numbers.expand(parts[0].shape[0], -1, -1))
+        parts.append(mesh.static[:, None].expand(-1, x.shape[0], -1))
         h = self.lifting(torch.cat(parts, 2))
         each = 2 * len(self.spacings) - 1
         for k, cycle in enumerate(self.cycles):

@@ -107,13 +107,21 @@ def deviation(model: PhysicalModel, inputs: Inputs) -> Tensor:
     Raises:
         OpkitInputError: the operator gives none.
     """
+    std = torch.cat([deviation_of(model, part) for part in _pieces(model, inputs)])
+    return std.to(inputs.fields.device, inputs.fields.dtype)
+
+
+def deviation_of(model: PhysicalModel, inputs: Inputs) -> Tensor:
+    """Return the same of a batch that is where the weights are, in one piece.
+
+    Raises:
+        OpkitInputError: the operator gives none.
+    """
     operator = model.operator
     if not isinstance(operator, KnowsDeviation) or model.history:
         raise OpkitInputError("the operator does not say how uncertain its answers are")
-    parts = _pieces(model, inputs)
-    std = torch.cat([operator.deviation(model.encode(part)) for part in parts])
-    std = std * model.outputs.std.view(-1, *(1,) * (std.ndim - 2))
-    return std.to(inputs.fields.device, inputs.fields.dtype)
+    std = operator.deviation(model.encode(inputs))
+    return std * model.outputs.std.view(-1, *(1,) * (std.ndim - 2))
 
 
 def _pieces(model: PhysicalModel, inputs: Inputs) -> list[Inputs]:

@@ -18,6 +18,7 @@ q' σ(x) s of the prediction.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -189,6 +190,17 @@ def error_bound(errors: Array, scale: Array, coverage: float, frames: int) -> Ar
     known = min(frames, len(errors))
     bound[:, :known] = conformal.quantile(errors[:known], coverage)
     return bound * scale[:, None]
+
+
+def inside(relative: Tensor) -> Tensor:
+    """Below what the share `POINTS` of values lies, (batch, frame).
+
+    Args:
+        relative: |û - u| / s (batch, frame, channel, *space).
+    """
+    flat = relative.flatten(2)
+    count = math.ceil(POINTS * flat.shape[-1])
+    return flat.kthvalue(count, dim=-1).values
 
 
 def scale(

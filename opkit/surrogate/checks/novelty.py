@@ -14,14 +14,16 @@ it changes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from opkit.base.fourier import rfftn
+from opkit.operators.inputs import Inputs
 from opkit.surrogate.bundle.normalise import Normaliser
 from opkit.surrogate.checks.interface import (
     Context,
@@ -31,18 +33,28 @@ from opkit.surrogate.checks.interface import (
     refuse_shape,
 )
 
+Power = Callable[[Tensor], Tensor]
+"""Fields (batch, channel, *space) to |û_k|² of `torch.fft.rfftn`, divided by the number
+of points squared."""
 OCTAVES = 6
 FLOOR = 1e-2
 """Smallest standard deviation of a feature, in units of the channel's own."""
 
 
-def features(fields: Tensor, spectral: bool) -> Tensor:
+def power_by_fft(x: Tensor) -> Tensor:
+    """Return |û_k|² over half of the wavenumbers of real fields."""
+    axes = tuple(range(2, x.ndim))
+    return rfftn(x, axes, norm="forward").abs().square()
+
+
+def features(fields: Tensor, spectral: bool, power: Power = power_by_fft) -> Tensor:
     """Summarise fields in a few numbers.
 
     Args:
         fields: (batch, channel, *space), each channel normalised over the training
             samples.
         spectral: whether the points are a grid, so that Fourier modes mean something.
+        power: how energies of modes are computed.
 
     Returns:
         (batch, feature), float64.
@@ -53,28 +65,32 @@ def features(fields: Tensor, spectral: bool) -> Tensor:
     std = (flat - mean[..., None]).square().mean(-1).sqrt()
     parts = [mean, (std + FLOOR).log(), flat.amin(-1), flat.amax(-1)]
     if spectral:
-        parts += _octaves(x - mean.view(*mean.shape, *(1,) * (x.ndim - 2)))
+        parts += _octaves(x - mean.view(*mean.shape, *(1,) * (x.ndim - 2)), power)
     return torch.cat(parts, 1)
 
 
-def _octaves(x: Tensor) -> list[Tensor]:
+def _octaves(x: Tensor, power: Power) -> list[Tensor]:
     """Log energies in 2^(j-1) < |k| <= 2^j; those above the grid's largest are none."""
-    axes = tuple(range(2, x.ndim))
-    sizes = x.shape[2:]
-    power = rfftn(x, axes, norm="forward").abs().square()
-    k2 = torch.zeros((), dtype=x.dtype, device=x.device)
+    energies = power(x)
+    bands = []
+    for j in _bands(tuple(x.shape[2:])):
+        energy = (energies * j.to(x)).flatten(2).sum(-1)
+        bands.append((energy + FLOOR**2 / OCTAVES).log())
+    return bands
+
+
+@lru_cache(maxsize=32)
+def _bands(sizes: tuple[int, ...]) -> list[Tensor]:
+    """Which of the modes of `Power` belong to each octave, as numbers 0 and 1."""
+    k2 = torch.zeros((), dtype=torch.float64)
     for axis, n in enumerate(sizes):
         last = axis + 1 == len(sizes)
         k = torch.fft.rfftfreq(n, 1 / n) if last else torch.fft.fftfreq(n, 1 / n)
         shape = [1] * len(sizes)
         shape[axis] = len(k)
-        k2 = k2 + k.to(x).square().view(shape)
+        k2 = k2 + k.double().square().view(shape)
     octave = k2.clamp(min=1).sqrt().log2().ceil().clamp(max=OCTAVES - 1)
-    bands = []
-    for j in range(min(OCTAVES, int(octave.max()) + 1)):
-        energy = (power * (octave == j)).flatten(2).sum(-1)
-        bands.append((energy + FLOOR**2 / OCTAVES).log())
-    return bands
+    return [(octave == j).double() for j in range(min(OCTAVES, int(octave.max()) + 1))]
 
 
 @dataclass(frozen=True)
@@ -97,13 +113,17 @@ class Novelty:
     @classmethod
     def fit(cls, context: Context, samples: Iterable[Pairs]) -> Self:
         """Take mean and covariance of the features of training inputs."""
-        phi = torch.cat([input_features(context, pairs) for pairs in samples])
+        phi = torch.cat([input_features(context, p.inputs) for p in samples])
         return cls(context, *whitening(phi))
 
     def score(self, pairs: Pairs) -> Reading:
         """Return d (batch,)."""
-        phi = input_features(self.context, pairs)
-        return Reading(distance(phi, self.mean, self.whiten).numpy())
+        return Reading(self.measure(pairs.inputs).numpy())
+
+    def measure(self, inputs: Inputs, power: Power = power_by_fft) -> Tensor:
+        """Return d (batch,), float64."""
+        phi = input_features(self.context, inputs, power)
+        return distance(phi, self.mean, self.whiten)
 
     def describe(self) -> str:
         """Say what is measured."""
@@ -144,24 +164,27 @@ def distance(phi: Tensor, mean: Tensor, whiten: Tensor) -> Tensor:
     return length / math.sqrt(phi.shape[1])
 
 
-def input_features(context: Context, pairs: Pairs) -> Tensor:
+def input_features(
+    context: Context, inputs: Inputs, power: Power = power_by_fft
+) -> Tensor:
     """Return features (batch, feature) of inputs; of the last of several frames."""
-    model, inputs = context.model, pairs.inputs
+    model = context.model
     spectral = context.config.shape.spectral
     fields = inputs.fields[:, -1] if model.history else inputs.fields
     parts = []
     if fields.shape[1]:
-        parts.append(features(_unit(fields.detach().cpu(), model.inputs), spectral))
+        unit = _unit(fields.detach().cpu(), model.inputs)
+        parts.append(features(unit, spectral, power))
     if inputs.parameters is not None and model.numbers is not None:
         even = model.numbers.even(inputs.parameters.detach()).cpu()
         # what has no logarithm is as far away as float32 can say
         parts.append(_unit(even.nan_to_num(1e30, 1e30, -1e30), model.numbers).double())
     if inputs.static is not None and model.static is not None:
         static = _unit(inputs.static.detach().cpu(), model.static)
-        parts.append(features(static, spectral))
+        parts.append(features(static, spectral, power))
     if inputs.series is not None and model.series is not None:
         functions = _unit(inputs.series.detach().cpu(), model.series)
-        parts.append(features(functions, spectral=True))
+        parts.append(features(functions, True, power))
     if inputs.boundary is not None:  # in physical units
         parts.append(features(inputs.boundary.detach().cpu(), spectral=False))
     if inputs.points is not None and context.config.shape.ragged:

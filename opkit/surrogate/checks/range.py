@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from opkit.errors import OpkitInputError
+from opkit.operators.inputs import Inputs
 from opkit.surrogate.bundle.normalise import Normaliser
 from opkit.surrogate.checks.interface import Context, Pairs, Reading, WithoutTensors
 
@@ -49,28 +50,31 @@ class Range(WithoutTensors):
 
     def score(self, pairs: Pairs) -> Reading:
         """Return e (batch,), also by input variable; 0 is within the range."""
+        measured = self.measure(pairs.inputs).items()
+        by_variable = {name: part.numpy() for name, part in measured}
+        return Reading(np.max(list(by_variable.values()), axis=0), by_variable)
+
+    def measure(self, inputs: Inputs) -> dict[str, Tensor]:
+        """Return e (batch,) by input variable, float64."""
         config, model = self.context.config, self.context.model
-        x, static = pairs.inputs.fields, pairs.inputs.static
+        x, static = inputs.fields, inputs.static
         channels = [beyond(x.transpose(1, 2) if model.history else x, model.inputs)]
         variables = list(config.inputs)
         if static is not None and model.static is not None:
             channels.append(beyond(static, model.static))
             variables += config.by_role["static"]
-        numbers = pairs.inputs.parameters
+        numbers = inputs.parameters
         if numbers is not None and model.numbers is not None:
             channels.append(beyond(numbers, model.numbers))
             variables += config.parameters
-        functions = pairs.inputs.series
+        functions = inputs.series
         if functions is not None and model.series is not None:
             channels.append(beyond(functions, model.series))
             variables += config.series
         sizes = [v.channels for v in variables]
         parts = torch.split(torch.cat(channels, 1), sizes, 1)
-        by_variable = {
-            v.name: part.amax(1).numpy()
-            for v, part in zip(variables, parts, strict=True)
-        }
-        return Reading(np.max(list(by_variable.values()), axis=0), by_variable)
+        pieces = zip(variables, parts, strict=True)
+        return {v.name: part.amax(1) for v, part in pieces}
 
     def describe(self) -> str:
         """Say what is measured."""

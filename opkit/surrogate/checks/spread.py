@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import torch
+from torch import Tensor
 
 from opkit.errors import OpkitInputError
 from opkit.surrogate.bundle import forward
@@ -48,12 +49,18 @@ class Spread(WithoutTensors):
     def score(self, pairs: Pairs) -> Reading:
         """Return s (batch,)."""
         std = forward.deviation(self.context.model, pairs.inputs)
-        size, off = (
-            torch.linalg.vector_norm(field.detach().cpu().double().flatten(2), dim=2)
-            for field in (pairs.outputs, std)
-        )
-        return Reading((off / size.clamp(min=SMALLEST)).mean(1).numpy())
+        return Reading(relative(std, pairs.outputs).numpy())
 
     def describe(self) -> str:
         """Say what is read."""
         return "relative standard deviation of the prediction, by the operator"
+
+
+def relative(std: Tensor, outputs: Tensor) -> Tensor:
+    """Return s (batch,), float64, of fields (batch, channel, *space)."""
+    size, off = (
+        torch.linalg.vector_norm(field.detach().cpu().double().flatten(2), dim=2)
+        for field in (outputs, std)
+    )
+    shares: Tensor = (off / size.clamp(min=SMALLEST)).mean(1)
+    return shares

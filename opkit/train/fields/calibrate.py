@@ -10,7 +10,6 @@ the quantiles: the bounds are then a little too small, and the model card says s
 from __future__ import annotations
 
 import itertools
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +25,7 @@ from opkit.operators.inputs import Inputs
 from opkit.surrogate.bundle.normalise import PackedNormaliser, packed_domain
 from opkit.surrogate.bundle.record import CalibrationRecord
 from opkit.surrogate.checks import CHECKS, conformal
-from opkit.surrogate.checks.calibration import COVERAGE, POINTS, Calibration, scale
+from opkit.surrogate.checks.calibration import COVERAGE, Calibration, inside, scale
 from opkit.surrogate.checks.interface import Check, Context, Pairs
 from opkit.surrogate.checks.quantities import Quantities, quantity_errors
 from opkit.surrogate.surrogate import Surrogate
@@ -81,7 +80,7 @@ def calibrate(surrogate: Surrogate, setup: TrainingSetup) -> Calibration:
         powers, held_out = dict.fromkeys(checks, 0.0), chosen
         spread = _typical(surrogate, _mean(chosen.differences, of_points))
     sigma = scale(powers, held_out.readings, len(held_out.errors))
-    inside = torch.cat([_inside(each / spread) for each in held_out.differences])
+    within = torch.cat([inside(each / spread) for each in held_out.differences])
     return Calibration(
         CalibrationRecord(
             samples=len(held_out.errors),
@@ -97,7 +96,7 @@ def calibrate(surrogate: Surrogate, setup: TrainingSetup) -> Calibration:
         checks,
         {name: np.sort(values) for name, values in held_out.readings.items()},
         np.sort((held_out.errors / sigma[:, None]).T, axis=-1),
-        np.sort((inside.double().numpy() / sigma[:, None]).T, axis=-1),
+        np.sort((within.double().numpy() / sigma[:, None]).T, axis=-1),
         spread,
         {
             name: np.sort((errors / sigma[:, None]).T, axis=-1)
@@ -161,13 +160,6 @@ def _mean(differences: list[Tensor], of_points: bool) -> Tensor:
     if of_points:
         differences = [each.mean(-1, keepdim=True) for each in differences]
     return torch.cat(differences).mean(0)
-
-
-def _inside(relative: Tensor) -> Tensor:
-    """Below what the share `POINTS` of values lies, (batch, frame)."""
-    flat = relative.flatten(2)
-    count = math.ceil(POINTS * flat.shape[-1])
-    return flat.kthvalue(count, dim=-1).values
 
 
 def _pairs(batch: Sample) -> Pairs:

@@ -1,0 +1,129 @@
+"""Products with the Jacobian of a surrogate, as programs of plain tensor operations.
+
+    jvp: (x, v) -> N'(x) v,    vjp: (x, w) -> N'(x)ᵀ w,
+
+traced through PyTorch's own derivatives of the program that is exported. They take as
+many samples as were traced: one, or the batch that was fixed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from opkit.errors import ExportError
+from opkit.export.targets import first_line, silent
+
+Products = Callable[..., tuple[Tensor, ...]]
+
+
+def jvp(function: Callable[..., Tensor]) -> Products:
+    """Return (inputs, directions) -> (N' v,), forwards where PyTorch can."""
+
+    def product(*tensors: Tensor) -> tuple[Tensor, ...]:
+        half = len(tensors) // 2
+        inputs, directions = tensors[:half], tensors[half:]
+        return (torch.func.jvp(function, inputs, directions)[1],)
+
+    return product
+
+
+def jvp_backwards(function: Callable[..., Tensor]) -> Products:
+    """Return the same by two products with the transposed Jacobian."""
+
+    def product(*tensors: Tensor) -> tuple[Tensor, ...]:
+        half = len(tensors) // 2
+        inputs, directions = tensors[:half], tensors[half:]
+        x = [tensor.detach().requires_grad_(True) for tensor in inputs]
+        with torch.enable_grad():
+            outputs = function(*x)
+            w = torch.zeros_like(outputs, requires_grad=True)
+            back = torch.autograd.grad(
+                outputs, x, w, create_graph=True, materialize_grads=True
+            )
+            varied = [
+                (g, v) for g, v in zip(back, directions, strict=True) if g.requires_grad
+            ]
+            (forth,) = torch.autograd.grad(
+                [g for g, _ in varied], w, [v for _, v in varied]
+            )
+        return (forth,)
+
+    return product
+
+
+def vjp(function: Callable[..., Tensor]) -> Products:
+    """Return (inputs, weights of the outputs) -> gradients of the inputs."""
+
+    def product(*tensors: Tensor) -> tuple[Tensor, ...]:
+        *inputs, w = tensors
+        x = [tensor.detach().requires_grad_(True) for tensor in inputs]
+        with torch.enable_grad():
+            outputs = function(*x)
+            return torch.autograd.grad(outputs, x, w, materialize_grads=True)
+
+    return product
+
+
+FORMS: dict[str, tuple[Callable[[Callable[..., Tensor]], Products], ...]] = {
+    "jvp": (jvp, jvp_backwards),
+    "vjp": (vjp,),
+}
+"""By program the ways to compute it, in the order they are tried."""
+
+
+def directions(
+    name: str, inputs: tuple[Tensor, ...], outputs: Tensor
+) -> tuple[Tensor, ...]:
+    """Return what is given beside the inputs, of the size of what it stands for."""
+    torch.manual_seed(0)
+    like = inputs if name == "jvp" else (outputs,)
+    return tuple(torch.randn_like(tensor) for tensor in like)
+
+
+def derivative_program(
+    name: str, operator: str, module: nn.Module, inputs: tuple[Tensor, ...]
+) -> ExportedProgram:
+    """Trace a product with the Jacobian.
+
+    Args:
+        name: ``"jvp"`` or ``"vjp"``.
+        operator: for messages.
+        module: what is exported, without gradients of its weights.
+        inputs: as many samples as the program shall take.
+
+    Raises:
+        ExportError: PyTorch has no derivative of something in it.
+    """
+    try:
+        with silent(), torch.no_grad():
+            outputs = module(*inputs)
+            # plain operations first: code of an operator's own, with loops and
+            # autograd functions, is behind it
+            plain = torch.export.export(module, inputs).module(check_guards=False)
+    except Exception as error:  # the tracer raises whatever the operator's code met
+        raise _cannot(operator, name, error) from error
+    tensors = (*inputs, *directions(name, inputs, outputs))
+    fault: Exception | None = None
+    for form in FORMS[name]:
+        try:
+            with silent(), sdpa_kernel(SDPBackend.MATH):
+                traced = make_fx(form(plain))(*tensors)
+            with silent(), torch.no_grad():
+                return torch.export.export(traced, tensors)
+        except Exception as error:  # as above
+            fault = fault or error
+    assert fault is not None
+    raise _cannot(operator, name, fault) from fault
+
+
+def _cannot(operator: str, name: str, error: Exception) -> ExportError:
+    return ExportError(
+        f"operator {operator} has no program {name}: PyTorch cannot trace its "
+        f"derivative ({first_line(error)}); export without derivatives"
+    )
