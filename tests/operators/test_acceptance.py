@@ -1,5 +1,7 @@
 """Data that an operator cannot take are refused with the operators that can."""
 
+from pathlib import Path
+
 import pytest
 
 from opkit.errors import OpkitInputError
@@ -29,3 +31,5 @@ def test_refusals_name_operators_that_can():
 def test_the_table_has_every_operator():
     table = acceptance_table()
     assert all(f"| {name} | " in table for name in OPERATORS)
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert all(line in readme for line in table.splitlines())
