@@ -81,12 +81,10 @@ def append(
     with hdf5_appearing(path) as file:
         writer = Writer(file, whole, names, new.measure)
         if old is not None:
-            with (
-                old.path.open("rb") as raw,
-                mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as content,
-                memoryview(content) as view,
-            ):
-                writer.copy(slice(0, count), old.handle, view)
+            with old.path.open("rb") as raw:
+                # not closed here: an error on a full disk holds parts of it
+                content = mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ)
+            writer.copy(slice(0, count), old.handle, memoryview(content))
         index = np.arange(rows.start, rows.stop, dtype=np.int64)
         writer.put(rows, index, new.fields, new.numbers)
         writer.finish()

@@ -1,5 +1,6 @@
 """Records of a run and lists of folders from anywhere: typed, bounded, nothing lost."""
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -10,7 +11,9 @@ import pytest
 import torch
 import yaml
 
+import opkit
 from opkit.base import aside, children, compiler, files
+from opkit.datasets.write import Writer
 from opkit.discover.library import spectral_library
 from opkit.errors import BundleError, DataError, OpkitError, OpkitInputError
 from opkit.evaluate.koopman import modes
@@ -223,6 +226,28 @@ def test_modes_of_values_whose_squares_are_out_of_range() -> None:
         np.testing.assert_allclose(  # rounding of the factor
             np.abs(scaled.eigenvalues), np.abs(usual.eigenvalues), rtol=1e-6
         )
+
+
+def test_a_store_on_a_disk_that_is_full_while_old_samples_are_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error holds a part of the old file's bytes, which is not to hide it."""
+    surrogate = opkit.load(GOLDEN)
+    field = 1 + np.linspace(0, 1, 81).reshape(9, 9)
+    store = tmp_path / "s.h5"
+    surrogate.solve(field, exact=True, store=store)
+    before = store.read_bytes()
+
+    def full(writer: Any, rows: slice, source: Any, content: memoryview) -> None:
+        part = content[:9]
+        raise OSError(errno.ENOSPC, "no space", len(part))
+
+    monkeypatch.setattr(Writer, "copy", full)
+    with pytest.raises(DataError, match="the disk is full"):
+        surrogate.solve(2 * field, exact=True, store=store)
+    assert store.read_bytes() == before
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"s.h5", ".s.h5.lock"}
 
 
 def test_a_bundle_that_is_replaced_while_it_is_read(
