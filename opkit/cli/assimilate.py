@@ -226,6 +226,7 @@ def _filter(
 
 def _write(path: Path, experiment: Twin, made: Assimilation, force: bool) -> None:
     from opkit.base.files import appearing
+    from opkit.datasets.disk import QuietFile
 
     mean = made.states["mean"]
     whole = made.states.assign_coords(time=experiment.observations["time"].values)
@@ -236,5 +237,9 @@ def _write(path: Path, experiment: Twin, made: Assimilation, force: bool) -> Non
     places = experiment.observation.places
     if places is not None:
         whole["places"] = (("place", "axis"), places)
-    with appearing(path, replace=force) as temporary:
-        whole.to_netcdf(temporary, engine="h5netcdf")
+    with (
+        appearing(path, replace=force) as temporary,
+        QuietFile(temporary, "w+b") as raw,  # HDF5 crashes on a full disk
+        raw.raising_refusals(),
+    ):
+        whole.to_netcdf(raw, engine="h5netcdf")

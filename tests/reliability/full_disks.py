@@ -106,7 +106,7 @@ VERBS = {
     ),
     "assimilate": Verb(
         "assimilate advection-diffusion --cycles 2 --members 3 --filter etkf "
-        "--steps 5 -o s.nc"
+        "--steps 5 -o s.nc --json"
     ),
     "new": Verb("new plugin rod-and-more"),
     "export, pt2": Verb("export run --to pt2 -o x.pt2"),
