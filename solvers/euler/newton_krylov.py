@@ -143,7 +143,7 @@ class Flow:
                     "deformation may help"
                 )
             count += 1
-            change = self._step(state, right, cfl)
+            change, short = self._step(state, right, cfl)
             s = self._length(state, change)
             trial = state + s * change
             flux = self.flux(trial)
@@ -152,7 +152,8 @@ class Flow:
                 cfl *= 0.3
                 continue
             # as the residual falls, towards Newton's method
-            growth = min(max(size / new, 1.1), 3.0) if s > 0.5 else 0.5
+            stuck = s < 0.5 or (short and new > 0.9 * size)
+            growth = 0.5 if stuck else min(max(size / new, 1.1), 3.0)
             cfl = min(cfl * growth, _LARGEST_CFL)
             state, right, size = trial, flux, new
         return Steady(state, size, count, self.products - before)
@@ -174,7 +175,7 @@ class Flow:
         )
         return out
 
-    def _step(self, state: Array, right: Array, cfl: float) -> Array:
+    def _step(self, state: Array, right: Array, cfl: float) -> tuple[Array, bool]:
         m = self.metrics
         kernels.primitive(state, self._q)
         rate = np.empty(m.volume.shape)
@@ -236,8 +237,8 @@ Map = Callable[[Array], Array]
 
 def gmres(
     product: Map, precondition: Map, b: Array, accuracy: float, most: int
-) -> Array:
-    """Right-preconditioned GMRES: M⁻¹ (A M⁻¹)⁻¹ b, to a relative accuracy."""
+) -> tuple[Array, bool]:
+    """Right-preconditioned GMRES: M⁻¹ (A M⁻¹)⁻¹ b, and whether it fell short."""
     beta = float(np.linalg.norm(b))
     basis = [b / beta]
     images: list[Array] = []
@@ -267,7 +268,7 @@ def gmres(
     n = k + 1
     y = np.linalg.solve(np.triu(h[:n, :n]), g[:n])
     solution: Array = np.tensordot(y, np.stack(images[:n]), axes=1)
-    return solution
+    return solution, bool(abs(g[n]) > accuracy * beta)
 
 
 def conserved(q: Array) -> Array:
