@@ -39,10 +39,10 @@ def export(
     device: Annotated[
         str, typer.Option(help="cpu or cuda.", autocompletion=complete.devices)
     ] = "cpu",
-    verdict: Annotated[
+    no_verdict: Annotated[
         bool,
-        typer.Option(help="Also write error bound, novelty and range."),
-    ] = True,
+        typer.Option("--no-verdict", help="Leave out error bound, novelty and range."),
+    ] = False,
     derivatives: Annotated[
         bool,
         typer.Option("--derivatives", help="Also write jvp and vjp (pt2, aoti)."),
@@ -59,7 +59,7 @@ def export(
     from opkit.export import export as run_it
 
     number = None if batch == "dynamic" else int(batch)
-    result = run_it(run, to, out, number, data, device, verdict, derivatives)
+    result = run_it(run, to, out, number, data, device, not no_verdict, derivatives)
     if json:
         as_json(result)
         return

@@ -191,13 +191,18 @@ def test_a_number_is_a_number():
 
 
 def test_an_output_of_one_number_is_for_operators_that_give_one(run, tmp_path):
-    np.savez(tmp_path / "a.npz", v=np.ones(6), u=np.ones((6, 8)))
-    words = ("--input", "u=u:sample,x", "--output", "v=v:sample")
+    np.savez(tmp_path / "a.npz", v=np.ones(6), u=np.ones((6, 8, 8)))
+    words = ("--input", "u=u:sample,y,x", "--output", "v=v:sample")
     data = tmp_path / "o.h5"
     assert run("import", data, "--train", tmp_path / "a.npz", *words)[0] == 0
-    words = ("--operator", "lsm", "--out", tmp_path / "run")
+    words = ("--operator", "elliptic-fno", "--out", tmp_path / "run")
     code, _, err = run("train", data, *words)
-    assert code == 2 and "lsm" in err and "deeponet" in err and err.count("\n") == 1
+    assert (
+        code == 2
+        and "elliptic-fno" in err
+        and "deeponet" in err
+        and err.count("\n") == 1
+    )
     assert not (tmp_path / "run").exists()
 
 

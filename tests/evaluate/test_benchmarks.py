@@ -69,6 +69,7 @@ def test_viscosities_beyond_those_learnt_are_flagged(
     assert {"mixed", "0.0001", "initial"} < set(rows["0.005"])
 
 
+@pytest.mark.slow
 def test_mionet_of_one_vector_is_the_deeponet(
     table: Callable[..., dict[str, Any]],
 ) -> None:

@@ -47,7 +47,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
-@pytest.mark.parametrize("to", ["pt2", "onnx"])
+@pytest.mark.parametrize("to", ["pt2", pytest.param("onnx", marks=pytest.mark.slow)])
 def test_the_file_is_given_numbers_points_and_weights(run: Path, to: str) -> None:
     """Outputs agree to rounding, for one sample and for several."""
     if to == "onnx":

@@ -33,6 +33,7 @@ OURS = {
     ),
     "hypino-heat": ("resolution=9",),
 }  # fmt: skip
+DEAR = ("navier-stokes", "quasi-geostrophic")
 END = "end = start * np.exp(-1.0)"
 
 
@@ -40,7 +41,13 @@ def failures(case: Case) -> dict[str, str]:
     return {c.name: c.detail for c in check_solver(case) if c.passed is False}
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=pytest.mark.slow if n in DEAR else ())  # ten seconds each
+        for n in OURS
+    ],
+)
 def test_ours_pass(name: str) -> None:
     checks = check_solver(opkit.load_case(name, OURS[name]), samples=2)
     assert [c.name for c in checks] == NAMES

@@ -141,7 +141,7 @@ def test_a_damaged_digest_is_caught(good: Path) -> None:
 
 def test_a_changed_header_is_refused(good: Path) -> None:
     with h5py.File(good, "r+") as file:
-        text = file.attrs["opkit_header"].decode().replace("0.1", "0.2")
+        text = file.attrs["opkit_header"].decode().replace("0.2", "0.3")
         file.attrs["opkit_header"] = np.bytes_(text.encode())
     with pytest.raises(DataError, match="header is damaged"):
         validate(good)

@@ -48,6 +48,7 @@ def live_bytes() -> int:
     return sum(t.nbytes for t in gc.get_objects() if type(t) is torch.Tensor)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_steps(flow):
     s = flow.load()
     x = torch.from_numpy(flow.permeability)

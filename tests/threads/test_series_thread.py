@@ -169,6 +169,7 @@ def test_pictures_of_series_and_numbers(folder: Path) -> None:
     assert re.search(r"heat -?[\d.]+ \(data -?[\d.]+\)", page)
 
 
+@pytest.mark.slow
 def test_an_export_has_an_output_for_each_variable(folder: Path) -> None:
     """Run by torch alone, it gives what the surrogate gives."""
     run("export", folder / "run", "--to", "pt2")
