@@ -82,7 +82,7 @@ CONSISTENT = (
 LEARNT = [(name, d) for name, d in CASES if d == 2 or (name, 2) not in CASES]
 # a step of these is dear, so they are trained in slow tests; gno learns a kernel in
 # test_gno.py instead
-DEAR = ("gno", "lno", "gino", "transolver")
+DEAR = ("gno", "lno", "gino", "transolver", "lsm-points")
 TRAINED = [
     pytest.param(*case, marks=pytest.mark.slow if case[0] in DEAR else ())
     for case in LEARNT

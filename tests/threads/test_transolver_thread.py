@@ -42,6 +42,7 @@ def case(request: pytest.FixtureRequest, tmp_path_factory) -> tuple[str, Path]:
     return request.param, folder
 
 
+@pytest.mark.slow
 def test_every_verb(case: tuple[str, Path]) -> None:
     """Evaluate finds the stored errors again; predictions, report and pictures."""
     _, folder = case
