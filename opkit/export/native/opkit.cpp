@@ -227,7 +227,7 @@ std::int64_t fits(const opkit_array& array, const Part& part, std::int64_t batch
   if (!wanted.empty() && wanted[0] == 0 && batch) wanted[0] = batch;
   bool same = given.size() == wanted.size();
   for (std::size_t k = 0; same && k < given.size(); ++k) {
-    same = given[k] == wanted[k] || (k == 0 && wanted[0] == 0 && given[0] > 0);
+    same = k == 0 && wanted[0] == 0 ? given[0] > 0 : given[k] == wanted[k];
   }
   if (!same) {
     throw Fault(OPKIT_ARGUMENT, name + ": shape " + shown(given) + ", give " + shown(wanted));
