@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 OUTPUTS = ("density", "velocity_x", "velocity_y", "pressure", "mach")
 STATE = OUTPUTS[:4]
 GAMMA = 1.4
-_COARSEST = 2
-"""Cells around the airfoil over twelve, on the coarsest grid that is worth its time."""
 _LOOSE = 1e-2
 """Residual at which a coarse solution is good enough to start from."""
 
