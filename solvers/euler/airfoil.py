@@ -21,6 +21,7 @@ from pydantic import AfterValidator, Field
 
 from opkit.base.arrays import Array
 from opkit.errors import OpkitError, OpkitInputError
+from opkit.solvers.cheaper import AtNodesOf
 from opkit.solvers.euler.airfoil_flow import (
     OUTPUTS,
     STATE,
@@ -237,7 +238,7 @@ class Airfoil:
 
 
 @dataclass(frozen=True)
-class Coarser:
+class Coarser(AtNodesOf[Airfoil]):
     """A cheaper version, with outputs at the nodes of the full one.
 
     The coarse grid's nodes lie on the full one's lines; outputs are interpolated
@@ -248,24 +249,7 @@ class Coarser:
         inner: the same on a coarser grid, or to a looser tolerance.
     """
 
-    full: Airfoil
     inner: Airfoil
-
-    def coordinates(self) -> Mapping[str, Coordinate]:
-        """Those of the full solver."""
-        return self.full.coordinates()
-
-    def parameters(self) -> Mapping[str, tuple[int, ...]]:
-        """Those of the full solver."""
-        return self.full.parameters()
-
-    def sample(self, rng: np.random.Generator) -> Fields:
-        """Draw nothing."""
-        return self.full.sample(rng)
-
-    def points(self, inputs: Fields) -> Array:
-        """Nodes of the full solver (batch, y, x, 2)."""
-        return self.full.points(inputs)
 
     def solve(self, inputs: Fields) -> Solution:
         """Solve cheaply; outputs are on the full solver's grid.
@@ -280,7 +264,3 @@ class Coarser:
         )
         outputs = [fields(prolonged(a.state, inner, full)) for a in answers]
         return self.full.solution(outputs, answers)
-
-    def residual(self, inputs: Fields, outputs: Fields) -> Array:
-        """That of the full solver."""
-        return self.full.residual(inputs, outputs)

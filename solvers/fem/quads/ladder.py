@@ -12,7 +12,7 @@ and linear ones for velocity and pressure are unstable.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,9 +20,9 @@ import numpy as np
 
 from opkit.base.arrays import Array
 from opkit.errors import SolverError
+from opkit.solvers.cheaper import AtNodesOf
 from opkit.solvers.fem.quads.solution import GridSolution, Values
 from opkit.solvers.interface import (
-    Coordinate,
     Fields,
     Solution,
     Solver,
@@ -68,7 +68,7 @@ def solve_from_coarse(
 
 
 @dataclass(frozen=True)
-class Cheaper:
+class Cheaper(AtNodesOf["GridSolver"]):
     """A solver's cheaper version, with outputs at the solver's own nodes.
 
     Args:
@@ -77,25 +77,8 @@ class Cheaper:
         start: cells of a grid whose solution `inner` starts from, or none.
     """
 
-    full: GridSolver
     inner: GridSolver
     start: tuple[int, int] | None = None
-
-    def coordinates(self) -> Mapping[str, Coordinate]:
-        """Those of the full solver."""
-        return self.full.coordinates()
-
-    def parameters(self) -> Mapping[str, tuple[int, ...]]:
-        """Those of the full solver."""
-        return self.full.parameters()
-
-    def sample(self, rng: np.random.Generator) -> Fields:
-        """Draw nothing."""
-        return self.full.sample(rng)
-
-    def points(self, inputs: Fields) -> Array:
-        """Nodes of the full solver (batch, y, x, 2)."""
-        return self.full.points(inputs)
 
     def solve(self, inputs: Fields) -> Solution:
         """Solve cheaply; outputs are on the full solver's grid.
@@ -114,10 +97,6 @@ class Cheaper:
             for name, values in solution.outputs.items()
         }
         return Solution(outputs, solution.error, solution.measure, solution.details)
-
-    def residual(self, inputs: Fields, outputs: Fields) -> Array:
-        """That of the full solver."""
-        return self.full.residual(inputs, outputs)
 
     def _one(self, sample: Values) -> GridSolution:
         if self.start is not None:
