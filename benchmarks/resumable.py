@@ -48,13 +48,17 @@ class Rows:
 
 
 def data_file(
-    case: Case, path: Path, seed: int, picked: Sequence[int] | None = None
+    case: Case,
+    path: Path,
+    seed: int,
+    picked: Sequence[int] | None = None,
+    samples: int | None = None,
 ) -> Path:
     """Generate a data file with one worker, go on with it, or return it."""
     if path.exists():
         return path
     resume = path.with_name(path.name + ".parts").exists()
-    return generate(case, path, seed, workers=1, resume=resume, picked=picked)
+    return generate(case, path, seed, samples, workers=1, resume=resume, picked=picked)
 
 
 def trained(
