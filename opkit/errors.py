@@ -132,6 +132,7 @@ EXTRAS = {
     "mlflow": ("mlflow",),
     "wandb": ("wandb",),
     "serve": ("aiohttp",),
+    "control": ("gymnasium",),
 }
 """Extra of opkit to the modules that it installs."""
 

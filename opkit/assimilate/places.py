@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from opkit.base.arrays import Array, Indices
+from opkit.case.record import Case
 from opkit.errors import OpkitInputError
+from opkit.solvers.interface import Solver
 
 
 def gaspari_cohn(distance: ArrayLike, radius: float) -> Array:
@@ -145,3 +147,20 @@ class Grid:
                 [weight * (1 - share)[:, None], weight * share[:, None]], axis=1
             )
         return index, weight
+
+
+def grid_of(case: Case, solver: Solver) -> Grid:
+    """Return the points of a case's fields, with the axes that close.
+
+    Args:
+        case: on a grid.
+        solver: of the case, as it was built.
+    """
+    coordinates, periodic = solver.coordinates(), case.periodic
+    axes = tuple(np.asarray(coordinates[axis].values) for axis in case.space)
+    extent = {str(axis): ends for axis, ends in case.geometry.extent.items()}
+    periods = tuple(
+        extent[axis][1] - extent[axis][0] if periodic[axis] else None
+        for axis in case.space
+    )
+    return Grid(axes, periods)

@@ -12,7 +12,7 @@ import numpy as np
 from opkit.assimilate.cycle import Assimilation, Step, assimilate
 from opkit.assimilate.filters import Filter
 from opkit.assimilate.observations import Observation
-from opkit.assimilate.places import Grid
+from opkit.assimilate.places import Grid, grid_of
 from opkit.assimilate.steps import solver_step, state_of
 from opkit.base.arrays import Array
 from opkit.case.record import Case
@@ -150,15 +150,7 @@ def twin(
     name, solver = state_of(case), case.build_solver()
     step = solver_step(case, steps, solver)
     rng = np.random.default_rng(seed)
-    coordinates = solver.coordinates()
-    periodic = case.periodic
-    axes = tuple(np.asarray(coordinates[axis].values) for axis in case.space)
-    extent = {str(axis): ends for axis, ends in case.geometry.extent.items()}
-    periods = tuple(
-        extent[axis][1] - extent[axis][0] if periodic[axis] else None
-        for axis in case.space
-    )
-    grid = Grid(axes, periods)
+    grid = grid_of(case, solver)
     observation = observe(grid)
 
     def draw() -> Array:
@@ -180,8 +172,7 @@ def twin(
         truth[cycle] = state = step(state[None])[0]
     seen = observation(truth)
     noisy = seen + sigma * rng.standard_normal(seen.shape)
-    times = np.asarray(coordinates["time"].values, np.float64)
-    interval = float(times[0])
+    interval = float(solver.coordinates()["time"].values[0])
     return Twin(
         truth=truth,
         observations=_labelled(noisy, interval),

@@ -11,9 +11,12 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 
 import opkit
+from opkit.case.catalogue import load_case
 from opkit.case.record import parse_case
+from opkit.control import regulator, system_of
 
 pytest.importorskip("matplotlib")
 FOLDER = Path(__file__).parents[2] / "examples" / "pipelines"
@@ -29,7 +32,7 @@ def example(name: str) -> ModuleType:
 
 def test_every_example_is_short() -> None:
     files = [p for p in FOLDER.iterdir() if p.is_file()]
-    assert len(files) == 10
+    assert len(files) == 11
     assert all(len(p.read_text().splitlines()) < 120 for p in files)
 
 
@@ -267,3 +270,35 @@ def test_delayed_acceptance_runs_on_a_surrogate(bumps_run: Path) -> None:
         # a chain that starts at the truth stays in what the data allow
         assert (np.abs(mean - true) < 0.8).all()
         assert np.isfinite(std).all() and np.isfinite(size)
+
+
+def test_plans_are_the_optimum_where_the_surrogate_is_exact() -> None:
+    """On a linear system, costs of AHEAD intervals are least squares."""
+    control = example("control")
+    case = load_case(
+        "advection-diffusion", ("resolution=16", "distribution.waves=[1, 4]")
+    )
+    system = system_of(case, actuators=3, width=0.2, steps=1, price=0.1)
+    matrix = torch.as_tensor(regulator(system).transition, dtype=torch.float32)
+
+    class Exact:
+        def rollout(self, frames: torch.Tensor, steps: int) -> torch.Tensor:
+            return frames @ matrix.T
+
+    control.AHEAD, control.ROUNDS, control.RATE = 4, 400, 0.05
+    state = 1 + np.sin(2 * np.pi * np.arange(16) / 16)[None]
+    first = control.plans(Exact(), system)(state)[0]
+
+    def ends(actions: np.ndarray) -> np.ndarray:
+        now, rows = state, [np.sqrt(system.price) * actions]
+        for action in actions.reshape(4, 3):
+            now = system.advance(now, action[None])
+            rows.append(np.sqrt(system.weights) * now[0])
+        return np.concatenate(rows)
+
+    offset = ends(np.zeros(12))
+    columns = np.stack([ends(row) - offset for row in np.eye(12)], 1)
+    best = np.linalg.lstsq(columns, -offset, rcond=None)[0]
+    # 400 steps of Adam, which are 0.05 at first, end nearer than one of them
+    assert first == pytest.approx(best[:3], abs=0.02)
+    assert best[0] < -1

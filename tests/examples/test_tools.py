@@ -27,7 +27,7 @@ def example(name: str) -> ModuleType:
 
 def test_every_tool_is_short() -> None:
     files = list(FOLDER.glob("*.py"))
-    assert len(files) == 6
+    assert len(files) == 7
     assert all(len(p.read_text().splitlines()) < 120 for p in files)
 
 
@@ -186,3 +186,11 @@ def test_a_tesseract_answers_and_differentiates(darcy, tmp_path: Path) -> None:
 
     slope = jax.grad(weighted)(jax.numpy.asarray(a))
     np.testing.assert_allclose(slope, back["permeability"], rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.slow
+def test_a_policy_learns_to_hold_a_growing_field() -> None:
+    pytest.importorskip("stable_baselines3")
+    rows = example("ppo").main(12_000)
+    mean = {name: row[0] for name, row in rows.items()}
+    assert mean["nothing"] < mean["PPO, 12000 steps"] < mean["regulator"]
