@@ -106,8 +106,7 @@ def main(run, intervals=60, seed=0):
 if __name__ == "__main__":
     rows, rates = main(sys.argv[1], *map(int, sys.argv[2:]))
     for name, (paid, square, seconds) in rows.items():
-        print(
-            f"{name:>27}: cost {paid:.0f}, <u²> {square:.4f} at the end, {seconds:.3f} s"
-        )
+        words = f"cost {paid:.0f}, <u²> {square:.4f} at the end, {seconds:.3f} s"
+        print(f"{name:>27}: {words}")
     for name, rate in rates.items():
         print(f"{name:>27}: {rate:.0f} steps per second, 64 at once")
