@@ -33,6 +33,7 @@ TARGETS = frozenset(
         "opkit.solvers.manufactured:Manufactured",
         "opkit.solvers.navier_stokes:NavierStokes",
         "opkit.solvers.plates.solver:HoledPlate",
+        "opkit.solvers.quantum_well:QuantumWell",
         "opkit.solvers.quasi_geostrophic:QuasiGeostrophic",
         "opkit.solvers.semilinear:Semilinear",
         "opkit.solvers.steady_flow.channel_bumps:ChannelBumps",

@@ -23,6 +23,7 @@ which a solver fulfils by having that method or field; nothing else is declared:
 - `KnowsSymmetries`: transformations that map solutions to solutions;
 - `KeepsMeans`: outputs whose mean over the domain stays as it is;
 - `KeepsSquares`: outputs whose mean square does;
+- `Encloses`: proves bounds of its true numbers, given those of others;
 - `Forecasts`: advances ensembles in a fixed number of steps.
 """
 
@@ -367,6 +368,26 @@ class Steps(Solver, Protocol):
     @property
     def records(self) -> int:
         """Number of times, the initial one not among them."""
+        ...
+
+
+@runtime_checkable
+class Encloses(Solver, Protocol):
+    """A solver that proves how far numbers among the outputs can be from its own."""
+
+    def enclosures(
+        self, inputs: Fields, outputs: Fields
+    ) -> Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        """Enclose what `Solver.solve` would give, without solving.
+
+        Args:
+            inputs: as `Solver.solve` takes them.
+            outputs: what somebody claims to be its outputs.
+
+        Returns:
+            By name of some outputs that are numbers, lower and upper bounds (batch,) or
+            (batch, component) that hold whatever was claimed.
+        """
         ...
 
 

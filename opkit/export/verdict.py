@@ -105,8 +105,8 @@ class VerdictProgram(nn.Module):
         found["error_bound"] = bound
         usual = torch.ones_like(bound)
         level = max(SIGNIFICANCE, 1 / (self.samples + 1))
-        for name, check in self.checks.items():
-            p = self._p_value(name, readings[name])
+        for name, values in readings.items():
+            check, p = self.checks[name], self._p_value(name, values)
             if check.of_input and p is not None:
                 usual = usual * (p > level).to(usual)
             if name == Novelty.name and p is not None:

@@ -26,12 +26,12 @@ from opkit.surrogate.bundle import forward
 from opkit.surrogate.bundle.normalise import packed_domain
 from opkit.surrogate.bundle.record import BundleConfig
 from opkit.surrogate.bundle.run_directory import data_of_run
+from opkit.surrogate.checks import ASK_SOLVER
 from opkit.surrogate.checks.calibration import Calibration, inside, scale
 from opkit.surrogate.checks.functions import QuantityFunction
 from opkit.surrogate.checks.interface import Pairs
 from opkit.surrogate.checks.nodes import with_points
 from opkit.surrogate.checks.quantities import Quantities, quantity_errors
-from opkit.surrogate.checks.residual import Residual
 
 APART = 40
 """Validation samples from which on a half is kept for error bounds alone: 20 samples
@@ -95,8 +95,9 @@ def without_solver(
 ) -> Calibration:
     """Return a calibration that no solver is needed for.
 
-    The residual of the PDE is left out. Where it was part of the scale of errors, they
-    are measured again, on the same samples, with σ of the other readings.
+    What the solver computes, such as the residual of the PDE, is left out. Where it was
+    part of the scale of errors, they are measured again, on the same samples, with σ of
+    the other readings.
 
     Args:
         calibration: of the surrogate.
@@ -107,22 +108,23 @@ def without_solver(
         BundleError: errors are to be measured, and no samples are at hand.
         DataError: the file cannot be read, or holds other variables.
     """
-    name, record = Residual.name, calibration.record
-    if name not in calibration.checks:
+    record = calibration.record
+    asked = ASK_SOLVER & calibration.checks.keys()
+    if not asked:
         return calibration
-    powers = {k: v for k, v in record.powers.items() if k != name}
+    powers = {k: v for k, v in record.powers.items() if k not in asked}
     less = replace(
         calibration,
         record=record.model_copy(
             update={
                 "powers": powers,
-                "checks": {k: v for k, v in record.checks.items() if k != name},
+                "checks": {k: v for k, v in record.checks.items() if k not in asked},
             }
         ),
-        checks={k: v for k, v in calibration.checks.items() if k != name},
-        scores={k: v for k, v in calibration.scores.items() if k != name},
+        checks={k: v for k, v in calibration.checks.items() if k not in asked},
+        scores={k: v for k, v in calibration.scores.items() if k not in asked},
     )
-    if not record.powers[name]:
+    if not any(record.powers[name] for name in asked):
         return less
     context = calibration.context
     config = context.config

@@ -13,6 +13,7 @@ from opkit.solvers.darcy import Darcy
 from opkit.solvers.interface import (
     DescribesItself,
     DifferentiableResidual,
+    Encloses,
     Forecasts,
     Hierarchy,
     KeepsMeans,
@@ -41,7 +42,7 @@ CAPABILITIES = (
     OnMesh, KnowsDirichlet, Hierarchy, TakesGuess, Steps, Tolerance, OnDevice, Parallel,
     DifferentiableResidual, ReadsMesh, DescribesItself, NamedParts, Ladder,
     Parametric, MovesNodes, KnowsSides, MarksBoundary, MeshPerSample, Forecasts,
-    KnowsSymmetries, KeepsMeans, KeepsSquares,
+    KnowsSymmetries, KeepsMeans, KeepsSquares, Encloses,
 )  # fmt: skip
 MESH = {OnMesh, KnowsDirichlet, Hierarchy, Tolerance}
 ON_GRIDS = {TakesGuess, Tolerance, Parametric, MovesNodes, Ladder}
@@ -89,6 +90,7 @@ OFFERS: dict[str, set[type]] = {
     "airfoil": ON_GRIDS,
     "heat-boundary": {Tolerance, Parametric},
     "conductivity-cell": {Tolerance},
+    "schroedinger-1d": {Encloses},
 }
 
 

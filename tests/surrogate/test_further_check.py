@@ -87,7 +87,7 @@ def test_a_further_check_is_fitted_stored_and_read(
     np.testing.assert_allclose(checked.readings["overshoot"], expected, rtol=1e-5)
     assert checked.p_values["overshoot"].shape == (3,)
     # no solver is known, and an FNO has no deviation
-    others = {check.name for check in CHECKS} - {"residual", "spread"}
+    others = {check.name for check in CHECKS} - {"residual", "enclosure", "spread"}
     assert set(checked.readings) == {*others, "overshoot"}
     # an opkit without the check says so
     monkeypatch.undo()
@@ -97,7 +97,8 @@ def test_a_further_check_is_fitted_stored_and_read(
 
 def test_bundles_from_before_a_check_do_without_it(listed, darcy):
     checked = darcy.load()(darcy.permeability[:2], check=True)
-    assert set(checked.readings) == {check.name for check in CHECKS} - {"spread"}
+    without = {"spread", "enclosure"}
+    assert set(checked.readings) == {check.name for check in CHECKS} - without
 
 
 def test_a_scale_may_follow_any_reading(darcy):

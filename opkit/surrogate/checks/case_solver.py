@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from opkit.operators.inputs import Inputs
 from opkit.solvers.interface import (
     MESH_ARRAYS,
     POINTS,
+    Encloses,
     Fields,
     MeshPerSample,
     Solution,
@@ -137,6 +139,18 @@ class CaseSolver:
         changes = largest_change(lambda k: states[:, k], change, picks + 1)
         worst[sound] = np.maximum(worst[sound], changes)
         return worst
+
+    def enclosures(
+        self, inputs: Inputs, outputs: Tensor
+    ) -> Mapping[str, tuple[Array, Array]]:
+        """Return proved bounds of numbers by name; see `Encloses`.
+
+        Raises:
+            CaseError: the solver proves none.
+        """
+        if not isinstance(self.solver, Encloses):
+            raise CaseError(f"{self.case.solver.target} proves no bounds of numbers")
+        return self.solver.enclosures(self.inputs(inputs), self.as_stored(outputs))
 
     def _centred(self, states: Tensor) -> tuple[Tensor, Array]:
         """Take out means that a periodic flow cannot have; return them, relative.
