@@ -20,6 +20,7 @@ TARGETS = frozenset(
         "opkit.solvers.conductivity_cell:ConductivityCell",
         "opkit.solvers.cylinder_wake:CylinderWake",
         "opkit.solvers.darcy.parametric:ParametricDarcy",
+        "opkit.solvers.darcy.source:DarcySource",
         "opkit.solvers.darcy:Darcy",
         "opkit.solvers.elliptic_boundary:EllipticBoundary",
         "opkit.solvers.euler.airfoil:Airfoil",

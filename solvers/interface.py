@@ -18,6 +18,8 @@ which a solver fulfils by having that method or field; nothing else is declared:
 - `Steps`, `Tolerance`: parameters ``records`` and ``rtol`` that others may change;
 - `OnDevice`, `Parallel`: parameters ``device`` and ``parallel``;
 - `DifferentiableResidual`: the residual on tensors, with gradients;
+- `LinearInSource`: the equations A u = b of a sample, for solvers around a surrogate;
+- `DifferentiableDirection`: the quality of a search direction on tensors;
 - `Parametric`: numbers that differ from sample to sample;
 - `MovesNodes`: nodes that lie elsewhere for each sample;
 - `KnowsSymmetries`: transformations that map solutions to solutions;
@@ -472,6 +474,60 @@ class DifferentiableResidual(Solver, Protocol):
         self, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]
     ) -> Tensor:
         """As `Solver.residual`, (batch,), of fields (batch, *space) of any size."""
+        ...
+
+
+@dataclass(frozen=True)
+class Equations:
+    """Symmetric positive definite equations A u = b of one sample.
+
+    Args:
+        apply: u -> A u, on arrays of the output's shape that are zero where ``free`` is
+            False; so is A u.
+        right: b, likewise.
+        free: whether each node is an unknown.
+        conventional: r -> z, a symmetric positive definite preconditioner.
+    """
+
+    apply: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    right: NDArray[np.float64]
+    free: NDArray[np.bool_]
+    conventional: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+@runtime_checkable
+class LinearInSource(Solver, Protocol):
+    """A solver whose one output is linear in one input field, its source.
+
+    With a residual of the equations in place of the source the output is the error.
+    """
+
+    def source_name(self) -> str:
+        """Name of the input that is b on the nodes that are free."""
+        ...
+
+    def equations(self, inputs: Fields) -> Equations:
+        """Return the equations of one sample, inputs without a batch axis.
+
+        Raises:
+            OpkitInputError: as `Solver.solve`.
+        """
+        ...
+
+
+@runtime_checkable
+class DifferentiableDirection(Solver, Protocol):
+    """A solver that can say how good its output is as a search direction."""
+
+    def torch_direction(
+        self, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """What the best step along the output u leaves of the residual, and that step.
+
+            |b - s A u| / |b|,   s = uᵀ b / uᵀ A u
+
+        Both are (batch,). Solutions are not needed.
+        """
         ...
 
 

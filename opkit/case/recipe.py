@@ -30,7 +30,8 @@ class Training(Record):
         weight_decay: of the optimiser.
         schedule: of the learning rate over the epochs.
         step_factor: what a step multiplies the learning rate by.
-        loss: error that is made small, mean over samples and channels.
+        loss: error that is made small, mean over samples and channels; or
+            ``direction``, which asks the case's solver and no solution.
         clip_norm: largest norm of the gradient of a step.
         precision: of products; fp16 and bf16 on a GPU.
         loggers: where metrics go beside the run's own files.
@@ -45,7 +46,7 @@ class Training(Record):
     warmup: float = Field(default=0.3, ge=0, lt=1, description="onecycle: rising part")
     step_size: int = Field(default=100, ge=1, description="epochs between steps")
     step_factor: float = Field(default=0.5, gt=0, le=1)
-    loss: ErrorName = "relative_l2"
+    loss: ErrorName | Literal["direction"] = "relative_l2"
     physics: float = Field(
         default=0.0, ge=0, description="weight of the PDE's residual in the loss"
     )

@@ -23,7 +23,7 @@ from opkit.train.fields.model import (
     prepare_operator,
 )
 from opkit.train.fields.setup import prepare
-from opkit.train.fields.task import FieldTask, ResidualLoss
+from opkit.train.fields.task import FieldTask, solver_losses
 from opkit.train.loop import loggers
 from opkit.train.loop.attempt import attempt
 from opkit.train.loop.devices import make_fabric
@@ -110,8 +110,7 @@ def train(
     if start is not None:
         more_data.refuse_other_problem(start, setup)
     model = build_physical_model(setup, seed)
-    if recipe.training.physics:
-        ResidualLoss(setup)  # refuses before anything is written
+    solver_losses(setup)  # refuses before anything is written
     fit_normalisers(model, setup)
     begun = time.perf_counter()
     prepare_operator(model, setup)

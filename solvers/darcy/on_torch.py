@@ -59,7 +59,7 @@ def solve_batch(
 
 
 def residual_batch(
-    permeability: Tensor, pressure: Tensor, forcing: float, faces: str
+    permeability: Tensor, pressure: Tensor, forcing: float | Tensor, faces: str
 ) -> Tensor:
     """|f - A p| / |f| in the discrete H⁻¹ norm of (batch, ny, nx) fields, as (batch,).
 
@@ -67,9 +67,32 @@ def residual_batch(
     """
     system = _System(permeability, faces)
     p = pressure[:, 1:-1, 1:-1]
-    f = torch.full_like(p[:1], forcing)
+    f = _inside(forcing, p)
     error = system.norm(f - system.apply(p)) / system.norm(f)
     return error.flatten()
+
+
+def direction_batch(
+    permeability: Tensor, direction: Tensor, forcing: float | Tensor, faces: str
+) -> tuple[Tensor, Tensor]:
+    """|f - s A d| / |f| and s = dᵀ f / dᵀ A d of (batch, ny, nx) fields, as (batch,).
+
+    Differentiable; 1 and 0 for a direction that is zero. Source: Kaneda et al., A deep
+    conjugate direction method, ICML 2023.
+    """
+    system = _System(permeability, faces)
+    d = direction[:, 1:-1, 1:-1]
+    f = _inside(forcing, d)
+    image = system.apply(d)
+    step = _dot(d, f) / _dot(d, image).clamp(min=torch.finfo(d.dtype).tiny)
+    left = f - step * image
+    return (_dot(left, left) / _dot(f, f)).sqrt().flatten(), step.flatten()
+
+
+def _inside(forcing: float | Tensor, like: Tensor) -> Tensor:
+    if isinstance(forcing, Tensor):
+        return forcing[:, 1:-1, 1:-1]
+    return torch.full_like(like[:1], forcing)
 
 
 def _conjugate_gradients(

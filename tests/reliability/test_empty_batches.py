@@ -193,6 +193,7 @@ CASES = {  # parameters that make a solver small
     "burgers": {"resolution": (32,)},
     "darcy": {"resolution": (9, 9)},
     "darcy-parametric": {},
+    "darcy-source": {"resolution": (9, 9)},
     "darcy-mesh": {},
     "elastic-cantilever": {},
     "elliptic-boundary": {},

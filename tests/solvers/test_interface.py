@@ -12,6 +12,7 @@ from opkit.solvers import interface
 from opkit.solvers.darcy import Darcy
 from opkit.solvers.interface import (
     DescribesItself,
+    DifferentiableDirection,
     DifferentiableResidual,
     Encloses,
     Forecasts,
@@ -22,6 +23,7 @@ from opkit.solvers.interface import (
     KnowsSides,
     KnowsSymmetries,
     Ladder,
+    LinearInSource,
     MarksBoundary,
     MeshPerSample,
     MovesNodes,
@@ -42,12 +44,19 @@ CAPABILITIES = (
     OnMesh, KnowsDirichlet, Hierarchy, TakesGuess, Steps, Tolerance, OnDevice, Parallel,
     DifferentiableResidual, ReadsMesh, DescribesItself, NamedParts, Ladder,
     Parametric, MovesNodes, KnowsSides, MarksBoundary, MeshPerSample, Forecasts,
-    KnowsSymmetries, KeepsMeans, KeepsSquares, Encloses,
+    KnowsSymmetries, KeepsMeans, KeepsSquares, Encloses, LinearInSource,
+    DifferentiableDirection,
 )  # fmt: skip
 MESH = {OnMesh, KnowsDirichlet, Hierarchy, Tolerance}
 ON_GRIDS = {TakesGuess, Tolerance, Parametric, MovesNodes, Ladder}
 OFFERS: dict[str, set[type]] = {
     "darcy": {TakesGuess, Tolerance, OnDevice, DifferentiableResidual},
+    "darcy-source": {
+        Tolerance,
+        DifferentiableResidual,
+        DifferentiableDirection,
+        LinearInSource,
+    },
     "darcy-mesh": {
         *MESH,
         Parallel,

@@ -146,10 +146,11 @@ def prepare(data: Path, recipe: Recipe, seed: int) -> TrainingSetup:
     elif recipe.training.symmetries:
         raise OpkitInputError("training.symmetries are for even grids: leave them out")
     training = recipe.training
-    if train_set.readouts and (training.symmetries or training.physics):
+    by_solver = bool(training.physics) or training.loss == "direction"
+    if train_set.readouts and (training.symmetries or by_solver):
         raise OpkitInputError(
-            "training.symmetries and training.physics are for outputs that are all "
-            f"fields, {train_set.readouts[0]} is none: leave them out"
+            "training.symmetries, training.physics and loss direction are for outputs "
+            f"that are all fields, {train_set.readouts[0]} is none: leave them out"
         )
     if train_set.readouts and (training.points or training.quadrature):
         raise OpkitInputError(
@@ -263,7 +264,7 @@ def _check_points(training: Training, shape: DataShape | MeshShape) -> None:
         raise OpkitInputError(
             "training.points is for inputs on nodes, these are on cells: leave it out"
         )
-    if training.physics or training.loss == "relative_h1":
+    if training.physics or training.loss in ("relative_h1", "direction"):
         raise OpkitInputError(
             "training.points leaves no neighbours for slopes and residuals: use loss "
             "relative_l2 and physics 0, or leave it out"

@@ -1,6 +1,7 @@
 """From a batch to per-sample errors: one step, rollouts, space-time.
 
-`ResidualLoss` adds the residual of the PDE to the loss.
+`ResidualLoss` adds the residual of the PDE to the loss, `DirectionLoss` is a loss that
+needs no solutions.
 """
 
 from __future__ import annotations
@@ -17,7 +18,11 @@ from opkit.metrics import functional
 from opkit.metrics import modules as metrics
 from opkit.metrics.domains import Domain, Grid, Points
 from opkit.operators.inputs import Inputs
-from opkit.solvers.interface import DifferentiableResidual, Solver
+from opkit.solvers.interface import (
+    DifferentiableDirection,
+    DifferentiableResidual,
+    Solver,
+)
 from opkit.surrogate.bundle.normalise import PhysicalModel, packed_domain
 from opkit.surrogate.bundle.record import Channels
 from opkit.train.fields.setup import TrainingSetup
@@ -36,13 +41,16 @@ class FieldTask:
         self.bare, self.setup = bare, setup
         self.training = setup.recipe.training
         self.train, self.selection = setup.train, setup.selection
-        self.error = functional.error(self.training.loss)
-        self.residual_loss = ResidualLoss(setup) if self.training.physics else None
+        self.direction_loss, self.residual_loss = solver_losses(setup)
 
     @property
     def grid(self) -> Domain:
         """What errors are measured with: the setup's, or that of several kinds."""
         return packed_domain(self.bare.outputs) or self.setup.grid
+
+    def error(self, prediction: Tensor, target: Tensor, domain: Domain) -> Tensor:
+        """Return the error that the recipe names, (batch,)."""
+        return functional.error(self.training.loss)(prediction, target, domain)
 
     def compile(self) -> None:
         """Compile the operator; normalisers and losses stay as they are."""
@@ -63,7 +71,10 @@ class FieldTask:
         if not self.setup.history:
             batch = self._thinned(batch, random)
             prediction = model(Inputs.of(batch))
-            values = self.error(prediction, batch["outputs"], self.domain(batch))
+            if self.direction_loss is not None:
+                values = self.direction_loss(batch, prediction)
+            else:
+                values = self.error(prediction, batch["outputs"], self.domain(batch))
             if self.residual_loss is not None:
                 residual = self.residual_loss(batch, prediction)
                 values = values + self.training.physics * residual
@@ -167,7 +178,44 @@ def _thinned_ragged(batch: Sample, most: int, random: torch.Generator) -> Sample
     return {**batch, **few, "points": batch["points"][:, index]}
 
 
-class ResidualLoss:
+class _SolverLoss:
+    """What losses of predictions by the case's own solver share.
+
+    Args:
+        problem: case, variables and mode.
+    """
+
+    def __init__(self, problem: TrainingSetup) -> None:
+        self.problem = problem
+
+    def solver(self) -> Solver | None:
+        """Return the case's solver; None without a case, or where time is stepped."""
+        problem = self.problem
+        if not problem.case or problem.recipe.arrangement.needs_time:
+            return None
+        mesh = stored_mesh(problem.shape)
+        return parse_stored(problem.case, "data file", mesh).build_solver()
+
+    def refused(self, setting: str, lacks: str, remedy: str) -> OpkitInputError:
+        """Return the error that a case without such a solver leads to."""
+        name = self.problem.case.get("name", "data without a case")
+        return OpkitInputError(
+            f"{setting}: {name} in mode {self.problem.recipe.mode} has no {lacks} with "
+            f"gradients: {remedy}"
+        )
+
+    def fields(
+        self, batch: Sample, prediction: Tensor
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return inputs and predicted outputs by name."""
+        problem = self.problem
+        inputs = _by_name(batch["inputs"], problem.inputs)
+        if problem.parameters:
+            inputs |= _by_name(batch["parameters"], problem.parameters)
+        return inputs, _by_name(prediction, problem.outputs)
+
+
+class ResidualLoss(_SolverLoss):
     """Residual of predictions, from the case's own solver, with gradients.
 
     Solvers that have one fulfil `opkit.solvers.interface.DifferentiableResidual`, on
@@ -181,27 +229,60 @@ class ResidualLoss:
     """
 
     def __init__(self, problem: TrainingSetup) -> None:
-        solver: Solver | None = None
-        if problem.case and not problem.recipe.arrangement.needs_time:
-            solver = parse_stored(
-                problem.case, "data file", stored_mesh(problem.shape)
-            ).build_solver()
+        super().__init__(problem)
+        solver = self.solver()
         if not isinstance(solver, DifferentiableResidual):
-            name = problem.case.get("name", "data without a case")
-            raise OpkitInputError(
-                f"training.physics: {name} in mode {problem.recipe.mode} has no "
-                "residual with gradients: set it to 0"
-            )
-        self.solver: DifferentiableResidual = solver
-        self.inputs, self.outputs = problem.inputs, problem.outputs
-        self.parameters = problem.parameters
+            raise self.refused("training.physics", "residual", "set it to 0")
+        self.residual = solver.torch_residual
 
     def __call__(self, batch: Sample, prediction: Tensor) -> Tensor:
         """Return the relative residual of each sample, (batch,)."""
-        inputs = _by_name(batch["inputs"], self.inputs)
-        if self.parameters:
-            inputs |= _by_name(batch["parameters"], self.parameters)
-        return self.solver.torch_residual(inputs, _by_name(prediction, self.outputs))
+        return self.residual(*self.fields(batch, prediction))
+
+
+class DirectionLoss(_SolverLoss):
+    """What a step along a prediction leaves of the residual, without its solution.
+
+        |b - s A u| / |b| + |s - 1| / (1 + |s|),   s = uᵀ b / uᵀ A u
+
+    The first term is that of the deep conjugate direction method (Kaneda et al., ICML
+    2023), in which the size of u is free. The second one makes its best size 1, so that
+    u is a solution and not only a direction.
+
+    Args:
+        problem: case, variables and mode.
+
+    Raises:
+        OpkitInputError: no case, a mode that is not ``map``, or a solver without it.
+    """
+
+    def __init__(self, problem: TrainingSetup) -> None:
+        super().__init__(problem)
+        solver = self.solver()
+        if not isinstance(solver, DifferentiableDirection):
+            remedy = "use relative_l2"
+            raise self.refused("training.loss direction", "directions", remedy)
+        self.direction = solver.torch_direction
+
+    def __call__(self, batch: Sample, prediction: Tensor) -> Tensor:
+        """Return the loss of each sample, (batch,)."""
+        left, step = self.direction(*self.fields(batch, prediction))
+        return left + (step - 1).abs() / (1 + step.abs())
+
+
+def solver_losses(
+    problem: TrainingSetup,
+) -> tuple[DirectionLoss | None, ResidualLoss | None]:
+    """Return the losses by the solver that the recipe asks for.
+
+    Raises:
+        OpkitInputError: the case's solver does not have them.
+    """
+    training = problem.recipe.training
+    return (
+        DirectionLoss(problem) if training.loss == "direction" else None,
+        ResidualLoss(problem) if training.physics else None,
+    )
 
 
 def _by_name(fields: Tensor, variables: Sequence[Channels]) -> dict[str, Tensor]:
