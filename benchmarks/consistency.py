@@ -52,10 +52,16 @@ OPTIONS: Mapping[str, dict[str, Any]] = {
     "pod-gp": dict(modes=8),
     "transolver": dict(hidden_channels=32, n_layers=2, n_heads=2, n_slices=16),
     "gno": dict(hidden_channels=8, n_layers=2, kernel_width=8, radius=0.1),
+    "multipole-gno": dict(
+        hidden_channels=8, n_layers=1, kernel_width=8, radius=0.1, cells=(8,), reach=2.5
+    ),
     "lno": dict(hidden_channels=16, n_layers=2, kernel_width=16),
     "gino": dict(hidden_channels=8, n_layers=2, kernel_width=8, latent_shape=(12, 12)),
 }
-ON_MESHES: Mapping[str, dict[str, Any]] = {"gno": dict(radius=0.2)}
+ON_MESHES: Mapping[str, dict[str, Any]] = {
+    "gno": dict(radius=0.2),
+    "multipole-gno": dict(radius=0.2),
+}
 """Options on meshes, whose coarsest has half as many steps."""
 WITHOUT = {
     "beno": "takes data on boundary curves, and keeps to its grid",

@@ -2,10 +2,9 @@
 
     python -m benchmarks.kernel_cycles [--seconds 30] [--points 65]
 
-trains GNO, its V-cycle (levels of every fourth point, kernels from each level to
-itself, to the next coarser, and back; Kovachki et al., JMLR 24, 2023, section 4.3) and
-LNO for the same processor time on -(a u')' = 1 on (0, 1), u = 0 at both ends, log a a
-random function of waves up to the third, and prints relative L2 errors of new ones.
+trains GNO, its V-cycles (`multipole-gno`) and LNO for the same processor time on
+-(a u')' = 1 on (0, 1), u = 0 at both ends, log a a random function of waves up to the
+third, and prints relative L2 errors of new ones.
 """
 
 from __future__ import annotations
@@ -15,97 +14,13 @@ import time
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from opkit.operators.gno.kernel import KernelIntegral
-from opkit.operators.gno.neighbours import Pairs, Search, described
 from opkit.operators.interface import build_operator
 from opkit.operators.shapes import DataShape
 
-STRIDE = 4
-"""Points of a level over those of the next."""
 WIDTH, HIDDEN = 16, 16
-RADIUS = 0.1
 TRAIN, TEST, BATCH = 256, 64, 16
-
-
-class Cycles(nn.Module):
-    """V-cycles of kernel integrals over three levels of points of the unit interval.
-
-    Args:
-        points: of the finest level, 1 more than a multiple of `STRIDE`².
-        layers: V-cycles.
-    """
-
-    def __init__(self, points: int, layers: int) -> None:
-        super().__init__()
-        line = torch.linspace(0, 1, points)[:, None]
-        levels = [line[:: STRIDE**k] for k in range(3)]
-        self.pairs: dict[tuple[int, int], Pairs] = {}
-        for one, other in ((0, 0), (1, 1), (2, 2), (0, 1), (1, 2), (1, 0), (2, 1)):
-            self.pairs[one, other] = near(
-                levels[other], levels[one], RADIUS * STRIDE ** max(one, other)
-            )
-        self.lifting = nn.Sequential(
-            nn.Linear(2, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, WIDTH)
-        )
-        self.kernels = nn.ModuleList(
-            nn.ModuleDict({
-                f"{one}{other}": KernelIntegral(1, WIDTH, HIDDEN)
-                for one, other in self.pairs
-            })
-            for _ in range(layers)
-        )  # fmt: skip
-        self.mixing = nn.ModuleList(
-            nn.ModuleList(nn.Linear(2 * WIDTH, WIDTH) for _ in range(5))
-            for _ in range(layers)
-        )
-        self.projection = nn.Sequential(
-            nn.Linear(WIDTH, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, 1)
-        )
-        self.line = line
-
-    def forward(self, a: Tensor) -> Tensor:
-        """Map (batch, 1, point) to the same."""
-        places = self.line[:, None].expand(-1, len(a), 1)
-        v = self.lifting(torch.cat([a.permute(2, 0, 1), places], 2))
-        for kernels, mixing in zip(self.kernels, self.mixing, strict=True):
-            assert isinstance(kernels, nn.ModuleDict)
-            assert isinstance(mixing, nn.ModuleList)
-
-            def carried(
-                v: Tensor, one: int, other: int, by: nn.ModuleDict = kernels
-            ) -> Tensor:
-                result: Tensor = by[f"{one}{other}"](v, self.pairs[one, other])
-                return result
-
-            levels = [v]
-            for k in (0, 1):
-                levels.append(F.gelu(carried(levels[-1], k, k + 1)))
-            for k in (2, 1, 0):
-                own = carried(levels[k], k, k)
-                levels[k] = levels[k] + F.gelu(
-                    mixing[k](torch.cat([levels[k], own], 2))
-                )
-                if k:
-                    up = carried(levels[k], k, k - 1)
-                    joined = torch.cat([levels[k - 1], up], 2)
-                    levels[k - 1] = levels[k - 1] + F.gelu(mixing[2 + k](joined))
-            v = levels[0]
-        u: Tensor = self.projection(v)
-        return u.permute(1, 2, 0)
-
-
-def near(targets: Tensor, sources: Tensor, radius: float) -> Pairs:
-    """Pairs between two levels."""
-    search = Search("cycles", radius, 4.0, (1, 1))
-    found = search(
-        [targets.double().numpy()], [sources.double().numpy()], 1, alone=False
-    )
-    even = torch.ones(len(sources))
-    even[[0, -1]] = 0.5
-    return described(found, targets, sources, even, radius)
 
 
 def draw(count: int, points: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -169,7 +84,10 @@ def main() -> None:
     models: dict[str, Callable[[], nn.Module]] = {
         "GNO, radius 0.1": lambda: build_operator("gno", data, sizes),
         "GNO, radius 0.4": lambda: build_operator("gno", data, sizes | {"radius": 0.4}),
-        "V-cycles": lambda: Cycles(options.points, 2),
+        "V-cycles, reach 6.4": lambda: build_operator(
+            "multipole-gno", data, sizes | {"reach": 6.4}
+        ),
+        "V-cycles": lambda: build_operator("multipole-gno", data, sizes),
         "LNO": lambda: build_operator("lno", data, sizes),
     }
     print("| | parameters | steps | error | mean of training |\n|---|---|---|---|---|")

@@ -37,6 +37,7 @@ REFUSED = {
     "number that differs from batch to batch: call it through opkit.load, or train "
     "embedded",
     "gno": SEARCH,
+    "multipole-gno": SEARCH,
     "gino": SEARCH,
     "lno": SEARCH,
     "lsm-points": "it computes with complex numbers at points that lie elsewhere in "

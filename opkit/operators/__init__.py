@@ -19,6 +19,7 @@ OPERATORS: dict[str, str] = {
     "pod-gp": "opkit.operators.pod_gp.pod_gp:PODGP",
     "transolver": "opkit.operators.transolver.transolver:Transolver",
     "gno": "opkit.operators.gno.gno:GNO",
+    "multipole-gno": "opkit.operators.gno.multipole:MultipoleGNO",
     "gino": "opkit.operators.gno.gino:GINO",
     "lno": "opkit.operators.gno.gno:LNO",
 }

@@ -39,6 +39,14 @@ TINY = {  # options that make an operator small; one not listed here takes its d
     "gno": lambda d: dict(
         hidden_channels=12, n_layers=2, kernel_width=8, radius=(0.3, 0.35, 0.17)[d - 1]
     ),
+    "multipole-gno": lambda d: dict(
+        hidden_channels=12,
+        n_layers=1,
+        kernel_width=8,
+        cells=(4,),
+        reach=2.0,
+        radius=(0.3, 0.35, 0.17)[d - 1],
+    ),
     "lno": lambda d: dict(hidden_channels=16, n_layers=2, kernel_width=16),
     "gino": lambda d: dict(
         hidden_channels=16,
@@ -76,17 +84,18 @@ CONSISTENT = (
     "mionet",
     "transolver",
     "gno",
+    "multipole-gno",
     "lno",
     "gino",
 )
 LEARNT = [(name, d) for name, d in CASES if d == 2 or (name, 2) not in CASES]
-# a step of these is dear, so they are trained in slow tests; gno learns a kernel in
-# test_gno.py instead
-DEAR = ("gno", "lno", "gino", "transolver", "lsm-points")
+# a step of these is dear, so they are trained in slow tests; gno and its V-cycles learn
+# in test_gno.py instead
+DEAR = ("gno", "multipole-gno", "lno", "gino", "transolver", "lsm-points")
 TRAINED = [
     pytest.param(*case, marks=pytest.mark.slow if case[0] in DEAR else ())
     for case in LEARNT
-    if case[0] != "gno"
+    if case[0] not in ("gno", "multipole-gno")
 ]
 # on lines and in space their shapes alone are looked at there
 USUAL = [

@@ -10,14 +10,18 @@ from torch import Tensor
 from opkit.errors import OpkitInputError
 from opkit.operators.gno.gino import GINO
 from opkit.operators.gno.gno import GNO
+from opkit.operators.gno.multipole import Level
 from opkit.operators.inputs import Inputs
 from opkit.operators.interface import AnswersAnywhere, build_operator
 from opkit.operators.shapes import DataShape, MeshShape
 from opkit.solvers.fem.domains import Square
 
-NAMES = ("gno", "lno", "gino")
+NAMES = ("gno", "multipole-gno", "lno", "gino")
 SMALL = {
     "gno": dict(hidden_channels=8, n_layers=2, kernel_width=8, radius=0.3),
+    "multipole-gno": dict(
+        hidden_channels=8, n_layers=2, kernel_width=8, radius=0.3, cells=(5, 2), reach=2
+    ),
     "lno": dict(hidden_channels=8, n_layers=2, kernel_width=8),
     "gino": dict(hidden_channels=8, n_layers=2, kernel_width=8, latent_shape=(9, 9)),
 }
@@ -64,6 +68,20 @@ def waves(x: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
     return f[:, None].float(), u[:, None].float()
 
 
+def learn(model: torch.nn.Module, steps: int) -> Tensor:
+    """Learn the solutions of 50 sources on 33 points; returns what u is divided by."""
+    f, u = waves(torch.linspace(0, 1, 33, dtype=torch.float64), 50, 0)
+    size = u.std()
+    optimiser = torch.optim.Adam(model.parameters(), 2e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-2, total_steps=steps)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        (model(f) - u / size).square().mean().backward()
+        optimiser.step()
+        schedule.step()
+    return size
+
+
 def test_a_linear_layer_learns_greens_function() -> None:
     """Of -u'' on (0, 1): min(x, y) (1 - max(x, y)), from 50 sources on 33 points.
 
@@ -75,15 +93,7 @@ def test_a_linear_layer_learns_greens_function() -> None:
     options = dict(linear=True, n_layers=1, radius=None, hidden_channels=1)
     model = build_operator("gno", data, options)
     assert isinstance(model, GNO)
-    f, u = waves(torch.linspace(0, 1, 33, dtype=torch.float64), 50, 0)
-    size, steps = u.std(), 400
-    optimiser = torch.optim.Adam(model.parameters(), 2e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-2, total_steps=steps)
-    for _ in range(steps):
-        optimiser.zero_grad()
-        (model(f) - u / size).square().mean().backward()
-        optimiser.step()
-        schedule.step()
+    size = learn(model, 400)
     errors = []
     for n in (33, 129):
         f, u = waves(torch.linspace(0, 1, n, dtype=torch.float64), 20, 1)
@@ -98,7 +108,58 @@ def test_a_linear_layer_learns_greens_function() -> None:
     assert errors[1] == pytest.approx(errors[0], rel=0.1)
 
 
-@pytest.mark.parametrize("name", ["gno", "lno"])
+def error_of_linear(name: str, **options: object) -> float:
+    """Of solutions of -u'' = f, after 80 steps on 50 of them, on a finer line."""
+    torch.manual_seed(0)
+    data = DataShape(1, 1, (33,), (False,), (1.0,))
+    sizes = dict(linear=True, n_layers=1, hidden_channels=4, kernel_width=16)
+    model = build_operator(name, data, sizes | options)
+    size = learn(model, 80)
+    f, u = waves(torch.linspace(0, 1, 65, dtype=torch.float64), 20, 1)
+    with torch.no_grad():
+        return float((model(f) * size - u).norm() / u.norm())
+
+
+def test_coarser_levels_carry_what_is_far() -> None:
+    """Green's function of -u'' reaches over the line; a radius of 0.1 does not."""
+    near = error_of_linear("gno", radius=0.1)
+    far = error_of_linear("multipole-gno", radius=0.1, cells=(8, 2), reach=2)
+    assert near > 0.8
+    assert far < 0.2
+
+
+def test_levels_are_centres_of_mass() -> None:
+    model = built("multipole-gno", cloud(200))
+    inputs = drawn(200)
+    batch = model.batch(inputs)
+    fine = Level(batch.unit, batch.places, batch.weights, batch.counts)
+    coarse = fine.coarser(model.frame, 4)
+    assert coarse.counts == [16, 16, 16]  # of 200 points no cell is empty
+    for k, (one, all_points) in enumerate(
+        zip(coarse.unit.split(16), inputs.need("points"), strict=True)
+    ):
+        weights = inputs.need("weights")[k]
+        mass = coarse.weights.split(16)[k]
+        # mass and its first moment are those of the fine points, to float32
+        torch.testing.assert_close(mass.sum(), fine.weights.split(200)[k].sum())
+        torch.testing.assert_close(
+            (mass[:, None] * one).sum(0) / mass.sum(),
+            (weights[:, None] * all_points).sum(0) / weights.sum(),
+            rtol=1e-5, atol=1e-6,
+        )  # fmt: skip
+        cells = (one * 4).floor()
+        assert len(torch.unique(cells, dim=0)) == 16
+
+
+@pytest.mark.parametrize(
+    "options", [dict(cells=(4, 16)), dict(cells=(4, 4)), dict(cells=(4, 0))]
+)
+def test_levels_that_do_not_get_coarser(options: dict) -> None:
+    with pytest.raises(OpkitInputError, match=r"fall from level to level"):
+        built("multipole-gno", cloud(20), **options)
+
+
+@pytest.mark.parametrize("name", ["gno", "multipole-gno", "lno"])
 def test_linear_operators_are_linear_whatever_the_numbers(name: str) -> None:
     """A(2f + 3g) = 2 A f + 3 A g to rounding; the numbers of a sample change A."""
     model, one, two = built(name, cloud(40), linear=True), drawn(40), drawn(40, seed=2)
@@ -127,7 +188,7 @@ def test_order_and_splitting_of_points_change_nothing_but_rounding(name: str) ->
     assert (u - w[..., :100]).norm() < 1e-6 * size
 
 
-@pytest.mark.parametrize("name", ["gno", "lno"])
+@pytest.mark.parametrize("name", ["gno", "multipole-gno", "lno"])
 def test_without_weights_splitting_shifts_the_answer(name: str) -> None:
     """The published sums count points."""
     model, inputs = built(name, cloud(100), weights=False), drawn(100)

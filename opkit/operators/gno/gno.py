@@ -21,8 +21,9 @@ Anandkumar, "Neural Operator", JMLR 24, 2023, arXiv:2108.08481.
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -263,7 +264,37 @@ def moved(frame: Frame, data: MeshShape) -> Frame:
     return other
 
 
-class GNO(PointOperator):
+class PairOperator(PointOperator, ABC):
+    """What operators share whose integrals are over pairs of near points."""
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Map (batch, in_channel, *space) to (batch, out_channel, *space).
+
+        Of a ragged batch (1, in_channel, node) to (1, out_channel, node).
+
+        Args:
+            inputs: fields; numbers per sample; points (batch, *space, d) where each
+                sample has its own, and their quadrature weights (batch, *space).
+
+        Raises:
+            OpkitInputError: points are missing, lie on other axes or alone, or have
+                more neighbours than memory holds.
+        """
+        if self.frame.own and not inputs.batch:
+            return nothing(inputs, self, self.data)
+        batch = self.batch(inputs)
+        pairs = self.pairs(batch)
+        v = self.lifted(batch)
+        for k, integral in enumerate(self.integrals):
+            v = self.layer(k, v, integral(v, pairs))
+        return self.answer(v, batch)
+
+    @abstractmethod
+    def pairs(self, batch: Batch) -> Any:
+        """Return the neighbours that the integrals are over."""
+
+
+class GNO(PairOperator):
     """Graph neural operator on grids, meshes, and clouds of any number of points.
 
     Args:
@@ -293,28 +324,6 @@ class GNO(PointOperator):
         # of each layer four hidden values and a kernel; products for each sample
         floats = (layers * (4 * hidden + 2 * width), layers * 2 * width)
         self.search = Search(self.name, options.radius, options.memory, floats)
-
-    def forward(self, inputs: Inputs) -> Tensor:
-        """Map (batch, in_channel, *space) to (batch, out_channel, *space).
-
-        Of a ragged batch (1, in_channel, node) to (1, out_channel, node).
-
-        Args:
-            inputs: fields; numbers per sample; points (batch, *space, d) where each
-                sample has its own, and their quadrature weights (batch, *space).
-
-        Raises:
-            OpkitInputError: points are missing, lie on other axes or alone, or have
-                more neighbours than memory holds.
-        """
-        if self.frame.own and not inputs.batch:
-            return nothing(inputs, self, self.data)
-        batch = self.batch(inputs)
-        pairs = self.pairs(batch)
-        v = self.lifted(batch)
-        for k, integral in enumerate(self.integrals):
-            v = self.layer(k, v, integral(v, pairs))
-        return self.answer(v, batch)
 
     def pairs(self, batch: Batch) -> Pairs:
         """Return the neighbours of all points."""
@@ -376,7 +385,7 @@ class LNO(PointOperator):
         """Map (batch, in_channel, *space) to (batch, out_channel, *space).
 
         Args:
-            inputs: as of `GNO.forward`.
+            inputs: as of `PairOperator.forward`.
 
         Raises:
             OpkitInputError: points are missing, or lie on other axes.
