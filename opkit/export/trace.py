@@ -225,7 +225,7 @@ def lower(model: PhysicalModel, samples: Inputs, config: BundleConfig) -> OneSte
     """
     # state of a training run, such as gradients, is not part of the copy
     roles, example = tuple(samples.by_role), tuple(samples.by_role.values())
-    module = OneStep(copy.deepcopy(model), roles, config).eval().requires_grad_(False)
+    module = OneStep(copy.deepcopy(model), roles, config).eval()
     grids = _grids(module, example)
     for name, (grid, target) in grids.items():
         layer = module.get_submodule(name)
@@ -241,6 +241,7 @@ def lower(model: PhysicalModel, samples: Inputs, config: BundleConfig) -> OneSte
                 value = buffer.item()
                 delattr(part, name)
                 setattr(part, name, value)
+    module.requires_grad_(False)  # of the replaced layers as well
     with torch.no_grad():
         module(*example)  # constants that the operators cache are made outside a trace
     return module

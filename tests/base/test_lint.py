@@ -49,7 +49,9 @@ def test_hooks_need_nothing_from_elsewhere() -> None:
         ("a.py", b"x = 1", "end it with one line break"),
         ("a.py", b"x = 1\n\n", "end it with one line break"),
         ("a.yaml", b"x: 1 \n", "remove spaces"),
-        ("a.h5", b"\0" * 300_001, "300001 bytes, more than 300000"),
+        pytest.param(
+            "a.h5", b"\0" * 300_001, "300001 bytes, more than 300000", id="large"
+        ),
         ("a.h5", b"\0\1", ""),
     ],
 )
