@@ -2,10 +2,9 @@
 
     minimise J(h, w) = ∫ p(inlet) - p(outlet) dy   subject to   32/35 Σ h_i w_i >= A
 
-at one Reynolds number and fixed places. The surrogate proposes the best shape in a box
-around the best solved one, corrected by what the solver said so far (Broyden's update
-of the gradient of solver minus surrogate); the solver decides, and the box grows or
-shrinks. Beside it: the same minimiser on the solver, by differences.
+at one Reynolds number and fixed places. The surrogate proposes, the solver decides
+(`opkit.optimise`). Beside it, on the solver alone: SLSQP with gradients by differences,
+and the same search without a surrogate.
 
     python examples/pipelines/design.py RUN
 """
@@ -18,90 +17,78 @@ import torch
 from scipy.optimize import Bounds, minimize
 
 import opkit
-from opkit.case.record import parse_case
+from opkit.optimise import minimise, minimise_function
 
 PLACES, REYNOLDS, AREA = (1.5, 3.7, 5.9), 300.0, 0.4
-MARGIN = 1e-4
+FIXED = {"places": PLACES, "reynolds": REYNOLDS}
+VARY = {"heights": None, "widths": None}  # as far as the case's laws reach
 
 
-def drop(pressure):
-    """J of pressures (batch, y, x), numpy or torch: nodes are even at both ends."""
-    ends = pressure[:, :, 0] - pressure[:, :, -1]
-    return (ends[:, 1:] + ends[:, :-1]).mean(1) / 2
+def drop(outputs, inputs):
+    """J of pressures (y, x), a tensor: nodes are even at both ends."""
+    pressure = outputs["pressure"]
+    ends = pressure[:, 0] - pressure[:, -1]
+    return (ends[1:] + ends[:-1]).mean() / 2
 
 
-def query(z, as_array=np.asarray):
-    """The bumps with heights z[:3] and widths z[3:], for solver or surrogate."""
-    rows = {"places": as_array([PLACES]), "reynolds": as_array([REYNOLDS])}
-    return {**rows, "heights": z[None, :3], "widths": z[None, 3:]}
+def spare(numbers):
+    """Area of the bumps beyond the one that is asked for."""
+    return 32 / 35 * numbers["heights"] @ numbers["widths"] - AREA
 
 
-def main(run, steps=20, rival=True):
-    """Return name to (J by the solver, solves, seconds), and the heights and widths."""
+def main(run, budget=50, rivals=True):
+    """Return name to (J by the solver, solves, seconds), and the best design."""
     surrogate = opkit.load(run)
-    case = parse_case(surrogate.config.case)
-    solver, laws = case.build_solver(), case.parameters
-    sides = [laws[name].support for name in ("heights", "widths")]
+    own = surrogate.context.case_solver
+    sides = [own.case.parameters[name].support for name in VARY]
     low, high = (np.concatenate([s[k] * np.ones(3) for s in sides]) for k in (0, 1))
-    area = {"type": "ineq", "fun": lambda z: 32 / 35 * z[:3] @ z[3:] - AREA}
-    area["jac"] = lambda z: 32 / 35 * np.concatenate([z[3:], z[:3]])
+    rows = {}
+
+    begin = time.perf_counter()
+    best = minimise(surrogate, drop, VARY, FIXED, constraint=spare, budget=budget)
+    seconds = time.perf_counter() - begin
+    rows["surrogate, solved again"] = best.value, best.solves, seconds
+    if not rivals:
+        return rows, best
+
     solves = []
 
-    def solved(z):
+    def alone(z):
+        """J of heights z[:3] and widths z[3:] by the solver."""
         solves.append(z)
-        outputs = solver.solve(query(np.clip(z, low, high))).outputs
-        return float(drop(outputs["pressure"])[0])
-
-    def predicted(z):
-        z = torch.tensor(z, dtype=torch.float32, requires_grad=True)
-        value = drop(surrogate(query(z, torch.tensor))["pressure"])[0]
-        return float(value.detach()), torch.autograd.grad(value, z)[0].numpy().astype(
-            float
+        z = np.clip(z, low, high)
+        inputs = {**FIXED, "heights": z[:3], "widths": z[3:]}
+        solved = own.solver.solve({name: np.array([a]) for name, a in inputs.items()})
+        return float(
+            drop({"pressure": torch.tensor(solved.outputs["pressure"][0])}, {})
         )
 
-    def search(function, start, radius=np.inf, jac=True):
-        bounds = Bounds(
-            np.maximum(low, start - radius), np.minimum(high, start + radius)
-        )
-        options = {"bounds": bounds, "constraints": area, "options": {"ftol": 1e-6}}
-        if jac == "2-point":
-            options["options"]["eps"] = 1e-4  # the solver's rtol is 1e-8
-        return minimize(function, start, jac=jac, method="SLSQP", **options)
+    def area(z):
+        return spare({"heights": z[:3], "widths": z[3:]})
 
-    start = (low + high) / 2
-    begin = time.perf_counter()
-    best, value, radius, correction = start, solved(start), 0.2 * (high - low), 0.0
-    for _ in range(steps):
-
-        def corrected(z, slope=correction):
-            guess, gradient = predicted(z)
-            return guess + np.sum(slope * z), gradient + slope
-
-        new = search(corrected, best, radius).x
-        expected = corrected(best)[0] - corrected(new)[0]
-        if expected < MARGIN * value:
-            break
-        solver_value = solved(new)
-        move = new - best
-        missed = solver_value - value + expected  # what Broyden's update makes up for
-        correction = correction + missed * move / (move @ move)
-        if solver_value < value:
-            best, value, radius = new, solver_value, 1.5 * radius
-        else:
-            radius = radius / 3
+    begin, middle = time.perf_counter(), (low + high) / 2
+    found = minimize(
+        alone,
+        middle,
+        method="SLSQP",
+        bounds=Bounds(low, high),
+        constraints={"type": "ineq", "fun": area},
+        options={"ftol": 1e-6, "eps": 1e-4},  # the solver's rtol is 1e-8
+    )
     seconds = time.perf_counter() - begin
-    rows = {"surrogate, solved again": (value, len(solves), seconds)}
-    if rival:
-        solves.clear()
-        begin = time.perf_counter()
-        alone = search(solved, start, jac="2-point").x
-        count, seconds = len(solves), time.perf_counter() - begin
-        rows["solver, by differences"] = solved(alone), count, seconds
-    return rows, best, start
+    rows["solver, by differences"] = found.fun, len(solves), seconds
+    begin, limit = time.perf_counter(), 4 * len(solves)
+    polled = minimise_function(
+        alone, None, low, high, constraint=area, budget=limit, tolerance=1e-2
+    )
+    seconds = time.perf_counter() - begin
+    rows["solver, by polls"] = polled.value, polled.evaluations, seconds
+    return rows, best
 
 
 if __name__ == "__main__":
-    rows, best, start = main(sys.argv[1])
+    rows, best = main(sys.argv[1])
     for name, (value, count, seconds) in rows.items():
         print(f"{name:>24}: J {value:.5f}, {count} solves, {seconds:.1f} s")
-    print(f"heights {best[:3].round(3)}, widths {best[3:].round(3)}")
+    heights, widths = (best.inputs[name].round(3) for name in VARY)
+    print(f"heights {heights}, widths {widths}; predicted {best.predicted:.5f}")
