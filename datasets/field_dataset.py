@@ -33,7 +33,8 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
     a rollout come under ``"static"`` (channel, *space), inputs on the faces of a
     boundary curve (dimension ``boundary``) under ``"boundary"`` (channel, boundary),
     numbers and short vectors per sample, joined, under ``"parameters"`` (parameter,),
-    functions of time alone under ``"series"`` (series, time). Where an output is no
+    functions of time alone under ``"series"`` (series, time), in mode autoregressive
+    with one value for each frame, those that are given first. Where an output is no
     field but a number, a short vector or a series, ``"outputs"`` is (1, value): all
     values of the fields, then those of the others, in the order of `output_channels`.
     Where the nodes of each sample lie elsewhere, ``"points"`` (*space, d) says where,
@@ -141,7 +142,7 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             arrays["inputs"] = np.zeros((len(items), 0, count), np.float32)
         if series:
             parts = [self._strided(v, data[v.name]) for v in series]
-            arrays["series"] = np.stack(parts, 1)
+            arrays["series"] = self.mode.along(np.stack(parts, 1), header)
         if readouts:
             values = [self._strided(v, data[v.name]) for v in readouts]
             if "outputs" in arrays:
@@ -255,6 +256,13 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         """Whether inputs or outputs are functions of time alone."""
         mode, header = self.mode, self.header
         return any(v.is_series for v in mode.series(header) + mode.readouts(header))
+
+    @property
+    def series_times(self) -> tuple[float, ...]:
+        """Times that functions of time are given or wanted at; none if any do."""
+        if not self.has_series:
+            return ()
+        return self.mode.fixed(self.axis("time").tolist())
 
     @property
     def readout_sizes(self) -> tuple[int, ...]:

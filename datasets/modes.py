@@ -10,8 +10,10 @@ space-time          (channel, time, *space)         (channel, time, *space)
 
 In mode ``autoregressive`` the channels are those of the outputs: the first ``history``
 frames are given, the others asked for. Inputs that are not the initial state of an
-output (a forcing, a permeability) are static fields. In mode ``space-time`` inputs
-without time are repeated along it.
+output (a forcing, a permeability) are static fields. Functions of time have a value for
+each frame: a step is given those at the frames that it sees and at the one that it
+makes (`Autoregressive.length`). In mode ``space-time`` inputs without time are repeated
+along it.
 """
 
 from __future__ import annotations
@@ -71,6 +73,23 @@ class Mode:
     def series(self, header: Header) -> list[VariableSpec]:
         """Return the inputs that are functions of time beside the fields."""
         return [v for v in header.inputs if v.is_series]
+
+    def along(self, series: Array, header: Header) -> Array:
+        """Return what a sample holds of functions of time (..., time) of a file."""
+        return series
+
+    def length(self, records: int, steps: int = 1) -> int:
+        """Return how many values of a function of time are given.
+
+        Args:
+            records: of the samples.
+            steps: that are asked for, where there are any.
+        """
+        return records
+
+    def fixed(self, times: Sequence[float]) -> tuple[float, ...]:
+        """Return the times that functions of time must be given at; none if any do."""
+        return tuple(times)
 
     def outputs(self, header: Header) -> list[VariableSpec]:
         """Return the outputs on the axes of the operator."""
@@ -140,15 +159,14 @@ class Autoregressive(Mode):
 
     def refuse(self, header: Header, records: int) -> None:
         """Refuse trajectories that leave no frame to predict."""
-        for role, apart in (
-            ("input", self.series(header)),
-            ("output", self.readouts(header)),
-        ):
-            if apart:
-                raise DataError(
-                    f"the {role} {apart[0].name} is no field, and a step in time is "
-                    "from field to field: use mode map or space-time"
-                )
+        apart = self.readouts(header)
+        if apart:
+            state = ", ".join(v.name for v in self.outputs(header)) or "a field"
+            raise DataError(
+                f"the output {apart[0].name} is no field, and a step in time is from "
+                f"field to field: declare it as a quantity of {state}, which a rollout "
+                "gives at each step, or use mode map or space-time"
+            )
         frames = records + starts_at_initial(header) * self.initial
         if self.history >= frames:
             raise DataError(f"{frames} frames leave none after history={self.history}")
@@ -161,6 +179,23 @@ class Autoregressive(Mode):
         """Return the inputs that are no initial states."""
         states = initial_states(header.inputs, header.outputs)
         return [v for v in inputs_on_fields(header) if v.name not in states]
+
+    def along(self, series: Array, header: Header) -> Array:
+        """Return a value for each frame.
+
+        An initial state that lies before the records has that of the first record.
+        """
+        if not self._starts(header):
+            return series
+        return np.concatenate([series[..., :1], series], -1)
+
+    def length(self, records: int, steps: int = 1) -> int:
+        """Return one value for each frame that is given, and for each asked for."""
+        return self.history + steps
+
+    def fixed(self, times: Sequence[float]) -> tuple[float, ...]:
+        """Return none: a rollout may begin at any time."""
+        return ()
 
     def arrange(self, frames: Frames, header: Header) -> dict[str, Array]:
         """Cut trajectories into the frames that are given and those asked for."""

@@ -26,6 +26,7 @@ TARGETS = frozenset(
         "opkit.solvers.euler.airfoil:Airfoil",
         "opkit.solvers.fem.darcy_mesh:DarcyMesh",
         "opkit.solvers.fem.elasticity:Cantilever",
+        "opkit.solvers.heat_rod:DrivenRod",
         "opkit.solvers.heat_rod:HeatRod",
         "opkit.solvers.helmholtz.scattering:HelmholtzScattering",
         "opkit.solvers.hyperelastic.cell:HyperelasticCell",

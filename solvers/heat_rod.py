@@ -6,7 +6,8 @@ from the series g, linear between its times, to the temperature at the last of t
 series of the flux q(t) = -κ ∂u/∂x(L, t) that leaves at the other end, and the heat
 ∫ q dt that has left. Second-order differences in space, whose sine modes are advanced
 exactly in time; grids of doubled numbers of intervals, extrapolated by Richardson's
-rule, until the answers stand still. Accuracy: docs/solvers-series.md.
+rule, until the answers stand still. `DrivenRod` advances a given state, record by
+record. Accuracy: docs/solvers-series.md.
 
 Reference: Carslaw, Jaeger, Conduction of Heat in Solids, Oxford, 2nd ed. 1959, 3.3
 (Duhamel's series, which the tests compare with).
@@ -15,9 +16,11 @@ Reference: Carslaw, Jaeger, Conduction of Heat in Solids, Oxford, 2nd ed. 1959, 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
+from scipy.fft import dst, idst
 
 from opkit.base.arrays import Array
 from opkit.base.records import Record
@@ -31,6 +34,7 @@ from opkit.solvers.interface import (
     solver_dataclass,
 )
 from opkit.solvers.per_sample import per_sample
+from opkit.solvers.records import largest_change, relative_change
 
 FINEST = 2**14
 """Intervals at most."""
@@ -222,3 +226,177 @@ def _change(before: list[Array], after: list[Array], size: list[Array]) -> Array
     ]
     largest: Array = np.max(changes, axis=0)
     return largest
+
+
+class Driving(Record):
+    """Laws of the temperature of the end, and of the initial temperature.
+
+        u(x, 0) = √2 σ Σ_{k=1}^{K} ξ_k sin(k π x / L) (k π)^(-α)
+
+    With ξ_k from N(0, 1): 0 at both ends, as `History` is at the beginning.
+
+    Args:
+        end: of the temperature of the end.
+        terms: K.
+        alpha: smoothness α.
+        sigma: amplitude σ.
+    """
+
+    end: History = LAW
+    terms: int = Field(default=8, ge=1, le=1000)
+    alpha: float = Field(default=1.5, gt=0, le=20)
+    sigma: float = Field(default=1.0, gt=0)
+
+    def initial(self, rng: np.random.Generator, places: Array) -> Array:
+        """Draw the initial temperature at places x / L."""
+        waves = np.arange(1, self.terms + 1) * np.pi
+        size = self.sigma * np.sqrt(2) * waves**-self.alpha
+        state: Array = np.sin(np.outer(places, waves)) @ (
+            size * rng.standard_normal(self.terms)
+        )
+        state[[0, -1]] = 0.0
+        return state
+
+
+DRIVING = Driving()
+
+
+@per_sample("diffusivity")
+@solver_dataclass
+class DrivenRod:
+    """Solver that advances the temperature of a rod by that of one end.
+
+        ∂u/∂t = κ ∂²u/∂x² on (0, L), u(0, t) = g(t), u(L, t) = 0, u(x, 0) given,
+
+    over records between which g is linear (`opkit.solvers.interface.Driven`). One step
+    is linear in the state and in g at both of its ends: with ξ = x / L and the slope s
+    of g, what g (1 - ξ) + s L² φ(ξ) / κ, φ = ξ²/2 - ξ³/6 - ξ/3, leaves of the state is
+    a sum of sines through the nodes, each of which decays exactly. A step from nodes
+    takes the sines that they do not tell apart for the longest of them: that is the
+    whole error, and doubling the nodes measures it.
+
+    Args:
+        diffusivity: κ.
+        resolution: (N,), points of the rod, its ends among them.
+        records: steps; there is one time more.
+        record_interval: time of a step.
+        length: L.
+        distribution: laws of the temperature of the end and of the initial one.
+        rtol: change on doubling the intervals that is allowed (relative L2).
+    """
+
+    diffusivity: float = Field(gt=0)
+    resolution: tuple[Annotated[int, Field(ge=3)]]
+    records: int = Field(default=20, ge=1, le=100_000)
+    record_interval: float = Field(default=0.05, gt=0)
+    length: float = Field(default=1.0, gt=0)
+    distribution: Driving = DRIVING
+    rtol: float = Field(default=1e-4, ge=1e-11, le=0.1)
+
+    def coordinates(self) -> Mapping[str, Coordinate]:
+        """Times from 0 on, and points of the rod."""
+        (n,) = self.resolution
+        times = self.record_interval * np.arange(self.records + 1, dtype=np.float64)
+        return {
+            "time": Coordinate(times, long_name="time"),
+            "x": Coordinate(np.linspace(0.0, self.length, n), long_name="x"),
+        }
+
+    def driven_by(self) -> tuple[str, ...]:
+        """The temperature of the end."""
+        return ("end_temperature",)
+
+    def sides(self) -> Sides:
+        """One end follows the input, the other is kept at 0."""
+        return {
+            "left": {"kind": "dirichlet", "value": "input"},
+            "right": {"kind": "dirichlet", "value": 0.0},
+        }
+
+    def sample(self, rng: np.random.Generator) -> Fields:
+        """Draw ``end_temperature`` (time,) and ``initial_temperature`` (x,)."""
+        (n,) = self.resolution
+        part = np.linspace(0.0, 1.0, self.records + 1)
+        return {
+            "end_temperature": self.distribution.end.sample(rng, part),
+            "initial_temperature": self.distribution.initial(
+                rng, np.linspace(0.0, 1.0, n)
+            ),
+        }
+
+    def solve(self, inputs: Fields) -> Solution:
+        """Solve for ``temperature`` (batch, time, x), its initial state first.
+
+        Raises:
+            OpkitInputError: wrong shape, or not finite.
+            NotConvergedError: another number of nodes gives another answer.
+        """
+        g, state = self._given(inputs)
+        records = self._records(state, g)
+        finer = self._records(_doubled(state, g[:, :1]), g)[..., ::2]
+        flat = (part.reshape(len(g), -1) for part in (records, finer))
+        error = relative_change(*flat)
+        if error.max(initial=0.0) > self.rtol:
+            worst = int(error.argmax())
+            raise NotConvergedError(
+                f"sample {worst} of the batch: changes by {error[worst]:.2g} on twice "
+                f"the intervals, more than rtol={self.rtol:g}: give a looser one, or "
+                "more points"
+            )
+        measure = "change on doubling the intervals in space (relative L2)"
+        return Solution({"temperature": records}, error, measure)
+
+    def residual(self, inputs: Fields, outputs: Fields) -> Array:
+        """Advance each record again; largest relative L2 change of a record."""
+        g, state = self._given(inputs)
+        shape = (self.records + 1, *self.resolution)
+        given = checked_field(outputs, "temperature", shape)
+        check_counts(end_temperature=g, temperature=given)
+
+        def change(before: int, after: int) -> Array:
+            step = self._step(given[:, before], g[:, before : after + 1])
+            return relative_change(given[:, after], step)
+
+        worst = relative_change(given[:, 0], state)
+        which = range(1, self.records + 1)
+        return np.maximum(worst, largest_change(lambda k: k, change, which))
+
+    def _given(self, inputs: Fields) -> tuple[Array, Array]:
+        g = checked_field(inputs, "end_temperature", (self.records + 1,))
+        state = checked_field(inputs, "initial_temperature", self.resolution)
+        check_counts(end_temperature=g, initial_temperature=state)
+        return g, state
+
+    def _records(self, state: Array, g: Array) -> Array:
+        """States (batch, time, x) from the first one on."""
+        states = [state]
+        for k in range(self.records):
+            states.append(self._step(states[-1], g[:, k : k + 2]))
+        return np.stack(states, 1)
+
+    def _step(self, state: Array, ends: Array) -> Array:
+        """State (batch, x) one interval later; g at both ends (batch, 2)."""
+        places = np.linspace(0.0, 1.0, state.shape[1])
+        decay = np.exp(
+            -self.diffusivity
+            * (np.pi * np.arange(1, len(places) - 1) / self.length) ** 2
+            * self.record_interval
+        )
+        slope = np.diff(ends) / self.record_interval
+        bend = places**2 / 2 - places**3 / 6 - places / 3
+        steady = slope * self.length**2 / self.diffusivity * bend
+        rest = (state - ends[:, :1] * (1 - places) - steady)[:, 1:-1]
+        after = ends[:, 1:] * (1 - places) + steady
+        after[:, 1:-1] += idst(decay * dst(rest, 1, axis=1), 1, axis=1)
+        return after
+
+
+def _doubled(state: Array, end: Array) -> Array:
+    """State (batch, x) on twice the intervals, by the sines through its nodes."""
+    count = state.shape[1] - 1
+    line = 1 - np.linspace(0.0, 1.0, count + 1)
+    sines = dst((state - end * line)[:, 1:-1], 1, axis=1) / count
+    finer = np.zeros((len(state), 2 * count + 1))
+    wide = np.pad(sines, ((0, 0), (0, count)))
+    finer[:, 1:-1] = dst(wide, 1, axis=1) / 2
+    return finer + end * (1 - np.linspace(0.0, 1.0, 2 * count + 1))

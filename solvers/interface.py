@@ -15,6 +15,7 @@ which a solver fulfils by having that method or field; nothing else is declared:
 - `DescribesItself`: texts of a case that follow from the solver's parameters;
 - `TakesGuess`: starts from a first guess;
 - `Ladder`: knows cheaper, less accurate versions of itself;
+- `Driven`: advances by functions of time;
 - `Steps`, `Tolerance`: parameters ``records`` and ``rtol`` that others may change;
 - `OnDevice`, `Parallel`: parameters ``device`` and ``parallel``;
 - `DifferentiableResidual`: the residual on tensors, with gradients;
@@ -390,6 +391,19 @@ class Encloses(Solver, Protocol):
             By name of some outputs that are numbers, lower and upper bounds (batch,) or
             (batch, component) that hold whatever was claimed.
         """
+        ...
+
+
+@runtime_checkable
+class Driven(Steps, Protocol):
+    """A solver that advances a state by functions of time, linear between records.
+
+    Its times are 0, 1, ..., ``records`` of equal intervals: outputs begin with the
+    initial state, and functions of time with their values there.
+    """
+
+    def driven_by(self) -> tuple[str, ...]:
+        """Names of the inputs that are functions of time."""
         ...
 
 

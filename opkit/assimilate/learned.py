@@ -239,6 +239,11 @@ def _check(
             "a correction needs a surrogate of one field that steps from the last "
             "frame: train with --set mode=autoregressive --set history=1"
         )
+    if config.parameters or config.by_role["static"] or config.series:
+        raise OpkitInputError(
+            "a correction takes a surrogate of states alone, without parameters, "
+            "static fields or functions of time: train one on data without them"
+        )
     grid = observation.grid.shape
     if truth.ndim != 2 + len(grid) or truth.shape[2:] != grid:
         raise OpkitInputError(

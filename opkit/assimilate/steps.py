@@ -98,10 +98,10 @@ def surrogate_step(
             "filters need one that steps from the last state: train with --set "
             "mode=autoregressive --set history=1"
         )
-    if config.parameters or config.by_role["static"]:
+    if config.parameters or config.by_role["static"] or config.series:
         raise OpkitInputError(
-            "a surrogate with parameters or static fields: give a step of your own "
-            "that supplies them"
+            "a surrogate with parameters, static fields or functions of time: give a "
+            "step of your own that supplies them"
         )
 
     made = config.time_step

@@ -218,8 +218,8 @@ def real_inputs(run: Path, config: BundleConfig, data: Path | None = None) -> In
             f"{path}: the grid {shape} is not the {config.shape.shape} that the "
             "surrogate was trained on: give --data FILE"
         )
-    batch = collate(items)
-    return Inputs.of(batch)
+    batch = Inputs.of(collate(items))
+    return batch.at_step(0, config.history) if config.history else batch
 
 
 def cycled(samples: Inputs, count: int) -> Inputs:

@@ -276,7 +276,8 @@ def _kinds(
     times = np.array(config.times)
     for k, v in enumerate(config.series):
         function = fields["series"][index, k].numpy()
-        row.append(kinds.Curves(v.name, times, {v.name: function}))
+        at = np.array(config.times_of(len(function)))
+        row.append(kinds.Curves(v.name, at, {v.name: function}))
     both = by_name(fields["outputs"][one], config), by_name(predicted[one], config)
     for v in config.outputs:
         data, own = (each[v.name][0] for each in both)

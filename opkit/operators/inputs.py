@@ -28,7 +28,9 @@ class Inputs(NamedTuple):
         sample: (N,) which sample of the batch each node belongs to, where samples of
             several lengths are laid one after another; fields are then (1, channel, N),
             points (1, N, d), weights (1, N). None elsewhere.
-        series: (batch, series, time) functions of time of each sample.
+        series: (batch, series, time) functions of time of each sample; of a rollout a
+            value for each frame that is given, and for each asked for. The operator of
+            a step is given those at the frames that it sees and at the one it makes.
         cells: (batch, cell, corner) int64, where each sample has a mesh of its own.
             Operators are not given them and the next two: quantities and solvers are.
         facets: (batch, facet, corner) int64, the boundary of the mesh.
@@ -92,6 +94,23 @@ class Inputs(NamedTuple):
         parts += [] if self.series is None else [self.series.flatten(1)]
         return torch.cat(parts, 1) if parts else None
 
+    def at_step(self, step: int, history: int) -> Inputs:
+        """Return what belongs to one step of a rollout; fields stay as they are.
+
+        Args:
+            step: its number, from 0 on.
+            history: frames that it sees.
+
+        Raises:
+            OpkitInputError: the functions of time end before it.
+        """
+        if self.series is None:
+            return self
+        end = step + history + 1
+        if self.series.shape[-1] < end:
+            refuse_short(self.series.shape[-1], step + 1, history)
+        return self._replace(series=self.series[..., step:end])
+
     def each(self, change: Callable[[Tensor], Tensor]) -> Inputs:
         """Apply a function to every tensor."""
         return Inputs(**{role: change(part) for role, part in self.by_role.items()})
@@ -121,6 +140,23 @@ class Inputs(NamedTuple):
         """Cut into batches of at most ``size`` samples; an empty batch is one batch."""
         starts = range(0, max(self.batch, 1), size)
         return [self.rows(slice(start, start + size)) for start in starts]
+
+
+def refuse_short(length: int, steps: int, history: int, names: str = "series") -> None:
+    """Refuse a rollout that goes on after its functions of time have ended.
+
+    Raises:
+        OpkitInputError: naming how many values it takes.
+    """
+    need = history + steps
+    if length >= need:
+        return
+    most = max(length - history, 0)
+    raise OpkitInputError(
+        f"{names}: {length} values in time are enough for {most} "
+        f"step{'s' * (most != 1)}: give {need} for {steps}, one at each given frame "
+        f"({history}) and at each predicted one, or ask for fewer steps"
+    )
 
 
 def as_inputs(inputs: Inputs | Tensor) -> Inputs:

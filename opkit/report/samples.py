@@ -91,7 +91,7 @@ def _row_of_kinds(subject: Subject, name: str, index: int) -> Row:
     if batch.series is not None:
         for k, v in enumerate(config.series):
             values = batch.series[0, k].tolist()
-            line = {v.name: (config.times, values)}
+            line = {v.name: (config.times_of(len(values)), values)}
             label = (_axis("time", config), _units(v))
             pictures.append(chart(line, label, f"{alt}: {v.name}", v.name))
     both = by_name(truth, config), by_name(guess, config)

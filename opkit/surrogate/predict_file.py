@@ -291,6 +291,8 @@ def _inputs_of(surrogate: Surrogate, samples: FieldDataset) -> xr.Dataset:
             dims = ["sample", *lead, *space]
             axis = dims.index("layer")
             part = np.take(values, rows, axis)
+            if role == "inputs" and config.history and samples.series_channels:
+                part = _lengthened(part, len(items[0]["series"][0]))
             variable = header.variable(name)
             if "component" in variable.dims:
                 dims[axis] = variable.stored_dims[-1]
@@ -304,12 +306,20 @@ def _inputs_of(surrogate: Surrogate, samples: FieldDataset) -> xr.Dataset:
         points = torch.stack([item[POINTS] for item in items]).numpy()
         dims = ["sample", *config.axes, f"{POINTS}_component"]
         arrays[POINTS] = xr.Variable(dims, points)
+    timed = samples.series_channels and samples.series_times
     axes = {
         axis: (axis, samples.axis(axis), _labels(header.coordinates[axis]))
-        for axis in (*config.axes, *(["time"] if samples.series_channels else []))
+        for axis in (*config.axes, *(["time"] if timed else []))
         if axis in header.coordinates
     }
     return xr.Dataset(arrays, {"sample": samples.rows, **axes})
+
+
+def _lengthened(frames: np.ndarray[Any, Any], count: int) -> np.ndarray[Any, Any]:
+    """Fill frames (sample, time, ...) up with NaN to the times of what drives them."""
+    after = [(0, 0)] * frames.ndim
+    after[1] = (0, count - frames.shape[1])
+    return np.pad(frames, after, constant_values=np.nan)
 
 
 def _timed(outputs: xr.Dataset, samples: FieldDataset, steps: int | None) -> xr.Dataset:
@@ -318,7 +328,7 @@ def _timed(outputs: xr.Dataset, samples: FieldDataset, steps: int | None) -> xr.
     if not any("time" in v.dims for v in header.outputs):
         return outputs
     labels, times = _labels(header.coordinates["time"]), samples.times
-    if samples.has_series and "time" in outputs.dims:
+    if samples.series_times and "time" in outputs.dims:
         return outputs.assign_coords(time=("time", samples.axis("time"), labels))
     if steps is None:
         if "time" not in outputs.dims:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,6 +33,7 @@ from opkit.surrogate.bundle import files as bundle
 from opkit.surrogate.bundle import forward
 from opkit.surrogate.bundle.build import model_that_fits
 from opkit.surrogate.bundle.normalise import PhysicalModel, packed_domain
+from opkit.surrogate.bundle.outputs import by_name
 from opkit.surrogate.bundle.record import BundleConfig
 from opkit.surrogate.checks import fallback
 from opkit.surrogate.checks.calibration import COVERAGE, PREFIX, Calibration
@@ -42,7 +45,7 @@ from opkit.surrogate.checks.nodes import with_points
 from opkit.surrogate.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from opkit.datasets.field_dataset import FieldDataset
 
@@ -264,7 +267,7 @@ class Surrogate(Shown):
         if isinstance(inputs, Inputs) and inputs.sample is not None:
             along = -1 if self.config.shape.packing is None else 0
             return torch.cat([self.predict(one) for one in inputs.apart()], along)
-        check_inputs(self.config, self.shape, inputs, self.dtype)
+        check_inputs(self.config, self.shape, inputs, self.dtype, steps)
         inputs = with_points(inputs, self.context, self.shape)
         return forward.predict(self.model, inputs.for_operators, steps)
 
@@ -310,7 +313,11 @@ class Surrogate(Shown):
 
         Args:
             inputs: ([batch,] history, channel, *space), a dict, or an xarray object
-                with a dim ``time`` of length history; physical units.
+                with a dim ``time`` of length history; physical units. Functions of
+                time have a value for each of these frames and each predicted one,
+                ([batch,] history + steps) or longer; in xarray they share ``time``
+                with the frames, whose values after the first ``history`` are not
+                looked at (NaN, where `xarray.merge` filled up).
             steps: number of frames.
             static: as for a call.
             check: also give bounds of the error at each step; see `Checked`.
@@ -339,8 +346,10 @@ class Surrogate(Shown):
         """Yield one predicted frame after the other; memory does not grow with steps.
 
         Args:
-            inputs: numpy or torch (batch, history, channel, *space), physical units.
-            steps: number of frames; without end if None.
+            inputs: numpy or torch (batch, history, channel, *space), physical units, or
+                a dict by variable name, as for a call.
+            steps: number of frames; without end if None, or as long as the functions of
+                time that are given.
             static: (batch, channel, *space) fields that do not change, if trained so.
 
         Yields:
@@ -353,13 +362,36 @@ class Surrogate(Shown):
         need_steps(self.config.recipe.arrangement)
         if steps is not None:
             forward.check_steps(steps)
+        if isinstance(inputs, Mapping):
+            return self._frames_by_name(inputs, steps, static)
         fixed = None if static is None else arrays.as_tensor(static)
         batch = Inputs(arrays.as_tensor(inputs), static=fixed)
-        check_inputs(self.config, self.shape, batch, self.dtype)
+        frames = self._frames(batch, steps)
+        return frames if isinstance(inputs, Tensor) else (f.numpy() for f in frames)
+
+    def _frames(self, batch: Inputs, steps: int | None) -> Iterator[Tensor]:
+        check_inputs(self.config, self.shape, batch, self.dtype, steps or 1)
         count = sys.maxsize if steps is None else steps
         finite = with_finite(lambda frame: frame)
-        frames = map(finite, forward.frames(self.model, batch, count))
-        return frames if isinstance(inputs, Tensor) else (f.numpy() for f in frames)
+        return map(finite, forward.frames(self.model, batch, count))
+
+    def _frames_by_name(
+        self, inputs: Mapping[str, Any], steps: int | None, static: Any
+    ) -> Iterator[dict[str, Any]]:
+        config, keep = self.config, isinstance(next(iter(inputs.values())), Tensor)
+        if steps is None and config.series:
+            given = [inputs[v.name] for v in config.series if v.name in inputs]
+            ends = [np.shape(values)[-1] - config.history for values in given]
+            steps = max(min(ends, default=1), 1)
+        batch, batched = arrays.batch_of(inputs, config, static, steps)
+
+        def named(frame: Tensor) -> dict[str, Any]:
+            parts = by_name(frame, config)
+            if not batched:
+                parts = {name: part.squeeze(0) for name, part in parts.items()}
+            return {k: v if keep else v.detach().numpy() for k, v in parts.items()}
+
+        return map(named, self._frames(batch, steps))
 
     def solve(
         self,

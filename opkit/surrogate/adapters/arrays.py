@@ -142,7 +142,7 @@ def _apply_dict(
     static: Any,
 ) -> dict[str, Any]:
     frame = int(bool(config.history))
-    batch, batched = batch_of(inputs, config, static)
+    batch, batched = batch_of(inputs, config, static, steps)
     result = predict(batch)
     if frame and steps is None:
         result = result[:, 0]
@@ -154,9 +154,18 @@ def _apply_dict(
 
 
 def batch_of(
-    inputs: Mapping[str, Any], config: BundleConfig, static: Any = None
+    inputs: Mapping[str, Any],
+    config: BundleConfig,
+    static: Any = None,
+    steps: int | None = None,
 ) -> tuple[Inputs, bool]:
     """Join arrays by variable name into `Inputs`; say whether they have a batch axis.
+
+    Args:
+        inputs: arrays by name.
+        config: record of the surrogate.
+        static: fields that stay as they are, where ``inputs`` does not hold them.
+        steps: of a rollout. Values of functions of time beyond it are left out.
 
     Raises:
         OpkitInputError: a variable is missing or has other axes.
@@ -176,7 +185,8 @@ def batch_of(
                 raise OpkitInputError("either all variables have a batch axis or none")
             batched = has_batch
             if role == "series":
-                check_length(variable.name, tensor.shape[-1], config)
+                check_length(variable.name, tensor.shape[-1], config, steps)
+                tensor = tensor[..., : config.length(steps or 1)]
             parts.append(tensor)
         if parts:
             kind = torch.promote_types(parts[0].dtype, parts[-1].dtype)

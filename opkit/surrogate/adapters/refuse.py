@@ -12,7 +12,7 @@ from torch import Tensor
 
 from opkit.datasets.agreement import PART, refuse_other
 from opkit.errors import DataError, NonFiniteError, OpkitInputError
-from opkit.operators.inputs import Inputs
+from opkit.operators.inputs import Inputs, refuse_short
 from opkit.operators.shapes import DataShape, MeshShape
 from opkit.surrogate.bundle.record import BundleConfig, Channels
 
@@ -54,6 +54,7 @@ def check_inputs(
     shape: DataShape | MeshShape,
     inputs: Inputs,
     dtype: torch.dtype = torch.float32,
+    steps: int = 1,
 ) -> None:
     """Check axes, channels, frames, values and grid of what a surrogate is given.
 
@@ -62,6 +63,7 @@ def check_inputs(
         shape: what its operator was built for.
         inputs: a batch.
         dtype: that the model computes in, and in which values must be finite.
+        steps: that are asked for, of one that makes steps.
 
     Raises:
         OpkitInputError: they do not fit, or are not finite.
@@ -88,7 +90,7 @@ def check_inputs(
     for role, variables in config.by_role.items():
         _check_role(role, variables, inputs, lead)
     if config.series:
-        _check_series(config, inputs.need("series"))
+        _check_series(config, inputs.need("series"), steps)
     for role, tensor in inputs.by_role.items():
         place = _not_finite(tensor.to(dtype))
         if place is not None:
@@ -137,12 +139,25 @@ def refuse_other_data(config: BundleConfig, samples: FieldDataset) -> None:
         raise DataError(f"{where}: {error}") from None
 
 
-def check_length(name: str, length: int, config: BundleConfig) -> None:
-    """Refuse a function of time with another number of values than in training.
+def check_length(
+    name: str, length: int, config: BundleConfig, steps: int | None = None
+) -> None:
+    """Refuse a function of time with another number of values than it takes.
+
+    That of the training, or of a rollout at least one for each frame.
+
+    Args:
+        name: of the function.
+        length: values that are given.
+        config: record of the surrogate.
+        steps: of a rollout; one where None.
 
     Raises:
         OpkitInputError: it has.
     """
+    if config.history:
+        refuse_short(length, steps or 1, config.history, name)
+        return
     times = config.times
     if length != len(times):
         raise OpkitInputError(
@@ -171,12 +186,12 @@ def check_times(given: Sequence[float], config: BundleConfig) -> None:
     )
 
 
-def _check_series(config: BundleConfig, series: Tensor) -> None:
+def _check_series(config: BundleConfig, series: Tensor, steps: int) -> None:
     """Refuse functions of time without an axis of time, or with another one."""
     names = ", ".join(v.name for v in config.series)
     if series.ndim != 3:
         raise OpkitInputError(f"{names}: give series=(batch, series, time)")
-    check_length(names, series.shape[2], config)
+    check_length(names, series.shape[2], config, steps)
 
 
 def _check_role(

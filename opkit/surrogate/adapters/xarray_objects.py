@@ -24,7 +24,7 @@ from opkit.datasets.agreement import (
     span_of,
 )
 from opkit.errors import OpkitInputError
-from opkit.operators.inputs import Inputs
+from opkit.operators.inputs import Inputs, refuse_short
 from opkit.surrogate.adapters.at import At
 from opkit.surrogate.adapters.refuse import POINTS, TRAINED, check_times
 from opkit.surrogate.bundle.outputs import by_name
@@ -81,10 +81,40 @@ def apply(
             f"inputs lack {', '.join(missing)}: give "
             + ", ".join(v.name for v in config.all_inputs)
         )
+    if config.history and config.series:
+        dataset = _apart(dataset, config, steps or 1)
     outputs = _apply(predict, dataset, config, steps, at)
     if not single:
         return outputs.assign_attrs(dataset.attrs)
     return outputs[config.outputs[0].name] if len(config.outputs) == 1 else outputs
+
+
+AFTER = "time_of_series"
+"""Dim of functions of time beside the frames that a rollout starts from."""
+
+
+def _apart(dataset: xr.Dataset, config: BundleConfig, steps: int) -> xr.Dataset:
+    """Cut one axis of time into that of the frames, and that of functions of time.
+
+    Frames are the first of the axis; what is there after them is not looked at.
+
+    Raises:
+        OpkitInputError: the axis is too short for the steps.
+    """
+    names = [v.name for v in config.series]
+    if any("time" not in dataset[name].dims for name in names):
+        return dataset  # refused where dims are
+    _check_coordinates(dataset.coords, config)
+    refuse_short(dataset.sizes["time"], steps, config.history, ", ".join(names))
+    frames = dataset.drop_vars(names).isel(time=slice(0, config.history))
+    functions = {
+        name: dataset[name]
+        .isel(time=slice(0, config.length(steps)))
+        .drop_vars("time", errors="ignore")
+        .rename(time=AFTER)
+        for name in names
+    }
+    return frames.assign(functions)
 
 
 def _static(static: Any, config: BundleConfig) -> Mapping[str, xr.DataArray]:
@@ -261,7 +291,7 @@ def _dims(variable: Channels, role: str, config: BundleConfig, time: bool) -> li
     if role == "points":
         return [*config.axes, f"{POINTS}_component"]
     if role == "series" or variable.kind == "series":
-        return ["time"]
+        return [AFTER if config.history else "time"]
     if role == "parameters" or variable.kind == "numbers":
         return [f"{variable.name}_component"] if variable.channels > 1 else []
     places = {"boundary": ("boundary",), "outputs": config.axes}.get(

@@ -55,8 +55,9 @@ def check_steps(steps: Any) -> None:
 def frames(model: PhysicalModel, inputs: Inputs, steps: int) -> Iterator[Tensor]:
     """Yield (batch, channel, *space) frames; only the window of the model is kept."""
     window = deque(inputs.fields.unbind(1), maxlen=model.history)
-    for _ in range(steps):
-        before = inputs._replace(fields=torch.stack(tuple(window), 1))
+    for k in range(steps):
+        step = inputs.at_step(k, model.history)
+        before = step._replace(fields=torch.stack(tuple(window), 1))
         frame = forward(model, before)[:, 0]
         window.append(frame)
         yield frame

@@ -298,7 +298,8 @@ class PhysicalModel(nn.Module):
 
         Without history: (batch, in_channel, *space) -> (batch, out_channel, *space).
         With history: (batch, history, channel, *space) -> (batch, steps, channel,
-        *space), each frame from the ``history`` frames before it.
+        *space), each frame from the ``history`` frames before it, and from functions of
+        time at those and at its own time.
 
         Args:
             inputs: a batch in physical units; a tensor holds the fields alone.
@@ -319,8 +320,9 @@ class PhysicalModel(nn.Module):
         last = physical.fields[:, -1]
         for k in range(steps):
             fields = torch.cat([*window, *static], 1)
+            step = inputs.at_step(k, self.history)
             frame = self.outputs.decode(
-                self.operator(inputs._replace(fields=fields, static=None))
+                self.operator(step._replace(fields=fields, static=None))
             )
             if self.keep_means:
                 frame = frame + (_mean(last) - _mean(frame))

@@ -219,7 +219,7 @@ class BundleConfig(_Record):
     parameters: tuple[Channels, ...] = ()
     series: tuple[Channels, ...] = ()
     times: tuple[float, ...] = ()
-    """Of the series that it is given or gives."""
+    """Of the series that it is given or gives; none of one that makes steps."""
     static_channels: int = Field(default=0, ge=0)
     axis_units: dict[str, str] = Field(default={})
     """Units of the axes; records from before have those of the case's geometry."""
@@ -249,7 +249,7 @@ class BundleConfig(_Record):
         if tuple(sizes) != shape.readouts or (sizes and fields != shape.out_channels):
             raise ValueError("outputs and shape.readouts do not belong together")
         if sum(v.channels for v in self.series) != shape.series or (
-            shape.series and shape.times != length
+            shape.series and shape.times != self.length()
         ):
             raise ValueError("series, times and shape do not belong together")
         return self
@@ -258,6 +258,24 @@ class BundleConfig(_Record):
     def history(self) -> int:
         """Frames that the surrogate is given; 0 where it makes no steps."""
         return self.recipe.arrangement.history
+
+    def length(self, steps: int = 1) -> int:
+        """Return how many values of each function of time it is given.
+
+        Args:
+            steps: that are asked for, where it makes any.
+        """
+        return self.recipe.arrangement.length(len(self.times), steps)
+
+    def times_of(self, count: int) -> tuple[float, ...]:
+        """Return times of so many values of a function of time, for pictures.
+
+        Of a rollout they are counted from the last frame that is given.
+        """
+        if self.times:
+            return self.times
+        step, last = self.time_step or 1.0, self.history - 1
+        return tuple(step * (k - last) for k in range(count))
 
     @property
     def scored(self) -> str:

@@ -19,6 +19,7 @@ from opkit.operators.inputs import Inputs
 from opkit.solvers.interface import (
     MESH_ARRAYS,
     POINTS,
+    Driven,
     Encloses,
     Fields,
     MeshPerSample,
@@ -98,6 +99,13 @@ class CaseSolver:
             )
         if self.mode.history and not isinstance(self.solver, Steps):
             raise CaseError("the solver has no records to advance one by one")
+        driven = isinstance(self.solver, Driven)
+        if self.mode.history and config.series and not driven:
+            raise CaseError(
+                "the solver does not say that it goes on from a state by functions of "
+                "time (opkit.solvers.interface.Driven)"
+            )
+        self._before = int(driven)
 
     @property
     def warm(self) -> bool:
@@ -131,12 +139,14 @@ class CaseSolver:
             return worst
         states, inputs = states[sound], inputs.rows(torch.from_numpy(sound))
 
-        def change(before: Tensor, after: Tensor) -> Array:
-            state = self._split(after, self.config.outputs)
-            record = {name: values[:, None] for name, values in state.items()}
-            return self._measured(solver, self._initial(before, inputs), record)
+        def change(before: int, after: int) -> Array:
+            pair = [states[:, before], states[:, after]][1 - self._before :]
+            each = [self._split(state, self.config.outputs) for state in pair]
+            records = {v: np.stack([s[v] for s in each], 1) for v in each[0]}
+            fields = self._initial(states[:, before], inputs, before)
+            return self._measured(solver, fields, records)
 
-        changes = largest_change(lambda k: states[:, k], change, picks + 1)
+        changes = largest_change(lambda k: k, change, picks + 1)
         worst[sound] = np.maximum(worst[sound], changes)
         return worst
 
@@ -226,7 +236,7 @@ class CaseSolver:
             solver = with_parameters(solver, rtol=max(rtol, solver.rtol))
         if self.mode.history:
             solver = with_parameters(solver, records=steps)
-            fields = self._initial(inputs.fields[:, -1], inputs)
+            fields = self._initial(inputs.fields[:, -1], inputs, 0, steps)
         else:
             fields = self.inputs(inputs)
         if guess is not None and isinstance(solver, TakesGuess):
@@ -260,6 +270,8 @@ class CaseSolver:
             part = self.mode.from_records(
                 values, v.name in self._timed, v.name in self._layered
             )
+            if self.mode.history:
+                part = part[:, self._before :]
             flat = part.reshape(len(part), 1, -1) if packed else part
             parts.append(torch.from_numpy(np.ascontiguousarray(flat)))
         outputs = torch.cat(parts, 2 if self.mode.history or packed else 1)
@@ -284,11 +296,20 @@ class CaseSolver:
         values = self._split(inputs.fields, self.config.inputs)
         if inputs.boundary is not None:
             values |= self._split(inputs.boundary, self.config.boundary)
-        if inputs.series is not None:
-            functions = inputs.series.detach().cpu().double().numpy()
-            names = [v.name for v in self.config.series]
-            values |= {name: functions[:, k] for k, name in enumerate(names)}
+        values |= self._series(inputs)
         return values | self._numbers(inputs) | self._mesh(inputs)
+
+    def _series(
+        self, inputs: Inputs, first: int = 0, steps: int | None = None
+    ) -> dict[str, Any]:
+        """Functions of time by name; of steps from a state at both ends of each."""
+        if inputs.series is None:
+            return {}
+        functions = inputs.series.detach().cpu().double().numpy()
+        if steps is not None:
+            begin = self.mode.history - 1 + first
+            functions = functions[..., begin : begin + steps + 1]
+        return {v.name: functions[:, k] for k, v in enumerate(self.config.series)}
 
     def _mesh(self, inputs: Inputs) -> dict[str, Any]:
         """Arrays of the mesh of one sample, where each has its own."""
@@ -336,8 +357,17 @@ class CaseSolver:
             stored[name] = self.mode.to_records(part, timed, layered)
         return stored
 
-    def _initial(self, state: Tensor, inputs: Inputs) -> dict[str, Any]:
-        """Fields to advance from: the states that the case names as initial ones."""
+    def _initial(
+        self, state: Tensor, inputs: Inputs, first: int, steps: int = 1
+    ) -> dict[str, Any]:
+        """Return what to advance from: the states that the case names as initial ones.
+
+        Args:
+            state: (batch, channel, *space).
+            inputs: of the rollout.
+            first: number of the state, 0 that of the last given frame.
+            steps: to advance by.
+        """
         names = {v.name for v in self.case.inputs}
         values = {
             f"initial_{name}": field
@@ -346,7 +376,7 @@ class CaseSolver:
         }
         if inputs.static is not None:
             values |= self._split(inputs.static, self.config.by_role["static"])
-        return values | self._numbers(inputs)
+        return values | self._series(inputs, first, steps) | self._numbers(inputs)
 
     def _split(self, tensor: Tensor, variables: tuple[Channels, ...]) -> dict[str, Any]:
         """Split (batch, channel, *space) into float64 variables as they are stored."""

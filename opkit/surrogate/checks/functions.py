@@ -58,8 +58,8 @@ class QuantityFunction:
             OpkitInputError: the function raises, or gives no finite number.
         """
         rows = []
-        for sample, frames in _apart(config, inputs, outputs):
-            rows.append([self._number(fields, sample) for fields in frames])
+        for frames in _apart(config, inputs, outputs):
+            rows.append([self._number(fields, sample) for fields, sample in frames])
         count = len(rows[0]) if rows else 1
         values = np.array(rows, np.float64).reshape(len(outputs), count)
         return values if config.history else values[:, 0]
@@ -99,8 +99,11 @@ def named(function: Function) -> str:
 
 def _apart(
     config: BundleConfig, inputs: Inputs, outputs: Tensor
-) -> Iterator[tuple[dict[str, Array], list[dict[str, Array]]]]:
-    """Inputs and frames of outputs of each sample, by name."""
+) -> Iterator[list[tuple[dict[str, Array], dict[str, Array]]]]:
+    """Outputs and inputs of each frame of each sample, by name.
+
+    Functions of time are those of the step that makes the frame.
+    """
     values = _numpy(outputs)
     roles = {
         role: _numpy(part) for role, part in inputs.by_role.items() if role != "sample"
@@ -114,7 +117,14 @@ def _apart(
                 sample |= _split(roles[role][i], variables, axis)
         sample |= {r: roles[r][i] for r in ("points", "weights") if r in roles}
         frames = values[i] if config.history else values[i : i + 1]
-        yield sample, [_outputs(frame, config) for frame in frames]
+        pairs = []
+        for k, frame in enumerate(frames):
+            own = sample
+            if config.history:
+                step = slice(k, k + config.length())
+                own = sample | {v.name: sample[v.name][step] for v in config.series}
+            pairs.append((_outputs(frame, config), own))
+        yield pairs
 
 
 def _outputs(frame: Array, config: BundleConfig) -> dict[str, Array]:

@@ -167,7 +167,11 @@ def distance(phi: Tensor, mean: Tensor, whiten: Tensor) -> Tensor:
 def input_features(
     context: Context, inputs: Inputs, power: Power = power_by_fft
 ) -> Tensor:
-    """Return features (batch, feature) of inputs; of the last of several frames."""
+    """Return features (batch, feature) of inputs.
+
+    Of several frames those of the last, with functions of time as the first step of a
+    rollout is given them: by their values.
+    """
     model = context.model
     spectral = context.config.shape.spectral
     fields = inputs.fields[:, -1] if model.history else inputs.fields
@@ -183,8 +187,12 @@ def input_features(
         static = _unit(inputs.static.detach().cpu(), model.static)
         parts.append(features(static, spectral, power))
     if inputs.series is not None and model.series is not None:
-        functions = _unit(inputs.series.detach().cpu(), model.series)
-        parts.append(features(functions, True, power))
+        first = inputs.at_step(0, model.history) if model.history else inputs
+        functions = _unit(first.need("series").detach().cpu(), model.series)
+        if model.history:
+            parts.append(functions.double().flatten(1))
+        else:
+            parts.append(features(functions, True, power))
     if inputs.boundary is not None:  # in physical units
         parts.append(features(inputs.boundary.detach().cpu(), spectral=False))
     if inputs.points is not None and context.config.shape.ragged:

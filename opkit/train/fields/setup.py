@@ -48,7 +48,7 @@ class TrainingSetup:
         static: fields that stay as they are along a rollout, in channel order.
         parameters: numbers and short vectors per sample, in order of the file.
         series: functions of time per sample, in order of the file.
-        times: of the series that are given or asked for.
+        times: of the series that are given or asked for; empty where steps are made.
         train: training samples.
         validation: validation samples.
         selection: those of them that choose the best epoch.
@@ -179,7 +179,7 @@ def prepare(data: Path, recipe: Recipe, seed: int) -> TrainingSetup:
         static=_channels(header, train_set.static_channels),
         parameters=_channels(header, train_set.parameter_channels),
         series=_channels(header, train_set.series_channels),
-        times=tuple(train_set.axis("time").tolist()) if train_set.has_series else (),
+        times=train_set.series_times,
         train=train,
         validation=validation,
         selection=selection,

@@ -104,7 +104,8 @@ def _with_series(shape: S, samples: FieldDataset) -> S:
     count = len(samples.series_channels)
     if not count:
         return shape
-    return replace(shape, series=count, times=len(samples.axis("time")))
+    records = len(samples.axis("time"))
+    return replace(shape, series=count, times=samples.mode.length(records))
 
 
 def _packed_shape(

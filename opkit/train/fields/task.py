@@ -164,6 +164,8 @@ class FieldTask:
             std = self.bare.inputs.std.view(-1, *(1,) * (inputs.ndim - 3))
             inputs = inputs + self.training.noise * std * noise
         window = {"inputs": inputs, "outputs": frames[:, start + history : end]}
+        if "series" in batch:
+            window["series"] = batch["series"][..., start:end]
         return {**batch, **window}
 
 
