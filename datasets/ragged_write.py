@@ -261,6 +261,38 @@ class RaggedWriter:
         self._index[row] = index
         self.written += 1
 
+    def copy(self, source: h5py.File) -> None:
+        """Copy all samples of another such file to the first rows, chunks as they are.
+
+        Args:
+            source: the other file, of this layout, open for reading.
+
+        Raises:
+            DataError: it lies in chunks of another size.
+        """
+        assert not self.written
+        count = len(source["sample"])
+        before = slice(0, count)
+        self._index[before] = source["sample"][:]
+        self._digests[before] = source["sha256"][:]
+        for name, numbers in self._numbers.items():
+            numbers[before] = source[name][:]
+        for place, offsets in self._offsets.items():
+            offsets[: count + 1] = source[f"{place}_offset"][:]
+        for name in self._flat:
+            _copy_chunks(source[name], self._file[name])
+        self.written = count
+
+    @property
+    def _flat(self) -> list[str]:
+        """Names of the data sets that grow."""
+        places = self._shapes.places
+        names = [f"node_{axis}" for axis in "xyz"[: self._shapes.dimension]]
+        names += ["weights", *places]
+        names += ["cell_nodes"] if "cell" in places else []
+        names += ["facet_nodes", "facet_part"] if "facet" in places else []
+        return names + [v.name for v in self.header.variables if not v.is_whole]
+
     def finish(self, provenance: Mapping[str, Any] | None = None) -> str:
         """Write offsets, numbers, indices, digests and the content hash; return it.
 
@@ -321,6 +353,27 @@ class RaggedWriter:
                 raise DataError(
                     f"{sample}: {v.name} has shape {shape}, its mesh {expected}"
                 )
+
+
+def _copy_chunks(source: h5py.Dataset, target: h5py.Dataset) -> None:
+    """Copy a data set that grows, byte by byte.
+
+    Raises:
+        DataError: the other lies in chunks of another size.
+    """
+    if source.chunks != target.chunks:
+        raise DataError(
+            f"{source.file.filename}: {source.name} lies in chunks of {source.chunks}, "
+            f"not {target.chunks}: name another file"
+        )
+    target.resize(len(source), axis=0)
+
+    def take(chunk: Any) -> None:
+        mask, raw = source.id.read_direct_chunk(chunk.chunk_offset)
+        target.id.write_direct_chunk(chunk.chunk_offset, raw, mask)
+
+    if len(source):
+        source.id.chunk_iter(take)
 
 
 def _kind(shapes: Shapes) -> str:

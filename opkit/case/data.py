@@ -195,6 +195,22 @@ def mesh_among(inputs: Fields, shapes: Shapes) -> Mesh:
     return Mesh(points, np.asarray(inputs[CELLS], np.int64), groups)
 
 
+def outputs_of(header: Header, inputs: Fields) -> Sequence[VariableSpec]:
+    """Return the outputs with the lengths that they have on a sample's own mesh.
+
+    Args:
+        header: of the file.
+        inputs: a batch; of one sample where each has a mesh.
+    """
+    if not header.ragged:
+        return header.outputs
+    sizes = {"node": inputs[POINTS].shape[1], "cell": inputs[CELLS].shape[1]}
+    return [
+        v if v.is_whole else replace(v, shape=tuple(sizes[d] for d in v.dims))
+        for v in header.outputs
+    ]
+
+
 def arrays_of(mesh: Mesh) -> dict[str, np.ndarray[Any, Any]]:
     """Return a mesh with its boundary as the inputs of a solver, without batch axes."""
     assert mesh.groups is not None

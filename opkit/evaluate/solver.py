@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from opkit.case.recipe import Recipe
 from opkit.case.record import parse_stored
+from opkit.datasets.field_dataset import FieldDataset
 from opkit.datasets.header import Header
 from opkit.datasets.read import DataFile
 from opkit.errors import CaseError, OpkitInputError, SolverError
+from opkit.evaluate import stored
 from opkit.evaluate.ladder import FULL, rungs
 from opkit.metrics import functional
-from opkit.metrics.domains import Domain, Elements, Packed
+from opkit.metrics.domains import Domain, Elements, Packed, Points
 from opkit.solvers.interface import Fields, OnMesh, Solver
 from opkit.surrogate.bundle.record import Score
 
@@ -43,7 +43,6 @@ def table(
 
     Raises:
         CaseError: the file has no case, so no solver is known.
-        OpkitInputError: each sample has a mesh of its own.
     """
     with DataFile(data) as file:
         header, rows = file.header, file.indices(split)[:most]
@@ -51,16 +50,21 @@ def table(
             raise CaseError(
                 f"{data}: imported data name no case, so no solver is known"
             )
-        refuse_meshes(header, str(data))
-        stored: dict[str, NDArray[Any]] = {
-            v.name: file.read(v.name, rows).astype(np.float64) for v in header.variables
-        }
+        held = [stored.sample(file, int(row)) for row in rows]
     case = parse_stored(header.case, str(data), header.mesh)
     solver = case.build_solver()
-    inputs = {v.name: stored[v.name] for v in header.inputs}
-    truth = {v.name: stored[v.name] for v in header.outputs}
+    names = {v.name for v in header.outputs}
+    given = [{k: v for k, v in s.items() if k not in names} for s in held]
+    inputs = stored.batches(given, header.ragged)
+    apart = header.ragged and any(v.is_field for v in header.outputs)
+    truth = stored.batches([{k: s[k] for k in names} for s in held], apart)
     points = (len(solver.mesh()[0]),) if isinstance(solver, OnMesh) else case.shape
     mesh = Elements(*solver.mesh()) if isinstance(solver, OnMesh) else None
+    domains: list[Domain | None] = [mesh]
+    if header.ragged:
+        weights = _weights(data, split, len(rows))
+        points = (weights[0].shape[1],)
+        domains = list(map(Points, weights)) if apart else [None]
     norms: dict[str, Norm] = {"relative_l2": functional.relative_l2}
     if mesh is not None:
         norms["relative_h1"] = functional.relative_h1
@@ -68,15 +72,17 @@ def table(
     scores = []
     for label, method in ((FULL, solver), *rungs(case, solver)):
         try:
-            outputs, seconds = _timed(method, inputs)
+            solved, seconds = _timed(method, inputs)
         except (SolverError, OpkitInputError):
             if label == FULL:
                 raise
             continue
-        errors = {
-            key: error(outputs, truth, header, everywhere, mesh, norm)
-            for key, norm in norms.items()
-        }
+        outputs = stored.batches(solved, apart)
+        parts = list(zip(outputs, truth, domains, strict=True))
+        errors: dict[str, float] = {}
+        for key, norm in norms.items():
+            each = [error(u, v, header, everywhere, d, norm) for u, v, d in parts]
+            errors[key] = float(np.mean(each))
         scores.append(
             Score(
                 predictor=label,
@@ -92,29 +98,22 @@ def table(
     return scores
 
 
-def refuse_meshes(header: Header, origin: str) -> None:
-    """Refuse to score solvers on samples that have a mesh each.
-
-    Raises:
-        OpkitInputError: names what does time one.
-    """
-    if header.ragged:
-        raise OpkitInputError(
-            f"{origin}: each sample has a mesh of its own, on which solvers are not "
-            "scored here: --pays times them beside the surrogate"
-        )
+def _weights(data: Path, split: str, count: int) -> list[torch.Tensor]:
+    """Area or volume (1, place) of the places of each sample with a mesh of its own."""
+    samples = FieldDataset(data, split, trusted=True)
+    return [samples[i]["weights"][None] for i in range(count)]
 
 
-def _timed(solver: Solver, inputs: Fields) -> tuple[Fields, float]:
-    """Solve a batch; return the outputs, and seconds per sample.
+def _timed(solver: Solver, inputs: Sequence[Fields]) -> tuple[list[Fields], float]:
+    """Solve batches; return their outputs, and seconds per sample.
 
     One sample is solved before, so that plans and compiled code are there.
     """
-    solver.solve({name: values[:1] for name, values in inputs.items()})
+    solver.solve({name: values[:1] for name, values in inputs[0].items()})
     begin = time.perf_counter()
-    outputs = solver.solve(inputs).outputs
+    outputs = [solver.solve(batch).outputs for batch in inputs]
     seconds = time.perf_counter() - begin
-    return outputs, seconds / len(next(iter(inputs.values())))
+    return outputs, seconds / sum(len(next(iter(batch.values()))) for batch in inputs)
 
 
 def error(

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 
 from opkit.base.files import read_regular, refusals
 from opkit.case.contract import blamed, check_solution, points_of
-from opkit.case.data import DType, draw, header_of
+from opkit.case.data import DType, draw, header_of, outputs_of
 from opkit.case.record import Case, parse_case
 from opkit.datasets.header import POINTS, Header, VariableSpec
 from opkit.datasets.rounding import rounded
 from opkit.errors import NonFiniteError, SolverError
 from opkit.generate.shard_file import ShardFile
 from opkit.solvers.interface import (
-    CELLS,
     MESH_ARRAYS,
     Fields,
     MovesNodes,
@@ -179,19 +178,6 @@ def _solve_all(
         if header.ragged:
             stored |= {name: inputs[name] for name in MESH_ARRAYS}
         yield streams, stored, solution
-
-
-def outputs_of(header: Header, inputs: Fields) -> Sequence[VariableSpec]:
-    """Return the outputs with the lengths that they have on a sample's own mesh.
-
-    Args:
-        header: of the file.
-        inputs: a batch; of one sample where each has a mesh.
-    """
-    if not header.ragged:
-        return header.outputs
-    sizes = {"node": inputs[POINTS].shape[1], "cell": inputs[CELLS].shape[1]}
-    return [replace(v, shape=tuple(sizes[d] for d in v.dims)) for v in header.outputs]
 
 
 def _draw_all(

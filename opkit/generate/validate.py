@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opkit.case.contract import blamed, check_solution, residual_of
-from opkit.case.data import arrays_of, draw, header_of
+from opkit.case.data import arrays_of, draw, header_of, outputs_of
 from opkit.case.record import Case, parse_stored
 from opkit.datasets.agreement import same_units
 from opkit.datasets.conformity import duplicates, faults
@@ -20,7 +20,6 @@ from opkit.datasets.ragged_write import weights_of
 from opkit.datasets.read import DataFile
 from opkit.datasets.suspicions import suspicions
 from opkit.errors import DataError, OpkitError
-from opkit.generate.shard import outputs_of
 from opkit.solvers.interface import POINTS, Fields, Solver
 
 MARGIN = 20.0  # a stored sample's residual over that of a fresh solve, rounded alike

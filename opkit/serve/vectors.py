@@ -74,9 +74,9 @@ def input_parts(surrogate: Surrogate) -> tuple[Part, ...]:
     if config.series and config.history:
         driving = ", ".join(v.name for v in config.series)
         raise OpkitInputError(
-            f"{driving}: functions of time have another length for each number of steps, "
-            "so there are no vectors of one length to serve: ask it in Python, or by "
-            "`opkit predict`"
+            f"{driving}: functions of time have another length for each number of "
+            "steps, so there are no vectors of one length to serve: ask it in Python, "
+            "or by `opkit predict`"
         )
     on_mesh = config.shape.inputs_on != "grid"
     space = config.shape.shape

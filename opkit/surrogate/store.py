@@ -8,16 +8,24 @@ kept once. Processes and threads that keep into one file wait for each other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from opkit.base.files import check_target, locked, real
 from opkit.case.contract import check_solution, points_of
-from opkit.case.data import DType, header_of, provenance
+from opkit.case.data import (
+    DType,
+    arrays_of,
+    header_of,
+    mesh_among,
+    outputs_of,
+    provenance,
+)
 from opkit.datasets.append import NewSamples, append
 from opkit.datasets.digest import sample_digest
 from opkit.datasets.header import (
@@ -30,8 +38,8 @@ from opkit.datasets.header import (
 )
 from opkit.datasets.read import DataFile
 from opkit.datasets.rounding import rounded
-from opkit.errors import DataError, NonFiniteError
-from opkit.solvers.interface import MovesNodes, Solution
+from opkit.errors import CaseError, DataError, NonFiniteError
+from opkit.solvers.interface import MESH_ARRAYS, MovesNodes, Solution
 from opkit.surrogate.checks.case_solver import Answer
 
 WAIT = 60.0
@@ -77,7 +85,8 @@ class Store:
             answer: with inputs and solution.
             seconds: of processor that solving took.
         """
-        self._solved.append((answer, seconds))
+        batches = answer.batches
+        self._solved += [(batch, seconds / len(batches)) for batch in batches]
 
     def keep(self) -> tuple[int, int]:
         """Write what was added since the last time.
@@ -91,40 +100,46 @@ class Store:
             NonFiniteError: NaN or infinity in what the solver gives.
         """
         solved, self._solved = self._solved, []
-        written = held = 0
+        if not solved:
+            return 0, 0
         lock = self.path.with_name(f".{self.path.name}.lock")
-        for answer, seconds in solved:
-            with locked(lock, f"keeps into {self.path.name}", WAIT):
-                new, old = self._keep(answer, seconds)
-            written, held = written + new, held + old
-        return written, held
+        with locked(lock, f"keeps into {self.path.name}", WAIT):
+            return self._keep(solved)
 
-    def _keep(self, answer: Answer, seconds: float) -> tuple[int, int]:
+    def _keep(self, solved: Sequence[tuple[Answer, float]]) -> tuple[int, int]:
         old = _opened(self.path) if self.path.exists() else None
         try:
-            header = _header(answer, old)
+            header = _header(solved[0][0], old)
             known = _digests(old) if old is not None else set()
-            stored = _stored(answer, header)
-            digests = _input_digests(stored, header)
-            rows = [
-                k
-                for k, key in enumerate(digests)
-                if key not in known and key not in digests[:k]
-            ]
-            if rows:
-                append(
-                    self.path,
-                    header,
-                    old,
-                    _new(answer, stored, rows, [digests[k] for k in rows]),
-                    self._provenance(old, seconds),
-                )
+            new: list[NewSamples] = []
+            spent, held, fault = 0.0, 0, None
+            for answer, seconds in solved:
+                try:
+                    stored = _stored(answer, header)
+                except (CaseError, DataError, NonFiniteError) as error:
+                    fault = error  # those before it are kept
+                    break
+                digests = _input_digests(stored, header)
+                rows = [
+                    k
+                    for k, key in enumerate(digests)
+                    if key not in known and key not in digests[:k]
+                ]
+                spent += seconds if rows else 0.0
+                held += len(digests) - len(rows)
+                if rows:
+                    keys = [digests[k] for k in rows]
+                    new.append(_new(answer, stored, rows, keys, header))
                 known |= set(digests)
+            if new:
+                append(self.path, header, old, new, self._provenance(old, spent))
                 _known[str(real(self.path))] = (_stamp(self.path), known)
+            if fault is not None:
+                raise fault
         finally:
             if old is not None:
                 old.close()
-        return len(rows), len(digests) - len(rows)
+        return sum(len(batch.splits) for batch in new), held
 
     def _provenance(self, old: DataFile | None, seconds: float) -> dict[str, Any]:
         before = {} if old is None else dict(old.header.provenance)
@@ -192,6 +207,11 @@ def _difference(old: Header, new: Header) -> str:
             return f"its axis {name} has other values"
     if (old.mesh is None) != (new.mesh is None):
         return "holds samples on another mesh"
+    if (old.shapes is None) != (new.shapes is None):
+        return "holds samples on another mesh"
+    shapes = [h.shapes.describe() for h in (old, new) if h.shapes is not None]
+    if shapes[:1] != shapes[1:]:
+        return "holds meshes of another kind"
     if old.mesh is not None and new.mesh is not None:
         same = np.array_equal(old.mesh.cells, new.mesh.cells)
         if not same or not np.array_equal(old.mesh.points, new.mesh.points):
@@ -200,7 +220,7 @@ def _difference(old: Header, new: Header) -> str:
 
 
 def _stored(answer: Answer, header: Header) -> dict[str, np.ndarray[Any, Any]]:
-    """Return all variables (batch, ...) in their stored types.
+    """Return all variables (batch, ...) in their stored types, with a mesh of its own.
 
     Raises:
         CaseError: the solution does not have the outputs of the case.
@@ -209,17 +229,23 @@ def _stored(answer: Answer, header: Header) -> dict[str, np.ndarray[Any, Any]]:
     """
     inputs, solution = answer.inputs, answer.solution
     batch = len(solution.error)
-    check_solution(answer.solver, solution, header.outputs, batch)
+    check_solution(answer.solver, solution, outputs_of(header, inputs), batch)
     for values in (*solution.outputs.values(), solution.error, *_numbers(solution)):
         if not np.isfinite(np.asarray(values)).all():
             raise NonFiniteError("NaN or infinity in the solution")
     fields = {**inputs, **solution.outputs}
     if isinstance(answer.solver, MovesNodes):
         fields[POINTS] = points_of(answer.solver, inputs, batch)
-    return {
+    stored = {
         v.name: rounded(v.name, np.asarray(fields[v.name]), v.dtype)
         for v in header.variables
     }
+    return stored | {name: inputs[name] for name in _shape_names(header)}
+
+
+def _shape_names(header: Header) -> tuple[str, ...]:
+    """Names of what says the shape of a sample, where each has its own."""
+    return MESH_ARRAYS if header.ragged else ()
 
 
 def _numbers(solution: Solution) -> Sequence[Any]:
@@ -231,14 +257,20 @@ def _new(
     stored: Mapping[str, np.ndarray[Any, Any]],
     rows: list[int],
     digests: list[bytes],
+    header: Header,
 ) -> NewSamples:
     solution = answer.solution
+    mesh = None
+    if header.shapes is not None:
+        one = {name: stored[name][0] for name in MESH_ARRAYS}
+        mesh = mesh_among(one, header.shapes)
     numbers = {**solution.details, "error": solution.error}
     return NewSamples(
-        fields={name: values[rows] for name, values in stored.items()},
+        fields={v.name: stored[v.name][rows] for v in header.variables},
         numbers={k: np.asarray(v, np.float64)[rows] for k, v in numbers.items()},
         measure=solution.measure,
         splits=[_split(key) for key in digests],
+        mesh=mesh,
     )
 
 
@@ -253,7 +285,8 @@ def _input_digests(
 ) -> list[bytes]:
     """Return a digest of the inputs of each sample, the same for both float types."""
     # -0.0 + 0.0 is 0.0: equal numbers have equal bytes
-    exact = {v.name: stored[v.name].astype(np.float64) + 0.0 for v in header.inputs}
+    names = [*(v.name for v in header.inputs), *_shape_names(header)]
+    exact = {name: stored[name].astype(np.float64) + 0.0 for name in names}
     batch = len(next(iter(exact.values())))
     return [
         sample_digest({name: values[k] for name, values in exact.items()}, {})
@@ -270,9 +303,22 @@ def _digests(file: DataFile) -> set[bytes]:
     digests: set[bytes] = set()
     for start in range(0, len(file), 64):
         rows = np.arange(start, min(start + 64, len(file)))
-        digests |= set(_input_digests(file.read_samples(names, rows), file.header))
+        for batch in _read(file, names, rows):
+            digests |= set(_input_digests(batch, file.header))
     _known[name] = (stamp, digests)
     return set(digests)
+
+
+def _read(
+    file: DataFile, names: Sequence[str], rows: NDArray[np.int64]
+) -> Iterator[dict[str, Any]]:
+    """Yield inputs in batches of samples that fit together."""
+    if not file.header.ragged:
+        yield file.read_samples(names, rows)
+        return
+    for row in rows:
+        sample = file.sample(int(row), names) | arrays_of(file.mesh(int(row)))
+        yield {name: np.asarray(values)[None] for name, values in sample.items()}
 
 
 def _stamp(path: Path) -> _Stamp:

@@ -441,11 +441,6 @@ class Surrogate(Shown):
                 inputs, tolerance, steps, static, coverage, significance,
                 named(quantity), exact, store,
             )  # fmt: skip
-        if store is not None and self.config.shape.ragged:
-            raise OpkitInputError(
-                "a store keeps samples on one grid or mesh, and each sample has its "
-                "own: leave store away"
-            )
         if exact and tolerance is None:
             tolerance = 0.0
         if tolerance is None or (exact and tolerance):

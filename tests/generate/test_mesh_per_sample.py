@@ -8,10 +8,12 @@ import h5py
 import meshio
 import numpy as np
 import pytest
+import torch
 
 import opkit
 from opkit.case import load_case
 from opkit.case.record import parse_case
+from opkit.datasets.field_dataset import FieldDataset
 from opkit.datasets.layout import LIBVER
 from opkit.datasets.ragged_write import RaggedWriter
 from opkit.datasets.read import DataFile
@@ -147,6 +149,7 @@ def test_from_the_file_to_a_prediction(plates: Path, tmp_path: Path) -> None:
         stored = file.read("von_mises", int(row))
     # the same solver, stored in float32
     np.testing.assert_allclose(solved.outputs["von_mises"], stored, rtol=2e-6)
+    _keeps(surrogate, plates, tmp_path / "kept.h5")
     pays = measure(surrogate, plates, 1, 1, 10.0)
     assert pays.rungs[0].label == "solver"
     assert pays.rungs[0].relative_l2 is not None and pays.rungs[0].relative_l2 < 1e-6
@@ -156,14 +159,44 @@ def test_from_the_file_to_a_prediction(plates: Path, tmp_path: Path) -> None:
     )
     stress = checked.prediction["von_mises"].double() @ item["weights"].double()
     assert checked.quantities["quantity"].value == pytest.approx(float(stress))
-    for ask in (
-        lambda: solver_scores.table(surrogate.config.recipe, plates, "test", 1),
-        lambda: check_solver(load_case("elasticity-plates", SMALL)),
-    ):
-        with pytest.raises(OpkitInputError, match=r"--pays times|opkit validate"):
-            ask()
+    (full,) = solver_scores.table(surrogate.config.recipe, plates, "train", 2)
+    assert full.predictor == "solver" and full.samples == 2 and full.seconds
+    assert full.relative_l2 < 1e-6  # stored in float32
+    with pytest.raises(OpkitInputError, match=r"opkit validate"):
+        check_solver(load_case("elasticity-plates", SMALL))
     with pytest.raises(OpkitInputError, match=r"pod-gp takes no ragged data.*use "):
         train(plates, tmp_path / "other", operator="pod-gp")
+
+
+def _keeps(surrogate: opkit.Surrogate, plates: Path, store: Path) -> None:
+    """What the solver solved is kept, two batches one after the other, each once."""
+    roles = ("points", "weights", "cells", "facets", "facet_part")
+    samples = surrogate.samples(plates, "train")
+    asked = [
+        {"traction": item["parameters"]} | {role: item[role] for role in roles}
+        for item in (samples[k] for k in range(3))
+    ]
+    # two samples of one shape in a batch, the first again, and two others
+    both = {name: torch.stack([part, part]) for name, part in asked[0].items()}
+    both["traction"] = both["traction"] * torch.tensor([[1.0], [0.5]])
+    first = surrogate.solve(both, exact=True, store=store)
+    assert (first.stored, first.known) == (2, 0)
+    old = store.read_bytes()
+    kept = [surrogate.solve(one, exact=True, store=store) for one in asked]
+    assert [(k.stored, k.known) for k in kept] == [(0, 1), (1, 0), (1, 0)]
+    with DataFile(store) as file:
+        assert len(file) == 4
+        assert file.header.shapes is not None
+        ends = file.header.shapes.offsets["node"]
+        for row, one in ((0, asked[0]), (2, asked[1]), (3, asked[2])):
+            mesh, sample = file.mesh(row), file.sample(row)
+            np.testing.assert_array_equal(mesh.points, one["points"])
+            np.testing.assert_array_equal(mesh.cells, one["cells"])
+            np.testing.assert_array_equal(sample["traction"], one["traction"])
+            assert ends[row + 1] - ends[row] == len(one["points"])
+    assert all(f.passed for f in validate(store, None) if f.passed is not None)
+    assert FieldDataset(store, None)[3]["outputs"].shape[1] == len(asked[2]["points"])
+    assert store.read_bytes() != old and not list(store.parent.glob("*.part*"))
 
 
 def test_cases_that_do_not_say_so() -> None:

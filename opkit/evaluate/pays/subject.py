@@ -8,13 +8,11 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from opkit.base.arrays import Array
-from opkit.case.data import arrays_of
 from opkit.case.record import Case, parse_stored
 from opkit.datasets.field_dataset import FieldDataset, alone
 from opkit.datasets.header import Header
 from opkit.datasets.read import DataFile
-from opkit.evaluate import scores
+from opkit.evaluate import scores, stored
 from opkit.evaluate import solver as solver_scores
 from opkit.metrics.domains import Domain, Points
 from opkit.operators.inputs import Inputs
@@ -58,7 +56,7 @@ class Subject:
             numbers = max(header.sample_nbytes // np.dtype(header.dtype).itemsize, 1)
             most = min(samples, max(POINTS // numbers, 1), len(rows))
             picks = np.linspace(0, len(rows) - 1, most).round().astype(int)
-            stored = [_stored(file, int(row)) for row in rows[picks]]
+            held = [stored.sample(file, int(row)) for row in rows[picks]]
         items = [alone(dataset[int(i)]) for i in picks]
         outputs = {v.name for v in header.outputs}
         return cls(
@@ -66,8 +64,8 @@ class Subject:
             header=header,
             inputs=[Inputs.of(item) for item in items],
             targets=[item["outputs"] for item in items],
-            fields=[{k: v for k, v in s.items() if k not in outputs} for s in stored],
-            truth=[{k: v for k, v in s.items() if k in outputs} for s in stored],
+            fields=[{k: v for k, v in s.items() if k not in outputs} for s in held],
+            truth=[{k: v for k, v in s.items() if k in outputs} for s in held],
             error_of_split=_error_of_split(loaded, dataset),
             errors=[],
         )
@@ -97,10 +95,7 @@ class Subject:
 
     def queries(self, count: int) -> list[Fields]:
         """The stored inputs of the first queries, as few batches as a solver takes."""
-        some = self.fields[:count]
-        if self.header.ragged:
-            return some
-        return [{k: np.concatenate([f[k] for f in some]) for k in some[0]}]
+        return stored.batches(self.fields[:count], self.header.ragged)
 
     def keep(self, i: int, prediction: Tensor) -> None:
         """Measure the answer to query i."""
@@ -120,15 +115,6 @@ class Subject:
             self.loaded.config.recipe,
             _norm(self.loaded, self.inputs[i]),
         )
-
-
-def _stored(file: DataFile, row: int) -> dict[str, Array]:
-    """A sample as a solver is given it, (1, ...), with its mesh if it has its own."""
-    variables = [v for v in file.header.variables if v.role != "points"]
-    arrays = {v.name: file.read(v.name, row).astype(np.float64) for v in variables}
-    if file.header.ragged and file.mesh(row).groups is not None:
-        arrays |= arrays_of(file.mesh(row))
-    return {name: np.asarray(values)[None] for name, values in arrays.items()}
 
 
 def _norm(loaded: Surrogate, inputs: Inputs) -> Domain:

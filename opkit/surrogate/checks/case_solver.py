@@ -53,6 +53,8 @@ class Answer:
         inputs: as the case names and stores them (batch, ...), float64.
         solution: as the solver gave it.
         double: whether an input field was given in float64.
+        alone: answers of the samples one by one, where each has a mesh of its own;
+            ``inputs`` and ``solution`` are then those of the first.
     """
 
     outputs: Tensor
@@ -63,6 +65,12 @@ class Answer:
     inputs: Fields
     solution: Solution
     double: bool
+    alone: tuple[Answer, ...] = ()
+
+    @property
+    def batches(self) -> tuple[Answer, ...]:
+        """The same in batches of samples that fit together."""
+        return self.alone or (self,)
 
 
 class CaseSolver:
@@ -231,6 +239,7 @@ class CaseSolver:
                 outputs=torch.cat([a.outputs for a in answers]),
                 iterations=np.concatenate([a.iterations for a in answers]),
                 error=np.concatenate([a.error for a in answers]),
+                alone=tuple(answers),
             )
         if rtol is not None and self.warm and isinstance(solver, Tolerance):
             solver = with_parameters(solver, rtol=max(rtol, solver.rtol))
