@@ -64,7 +64,9 @@ def relative_change(values: Array, reference: Array) -> Array:
         reference: (batch, ...).
     """
     flat = reference.reshape(len(reference), math.prod(reference.shape[1:]))
-    distance = np.linalg.norm(values.reshape(flat.shape) - flat, axis=1)
-    size = np.linalg.norm(flat, axis=1)
-    relative = np.divide(distance, size, out=distance.copy(), where=size > 0)
+    # a march with too few steps leaves values whose squares no number holds
+    with np.errstate(over="ignore", invalid="ignore"):
+        distance = np.linalg.norm(values.reshape(flat.shape) - flat, axis=1)
+        size = np.linalg.norm(flat, axis=1)
+        relative = np.divide(distance, size, out=distance.copy(), where=size > 0)
     return np.where(np.isfinite(relative), relative, np.inf)

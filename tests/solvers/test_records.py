@@ -1,5 +1,7 @@
 """One residual for everything that evolves in time: the largest change of a record."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -64,3 +66,11 @@ def test_relative_change_of_layers_and_of_nothing() -> None:
     other[0, 0, 0], other[1, 0, 0], other[2, 0, 0] = 6.0, 2.0, np.nan
     # 3 of norm 6; a distance where the reference is zero; not a number
     assert relative_change(other, u).tolist() == [0.5, 2.0, np.inf]
+
+
+def test_what_has_blown_up_is_far_without_a_warning() -> None:
+    u = np.ones((1, 4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for values, reference in ((1e200 * u, u), (u, 1e200 * u), (np.inf * u, u)):
+            assert relative_change(values, reference).tolist() == [np.inf]
