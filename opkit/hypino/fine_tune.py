@@ -46,7 +46,15 @@ def fine_tune(
         for member in start.members
     ]
     flat = [t for member in leaves for t in member]
-    fitted = Ensemble(tuple(Target.from_tensors(m) for m in leaves), start.scales)
+    kinds = [member.activation for member in start.members]
+
+    def ensemble(weights: list[list[Tensor]]) -> Ensemble:
+        pairs = zip(weights, kinds, strict=True)
+        return Ensemble(
+            tuple(Target.from_tensors(m, kind) for m, kind in pairs), start.scales
+        )
+
+    fitted = ensemble(leaves)
 
     def points(count: int) -> TensorProblem:
         drawn = assemble(
@@ -87,10 +95,7 @@ def fine_tune(
             return value
 
         newton.step(closure)  # type: ignore[no-untyped-call]
-    done = Ensemble(
-        tuple(Target.from_tensors([t.detach() for t in m]) for m in leaves),
-        start.scales,
-    )
+    done = ensemble([[t.detach() for t in member] for member in leaves])
     with torch.no_grad():
         before, after = (float(defect(problem, e.jet).norm()) for e in (start, done))
     return done if after < before else start

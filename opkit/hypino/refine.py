@@ -71,8 +71,9 @@ def write(
     carried = [s.problem(problem.coefficients, unit) for s in group]
     with torch.no_grad():
         tensors = model(*(torch.cat(part) for part in zip(*carried, strict=True)))
+    kind = model.shape.activation
     members = tuple(
-        s.carry_back(Target.from_tensors([t[k : k + 1] for t in tensors]))
+        s.carry_back(Target.from_tensors([t[k : k + 1] for t in tensors], kind))
         for k, s in enumerate(group)
     )
     if average:

@@ -63,6 +63,17 @@ def tanh(u: Tensor) -> Tensor:
     return compose(f0, f1, -2 * f0 * f1, u)
 
 
+def cauchy(u: Tensor) -> Tensor:
+    """Jet of f(u) = (u + 1) / q, q = u² + 1: the Cauchy activation of weights one.
+
+    f' = (1 - 2 u f) / q and f'' = -(2 f + 4 u f') / q, from f q = u + 1.
+    """
+    q = u[0].square() + 1
+    f0 = (u[0] + 1) / q
+    f1 = (1 - 2 * u[0] * f0) / q
+    return compose(f0, f1, -(2 * f0 + 4 * u[0] * f1) / q, u)
+
+
 def sine_cosine(u: Tensor) -> tuple[Tensor, Tensor]:
     """Jets of sin(u) and cos(u)."""
     s, c = torch.sin(u[0]), torch.cos(u[0])

@@ -70,10 +70,11 @@ def test_untrained_solutions_are_of_order_one():
     assert 0.05 < float(u.detach().std()) < 5
 
 
-def test_jets_of_the_target_network_are_those_of_autograd():
-    target = random_target(
-        TargetShape(12, 3), 3, generator(), torch.zeros((), dtype=torch.float64)
-    )
+@pytest.mark.parametrize("activation", ["tanh", "sine", "cauchy"])
+def test_jets_of_the_target_network_are_those_of_autograd(activation):
+    shape = TargetShape(12, 3, activation)
+    like = torch.zeros((), dtype=torch.float64)
+    target = random_target(shape, 3, generator(), like)
     points = 2 * torch.rand(3, 10, 2, generator=generator(1), dtype=torch.float64) - 1
     points.requires_grad_()
     u = target.value(points)

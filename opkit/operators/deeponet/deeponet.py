@@ -19,7 +19,7 @@ from opkit.operators import interface
 from opkit.operators.deeponet.branch import Branch, sensor_grid
 from opkit.operators.inputs import Inputs
 from opkit.operators.interface import Accepts, Operator
-from opkit.operators.layers.convolutions import mlp
+from opkit.operators.layers.activations import Activation, coordinate_mlp
 from opkit.operators.layers.grids import coordinates
 from opkit.operators.shapes import DataShape
 
@@ -61,6 +61,10 @@ class DeepONet(Operator):
 
         n_basis: int = Field(default=128, ge=1, description="p")
         trunk_widths: tuple[Positive, ...] = (128, 128, 128)
+        trunk_activation: Activation = Field(
+            default="gelu",
+            description="of the trunk network; sine for waves",
+        )
 
     def __init__(self, data: DataShape, options: Options) -> None:
         super().__init__()
@@ -77,7 +81,7 @@ class DeepONet(Operator):
         )
         features = sum(2 if wraps else 1 for wraps in data.periodic)
         widths = (features, *options.trunk_widths, options.n_basis)
-        self.trunk = mlp(widths)
+        self.trunk = coordinate_mlp(widths, options.trunk_activation)
         self.bias = nn.Parameter(torch.zeros(data.out_channels))
 
     def forward(self, inputs: Inputs, points: Tensor | None = None) -> Tensor:

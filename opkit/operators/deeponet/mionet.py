@@ -21,7 +21,7 @@ from opkit.operators.deeponet.branch import Branch, sensor_grid
 from opkit.operators.deeponet.deeponet import DeepONet, trunk_features
 from opkit.operators.inputs import Inputs
 from opkit.operators.interface import Accepts, Operator
-from opkit.operators.layers.convolutions import mlp
+from opkit.operators.layers.activations import coordinate_mlp
 from opkit.operators.layers.grids import coordinates
 from opkit.operators.shapes import DataShape
 
@@ -71,7 +71,8 @@ class MIONet(Operator):
             for channels, parameters in functions
         )
         features = sum(2 if wraps else 1 for wraps in data.periodic)
-        self.trunk = mlp((features, *options.trunk_widths, options.n_basis))
+        widths = (features, *options.trunk_widths, options.n_basis)
+        self.trunk = coordinate_mlp(widths, options.trunk_activation)
         self.bias = nn.Parameter(torch.zeros(data.out_channels))
         self.head = nn.Linear(width, self.readouts) if self.readouts else None
 

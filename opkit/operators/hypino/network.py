@@ -20,7 +20,12 @@ from torch import Tensor, nn
 
 from opkit.errors import OpkitInputError
 from opkit.operators.hypino.encoder import Encoder
-from opkit.operators.hypino.target import FEATURES, Target, TargetShape
+from opkit.operators.hypino.target import (
+    FEATURES,
+    ActivationName,
+    Target,
+    TargetShape,
+)
 from opkit.operators.interface import Options
 from opkit.pde.batch import Problems
 
@@ -41,6 +46,7 @@ class HyPINOOptions(Options):
         statistics_features: features made of the grids' statistics.
         target_width: of the generated network.
         target_layers: gated layers of the generated network.
+        target_activation: of the generated network.
         head_hidden: largest hidden layer of a head; None leaves the published sizes.
         head_groups: cap on the groups of the heads' norms.
         magnitude_invariant: constant-norm condition, and θ = θ_0 + Δθ with θ_0 learned.
@@ -58,6 +64,7 @@ class HyPINOOptions(Options):
     statistics_features: Size = 32
     target_width: Annotated[int, Field(ge=4, multiple_of=4)] = 32
     target_layers: Size = 3
+    target_activation: ActivationName = "tanh"
     head_hidden: Annotated[int, Field(ge=16, multiple_of=16)] | None = None
     head_groups: Size = 16
     magnitude_invariant: bool = False
@@ -135,7 +142,9 @@ class HyPINO(nn.Module):
     def __init__(self, options: HyPINOOptions) -> None:
         super().__init__()
         self.options = options
-        self.shape = TargetShape(options.target_width, options.target_layers)
+        self.shape = TargetShape(
+            options.target_width, options.target_layers, options.target_activation
+        )
         self.encoder = Encoder(
             options.resolution,
             options.channels,
@@ -200,7 +209,8 @@ class HyPINO(nn.Module):
 
     def solve(self, problems: Problems) -> Target:
         """Write the networks of a batch of problems."""
-        return Target.from_tensors(self(problems.coefficients, problems.grids))
+        tensors = self(problems.coefficients, problems.grids)
+        return Target.from_tensors(tensors, self.shape.activation)
 
 
 def _head(

@@ -9,7 +9,7 @@ changes signs and order of the rows of the first weight matrices.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -59,7 +59,8 @@ class Symmetry:
         if self.exchange:
             row = _exchanged()
         first = [(w * sign.to(w)[:, None])[:, row] for w in target.weights[:FIRST]]
-        return Target((*first, *target.weights[FIRST:]), target.biases)
+        weights = (*first, *target.weights[FIRST:])
+        return replace(target, weights=weights)
 
 
 def _exchanged() -> Tensor:

@@ -110,7 +110,7 @@ def train(
     with directory.held(main):
         with attempt(directory, recipe.training.epochs, not resume, main):
             fabric.barrier()
-            task = EquationTask(recipe.training, setup.stream)
+            task = EquationTask(recipe.training, setup.stream, model.shape.activation)
             state = fit(fabric, task, model, directory, recipe, seed, resume, progress)
         path = directory.bundle / HYPERNETWORK
         rows = scores(model.eval(), setup.stream)
@@ -140,7 +140,7 @@ def plan(case_name: str, operator: str, overrides: Sequence[str], seed: int) -> 
     recipe = merge_recipe(case.dump(), operator, overrides)
     setup = prepare(case, recipe, seed)
     model = build_hypernetwork(setup, seed)
-    task = EquationTask(recipe.training, setup.stream)
+    task = EquationTask(recipe.training, setup.stream, model.shape.activation)
     part = Slice(torch.arange(8), torch.ones(8), 8)
     batch, _ = next(setup.stream.draw(1, [part], torch.device("cpu")))
     return Plan.of(

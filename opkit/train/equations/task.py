@@ -12,7 +12,7 @@ from opkit.case.recipe import Training
 from opkit.metrics import modules as metrics
 from opkit.metrics.domains import Grid
 from opkit.operators.hypino.loss import target_loss
-from opkit.operators.hypino.target import Target
+from opkit.operators.hypino.target import ActivationName, Target
 from opkit.train.equations.stream import ProblemStream, as_problems
 from opkit.train.loop.batches import Memory, Sample
 
@@ -26,9 +26,16 @@ class EquationTask:
     Args:
         training: settings of the loop.
         stream: the problems.
+        activation: of the written networks.
     """
 
-    def __init__(self, training: Training, stream: ProblemStream) -> None:
+    def __init__(
+        self,
+        training: Training,
+        stream: ProblemStream,
+        activation: ActivationName = "tanh",
+    ) -> None:
+        self.activation = activation
         self.training, self.train = training, stream
         self.selection: Memory = stream.labelled("validation")
         relative = stream.options.relative
@@ -48,7 +55,8 @@ class EquationTask:
         """
         problems = as_problems(batch)
         tensors = model(problems.coefficients, problems.grids)
-        loss: Tensor = self.loss(Target.from_tensors(tensors), problems)["loss"]
+        target = Target.from_tensors(tensors, self.activation)
+        loss: Tensor = self.loss(target, problems)["loss"]
         return loss.expand(len(problems))
 
     def metric(self) -> metrics.MeanError:
@@ -60,7 +68,8 @@ class EquationTask:
     ) -> tuple[Tensor, Tensor, Tensor, None]:
         """Return u and the known solution at the points, 0 outside the domain."""
         problems = as_problems(batch)
-        target = Target.from_tensors(model(problems.coefficients, problems.grids))
+        tensors = model(problems.coefficients, problems.grids)
+        target = Target.from_tensors(tensors, self.activation)
         inside = problems.weights[:, None]
         values = target.value(problems.points)[:, None]
         return values * inside, problems.solution[0][:, None] * inside, weight, None
