@@ -83,7 +83,8 @@ def sensitivity(
 
 
 def _norms(batch: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(batch.flatten(1), dim=1)
+    norms: Tensor = torch.linalg.vector_norm(batch.flatten(1), dim=1)
+    return norms
 
 
 def _unit(batch: Tensor) -> Tensor:
