@@ -14,6 +14,7 @@ from opkit.solvers.interface import (
     DescribesItself,
     DifferentiableDirection,
     DifferentiableResidual,
+    Driven,
     Encloses,
     Forecasts,
     Hierarchy,
@@ -45,7 +46,7 @@ CAPABILITIES = (
     DifferentiableResidual, ReadsMesh, DescribesItself, NamedParts, Ladder,
     Parametric, MovesNodes, KnowsSides, MarksBoundary, MeshPerSample, Forecasts,
     KnowsSymmetries, KeepsMeans, KeepsSquares, Encloses, LinearInSource,
-    DifferentiableDirection,
+    DifferentiableDirection, Driven,
 )  # fmt: skip
 MESH = {OnMesh, KnowsDirichlet, Hierarchy, Tolerance}
 ON_GRIDS = {TakesGuess, Tolerance, Parametric, MovesNodes, Ladder}
@@ -98,6 +99,7 @@ OFFERS: dict[str, set[type]] = {
     "channel-bumps": ON_GRIDS,
     "airfoil": ON_GRIDS,
     "heat-boundary": {Tolerance, Parametric},
+    "heat-driven": {Tolerance, Parametric, Steps, Driven},
     "conductivity-cell": {Tolerance},
     "schroedinger-1d": {Encloses},
 }
