@@ -94,6 +94,22 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {lower[close[0]]!r}?" if close else ""
 
 
+def instead(missing: Iterable[str], given: Iterable[str]) -> str:
+    """Return " Did you mean 'x' by 'y'?" where a missing name was misspelt.
+
+    Args:
+        missing: names that were not given.
+        given: names that were given and that nobody asked for.
+    """
+    others = [str(name) for name in given]
+    for name in missing:
+        lower = {word.lower(): word for word in others}
+        close = difflib.get_close_matches(name.lower(), list(lower), n=1)
+        if close:
+            return f" Did you mean {name!r} by {lower[close[0]]!r}?"
+    return ""
+
+
 def require(module: str, extra: str) -> ModuleType:
     """Import an optional module, or say which extra brings it.
 

@@ -8,18 +8,20 @@ from pydantic import BaseModel, ValidationError
 
 from opkit.errors import nearest
 
+UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+"""Types of faults that are unknown names."""
+
 
 def _known_keys(model: Any, path: tuple[int | str, ...]) -> list[str]:
     """Field names accepted where ``path`` leads, as far as annotations tell."""
+    models = [model]
     for part in path:
-        fields = _fields(model)
-        if part in fields:
-            model = fields[part]
-        else:  # an index, a key of a dict, or the tag of a union
-            models = [m for m in _nested(model) if _fields(m)]
-            model = models[0] if models else None
-    models = [m for m in [model, *_nested(model)] if _fields(m)]
-    return sorted({name for m in models for name in _fields(m)})
+        inside = [_fields(m)[part] for m in models if part in _fields(m)]
+        if not inside:  # an index, a key of a dict, or the tag of a union
+            inside = [n for m in models for n in _nested(m) if _fields(n)] or models
+        models = inside
+    records = [m for each in models for m in [each, *_nested(each)] if _fields(m)]
+    return sorted({name for m in records for name in _fields(m)})
 
 
 def _fields(model: Any) -> dict[Any, Any]:
@@ -47,14 +49,38 @@ def _elsewhere(key: str, model: Any, prefix: str = "") -> str:
     return ""
 
 
+def _telling(faults: list[Any]) -> Any:
+    """Return the fault to speak of: a name that is misspelt is why one is missing."""
+    first = faults[0]
+    if first["type"] == "missing":
+        beside = (f for f in faults if f["loc"][:-1] == first["loc"][:-1])
+        return next((f for f in beside if f["type"] in UNKNOWN), first)
+    return first
+
+
+def _tag(error: ValidationError, number: int) -> str:
+    """Say which kinds there are, of a record whose kind is unknown or not said."""
+    context = error.errors(include_url=False)[number].get("ctx", {})
+    key = str(context.get("discriminator", "kind")).strip("'")
+    known = [
+        tag.strip(" '") for tag in str(context.get("expected_tags", "")).split(",")
+    ]
+    given = context.get("tag")
+    if given is None:
+        return f" has no {key}"
+    hint = nearest(str(given), known) or f" Known: {', '.join(known)}."
+    return f".{key}: there is no {str(given)!r}.{hint}"
+
+
 def explain(error: ValidationError, model: Any) -> str:
     """Say the first fault in one line: where, what, and the nearest known key."""
-    first = error.errors(include_url=False, include_context=False)[0]
+    faults = error.errors(include_url=False, include_context=False)
+    first = _telling(faults)
     path = tuple(first["loc"])
     where = ".".join(str(part) for part in path) or "value"
     others = error.error_count() - 1
     more = f" (and {others} more)" if others else ""
-    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+    if first["type"] in UNKNOWN:
         keys = _known_keys(model, path[:-1])
         hint = (
             nearest(str(path[-1]), keys)
@@ -62,6 +88,8 @@ def explain(error: ValidationError, model: Any) -> str:
             or f" Known keys: {', '.join(keys)}."
         )
         return f"unknown key {where!r}.{hint}{more}"
+    if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        return f"{where}{_tag(error, faults.index(first))}{more}"
     message = first["msg"].removeprefix("Value error, ")
     value = first.get("input")
     shown = f", not {value!r:.80}" if isinstance(value, (str, int, float, bool)) else ""

@@ -379,6 +379,14 @@ class Case(Shown, Record):
         try:
             solver: Solver = target(**arguments)
         except ValidationError as error:
+            lacking = [e["loc"][0] for e in error.errors() if e["type"] == "missing"]
+            for name in self.parameters:
+                hint = nearest(name, map(str, lacking))
+                if hint and name not in _fields_of(target):
+                    raise CaseError(
+                        f"case {self.name}: parameters: {target.__name__} takes no "
+                        f"{name!r} per sample.{hint}"
+                    ) from None
             raise CaseError(
                 f"case {self.name}: solver: {explain(error, target)}"
             ) from None

@@ -20,7 +20,7 @@ from opkit.datasets.importers.convert import open_source
 from opkit.datasets.importers.source import Coordinate, LazyArray
 from opkit.datasets.modes import need_steps
 from opkit.datasets.read import DataFile, is_data_file
-from opkit.errors import DataError, OpkitInputError
+from opkit.errors import DataError, OpkitInputError, instead
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.adapters import mesh_files as mesh_output
 from opkit.surrogate.adapters.refuse import POINTS, TRAINED, WEIGHTS, with_finite
@@ -362,7 +362,16 @@ def _read(surrogate: Surrogate, source: Path) -> Any:
         names = {v.name for v in surrogate.config.all_inputs}
         if surrogate.config.shape.point_axes:
             names |= {POINTS, WEIGHTS}
-        return {n: _whole(array) for n, array in opened.arrays.items() if n in names}
+        given = {n: _whole(a) for n, a in opened.arrays.items() if n in names}
+        wanted = [v.name for v in surrogate.config.all_inputs]
+        missing = [name for name in wanted if name not in given]
+        if missing:
+            others = [name for name in opened.arrays if name not in names]
+            raise OpkitInputError(
+                f"{source} lacks {', '.join(missing)}: give {', '.join(wanted)}."
+                + instead(missing, others)
+            )
+        return given
 
 
 def _whole(array: LazyArray) -> np.ndarray[Any, Any]:
@@ -375,8 +384,10 @@ def _read_plain(surrogate: Surrogate, source: Path) -> Any:
     with closing(open_source(source)) as file:
         missing = [name for name in names if name not in file.arrays]
         if missing:
+            others = [name for name in file.arrays if name not in names]
             raise OpkitInputError(
-                f"{source} lacks {', '.join(missing)}: give {', '.join(names)}"
+                f"{source} lacks {', '.join(missing)}: give {', '.join(names)}."
+                + instead(missing, others)
             )
         arrays = {}
         for name in names:

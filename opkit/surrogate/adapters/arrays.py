@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from opkit.elements.weights import NodeWeights
-from opkit.errors import OpkitInputError
+from opkit.errors import OpkitInputError, instead
 from opkit.operators.inputs import MESH, Inputs
 from opkit.surrogate.adapters.at import At
 from opkit.surrogate.adapters.refuse import POINTS, WEIGHTS, check_length, check_plain
@@ -345,5 +345,6 @@ def _check_names(names: list[str], expected: list[str]) -> None:
         others = [str(name) for name in names if name not in expected]
         raise OpkitInputError(
             f"inputs lack {', '.join(missing)}: give {', '.join(expected)}"
-            + (f", not {', '.join(others)}" if others else "")
+            + (f", not {', '.join(others)}." if others else "")
+            + instead(missing, others)
         )

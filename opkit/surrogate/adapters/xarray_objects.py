@@ -23,7 +23,7 @@ from opkit.datasets.agreement import (
     refuse_units,
     span_of,
 )
-from opkit.errors import OpkitInputError
+from opkit.errors import OpkitInputError, instead
 from opkit.operators.inputs import Inputs, refuse_short
 from opkit.surrogate.adapters.at import At
 from opkit.surrogate.adapters.refuse import POINTS, TRAINED, check_times
@@ -77,9 +77,11 @@ def apply(
         dataset = dataset.assign(_static(static, config))
     missing = [v.name for v in config.all_inputs if v.name not in dataset.data_vars]
     if missing:
+        wanted = [v.name for v in config.all_inputs]
+        others = [str(name) for name in dataset.data_vars if str(name) not in wanted]
         raise OpkitInputError(
-            f"inputs lack {', '.join(missing)}: give "
-            + ", ".join(v.name for v in config.all_inputs)
+            f"inputs lack {', '.join(missing)}: give {', '.join(wanted)}."
+            + instead(missing, others)
         )
     if config.history and config.series:
         dataset = _apart(dataset, config, steps or 1)
