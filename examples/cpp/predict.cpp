@@ -4,7 +4,8 @@
 //   predict model.pt2 input.f32 output.f32
 //
 // The input holds any number of samples in C order, each of the shape that the package
-// itself names. One input tensor; a package for one batch size takes that many samples.
+// itself names. One input tensor and one output; a package for one batch size takes that
+// many samples.
 
 #include <opkit.h>
 
@@ -72,7 +73,7 @@ void predict(const char* model, const std::string& from, const std::string& to) 
 
   for (const char* what : {"first run", "second run"}) {
     const auto start = std::chrono::steady_clock::now();
-    must(opkit_run(surrogate, &input, 1, &output));
+    must(opkit_run(surrogate, &input, 1, &output, 1));
     const std::chrono::duration<double, std::milli> spent =
         std::chrono::steady_clock::now() - start;
     std::cout << what << ": " << spent.count() << " ms for " << batch << " samples\n";
@@ -80,7 +81,7 @@ void predict(const char* model, const std::string& from, const std::string& to) 
   if (opkit_describe(surrogate, OPKIT_VERDICT, 0, &part) == OPKIT_OK) {
     std::vector<opkit_array> verdict(part.count);  // parts without data are left out
     verdict[0] = array(bound, part, batch);
-    must(opkit_check(surrogate, &input, 1, &output, verdict.data(), part.count));
+    must(opkit_check(surrogate, &input, 1, &output, 1, verdict.data(), part.count));
     std::cout << "largest error bound: " << *std::max_element(bound.begin(), bound.end())
               << "\n";
   }

@@ -56,7 +56,7 @@ program transport
   do step = 1, steps
     a(:, :, 1, 1) = a0(:, :, 1, 1) * exp(-c / 2)
     call system_clock(start)
-    call surrogate%run([array(a)], array(p), status)
+    call surrogate%run([array(a)], [array(p)], status)
     call system_clock(now)
     if (status /= 0) call stop_with(opkit_message())
     asked = asked + now - start
@@ -74,18 +74,18 @@ program transport
     allocate (verdict(tensor%count))
     verdict(1) = array(bound)
     verdict(2) = array(usual)
-    call surrogate%check([array(a)], array(p), verdict, status)
+    call surrogate%check([array(a)], [array(p)], verdict, status)
     if (status /= 0) call stop_with(opkit_message())
     print '(a, es12.5, a, f3.0)', 'error bound: ', bound(1), '   usual: ', usual(1)
   end if
 
   if (more > 0) then
     do step = 1, 100  ! buffers that are made once
-      call surrogate%run([array(a)], array(p), status)
+      call surrogate%run([array(a)], [array(p)], status)
     end do
     start = memory()
     do step = 1, more
-      call surrogate%run([array(a)], array(p), status)
+      call surrogate%run([array(a)], [array(p)], status)
       if (status /= 0) call stop_with(opkit_message())
     end do
     print '(a, i0)', 'kilobytes more after further calls: ', memory() - start

@@ -47,8 +47,8 @@ def query(z, order):
     return [inputs[name] for name in order]
 
 
-def problem(url, seed=0):
-    """Return the log-posterior, and how many predictions it has asked for."""
+def problem(url, seed=0, level="surrogate"):
+    """Return the log-posterior by a level of the server."""
     model = umbridge.HTTPModel(url, "forward")
     order = list(get(url + "/")["inputs"])
     config = {"outputs": ["pressure"], "nodes": wall(url)}
@@ -56,13 +56,15 @@ def problem(url, seed=0):
     noise = NOISE * np.ptp(exact)
     data = np.random.default_rng(seed).normal(exact, noise)
     # the bound is of the relative L2 error; here it is taken for that of each sensor
-    _, (bound,) = model(query(TRUE, order), config | BOUND)
-    sigma = np.hypot(noise, bound * np.sqrt(np.mean(np.square(exact))))
+    sigma = noise
+    if level == "surrogate":
+        _, (bound,) = model(query(TRUE, order), config | BOUND)
+        sigma = np.hypot(noise, bound * np.sqrt(np.mean(np.square(exact))))
 
     def log_p(z):
         if not ((z > LOW) & (z < HIGH)).all():
             return -np.inf
-        (pressures,) = model(query(z, order), config)
+        (pressures,) = model(query(z, order), config | {"level": level})
         return -0.5 * float(np.sum(np.square((pressures - data) / sigma)))
 
     return log_p

@@ -24,6 +24,7 @@ from opkit.export.verdict import Entry
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.adapters.refuse import refuse_other_data
 from opkit.surrogate.bundle.normalise import PackedNormaliser, PhysicalModel
+from opkit.surrogate.bundle.outputs import by_name
 from opkit.surrogate.bundle.record import BundleConfig
 from opkit.surrogate.bundle.run_directory import data_of_run
 from opkit.surrogate.surrogate import Surrogate
@@ -152,9 +153,11 @@ def derivative_gaps(
         what float32 costs the surrogate itself.
     """
 
-    def own(model: PhysicalModel, *tensors: Tensor) -> Tensor:
+    def own(model: PhysicalModel, *tensors: Tensor) -> tuple[Tensor, ...]:
         outputs: Tensor = model(Inputs(**dict(zip(roles, tensors, strict=True))))
-        return outputs[:, 0] if model.history else outputs
+        if surrogate.config.shape.packing is not None:
+            return tuple(by_name(outputs, surrogate.config).values())
+        return (outputs[:, 0] if model.history else outputs,)
 
     roles = tuple(inputs.by_role)
     here = tuple(part.to(surrogate.device) for part in inputs.by_role.values())
@@ -166,9 +169,10 @@ def derivative_gaps(
         extra = directions(name, here, outputs)
         form = FORMS[name][-1]  # derivatives backwards: every operator has them
         with sdpa_kernel(SDPBackend.MATH):
-            expected = form(partial(own, surrogate.model))(*here, *extra)
+            count = len(here)
+            expected = form(partial(own, surrogate.model), count)(*here, *extra)
             precise = (part.double() for part in (*here, *extra))
-            exact = form(partial(own, double))(*precise)
+            exact = form(partial(own, double), count)(*precise)
         with torch.no_grad(), silent():
             got = exported((*here, *extra))
         gap, cost = (max(map(_relative, values, expected)) for values in (got, exact))

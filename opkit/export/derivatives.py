@@ -2,8 +2,9 @@
 
     jvp: (x, v) -> N'(x) v,    vjp: (x, w) -> N'(x)ᵀ w,
 
-traced through PyTorch's own derivatives of the program that is exported. They take as
-many samples as were traced: one, or the batch that was fixed.
+traced through PyTorch's own derivatives of the program that is exported; of outputs of
+several kinds there is a product, and a w, for each. They take as many samples as were
+traced: one, or the batch that was fixed.
 """
 
 from __future__ import annotations
@@ -17,60 +18,65 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from opkit.errors import ExportError
-from opkit.export.targets import first_line, silent
+from opkit.export.targets import first_line, several, silent
 
-Products = Callable[..., tuple[Tensor, ...]]
+Function = Callable[..., tuple[Tensor, ...]]
+"""Inputs to outputs, one of each kind."""
 
 
-def jvp(function: Callable[..., Tensor]) -> Products:
-    """Return (inputs, directions) -> (N' v,), forwards where PyTorch can."""
+def jvp(function: Function, count: int) -> Function:
+    """Return (inputs, directions) -> N' v, forwards where PyTorch can.
+
+    Args:
+        function: N.
+        count: number of its inputs.
+    """
 
     def product(*tensors: Tensor) -> tuple[Tensor, ...]:
-        half = len(tensors) // 2
-        inputs, directions = tensors[:half], tensors[half:]
-        return (torch.func.jvp(function, inputs, directions)[1],)
+        products: tuple[Tensor, ...]
+        products = torch.func.jvp(function, tensors[:count], tensors[count:])[1]
+        return products
 
     return product
 
 
-def jvp_backwards(function: Callable[..., Tensor]) -> Products:
+def jvp_backwards(function: Function, count: int) -> Function:
     """Return the same by two products with the transposed Jacobian."""
 
     def product(*tensors: Tensor) -> tuple[Tensor, ...]:
-        half = len(tensors) // 2
-        inputs, directions = tensors[:half], tensors[half:]
-        x = [tensor.detach().requires_grad_(True) for tensor in inputs]
+        x = [tensor.detach().requires_grad_(True) for tensor in tensors[:count]]
         with torch.enable_grad():
             outputs = function(*x)
-            w = torch.zeros_like(outputs, requires_grad=True)
+            w = [torch.zeros_like(output, requires_grad=True) for output in outputs]
             back = torch.autograd.grad(
                 outputs, x, w, create_graph=True, materialize_grads=True
             )
             varied = [
-                (g, v) for g, v in zip(back, directions, strict=True) if g.requires_grad
+                (g, v)
+                for g, v in zip(back, tensors[count:], strict=True)
+                if g.requires_grad
             ]
-            (forth,) = torch.autograd.grad(
-                [g for g, _ in varied], w, [v for _, v in varied]
-            )
-        return (forth,)
+            gradients, along = zip(*varied, strict=True)
+            return torch.autograd.grad(gradients, w, along, materialize_grads=True)
 
     return product
 
 
-def vjp(function: Callable[..., Tensor]) -> Products:
+def vjp(function: Function, count: int) -> Function:
     """Return (inputs, weights of the outputs) -> gradients of the inputs."""
 
     def product(*tensors: Tensor) -> tuple[Tensor, ...]:
-        *inputs, w = tensors
-        x = [tensor.detach().requires_grad_(True) for tensor in inputs]
+        x = [tensor.detach().requires_grad_(True) for tensor in tensors[:count]]
         with torch.enable_grad():
             outputs = function(*x)
-            return torch.autograd.grad(outputs, x, w, materialize_grads=True)
+            return torch.autograd.grad(
+                outputs, x, tensors[count:], materialize_grads=True
+            )
 
     return product
 
 
-FORMS: dict[str, tuple[Callable[[Callable[..., Tensor]], Products], ...]] = {
+FORMS: dict[str, tuple[Callable[[Function, int], Function], ...]] = {
     "jvp": (jvp, jvp_backwards),
     "vjp": (vjp,),
 }
@@ -78,11 +84,11 @@ FORMS: dict[str, tuple[Callable[[Callable[..., Tensor]], Products], ...]] = {
 
 
 def directions(
-    name: str, inputs: tuple[Tensor, ...], outputs: Tensor
+    name: str, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]
 ) -> tuple[Tensor, ...]:
     """Return what is given beside the inputs, of the size of what it stands for."""
     torch.manual_seed(0)
-    like = inputs if name == "jvp" else (outputs,)
+    like = inputs if name == "jvp" else outputs
     return tuple(torch.randn_like(tensor) for tensor in like)
 
 
@@ -102,7 +108,7 @@ def derivative_program(
     """
     try:
         with silent(), torch.no_grad():
-            outputs = module(*inputs)
+            outputs = several(module(*inputs))
             # plain operations first: code of an operator's own, with loops and
             # autograd functions, is behind it
             plain = torch.export.export(module, inputs).module(check_guards=False)
@@ -110,10 +116,14 @@ def derivative_program(
         raise _cannot(operator, name, error) from error
     tensors = (*inputs, *directions(name, inputs, outputs))
     fault: Exception | None = None
+
+    def whole(*x: Tensor) -> tuple[Tensor, ...]:
+        return several(plain(*x))
+
     for form in FORMS[name]:
         try:
             with silent(), sdpa_kernel(SDPBackend.MATH):
-                traced = make_fx(form(plain))(*tensors)
+                traced = make_fx(form(whole, len(inputs)))(*tensors)
             with silent(), torch.no_grad():
                 return torch.export.export(traced, tensors)
         except Exception as error:  # as above

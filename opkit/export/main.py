@@ -97,10 +97,6 @@ def export(
             "cloud each, of several lengths, which are laid one after another outside "
             "the tensor program: call it through opkit.load"
         )
-    if derivatives and loaded.config.shape.packing is not None:
-        raise ExportError(
-            "derivatives are of surrogates that give fields alone: export without them"
-        )
     samples = real_inputs(run, loaded.config, Path(data) if data else None)
     inputs, outputs = report.fields(loaded.config, samples, batch)
     judged, no_verdict = _judged(loaded, device) if verdict else (None, "not asked for")

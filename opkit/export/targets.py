@@ -35,7 +35,7 @@ class Names(NamedTuple):
     outputs: list[str]
 
 
-def _several(outputs: Any) -> tuple[Tensor, ...]:
+def several(outputs: Any) -> tuple[Tensor, ...]:
     """Return outputs as a tuple, whether there is one or more."""
     return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
 
@@ -95,7 +95,7 @@ def _write_pt2(
 
 def _open_pt2(path: Path, program: str) -> Function:
     module = load_pt2(str(path)).exported_programs[program].module()
-    return lambda inputs: _several(module(*inputs))
+    return lambda inputs: several(module(*inputs))
 
 
 def _write_aoti(
@@ -135,7 +135,7 @@ def _open_aoti(path: Path, program: str) -> Function:
     from torch._inductor.package.package import load_package
 
     package = load_package(str(path), program)
-    return lambda inputs: _several(package(*inputs))
+    return lambda inputs: several(package(*inputs))
 
 
 def _compiler() -> None:

@@ -293,8 +293,8 @@ class Packing:
 
     def each(self, values: Tensor) -> Tensor:
         """Repeat one number per entry of `sizes` over its values, (value,)."""
-        sizes = torch.tensor(self.sizes, device=values.device)
-        return values.repeat_interleave(sizes)
+        pairs = zip(values.unbind(), self.sizes, strict=True)  # sizes a compiler knows
+        return torch.cat([value.expand(size) for value, size in pairs])
 
 
 class Outputs(Protocol):

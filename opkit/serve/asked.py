@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from opkit.base.arrays import Array
 from opkit.errors import OpkitInputError, nearest
@@ -79,51 +78,93 @@ class Asked:
                 )
         return parts
 
+    @cached_property
+    def quantities(self) -> dict[str, str]:
+        """Units of the quantities of interest by name; none without a calibration."""
+        if self.surrogate.calibration is None:
+            return {}
+        return dict(self.surrogate.calibration.record.quantities)
+
+    def _chosen(self, settings: Config) -> list[str]:
+        """Return the names of the quantities that are asked for.
+
+        Raises:
+            OpkitInputError: there is none of a name.
+        """
+        names = settings.quantities or []
+        for name in names:
+            if name not in self.quantities:
+                known = ", ".join(self.quantities) or "none"
+                hint = nearest(name, self.quantities) or f" It has {known}."
+                raise OpkitInputError(f"there is no quantity {name!r}.{hint}")
+        return names
+
     def output_sizes(self, settings: Config) -> list[int]:
         """Return the length of each output vector."""
         settings.agree()
         parts = self.outputs(settings)
-        nodes = settings.nodes
+        nodes, count = settings.nodes, len(self._chosen(settings))
         sizes = [part.size if nodes is None else len(nodes) for part in parts]
-        return sizes + [self.steps(settings) or 1] * settings.bound
+        numbers = count + (1 + count) * settings.bound
+        return sizes + [self.steps(settings) or 1] * numbers
 
     def worker(self, settings: Config) -> Worker:
         """Say whether the solver may be needed, which may take long."""
-        quick = settings.level == "surrogate" and not settings.bound
+        judged = settings.bound or bool(settings.quantities)
+        quick = settings.level == "surrogate" and not judged
         return "quick" if quick else "solver"
 
     def evaluate(self, vectors: Vectors, settings: Config) -> list[list[float]]:
-        """Return output vectors of input vectors."""
+        """Return output vectors of input vectors.
+
+        First the outputs, then the quantities that are asked for, then the bound of the
+        relative L2 error, and that of each quantity.
+        """
         settings.agree()
-        parts = self.outputs(settings)
+        if settings.step is not None:
+            raise OpkitInputError("step belongs to derivatives: leave it away")
+        parts, names = self.outputs(settings), self._chosen(settings)
         arrays = arrays_of(self.inputs, vectors)
         steps = self.steps(settings)
-        values, bound = self._answer(arrays, steps, settings)
-        if bound is not None and not np.isfinite(bound).all():
-            raise OpkitInputError(
-                f"the error bound is infinite: {settings.coverage:g} needs more "
-                "calibration samples than there are, or a reading is infinite; give a "
-                "smaller coverage"
-            )
+        values, quantities, bounds = self._answer(arrays, steps, settings, names)
+        for what, bound in bounds.items():
+            if not np.isfinite(bound).all():
+                raise OpkitInputError(
+                    f"the {what} is infinite: {settings.coverage:g} needs more "
+                    "calibration samples than there are, or a reading is infinite; "
+                    "give a smaller coverage"
+                )
         rows = vectors_of(parts, values, settings.nodes)
-        return rows if bound is None else [*rows, bound.reshape(-1).tolist()]
+        numbers = [quantities[name] for name in names] + list(bounds.values())
+        return rows + [np.asarray(n, np.float64).reshape(-1).tolist() for n in numbers]
 
     def _answer(
-        self, arrays: dict[str, Array], steps: int | None, settings: Config
-    ) -> tuple[Any, Array | None]:
+        self,
+        arrays: dict[str, Array],
+        steps: int | None,
+        settings: Config,
+        names: Sequence[str],
+    ) -> tuple[Any, Mapping[str, Array], dict[str, Array]]:
+        """Return outputs, quantities by name, and bounds by what they are of."""
         surrogate = self.surrogate
-        if settings.level == "solver":
-            return surrogate.solve(arrays, steps=steps, exact=True).outputs, None
-        if settings.level == "checked":
-            tolerance, coverage = settings.tolerance, settings.coverage
-            solved = surrogate.solve(arrays, tolerance, steps, coverage=coverage)
-            return solved.outputs, None
-        if settings.bound:
+        if settings.level != "surrogate":
+            exact = settings.level == "solver"
+            tolerance = None if exact else settings.tolerance
+            solved = surrogate.solve(
+                arrays, tolerance, steps, coverage=settings.coverage, exact=exact
+            )
+            return solved.outputs, solved.quantities, {}
+        if settings.bound or names:
             checked = self.check(arrays, steps, settings.coverage)
-            return checked.prediction, np.asarray(checked.error_bound, np.float64)
+            known = checked.quantities
+            bounds: dict[str, Array] = {}
+            if settings.bound:
+                bounds["error bound"] = checked.error_bound
+                bounds |= {f"bound of {n}": known[n].error_bound for n in names}
+            return checked.prediction, {n: known[n].value for n in names}, bounds
         if steps is None:
-            return surrogate(arrays), None
-        return surrogate.rollout(arrays, steps), None
+            return surrogate(arrays), {}, {}
+        return surrogate.rollout(arrays, steps), {}, {}
 
     def check(
         self, arrays: dict[str, Array], steps: int | None, coverage: float
@@ -133,126 +174,9 @@ class Asked:
             return self.surrogate(arrays, check=True, coverage=coverage)
         return self.surrogate.rollout(arrays, steps, check=True, coverage=coverage)
 
-    def gradient(
-        self, vectors: Vectors, out: int, to: int, sens: Sequence[float], s: Config
-    ) -> list[float]:
-        """Return sensᵀ ∂output/∂input.
-
-        Args:
-            vectors: one for each input.
-            out: number of the output.
-            to: number of the input.
-            sens: a number for each value of the output.
-            s: settings.
-
-        Raises:
-            OpkitInputError: numbers or vectors that do not fit; a level without
-                derivatives.
-        """
-        x, output = self._traced(vectors, out, {"inWrt": to}, s)
-        weights = _plain("sens", sens, len(output))
-        (slope,) = torch.autograd.grad(output, x[to], weights)
-        return _row(slope)
-
-    def apply_jacobian(
-        self, vectors: Vectors, out: int, to: int, vec: Sequence[float], s: Config
-    ) -> list[float]:
-        """Return ∂output/∂input vec; see `gradient`.
-
-        J v is the derivative of uᵀ J v with respect to u, so that an operator needs
-        reverse derivatives alone.
-        """
-        x, output = self._traced(vectors, out, {"inWrt": to}, s)
-        along = _plain("vec", vec, self.inputs[to].size).reshape(x[to].shape)
-        u = torch.zeros_like(output, requires_grad=True)
-        (slope,) = torch.autograd.grad(output, x[to], u, create_graph=True)
-        (product,) = torch.autograd.grad((slope * along).sum(), u)
-        return _row(product)
-
-    def apply_hessian(
-        self,
-        vectors: Vectors,
-        out: int,
-        to: tuple[int, int],
-        sens: Sequence[float],
-        vec: Sequence[float],
-        s: Config,
-    ) -> list[float]:
-        """Return ∂(sensᵀ ∂output/∂input₁)/∂input₂ vec; see `gradient`.
-
-        Args:
-            vectors: one for each input.
-            out: number of the output.
-            to: numbers of both inputs.
-            sens: a number for each value of the output.
-            vec: a number for each value of the second input.
-            s: settings.
-
-        Raises:
-            OpkitInputError: as `gradient`; an operator without second derivatives.
-        """
-        if not self.knows_hessian:
-            raise OpkitInputError(
-                "this operator has no second derivatives: its activations have kinks, "
-                "or its nodes move; ask for Gradient"
-            )
-        first, second = to
-        x, output = self._traced(vectors, out, {"inWrt1": first, "inWrt2": second}, s)
-        weights = _plain("sens", sens, len(output))
-        along = _plain("vec", vec, self.inputs[second].size).reshape(x[second].shape)
-        (slope,) = torch.autograd.grad(output, x[second], weights, create_graph=True)
-        (product,) = torch.autograd.grad((slope * along).sum(), x[first])
-        return _row(product)
-
     @cached_property
     def knows_hessian(self) -> bool:
         """Whether second derivatives of the operator mean something."""
         model = self.surrogate.model
         kinks = any(isinstance(layer, nn.ReLU) for layer in model.modules())
         return not kinks and not self.surrogate.shape.point_axes
-
-    def _traced(
-        self, vectors: Vectors, out: int, to: dict[str, int], s: Config
-    ) -> tuple[list[Tensor], Tensor]:
-        """Return the inputs, and one output as a flat tensor that depends on them."""
-        s.agree()
-        if s.level != "surrogate":
-            raise OpkitInputError(
-                f"level {s.level} has no derivatives: ask with level surrogate"
-            )
-        outputs = self.outputs(s)
-        _refuse("outWrt", out, len(outputs))
-        for what, index in to.items():
-            _refuse(what, index, len(self.inputs))
-        arrays = arrays_of(self.inputs, vectors)
-        x = [torch.from_numpy(arrays[part.name]) for part in self.inputs]
-        for index in to.values():
-            x[index].requires_grad_()
-        given = {part.name: t for part, t in zip(self.inputs, x, strict=True)}
-        steps = self.steps(s)
-        if steps is None:
-            answer = self.surrogate(given)
-        else:
-            answer = self.surrogate.rollout(given, steps)
-        flat = answer[outputs[out].name].reshape(-1)
-        return x, flat if s.nodes is None else flat[torch.tensor(s.nodes)]
-
-
-def _refuse(what: str, index: int, count: int) -> None:
-    if not 0 <= index < count:
-        raise OpkitInputError(f"{what} is {index}: give 0 to {count - 1}")
-
-
-def _plain(what: str, values: Sequence[float], count: int) -> Tensor:
-    """Return a vector of so many finite numbers."""
-    if len(values) != count:
-        raise OpkitInputError(f"{what} has {len(values)} values: give {count}")
-    vector = torch.tensor(values, dtype=torch.float64)
-    if not bool(vector.isfinite().all()):
-        raise OpkitInputError(f"{what} holds NaN or infinity")
-    return vector
-
-
-def _row(values: Tensor) -> list[float]:
-    row: list[float] = values.detach().double().reshape(-1).tolist()
-    return row

@@ -51,8 +51,8 @@ def answer(asked: Asked, question: Question) -> dict[str, Any]:
     Returns:
         ``outputs`` by name, ``level``, ``seconds``; with a check or of level
         ``checked`` and ``solver`` a ``verdict``, which is on the prediction, and of
-        these levels ``action``. What is one number per sample is a number for one
-        sample and a list for a batch.
+        these levels ``action`` and the ``quantities`` of the outputs. What is one
+        number per sample is a number for one sample and a list for a batch.
 
     Raises:
         OpkitInputError: inputs or settings that cannot be.
@@ -83,6 +83,9 @@ def answer(asked: Asked, question: Question) -> dict[str, Any]:
         )
         values, verdict = solved.outputs, solved.verdict
         reply["action"] = _each(solved.action, batched)
+        reply["quantities"] = {
+            name: _each(value, batched) for name, value in solved.quantities.items()
+        }
     shown = {
         part.name: _listed(values[part.name], part, question, batched) for part in parts
     }

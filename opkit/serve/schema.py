@@ -73,6 +73,13 @@ def _reply(outputs: Sequence[Part], steps: bool) -> dict[str, Any]:
             "level": {"enum": ["surrogate", "checked", "solver"]},
             "action": _each(action),
             "verdict": verdict,
+            "quantities": {
+                "type": "object",
+                "description": "Of the outputs, on levels checked and solver.",
+                "additionalProperties": _each(
+                    {"type": "array", "items": MAYBE} if steps else MAYBE
+                ),
+            },
             "seconds": NUMBER,
         },
         "required": ["outputs", "level", "seconds"],

@@ -61,10 +61,16 @@ class Config(Settings):
 
     Args:
         bound: whether one more output vector holds the bound of the relative L2 error
-            (for each step), of level ``surrogate``.
+            (for each step), of level ``surrogate``, and one more the bound of each
+            quantity.
+        quantities: names of quantities of interest, a vector each after the outputs.
+        step: of central differences, relative to the size of the input: of derivatives
+            of level ``solver``.
     """
 
     bound: bool = False
+    quantities: Annotated[list[str], Field(min_length=1)] | None = None
+    step: Annotated[float, Field(gt=0, lt=1)] | None = None
 
     def agree(self) -> None:
         """Refuse settings that exclude each other."""

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from opkit.errors import OpkitInputError
+from opkit.serve import derivatives
 from opkit.serve.asked import Asked, Worker
 from opkit.serve.settings import Config
 
@@ -89,17 +90,27 @@ def _evaluate(asked: Asked, m: Evaluate) -> dict[str, Any]:
 
 
 def _gradient(asked: Asked, m: Gradient) -> dict[str, Any]:
-    return {"output": asked.gradient(m.input, m.outWrt, m.inWrt, m.sens, m.config)}
+    return {
+        "output": derivatives.gradient(
+            asked, m.input, m.outWrt, m.inWrt, m.sens, m.config
+        )
+    }
 
 
 def _apply_jacobian(asked: Asked, m: ApplyJacobian) -> dict[str, Any]:
-    return {"output": asked.apply_jacobian(m.input, m.outWrt, m.inWrt, m.vec, m.config)}
+    return {
+        "output": derivatives.apply_jacobian(
+            asked, m.input, m.outWrt, m.inWrt, m.vec, m.config
+        )
+    }
 
 
 def _apply_hessian(asked: Asked, m: ApplyHessian) -> dict[str, Any]:
     to = (m.inWrt1, m.inWrt2)
     return {
-        "output": asked.apply_hessian(m.input, m.outWrt, to, m.sens, m.vec, m.config)
+        "output": derivatives.apply_hessian(
+            asked, m.input, m.outWrt, to, m.sens, m.vec, m.config
+        )
     }
 
 

@@ -142,7 +142,12 @@ def test_an_implicit_loop_takes_larger_steps(darcy_run: Path) -> None:
 
 @pytest.mark.slow
 def test_the_shell_matrix_is_the_derivative(darcy_run: Path) -> None:
-    """Central differences in float32 pressures: steps of 1 % leave 1e-3."""
+    """Central differences with a step of 1e-3.
+
+    Measured: 4.5e-4 with pressures in float32, and 5.5e-5, 5.0e-6, 5.5e-7 in float64
+    for steps of 1e-3, 3e-4, 1e-4, which is second order. Larger steps turn the flow
+    round where it is slow.
+    """
     pytest.importorskip("dolfinx_solver")
     module = example("fenicsx_implicit")
     surrogate = opkit.load(darcy_run)
@@ -157,17 +162,18 @@ def test_the_shell_matrix_is_the_derivative(darcy_run: Path) -> None:
         loop.function(None, loop.now, out)
         return out.array.copy()
 
-    difference = (residual(state + 0.01 * v) - residual(state - 0.01 * v)) / 0.02
+    step = 1e-3 * v
+    difference = (residual(state + step) - residual(state - step)) / 2e-3
     residual(state)
     loop.jacobian()
     x, y = loop.now.duplicate(), loop.now.duplicate()
     x.array[:] = v
     loop.mult(None, x, y)
     gap = np.linalg.norm(y.array - difference)
-    assert gap < 3e-3 * np.linalg.norm(difference)
+    assert gap < 2e-3 * np.linalg.norm(difference)
     # without the surrogate's slope it is another matrix
     loop.matrices[0].mult(x, y)
-    assert np.linalg.norm(y.array - difference) > 10 * gap
+    assert np.linalg.norm(y.array - difference) > 100 * gap
 
 
 @pytest.mark.slow

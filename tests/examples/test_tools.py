@@ -27,7 +27,7 @@ def example(name: str) -> ModuleType:
 
 def test_every_tool_is_short() -> None:
     files = list(FOLDER.glob("*.py"))
-    assert len(files) == 7
+    assert len(files) == 8
     assert all(len(p.read_text().splitlines()) < 120 for p in files)
 
 
@@ -57,6 +57,30 @@ def test_emcee_over_http_has_the_posterior_of_a_quadrature(bumps_run: Path) -> N
     # 8 walkers of 300 steps, correlated over about 30: 80 draws that count
     assert (np.abs(draws.mean(0) - mean) < 4 * std / 80**0.5).all()
     assert (np.abs(draws.std(0) / std - 1) < 0.35).all()
+
+
+@pytest.mark.slow
+def test_delayed_acceptance_over_http_has_the_solvers_posterior(
+    bumps_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mean and deviation within four Monte Carlo errors of the solver's quadrature."""
+    pytest.importorskip("umbridge")
+    pytest.importorskip("emcee")
+    from fixtures.http import running
+
+    from opkit.serve.server import Server
+
+    monkeypatch.syspath_prepend(str(FOLDER))
+    tool = example("delayed_umbridge")
+    with running(Server(opkit.load(bumps_run))) as url:
+        draws, accepted = tool.main(url, 400, 10)
+        log_p = tool.problem(url, level="solver")
+        mean, std = moments(log_p, tool.LOW, tool.HIGH, 20)
+    size = tool.effective(draws)
+    assert accepted > 0.2 and size > 60
+    assert (np.abs(draws.mean(0) - mean) < 4 * std / size**0.5).all()
+    # the error of a deviation is 1 / √(2 n) of it for a normal law
+    assert (np.abs(draws.std(0) / std - 1) < 4 / (2 * size) ** 0.5).all()
 
 
 @pytest.mark.slow

@@ -7,7 +7,9 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,12 @@ import pytest
 import torch
 
 import opkit
+from opkit.case import load_case
 from opkit.export import native
+from opkit.generate import generate
+from opkit.operators.inputs import Inputs
+from opkit.surrogate.bundle.outputs import by_name
+from opkit.train import train
 
 ROOT = Path(__file__).parents[2]
 TORCH = Path(torch.__file__).parent
@@ -68,9 +75,8 @@ class Library:
         return self.c.opkit_open(str(path).encode(), ctypes.byref(handle)), handle
 
     def run(self, handle: ctypes.c_int64, x: np.ndarray, y: np.ndarray) -> int:
-        return self.c.opkit_run(
-            handle, ctypes.byref(array(x)), 1, ctypes.byref(array(y))
-        )
+        words = ctypes.byref(array(x)), 1, ctypes.byref(array(y)), 1
+        return self.c.opkit_run(handle, *words)
 
     def describe(self, handle: ctypes.c_int64, what: int, index: int) -> Tensor:
         tensor = Tensor()
@@ -155,6 +161,7 @@ def test_fields_verdict_and_derivatives_are_pythons(library, package, darcy) -> 
         ctypes.byref(array(x)),
         1,
         ctypes.byref(array(y)),
+        1,
         verdict,
         parts,
     )
@@ -174,12 +181,12 @@ def test_fields_verdict_and_derivatives_are_pythons(library, package, darcy) -> 
     one, v, forth, back = (np.zeros((1, 1, 17, 17), np.float32) for _ in range(4))
     one[:], v[:] = x[:1], np.random.default_rng(0).normal(size=v.shape)
     pointers = [ctypes.byref(array(part)) for part in (one, v, forth, back)]
-    code = library.c.opkit_jvp(handle, pointers[0], pointers[1], 1, pointers[2])
+    code = library.c.opkit_jvp(handle, *pointers[:2], 1, pointers[2], 1)
     assert code == 0, library.said()
     inputs, direction = torch.from_numpy(one), torch.from_numpy(v)
     expected = torch.func.jvp(judged.predict, (inputs,), (direction,))[1].numpy()
     assert np.linalg.norm(forth - expected) < 1e-5 * np.linalg.norm(expected)
-    code = library.c.opkit_vjp(handle, pointers[0], 1, pointers[1], pointers[3])
+    code = library.c.opkit_vjp(handle, pointers[0], 1, pointers[1], 1, pointers[3])
     assert code == 0, library.said()
     w = torch.from_numpy(v)
     expected = torch.func.vjp(judged.predict, inputs)[1](w)[0].numpy()
@@ -209,10 +216,12 @@ def test_bad_input_is_a_code_and_a_line(library, package, tmp_path: Path) -> Non
     said(library.run(handle, x, y[:1]), ARGUMENT, "give (2, 1, 17, 17)")
     said(library.run(handle, x.astype(float), y), ARGUMENT, "give float32")
     said(library.run(handle, x.astype(np.int32), y), ARGUMENT, "give float32")
-    none = ctypes.byref(array(x)), 2, ctypes.byref(array(y))
-    said(library.c.opkit_run(handle, *none), ARGUMENT, "2 inputs, give 1: inputs")
-    said(library.c.opkit_run(handle, None, 1, none[2]), ARGUMENT, "null pointer")
-    said(library.c.opkit_run(handle, none[0], 1, None), ARGUMENT, "null pointer")
+    here, there = ctypes.byref(array(x)), ctypes.byref(array(y))
+    run = library.c.opkit_run
+    said(run(handle, here, 2, there, 1), ARGUMENT, "2 inputs, give 1: inputs")
+    said(run(handle, here, 1, there, 2), ARGUMENT, "2 outputs, give 1: outputs")
+    said(run(handle, None, 1, there, 1), ARGUMENT, "null pointer")
+    said(run(handle, here, 1, None, 1), ARGUMENT, "null pointer")
     for bad in (np.nan, np.inf):
         x[1, 0, 3, 4] = bad
         said(library.run(handle, x, y), NOT_FINITE, "not finite in sample 1")
@@ -220,7 +229,7 @@ def test_bad_input_is_a_code_and_a_line(library, package, tmp_path: Path) -> Non
     assert library.c.opkit_describe(handle, INPUT, 7, ctypes.byref(Tensor())) == 4
     assert library.c.opkit_describe(handle, 9, 0, ctypes.byref(Tensor())) == 4
     two = [ctypes.byref(array(part)) for part in (x, x, y)]
-    code = library.c.opkit_jvp(handle, two[0], two[1], 1, two[2])
+    code = library.c.opkit_jvp(handle, two[0], two[1], 1, two[2], 1)
     said(code, ARGUMENT, "takes 1 samples at once, not 2")
     # and it still answers
     assert library.run(handle, x, y) == 0 and np.isfinite(y).all()
@@ -229,6 +238,149 @@ def test_bad_input_is_a_code_and_a_line(library, package, tmp_path: Path) -> Non
     said(library.run(handle, x, y), HANDLE, "closed")
     said(library.c.opkit_close(handle), HANDLE, "closed")
     said(library.run(ctypes.c_int64(12345), x, y), HANDLE, "12345")
+
+
+@SLOW
+@pytest.mark.timeout(1500)
+def test_outputs_of_several_kinds(library, tmp_path: Path) -> None:
+    """A field, a series and a number of one surrogate, and both its derivatives."""
+    few = ("resolution=17", "solver.parameters.intervals=20", "distribution.terms=4")
+    sizes = ("samples.train=20", "samples.validation=20", "samples.test=10")
+    data = generate(load_case("heat-boundary", (*few, *sizes)), tmp_path / "d.h5")
+    small = ("training.epochs=2", "model.hidden_channels=8", "model.n_layers=1")
+    train(data, tmp_path / "run", operator="fno", overrides=small)
+    path = tmp_path / "model.pt2"
+    opkit.export(tmp_path / "run", "aoti", path, verdict=False, derivatives=True)
+    code, handle = library.open(path)
+    assert code == 0, library.said()
+
+    def parts_of(what: int) -> list[Tensor]:
+        count = library.describe(handle, what, 0).count
+        return [library.describe(handle, what, k) for k in range(count)]
+
+    def room(tensors: list[Tensor]) -> list[np.ndarray]:
+        shapes = [(1, *t.shape[1 : t.rank]) for t in tensors]
+        return [np.zeros(shape, np.float32) for shape in shapes]
+
+    def listed(values: list[np.ndarray]) -> ctypes.Array[Array]:
+        return (Array * len(values))(*map(array, values))
+
+    ins, outs = parts_of(INPUT), parts_of(OUTPUT)
+    assert [t.name for t in outs] == [b"temperature", b"flux", b"heat"]
+    surrogate = opkit.load(tmp_path / "run")
+    samples = surrogate.samples(data, "test")
+    x = [
+        np.ascontiguousarray(samples[3][t.name.decode()][None], np.float32) for t in ins
+    ]
+    y, forth, back = room(outs), room(outs), room(ins)
+    code = library.c.opkit_run(handle, listed(x), len(x), listed(y), 3)
+    assert code == 0, library.said()
+    names = [t.name.decode() for t in ins]
+    inputs = Inputs.of(dict(zip(names, map(torch.from_numpy, x), strict=True)))
+
+    def by_kind(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        given = Inputs(**dict(zip(inputs.by_role, tensors, strict=True)))
+        return tuple(by_name(surrogate.predict(given), surrogate.config).values())
+
+    tensors = tuple(inputs.by_role.values())
+    for value, expected in zip(y, by_kind(*tensors), strict=True):
+        # float32 arithmetic in another order
+        np.testing.assert_allclose(value, expected.detach(), rtol=1e-4, atol=1e-5)
+    rng = np.random.default_rng(0)
+    v, w = (
+        [rng.normal(size=a.shape).astype(np.float32) for a in like] for like in (x, y)
+    )
+    code = library.c.opkit_jvp(handle, listed(x), listed(v), len(x), listed(forth), 3)
+    assert code == 0, library.said()
+    code = library.c.opkit_vjp(handle, listed(x), len(x), listed(w), 3, listed(back))
+    assert code == 0, library.said()
+    along = tuple(map(torch.from_numpy, v))
+    for value, expected in zip(
+        forth, torch.func.jvp(by_kind, tensors, along)[1], strict=True
+    ):
+        gap = np.linalg.norm(value - expected.detach().numpy())
+        assert gap < 1e-5 * expected.norm()
+    # (w, N' v) = (N'ᵀ w, v), sums of 39 and 22 float32 products
+    left, right = (
+        sum(float((a * b).sum()) for a, b in zip(*pair, strict=True))
+        for pair in ((w, forth), (back, v))
+    )
+    assert left == pytest.approx(right, rel=1e-4, abs=1e-5)
+    code = library.c.opkit_run(handle, listed(x), len(x), listed(y), 1)
+    assert code == ARGUMENT and "give 3: temperature, flux, heat" in library.said()
+    assert library.c.opkit_close(handle) == 0
+
+
+THREADS = """
+import ctypes, os, sys
+import numpy as np
+library, package, out = sys.argv[1:]
+c, handle = ctypes.CDLL(library), ctypes.c_int64()
+assert c.opkit_open(package.encode(), ctypes.byref(handle)) == 0
+class Array(ctypes.Structure):
+    _fields_ = [("data", ctypes.c_void_p), ("type", ctypes.c_int32),
+                ("rank", ctypes.c_int32), ("shape", ctypes.c_int64 * 8)]
+def array(a):
+    return ctypes.byref(Array(a.ctypes.data, 1, a.ndim, (ctypes.c_int64 * 8)(*a.shape)))
+x = np.load(out + "/x.npy")
+y = np.zeros_like(x)
+before = len(os.listdir("/proc/self/task"))
+assert c.opkit_run(handle, array(x), 1, array(y), 1) == 0
+np.save(out + "/y.npy", y)
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+@SLOW
+def test_threads_are_the_hosts(library, package, darcy, tmp_path: Path) -> None:
+    """OMP_NUM_THREADS = n starts n - 1 threads more, and fields stay the same."""
+    x = np.ascontiguousarray(darcy.permeability[:200, None], np.float32)
+    np.save(tmp_path / "x.npy", x)
+    fields = []
+    for count in (1, 3):
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+        environment |= {"OMP_NUM_THREADS": str(count), "MKL_NUM_THREADS": str(count)}
+        words = [sys.executable, "-c", THREADS, library.c._name, package, tmp_path]
+        done = subprocess.run(
+            words, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert int(done.stdout) == count - 1
+        fields.append(np.load(tmp_path / "y.npy"))
+    # sums in parts of another size, in float32
+    gap = np.linalg.norm(fields[0] - fields[1])
+    assert gap < 1e-6 * np.linalg.norm(fields[0])
+
+
+@SLOW
+def test_threads_of_the_host_get_their_own_answers_and_errors(
+    library, package, darcy
+) -> None:
+    """Four threads of one handle, 50 calls each; one of them gives NaN."""
+    code, handle = library.open(package)
+    assert code == 0
+    x = np.ascontiguousarray(darcy.permeability[:4, None], np.float32)
+    expected = np.zeros_like(x)
+    assert library.run(handle, x, expected) == 0
+
+    def calls(k: int) -> float:
+        one, y, worst = x[k : k + 1].copy(), np.zeros((1, 1, 17, 17), np.float32), 0.0
+        if k == 3:
+            one[0, 0, 5, 5] = np.nan
+        for _ in range(50):
+            code = library.run(handle, one, y)
+            if k == 3:
+                assert code == NOT_FINITE and "not finite in sample 0" in library.said()
+            else:
+                assert code == 0 and library.said() == ""
+                worst = max(worst, float(np.abs(y[0] - expected[k]).max()))
+        return worst
+
+    with ThreadPoolExecutor(4) as threads:
+        worst = max(threads.map(calls, range(4)))
+    # one sample in place of four at once: another order of sums
+    assert worst < 1e-5 * np.abs(expected).max()
+    assert library.c.opkit_close(handle) == 0
 
 
 @SLOW

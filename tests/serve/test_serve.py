@@ -128,6 +128,35 @@ def test_derivatives_agree_with_autograd_and_with_each_other(surrogate, darcy) -
         assert np.linalg.norm(hessian - slope) < 1e-5 * np.linalg.norm(slope)
 
 
+def test_derivatives_of_the_solver_are_differences(url: str, darcy) -> None:
+    """The pressure is of degree -1 in the permeability: J a = -p, and J 0 = 0."""
+    a = darcy.permeability[0].astype(np.float64)
+    wrt = {"outWrt": 0, "inWrt": 0, "config": {"level": "solver"}}
+
+    def slope(vec, **config):
+        wrt["config"] = {"level": "solver", **config}
+        asked = message(a, vec=np.ravel(vec).tolist(), **wrt)
+        status, reply = ask(f"{url}/ApplyJacobian", asked)
+        assert status == 200, reply
+        return np.array(reply["output"])
+
+    p = np.array(ask(f"{url}/Evaluate", message(a, **wrt))[1]["output"][0])
+    # differences of 1 / (1 + h): h² = 1e-6 off; of h = 0.1 1e-2
+    np.testing.assert_allclose(slope(a), -p, rtol=3e-6)
+    np.testing.assert_allclose(slope(2 * a, step=0.1), -2 * p / 0.99, rtol=1e-6)
+    np.testing.assert_array_equal(slope(0 * a), 0 * p)
+    np.testing.assert_allclose(slope(a, nodes=[144]), -p[[144]], rtol=3e-6)
+    for kind, more, words in [
+        ("Gradient", {"sens": [1.0] * 289}, "578 solves: ask for ApplyJacobian"),
+        ("ApplyHessian", {"sens": GOOD[0], "vec": GOOD[0]}, "no such derivatives"),
+        ("ApplyJacobian", {"vec": [1.0]}, "vec has 1 values: give 289"),
+    ]:
+        places = {"outWrt": 0, "inWrt": 0, "inWrt1": 0, "inWrt2": 0}
+        asked = message(a, config={"level": "solver"}, **places, **more)
+        reply = error_of(ask(f"{url}/{kind}", asked))
+        assert reply[:2] == (400, "InvalidInput") and words in reply[2], reply
+
+
 def test_plain_json_follows_its_schema_and_has_the_verdict(
     url: str, surrogate, darcy
 ) -> None:
@@ -187,6 +216,8 @@ BAD = [
     ({"input": GOOD, "config": {"outputs": ["presure"]}}, "Did you mean 'pressure'"),
     ({"input": GOOD, "config": {"steps": 3}}, "makes no steps"),
     ({"input": GOOD, "config": {"bound": True, "coverage": 0.999}}, "is infinite"),
+    ({"input": GOOD, "config": {"quantities": ["drop"]}}, "no quantity 'drop'"),
+    ({"input": GOOD, "config": {"step": 0.1}}, "step belongs to derivatives"),
     ({"input": [[-1.0] * 289], "config": {"level": "solver"}}, "permeability"),
 ]
 
@@ -215,7 +246,8 @@ def test_bad_questions_and_derivatives_are_refused(url: str) -> None:
     for more, words in [
         ({**wrt, "sens": [1.0]}, "sens has 1 values: give 289"),
         ({**wrt, "inWrt": 1, "sens": [1.0] * 289}, "inWrt is 1: give 0 to 0"),
-        ({**wrt, "sens": [1.0] * 289, "config": {"level": "solver"}}, "no derivatives"),
+        ({**wrt, "sens": [1.0] * 289, "config": {"level": "solver"}}, "ApplyJacobian"),
+        ({**wrt, "sens": GOOD[0], "config": {"step": 0.1}}, "level solver"),
         ({"sens": [1.0] * 289}, "outWrt is missing"),
     ]:
         reply = error_of(ask(f"{url}/Gradient", {"input": GOOD, **more}))

@@ -186,3 +186,59 @@ def test_a_quantity_of_layers() -> None:
     data["quantities"] = {"q": {"kind": "mean", "of": layered}}
     with pytest.raises(CaseError, match=r"quantities.q: .* has layers"):
         parse_case(data)
+
+
+def test_quantities_and_slopes_of_the_solver_over_http(folder: Path) -> None:
+    """Vectors after the outputs; q(u) of what was solved; uᵀ (J v) = (Jᵀ u) v."""
+    pytest.importorskip("aiohttp")
+    from fixtures.http import ask, running
+
+    from opkit.serve.server import Server
+
+    surrogate = opkit.load(folder / "run")
+    with DataFile(folder / "d.h5") as file:
+        row = file.indices("test")[0]
+        c, p = file.read("coefficients", row), file.read("pressure", row)
+    c = c.astype(np.float64)
+    names = ["probe", "mean_pressure"]
+    with running(Server(surrogate)) as url:
+
+        def over_http(kind, **more):
+            asked = {"name": "forward", "input": [c.tolist()], **more}
+            status, reply = ask(f"{url}/{kind}", asked)
+            assert status == 200, reply
+            return reply
+
+        config = {"quantities": names, "bound": True, "nodes": [8 * 17 + 4]}
+        value, *rest = over_http("Evaluate", config=config)["output"]
+        checked = surrogate({"coefficients": c}, check=True)
+        known = [checked.quantities[name] for name in names]
+        assert rest[:2] == [q.value.tolist() for q in known]
+        assert rest[2:] == [
+            checked.error_bound.tolist(),
+            *(q.error_bound.tolist() for q in known),
+        ]
+        assert rest[0] == value
+        sizes = over_http("OutputSizes", config=config)["outputSizes"]
+        assert sizes == [1] * 6
+        solved = {"quantities": names, "level": "solver"}
+        field, probe, mean = over_http("Evaluate", config=solved)["output"]
+        assert probe == [pytest.approx(field[8 * 17 + 4], rel=1e-12)]
+        # the file holds float32
+        assert probe == [pytest.approx(float(p[8, 4]), rel=1e-6)]
+        plain = {"inputs": {"coefficients": c.tolist()}, "level": "solver"}
+        reply = ask(f"{url}/predict", plain)[1]
+        assert reply["quantities"]["mean_pressure"] == pytest.approx(mean[0])
+        u, v = np.random.default_rng(0).standard_normal((2, 289))
+        wrt = {"outWrt": 0, "inWrt": 0, "config": {"level": "solver"}}
+        back = over_http("Gradient", sens=u.tolist(), **wrt)["output"]
+        forth = over_http("ApplyJacobian", vec=v[:10].tolist(), **wrt)["output"]
+        # differences of second order, h = 1e-3: 1e-6 of a slope
+        scale = np.linalg.norm(u) * np.linalg.norm(forth)
+        assert abs(u @ forth - back @ v[:10]) < 1e-5 * scale
+        for kind, words in (("Gradient", "no derivatives"), ("Evaluate", "Did you")):
+            more = {**wrt, "sens": u.tolist()} if kind == "Gradient" else {}
+            wrong = {"quantities": ["probe" if more else "prob"]}
+            asked = {"input": [c.tolist()], **more, "config": wrong}
+            status, reply = ask(f"{url}/{kind}", asked)
+            assert status == 400 and words in reply["error"]["message"], reply

@@ -180,9 +180,8 @@ std::shared_ptr<Opened> open(const std::string& path) {
   made->outputs = parts_of(metadata, "outputs");
   made->verdict = parts_of(metadata, "verdict");
   made->programs = words(metadata["programs"]);
-  if (made->outputs.size() != 1) {
-    throw Fault(OPKIT_PACKAGE, path + ": gives " + std::to_string(made->outputs.size()) +
-                                   " outputs of several kinds, this library takes one");
+  if (made->inputs.empty() || made->outputs.empty()) {
+    throw Fault(OPKIT_PACKAGE, path + ": names no inputs or no outputs: export again");
   }
   try {
     made->loaders["model"] = std::make_unique<Loader>(path, "model");
@@ -247,16 +246,21 @@ void finite(const float* values, const Shape& shape, const std::string& what, co
                                     ": " + remedy);
 }
 
+// Refuse another number of arrays than there are parts.
+void counted(const opkit_array* arrays, std::int32_t count, const std::vector<Part>& parts,
+             const std::string& what) {
+  if (!arrays) throw Fault(OPKIT_ARGUMENT, what + "s are a null pointer");
+  if (count == static_cast<std::int32_t>(parts.size())) return;
+  std::string names;
+  for (const auto& part : parts) names += (names.empty() ? "" : ", ") + part.name;
+  throw Fault(OPKIT_ARGUMENT, std::to_string(count) + " " + what + "s, give " +
+                                  std::to_string(parts.size()) + ": " + names);
+}
+
 std::vector<at::Tensor> taken(const opkit_array* arrays, std::int32_t count,
                               const std::vector<Part>& parts, std::int64_t batch,
                               const std::string& what) {
-  if (!arrays) throw Fault(OPKIT_ARGUMENT, what + "s are a null pointer");
-  if (count != static_cast<std::int32_t>(parts.size())) {
-    std::string names;
-    for (const auto& part : parts) names += (names.empty() ? "" : ", ") + part.name;
-    throw Fault(OPKIT_ARGUMENT, std::to_string(count) + " " + what + "s, give " +
-                                    std::to_string(parts.size()) + ": " + names);
-  }
+  counted(arrays, count, parts, what);
   std::vector<at::Tensor> tensors;
   for (std::int32_t k = 0; k < count; ++k) {
     batch = fits(arrays[k], parts[k], batch, what);
@@ -268,26 +272,39 @@ std::vector<at::Tensor> taken(const opkit_array* arrays, std::int32_t count,
   return tensors;
 }
 
+// Refuse arrays for results that do not fit.
+void room(const opkit_array* arrays, std::int32_t count, const std::vector<Part>& parts,
+          std::int64_t batch, const std::string& what) {
+  counted(arrays, count, parts, what);
+  for (std::int32_t k = 0; k < count; ++k) fits(arrays[k], parts[k], batch, what);
+}
+
 void give(const at::Tensor& tensor, opkit_array& array) {
   const at::Tensor plain = tensor.contiguous();
   std::memcpy(array.data, plain.const_data_ptr(), plain.nbytes());
 }
 
-void put(const at::Tensor& tensor, opkit_array& array, const std::string& what) {
-  const at::Tensor plain = tensor.contiguous();
-  finite(static_cast<const float*>(plain.const_data_ptr()), plain.sizes().vec(), what,
-         "its inputs are far from the training inputs");
-  std::memcpy(array.data, plain.const_data_ptr(), plain.nbytes());
+// Copy results out: all of them, or none where one is not finite.
+void put(const std::vector<at::Tensor>& tensors, opkit_array* arrays,
+         const std::vector<Part>& parts, const std::string& what) {
+  std::vector<at::Tensor> plain;
+  for (std::size_t k = 0; k < parts.size(); ++k) {
+    plain.push_back(tensors.at(k).contiguous());
+    finite(static_cast<const float*>(plain[k].const_data_ptr()), plain[k].sizes().vec(),
+           what + " " + parts[k].name, "its inputs are far from the training inputs");
+  }
+  for (std::size_t k = 0; k < parts.size(); ++k) give(plain[k], arrays[k]);
 }
 
 constexpr const char* WITH_DERIVATIVES = "export with --derivatives";
 
 // Derivatives are traced for one number of samples: torch says so in many words.
 std::vector<at::Tensor> derived(Opened& surrogate, const char* name,
-                                const std::vector<at::Tensor>& tensors) {
+                                const std::vector<at::Tensor>& tensors,
+                                std::int64_t given) {
   auto& loader = program(surrogate, name, WITH_DERIVATIVES);
   const auto wanted = surrogate.inputs.at(0).shape.at(0);
-  const std::int64_t batch = wanted ? wanted : 1, given = tensors.at(0).size(0);
+  const std::int64_t batch = wanted ? wanted : 1;
   if (given != batch) {
     throw Fault(OPKIT_ARGUMENT, std::string(name) + " takes " + std::to_string(batch) +
                                     " samples at once, not " + std::to_string(given));
@@ -349,20 +366,19 @@ int opkit_describe(std::int64_t handle, std::int32_t what, std::int32_t index,
 }
 
 int opkit_run(std::int64_t handle, const opkit_array* inputs, std::int32_t count,
-              opkit_array* output) {
-  return opkit_check(handle, inputs, count, output, nullptr, 0);
+              opkit_array* outputs, std::int32_t results) {
+  return opkit_check(handle, inputs, count, outputs, results, nullptr, 0);
 }
 
 int opkit_check(std::int64_t handle, const opkit_array* inputs, std::int32_t count,
-                opkit_array* output, opkit_array* verdict, std::int32_t parts) {
+                opkit_array* outputs, std::int32_t results, opkit_array* verdict,
+                std::int32_t parts) {
   return guarded([&] {
     const auto surrogate = at_handle(handle);
-    there(output, "output");
     const c10::InferenceMode inference;
     const auto tensors = taken(inputs, count, surrogate->inputs, 0, "input");
     const std::int64_t batch = tensors.at(0).size(0);
-    const auto& own = surrogate->outputs.at(0);
-    fits(*output, own, batch, "output");
+    room(outputs, results, surrogate->outputs, batch, "output");
     const bool judged = verdict != nullptr;
     if (judged) {
       if (surrogate->verdict.empty()) {
@@ -379,49 +395,45 @@ int opkit_check(std::int64_t handle, const opkit_array* inputs, std::int32_t cou
       }
     }
     const std::lock_guard<std::mutex> lock(surrogate->busy);
-    put(program(*surrogate, "model", "export again").run(tensors).at(0), *output,
-        "the prediction");
+    put(program(*surrogate, "model", "export again").run(tensors), outputs,
+        surrogate->outputs, "the predicted");
     if (!judged) return;
-    const auto results = program(*surrogate, "verdict", "export again").run(tensors);
+    const auto found = program(*surrogate, "verdict", "export again").run(tensors);
     for (std::int32_t k = 0; k < parts; ++k) {  // a bound may be infinite
-      if (verdict[k].data) give(results.at(k), verdict[k]);
+      if (verdict[k].data) give(found.at(k), verdict[k]);
     }
   });
 }
 
 int opkit_jvp(std::int64_t handle, const opkit_array* inputs, const opkit_array* directions,
-              std::int32_t count, opkit_array* product) {
+              std::int32_t count, opkit_array* products, std::int32_t results) {
   return guarded([&] {
     const auto surrogate = at_handle(handle);
-    there(product, "product");
     const c10::InferenceMode inference;
     auto tensors = taken(inputs, count, surrogate->inputs, 0, "input");
     const std::int64_t batch = tensors.at(0).size(0);
     const auto more = taken(directions, count, surrogate->inputs, batch, "direction");
     tensors.insert(tensors.end(), more.begin(), more.end());
-    fits(*product, surrogate->outputs.at(0), batch, "product");
+    room(products, results, surrogate->outputs, batch, "product");
     const std::lock_guard<std::mutex> lock(surrogate->busy);
-    put(derived(*surrogate, "jvp", tensors).at(0), *product, "the product");
+    put(derived(*surrogate, "jvp", tensors, batch), products, surrogate->outputs,
+        "the product of");
   });
 }
 
 int opkit_vjp(std::int64_t handle, const opkit_array* inputs, std::int32_t count,
-              const opkit_array* weights, opkit_array* gradients) {
+              const opkit_array* weights, std::int32_t results, opkit_array* gradients) {
   return guarded([&] {
     const auto surrogate = at_handle(handle);
-    there(gradients, "gradients");
     const c10::InferenceMode inference;
     auto tensors = taken(inputs, count, surrogate->inputs, 0, "input");
     const std::int64_t batch = tensors.at(0).size(0);
-    tensors.push_back(taken(weights, 1, surrogate->outputs, batch, "weight").at(0));
-    for (std::int32_t k = 0; k < count; ++k) {
-      fits(gradients[k], surrogate->inputs[k], batch, "gradient");
-    }
+    const auto more = taken(weights, results, surrogate->outputs, batch, "weight");
+    tensors.insert(tensors.end(), more.begin(), more.end());
+    room(gradients, count, surrogate->inputs, batch, "gradient");
     const std::lock_guard<std::mutex> lock(surrogate->busy);
-    const auto results = derived(*surrogate, "vjp", tensors);
-    for (std::int32_t k = 0; k < count; ++k) {
-      put(results.at(k), gradients[k], "the gradient");
-    }
+    put(derived(*surrogate, "vjp", tensors, batch), gradients, surrogate->inputs,
+        "the gradient of");
   });
 }
 

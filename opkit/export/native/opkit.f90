@@ -2,7 +2,7 @@
 !
 !   use opkit
 !   call surrogate%open('model-aoti.pt2', status)
-!   call surrogate%run([array(permeability)], array(pressure), status)
+!   call surrogate%run([array(permeability)], [array(pressure)], status)
 !   if (status /= 0) print *, opkit_message()
 !
 ! An array (x, y, channel, batch) of real(c_float) has the bytes of C's
@@ -66,36 +66,36 @@ module opkit
       type(opkit_tensor), intent(out) :: tensor
       integer(c_int) :: status
     end function c_describe
-    function c_run(handle, inputs, count, output) bind(C, name='opkit_run') &
-        result(status)
+    function c_run(handle, inputs, count, outputs, results) &
+        bind(C, name='opkit_run') result(status)
       import :: c_int, c_int32_t, c_int64_t, opkit_array
       integer(c_int64_t), value :: handle
-      type(opkit_array), intent(in) :: inputs(*), output
-      integer(c_int32_t), value :: count
+      type(opkit_array), intent(in) :: inputs(*), outputs(*)
+      integer(c_int32_t), value :: count, results
       integer(c_int) :: status
     end function c_run
-    function c_check(handle, inputs, count, output, verdict, parts) &
+    function c_check(handle, inputs, count, outputs, results, verdict, parts) &
         bind(C, name='opkit_check') result(status)
       import :: c_int, c_int32_t, c_int64_t, opkit_array
       integer(c_int64_t), value :: handle
-      type(opkit_array), intent(in) :: inputs(*), output, verdict(*)
-      integer(c_int32_t), value :: count, parts
+      type(opkit_array), intent(in) :: inputs(*), outputs(*), verdict(*)
+      integer(c_int32_t), value :: count, results, parts
       integer(c_int) :: status
     end function c_check
-    function c_jvp(handle, inputs, directions, count, product) &
+    function c_jvp(handle, inputs, directions, count, products, results) &
         bind(C, name='opkit_jvp') result(status)
       import :: c_int, c_int32_t, c_int64_t, opkit_array
       integer(c_int64_t), value :: handle
-      type(opkit_array), intent(in) :: inputs(*), directions(*), product
-      integer(c_int32_t), value :: count
+      type(opkit_array), intent(in) :: inputs(*), directions(*), products(*)
+      integer(c_int32_t), value :: count, results
       integer(c_int) :: status
     end function c_jvp
-    function c_vjp(handle, inputs, count, weights, gradients) &
+    function c_vjp(handle, inputs, count, weights, results, gradients) &
         bind(C, name='opkit_vjp') result(status)
       import :: c_int, c_int32_t, c_int64_t, opkit_array
       integer(c_int64_t), value :: handle
-      type(opkit_array), intent(in) :: inputs(*), weights, gradients(*)
-      integer(c_int32_t), value :: count
+      type(opkit_array), intent(in) :: inputs(*), weights(*), gradients(*)
+      integer(c_int32_t), value :: count, results
       integer(c_int) :: status
     end function c_vjp
     function c_error(text, room) bind(C, name='opkit_error') result(status)
@@ -129,35 +129,37 @@ contains
     status = c_describe(self%handle, what, index - 1_c_int32_t, tensor)
   end subroutine describe
 
-  subroutine run(self, inputs, output, status)
+  subroutine run(self, inputs, outputs, status)
     class(opkit_surrogate), intent(in) :: self
-    type(opkit_array), intent(in) :: inputs(:), output
+    type(opkit_array), intent(in) :: inputs(:), outputs(:)
     integer(c_int), intent(out) :: status
-    status = c_run(self%handle, inputs, size(inputs, kind=c_int32_t), output)
+    status = c_run(self%handle, inputs, size(inputs, kind=c_int32_t), outputs, &
+                   size(outputs, kind=c_int32_t))
   end subroutine run
 
-  subroutine check(self, inputs, output, verdict, status)
+  subroutine check(self, inputs, outputs, verdict, status)
     class(opkit_surrogate), intent(in) :: self
-    type(opkit_array), intent(in) :: inputs(:), output, verdict(:)
+    type(opkit_array), intent(in) :: inputs(:), outputs(:), verdict(:)
     integer(c_int), intent(out) :: status
-    status = c_check(self%handle, inputs, size(inputs, kind=c_int32_t), output, &
-                     verdict, size(verdict, kind=c_int32_t))
+    status = c_check(self%handle, inputs, size(inputs, kind=c_int32_t), outputs, &
+                     size(outputs, kind=c_int32_t), verdict, &
+                     size(verdict, kind=c_int32_t))
   end subroutine check
 
-  subroutine jvp(self, inputs, directions, product, status)
+  subroutine jvp(self, inputs, directions, products, status)
     class(opkit_surrogate), intent(in) :: self
-    type(opkit_array), intent(in) :: inputs(:), directions(size(inputs)), product
+    type(opkit_array), intent(in) :: inputs(:), directions(size(inputs)), products(:)
     integer(c_int), intent(out) :: status
     status = c_jvp(self%handle, inputs, directions, size(inputs, kind=c_int32_t), &
-                   product)
+                   products, size(products, kind=c_int32_t))
   end subroutine jvp
 
   subroutine vjp(self, inputs, weights, gradients, status)
     class(opkit_surrogate), intent(in) :: self
-    type(opkit_array), intent(in) :: inputs(:), weights, gradients(size(inputs))
+    type(opkit_array), intent(in) :: inputs(:), weights(:), gradients(size(inputs))
     integer(c_int), intent(out) :: status
     status = c_vjp(self%handle, inputs, size(inputs, kind=c_int32_t), weights, &
-                   gradients)
+                   size(weights, kind=c_int32_t), gradients)
   end subroutine vjp
 
   subroutine close_package(self, status)

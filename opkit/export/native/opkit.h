@@ -67,22 +67,22 @@ OPKIT_API int opkit_open(const char *path, int64_t *handle);
  * parts of its verdict. */
 OPKIT_API int opkit_describe(int64_t handle, int32_t what, int32_t index, opkit_tensor *tensor);
 
-/* Predict. Inputs in the order of opkit_describe, all of one batch. */
+/* Predict. Inputs and outputs in the order of opkit_describe, all of one batch. */
 OPKIT_API int opkit_run(int64_t handle, const opkit_array *inputs, int32_t count,
-              opkit_array *output);
+              opkit_array *outputs, int32_t results);
 
 /* Predict, and judge: parts of the verdict in the order of opkit_describe, (batch) or
  * (batch, variable). One whose data are a null pointer is left out. */
 OPKIT_API int opkit_check(int64_t handle, const opkit_array *inputs, int32_t count,
-                opkit_array *output, opkit_array *verdict, int32_t parts);
+                opkit_array *outputs, int32_t results, opkit_array *verdict, int32_t parts);
 
 /* Derivatives, of packages that were exported with them: the product of the Jacobian
- * with a direction of each input, and of its transpose with weights of the output. They
+ * with a direction of each input, and of its transpose with weights of each output. They
  * take one sample at once, or the batch that the package was made for. */
 OPKIT_API int opkit_jvp(int64_t handle, const opkit_array *inputs, const opkit_array *directions,
-              int32_t count, opkit_array *product);
+              int32_t count, opkit_array *products, int32_t results);
 OPKIT_API int opkit_vjp(int64_t handle, const opkit_array *inputs, int32_t count,
-              const opkit_array *weights, opkit_array *gradients);
+              const opkit_array *weights, int32_t results, opkit_array *gradients);
 
 /* Copy what the last call of this thread that failed said; at most room bytes. */
 OPKIT_API int opkit_error(char *text, int64_t room);

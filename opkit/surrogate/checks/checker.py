@@ -223,24 +223,33 @@ class Checker:
             quantities=self._quantities(inputs, prediction, sigma, coverage),
         )
 
+    def quantities_of(self, inputs: Inputs, outputs: Tensor) -> dict[str, Array]:
+        """Return each quantity of interest of outputs (batch,), or (batch, step)."""
+        values = {
+            name: function.of(self.config, inputs, outputs)
+            for name, function in self.functions.items()
+        }
+        known = self.calibration.quantities
+        if known:
+            of_case = self.quantities.of(inputs, outputs)
+            values |= {name: of_case[name] for name in of_case if name in known}
+        return values
+
     def _quantities(
         self, inputs: Inputs, prediction: Tensor, sigma: Array, coverage: float
     ) -> dict[str, Quantified]:
         calibration, quantified = self.calibration, {}
-        for name, function in self.functions.items():
-            value = function.of(self.config, inputs, prediction)
+        for name, value in self.quantities_of(inputs, prediction).items():
             frames = value.shape[1] if value.ndim > 1 else 1
-            bound = function.bound(sigma, coverage, frames).reshape(value.shape)
-            quantified[name] = Quantified(value, bound, "", function.reason)
-        if not calibration.quantities:
-            return quantified
-        for name, value in self.quantities.of(inputs, prediction).items():
-            if name not in calibration.quantities:
-                continue
-            frames = value.shape[1] if value.ndim > 1 else 1
-            bound = calibration.quantity_bound(name, sigma, coverage, frames)
-            units = calibration.record.quantities[name]
-            quantified[name] = Quantified(value, bound.reshape(value.shape), units)
+            if name in self.functions:
+                function = self.functions[name]
+                bound, units = function.bound(sigma, coverage, frames), ""
+                reason = function.reason
+            else:
+                bound = calibration.quantity_bound(name, sigma, coverage, frames)
+                units, reason = calibration.record.quantities[name], ""
+            bound = bound.reshape(value.shape)
+            quantified[name] = Quantified(value, bound, units, reason)
         return quantified
 
     def check(

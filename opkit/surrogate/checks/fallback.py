@@ -16,8 +16,8 @@ above the tolerance. For other inputs nothing is guaranteed unless a check of in
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -71,6 +71,8 @@ class Solved(Shown):
             samples that were solved; NaN where none was.
         stored: how many solutions were written to the store.
         known: how many were not, because the store held their inputs already.
+        quantities: quantities of interest of the outputs by name, (batch,), or (batch,
+            step) for rollouts; those of the predictions are in the verdict.
     """
 
     outputs: Any
@@ -82,6 +84,7 @@ class Solved(Shown):
     saved_seconds: float
     stored: int = 0
     known: int = 0
+    quantities: Mapping[str, Array] = field(default_factory=dict)
 
     def _facts(self) -> dict[str, Any]:
         names, counts = np.unique(self.action, return_counts=True)
@@ -172,6 +175,9 @@ def solve(
             finally:  # also what was solved before a sample that cannot be
                 if store is not None:
                     kept = store.keep()
+            quantities = checker.quantities_of(batch, outputs)
+        else:
+            quantities = {name: q.value for name, q in verdict.quantities.items()}
         seconds = {
             "predict": predicted - start,
             "check": judged - predicted,
@@ -187,6 +193,7 @@ def solve(
                 "saved_seconds": _saved_seconds(action, seconds),
                 "stored": kept[0],
                 "known": kept[1],
+                "quantities": quantities,
             }
         )
         return outputs
