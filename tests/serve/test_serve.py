@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -414,3 +416,29 @@ def test_the_verb_says_where_and_ends_on_a_signal(darcy) -> None:
         started.kill()
         started.wait()
         started.stderr.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_memory_is_flat_over_ten_thousand_calls(darcy) -> None:
+    """A leak of one answer of 289 numbers per call would be 23 MB."""
+    words = [sys.executable, "-c", MAIN, "serve", str(darcy.run), "--port", "0"]
+    with subprocess.Popen([*words, "--json"], stdout=subprocess.PIPE) as started:
+        try:
+            port = int(json.loads(started.stdout.readline())["url"].rpartition(":")[2])
+            client = http.client.HTTPConnection("127.0.0.1", port)
+            body = json.dumps({"input": GOOD})
+
+            def calls(count: int) -> int:
+                for _ in range(count):
+                    client.request("POST", "/Evaluate", body)
+                    reply = client.getresponse()
+                    reply.read()
+                    assert reply.status == 200
+                lines = Path(f"/proc/{started.pid}/status").read_text().splitlines()
+                return int(next(k for k in lines if "VmRSS" in k).split()[1])
+
+            before = calls(500)
+            assert calls(10_000) - before < 5_000  # kB
+        finally:
+            started.terminate()
