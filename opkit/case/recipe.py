@@ -20,6 +20,10 @@ Symmetry = Literal[
 ]
 
 
+MOST = 1_000_000_000
+"""Largest count in a recipe, which fits every integer type that it meets."""
+
+
 class Training(Record):
     """Everything the training loop needs besides model and data.
 
@@ -37,14 +41,18 @@ class Training(Record):
         loggers: where metrics go beside the run's own files.
     """
 
-    epochs: int = Field(default=100, ge=1)
-    batch_size: int = Field(default=20, ge=1, description="samples a process and step")
+    epochs: int = Field(default=100, ge=1, le=MOST)
+    batch_size: int = Field(
+        default=20, ge=1, le=MOST, description="samples a process and step"
+    )
     optimiser: Literal["adam", "adamw", "sgd"] = "adamw"
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
     schedule: Literal["constant", "cosine", "onecycle", "step"] = "onecycle"
     warmup: float = Field(default=0.3, ge=0, lt=1, description="onecycle: rising part")
-    step_size: int = Field(default=100, ge=1, description="epochs between steps")
+    step_size: int = Field(
+        default=100, ge=1, le=MOST, description="epochs between steps"
+    )
     step_factor: float = Field(default=0.5, gt=0, le=1)
     loss: ErrorName | Literal["direction"] = "relative_l2"
     physics: float = Field(
@@ -55,8 +63,12 @@ class Training(Record):
     )
     clip_norm: float | None = Field(default=None, gt=0)
     ema: float | None = Field(default=None, gt=0, lt=1, description="decay a step")
-    accumulate: int = Field(default=1, ge=1, description="batches per optimiser step")
-    patience: int | None = Field(default=None, ge=1, description="epochs, early stop")
+    accumulate: int = Field(
+        default=1, ge=1, le=MOST, description="batches per optimiser step"
+    )
+    patience: int | None = Field(
+        default=None, ge=1, le=MOST, description="epochs, early stop"
+    )
     precision: Literal["fp32", "bf16-mixed", "fp16-mixed"] = "fp32"
     compile: bool = Field(default=False, description="torch.compile the operator")
     symmetries: tuple[Symmetry, ...] = Field(
@@ -74,6 +86,7 @@ class Training(Record):
     unroll: int | None = Field(
         default=None,
         ge=1,
+        le=MOST,
         description="autoregressive: frames in the loss, all if unset",
     )
     pushforward: bool = Field(
@@ -92,16 +105,20 @@ class Training(Record):
     points: int | None = Field(
         default=None,
         ge=1,
+        le=MOST,
         description="points of each sample in a step, drawn at random; all if unset",
     )
     strategy: Literal["auto", "ddp", "fsdp"] = Field(
         default="auto", description="under torchrun; auto is ddp"
     )
     loggers: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ()
-    workers: int = Field(default=0, ge=0, description="reading processes, lazy data")
+    workers: int = Field(
+        default=0, ge=0, le=1024, description="reading processes, lazy data"
+    )
     memory: float = Field(
         default=4.0,
         gt=0,
+        le=MOST,
         description="GiB of data kept in memory; beyond it read lazily",
     )
 
@@ -147,9 +164,11 @@ class Recipe(Record):
 
     operator: str
     model: dict[str, Any] = Field(default={})
-    subsample: int = Field(default=1, ge=1, description="stride in space")
+    subsample: int = Field(default=1, ge=1, le=MOST, description="stride in space")
     mode: Literal["map", "autoregressive", "space-time"] = "map"
-    history: int = Field(default=1, ge=1, description="frames, autoregressive mode")
+    history: int = Field(
+        default=1, ge=1, le=MOST, description="frames, autoregressive mode"
+    )
     initial: bool = Field(
         default=True,
         description="autoregressive: the initial state is the first frame",

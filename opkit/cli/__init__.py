@@ -154,7 +154,8 @@ def main() -> None:
                 sys.exit(2)
             ended(_usage(error), "UsageError", 2)
         absent = not_installed(error)
-        if not debug and not absent and isinstance(error, REFUSED):
+        refused = isinstance(error, REFUSED) or _out_of_memory(error)
+        if not debug and not absent and refused:
             ended(_reason(error), type(error).__name__, 2)
         if debug or not (isinstance(error, OpkitError) or absent):
             raise
@@ -172,12 +173,18 @@ def _line(what: str, message: str, json_: bool, **more: Any) -> str:
     return prefix + message
 
 
+def _out_of_memory(error: Exception) -> bool:
+    """Whether torch got no memory, of the machine or of a GPU."""
+    words = ("can't allocate memory", "out of memory", "not enough memory")
+    return isinstance(error, RuntimeError) and any(w in str(error) for w in words)
+
+
 def _reason(error: Exception) -> str:
     """Say what the system or Python refused; --debug shows where."""
     if isinstance(error, OSError):
         name = "a file" if error.filename is None else os.fsdecode(error.filename)
         return f"{name}: {why(error)}"
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or _out_of_memory(error):
         return "out of memory: smaller data, batches or resolution need less"
     if isinstance(error, RecursionError):
         return "the input is nested too deeply"

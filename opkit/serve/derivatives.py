@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -195,15 +196,28 @@ def _refuse(what: str, index: int, count: int) -> None:
 
 
 def _plain(what: str, values: Sequence[float], count: int) -> Tensor:
-    """Return a vector of so many finite numbers."""
+    """Return a vector of so many numbers that are finite as float32 too."""
     if len(values) != count:
         raise OpkitInputError(f"{what} has {len(values)} values: give {count}")
     vector = torch.tensor(values, dtype=torch.float64)
-    if not bool(vector.isfinite().all()):
-        raise OpkitInputError(f"{what} holds NaN or infinity")
+    if not bool(vector.float().isfinite().all()):
+        raise OpkitInputError(
+            f"{what} holds NaN or infinity, or a value beyond float32"
+        )
     return vector
 
 
 def _row(values: Tensor) -> list[float]:
+    """Return a derivative as numbers.
+
+    Raises:
+        OpkitInputError: one is not finite.
+    """
     row: list[float] = values.detach().double().reshape(-1).tolist()
+    wrong = [place for place, value in enumerate(row) if not math.isfinite(value)]
+    if wrong:
+        raise OpkitInputError(
+            f"the derivative holds NaN or infinity, first at value {wrong[0]}: the "
+            "operator overflows for this input, or sens and vec are too large"
+        )
     return row

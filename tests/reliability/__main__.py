@@ -4,7 +4,7 @@
         [--save FILE]
 
 NAME: kills workers points signals full writers space
-races corruption headers records hostile mutated odd
+races pairs corruption headers records hostile mutated numbers odd
 (default: all). With --kind only these kinds of mutated files, or verbs.
 With --save the counts are added to those in FILE, so that long batteries can run in
 portions; the table printed is of the sum.
@@ -29,8 +29,10 @@ import headers  # noqa: E402
 import hostile  # noqa: E402
 import kills  # noqa: E402
 import mutated  # noqa: E402
+import odd_numbers  # noqa: E402
 import odd_places  # noqa: E402
 import processes  # noqa: E402
+import races  # noqa: E402
 
 Counts = dict[str, dict[str, float]]
 
@@ -61,6 +63,9 @@ def run(
             yield f"disk full: {verb}", outcomes
     elif name == "races":
         yield "two writers, HDF5 locks on and off", kills.two_writers(folder, many(10))
+    elif name == "pairs":
+        for pair, outcomes in races.battery(folder, many(10), seed, only):
+            yield f"at once: {pair}", outcomes
     elif name == "corruption":
         counts = {k: 2 * many(n // 2) for k, n in corruption.FULL.items()}
         yield from corruption.battery(folder, counts, seed)
@@ -71,6 +76,9 @@ def run(
     elif name == "records":
         for kind, outcomes in edited_records.battery(folder, many(300), seed, only):
             yield f"edited {kind}", outcomes
+    elif name == "numbers":
+        for kind, outcomes in odd_numbers.battery(folder, many(300), seed, only):
+            yield f"odd numbers: {kind}", outcomes
     elif name == "odd":
         yield from odd_places.battery(folder, round(1 / scale), only)
     elif name == "mutated":
@@ -111,7 +119,16 @@ def add(total: Counts, name: str, row: dict[str, float]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     every = ["kills", "workers", "points", "signals", "full", "writers", "space"]
-    every += ["races", "corruption", "headers", "records", "hostile", "mutated", "odd"]
+    every += [
+        "races",
+        "pairs",
+        "corruption",
+        "headers",
+        "records",
+        "hostile",
+        "mutated",
+    ]
+    every += ["numbers", "odd"]
     parser.add_argument("names", nargs="*", choices=[*every, []], default=every)
     parser.add_argument("--kind", action="append", default=[])
     parser.add_argument("--scale", type=float, default=1.0)

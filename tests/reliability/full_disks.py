@@ -24,8 +24,8 @@ from typing import Any
 
 import forked
 import hostile_others
-import mutated
 import numpy as np
+import own_files
 
 SMALL = "--set resolution=9 --set samples.train=8 --set samples.validation=2"
 TRAIN = (
@@ -118,8 +118,8 @@ PYTHON = {
     "opkit.save": "import numpy as np, opkit; a = np.ones((40, 200)); "
     "opkit.save({'a': (('sample', 'x'), a), 'b': (('sample', 'x'), a)}, 's.h5', "
     "inputs=['a'], outputs=['b'])",
-    "opkit.save_meshes": "import mutated; from pathlib import Path; "
-    "mutated.make_ragged(Path('s.h5'))",
+    "opkit.save_meshes": "import own_files; from pathlib import Path; "
+    "own_files.make_ragged(Path('s.h5'))",
     "solve(store=)": f"{LOADED}; s.solve(x, exact=True, store='q.h5')",
     "solve(store=), a second time": f"{LOADED}; s.solve(x, exact=True, store='old.h5')",
 }
@@ -154,7 +154,7 @@ def prepare(folder: Path, opkit: forked.Opkit) -> None:
     (folder / "squares").mkdir()
     for k in range(4):
         _square(k).write(folder / "squares" / f"{k}.vtu")
-    mutated.make_ragged(folder / "ragged.h5")
+    own_files.make_ragged(folder / "ragged.h5")
     run = TRAIN.replace("run2", "run")
     store = f"{LOADED}; s.solve(2 * x, exact=True, store='old.h5')"
     for words in (f"generate case q.yaml -o d.h5 -q {SMALL}", run, ["-c", store]):

@@ -12,13 +12,13 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import forked
 import full_disks
 
-SECONDS = 300
+SECONDS, SERVED = 300, 40
 MEBIBYTES = 2500
 """What a verb may take, with the libraries."""
 
@@ -67,6 +67,8 @@ ODD: dict[str, Callable[[Path], object]] = {
     "folder": _folder,
     "closed": _closed,
 }
+PAYS = "--pays --samples 2 --repeats 1 --budget 2"
+TWIN = "assimilate advection-diffusion --cycles 2 --members 3 --filter etkf --steps 5"
 READERS = {
     "runs": "runs .",
     "report": "report run -o r.html --no-solver",
@@ -79,6 +81,12 @@ READERS = {
     "generate --where-uncertain": "generate case darcy -o u.h5 -q --samples 4 --pool 8 "
     "--resolution 9 --where-uncertain run",
     "solve --model": "solve u_xx+u_yy=f -b 'u = 0 on all' --source 1 --model run",
+    "serve": "serve run --port 0",
+    "plot --animate": "plot run --animate",
+    "export, ONNX": "export run --to onnx",
+    "export --derivatives": "export run --to pt2 --derivatives",
+    "evaluate --pays": f"evaluate run {PAYS}",
+    "assimilate --run": f"{TWIN} --run run",
 }
 """Verbs that read the run directory ``run``."""
 INPUTS = {
@@ -113,6 +121,26 @@ INPUTS = {
     "cases show": "cases show {}.yaml",
     "solve --model": "solve u_xx+u_yy=f -b 'u = 0 on all' --source 1 --model {}",
     "mesh": "inspect {}.msh",
+    "mesh, inp": "inspect {}.inp",
+    "serve": "serve {} --port 0",
+    "plot": "plot {}",
+    "plot --animate": "plot {} --animate",
+    "plot --animate --data": "plot run --animate --data {}",
+    "export, ONNX": "export {} --to onnx",
+    "export, AOTInductor": "export {} --to aoti",
+    "export --derivatives": "export {} --to pt2 --derivatives",
+    "evaluate --pays": f"evaluate {{}} {PAYS}",
+    "evaluate --pays --data": f"evaluate run --data {{}} {PAYS}",
+    "assimilate --run": f"{TWIN} --run {{}}",
+    "discover, data": "discover {}.h5 --wrong title=x --pairs 4",
+    "discover --model": "discover t.h5 --model {}.py:f --pairs 4",
+    "generate --where-uncertain": "generate case darcy -o u.h5 -q --samples 4 --pool 8 "
+    "--resolution 9 --where-uncertain {}",
+    "zoo": "zoo {}",
+    "predict, zoo": "predict zoo:{} d.h5 -o p.h5",
+    "predict, .csv": "predict run {}.csv -o p.csv",
+    "predict, .mat": "predict run {}.mat -o p.h5",
+    "predict, .pt": "predict run {}.pt -o p.h5",
 }
 """Verbs with a place for what they read."""
 OUTPUTS = {
@@ -134,6 +162,10 @@ OUTPUTS = {
     "export": "export run --to pt2 -o {}.pt2",
     "solve --out": "solve u_xx+u_yy=f -b 'u = 0 on all' --source 1 -o {}.npz",
     "solve --figure": "solve u_xx+u_yy=f -b 'u = 0 on all' --source 1 --figure {}.png",
+    "train --continue": "train d.h5 --continue run -o {} -q --set training.epochs=1",
+    "export, ONNX": "export run --to onnx -o {}.onnx",
+    "evaluate --figure": f"evaluate run {PAYS} --figure {{}}.png",
+    "new, operator": "new operator {}",
 }
 """Verbs with a place for what they write."""
 NAMES = ("n" * 220, "n" * 300, "\udcff\udcfe", "a\nb\x1b[2J", "[/b]", " ", "~", "")
@@ -186,6 +218,8 @@ class Places:
         self.folder.mkdir(parents=True)
         self.opkit = forked.Opkit(self.folder, unprivileged())
         full_disks.prepare(self.folder, self.opkit)
+        states = "generate case advection-diffusion -o t.h5 --samples 4 --resolution 32"
+        assert self.opkit(f"{states} -q").code == 0
         (self.folder / "keep.txt").write_text("mine")
         self.before = full_disks.tree(self.folder)
         self.restore()
@@ -208,7 +242,10 @@ class Places:
 
     def call(self, words: str | list[str], count: Count, what: str) -> None:
         """Run a command line and count what came of it."""
-        ended = self.opkit(words, seconds=SECONDS)
+        serves = words[:5] == "serve" or words[0] == "serve"
+        ended = self.opkit(words, seconds=SERVED if serves else SECONDS)
+        if serves and ended.hung and "http://" in ended.out + ended.err:
+            ended = replace(ended, code=0, hung=False)  # it answered until it was ended
         count.tried += 1
         count.did += ended.code == 0
         count.refused += ended.typed
@@ -325,7 +362,6 @@ def battery(
     places = Places(folder)
     names = files_of_a_run(places.folder / "run")
     kinds = list(ODD)[::every]
-    yield "odd files in a run", places.of_runs(names, kinds, list(readers)).row()
     yield "odd names", places.of_names(inputs | outputs_).row()
     yield "odd files to read", places.of_inputs(kinds, list(inputs)).row()
     ODD["to another"] = ODD_OUTPUTS["to another"]
@@ -333,4 +369,5 @@ def battery(
     yield "odd files to replace", outputs.row()
     writers = {k: readers[k] for k in ("plot", "train --resume") if k in readers}
     yield "closed folders", places.of_closed_folders(outputs_ | writers).row()
+    yield "odd files in a run", places.of_runs(names, kinds, list(readers)).row()
     places.close()

@@ -8,12 +8,15 @@ import h5py
 import hostile_hdf5
 import numpy as np
 import pytest
+import torch
 
 from opkit.base import safe_yaml
 from opkit.case.record import parse_case
 from opkit.datasets.read import DataFile
-from opkit.errors import CaseError, DataError
+from opkit.errors import CaseError, DataError, OpkitInputError
 from opkit.evaluate.run import _identity
+from opkit.operators import budget
+from opkit.train import train
 
 CASES = Path(__file__).parents[2] / "cases"
 
@@ -91,3 +94,32 @@ def test_a_measure_without_a_name(tmp_path: Path) -> None:
 
 def test_a_case_without_a_name() -> None:
     assert _identity({"title": "no name"}) == _identity({}) == "none"
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("model.hidden_channels=10000000000000000000", "give at most 1048576"),
+        ("model.hidden_channels=1000000", "this machine can train"),
+        ("training.workers=10000", "less than or equal to 1024"),
+        ("training.memory=1e308", "less than or equal to 1000000000"),
+        ("training.learning_rate=.nan", "finite"),
+    ],
+)
+def test_recipes_of_numbers_that_no_machine_has(
+    tmp_path: Path, make_data: Callable[[], Path], setting: str, said: str
+) -> None:
+    with pytest.raises(OpkitInputError, match=re.escape(said)) as refused:
+        train(make_data(), tmp_path / "run", operator="fno", overrides=[setting])
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_of_too_many_layers_is_not_built_to_its_end() -> None:
+    built = 0
+    with pytest.raises(budget.TooMuch), budget.at_most(1000, 6):
+        for built in range(100):  # noqa: B007
+            torch.nn.Linear(2, 2)
+    assert built == 3
+    with pytest.raises(budget.TooMuch), budget.at_most(1000, 6):
+        torch.nn.Linear(2, 1 << 40)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("aiohttp")
 
@@ -25,7 +26,7 @@ from fixtures.http import ask, running
 
 import opkit
 from opkit.errors import OpkitInputError
-from opkit.serve import worker
+from opkit.serve import derivatives, worker
 from opkit.serve.server import Limits, Server
 
 MAIN = "import sys; from opkit.cli import main; main()"
@@ -251,11 +252,19 @@ def test_bad_questions_and_derivatives_are_refused(url: str) -> None:
         ({**wrt, "sens": [1.0] * 289, "config": {"level": "solver"}}, "ApplyJacobian"),
         ({**wrt, "sens": GOOD[0], "config": {"step": 0.1}}, "level solver"),
         ({"sens": [1.0] * 289}, "outWrt is missing"),
+        ({**wrt, "sens": [1e39] * 289}, "or a value beyond float32"),
     ]:
         reply = error_of(ask(f"{url}/Gradient", {"input": GOOD, **more}))
         assert reply[:2] == (400, "InvalidInput") and words in reply[2], reply
     assert error_of(ask(f"{url}/nowhere"))[:2] == (404, "NotFound")
     assert error_of(ask(f"{url}/Evaluate"))[:2] == (405, "MethodNotAllowed")
+
+
+def test_a_derivative_that_overflows_is_no_answer() -> None:
+    assert derivatives._row(torch.ones(2)) == [1, 1]
+    for wrong in (torch.inf, torch.nan):
+        with pytest.raises(OpkitInputError, match="holds NaN or infinity, first at va"):
+            derivatives._row(torch.tensor([1.0, wrong]))
 
 
 def test_a_gigabyte_is_refused_before_it_is_read(url: str) -> None:

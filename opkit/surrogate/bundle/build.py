@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.modules.module import register_module_parameter_registration_hook
-from torch.overrides import TorchFunctionMode
 
 from opkit.errors import BundleError, OpkitInputError
+from opkit.operators import budget
 from opkit.operators.interface import build_operator
 from opkit.surrogate.bundle.normalise import (
     Normaliser,
@@ -29,16 +26,8 @@ ROOM = 1 << 26
 TIMES = 4
 """Times as many numbers as the weights have that a model may ask for while it is built.
 """
-LARGEST = 1 << 20
-"""A count in the options, such as that of layers, that any bundle may have."""
 PARAMETERS = 10
 """Parameters that a model may register per tensor of its weights."""
-SIZED = {
-    torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, torch.full,
-    torch.eye, torch.Tensor.new_empty, torch.Tensor.new_zeros, torch.Tensor.new_ones,
-    torch.Tensor.new_full,
-}  # fmt: skip
-"""What makes a tensor of a size."""
 
 
 def model_that_fits(
@@ -58,67 +47,22 @@ def model_that_fits(
     if math.prod(config.shape.shape) > MAX_POINTS:
         raise BundleError(f"bundle: a grid of {config.shape.shape} points is refused")
     have = sum(weight.numel() for weight in weights.values())
-    budget = _Budget(config.operator, TIMES * have + ROOM)
-    if _largest(config.options) > max(have, LARGEST):
-        raise budget.refusal()
+    if budget.largest(config.options) > max(have, budget.LARGEST):
+        raise _too_much(config.operator)
     try:
-        with budget, _at_most(PARAMETERS * (len(weights) + 1)):
+        with budget.at_most(TIMES * have + ROOM, PARAMETERS * (len(weights) + 1)):
             model = model_of_record(config, weights)
-    except (MemoryError, OverflowError) as error:
-        raise budget.refusal() from error
+    except budget.TooMuch as error:
+        raise _too_much(config.operator) from error
     refuse_misfits(config, model.state_dict(), weights)
     return model
 
 
-class _Budget(TorchFunctionMode):
-    """Refuse tensors that ask for more numbers than a budget allows.
-
-    Args:
-        operator: whose model is built.
-        budget: numbers at most.
-    """
-
-    def __init__(self, operator: str, budget: int) -> None:
-        super().__init__()
-        self._operator, self._left = operator, budget
-
-    def __torch_function__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Look at the size that is asked for, then do what is asked."""
-        if func in SIZED:
-            sizes = args[1:] if isinstance(next(iter(args), None), Tensor) else args
-            self._left -= _numbers(sizes or (kwargs or {}).get("size", ()))
-            if self._left < 0:
-                raise self.refusal()
-        return func(*args, **(kwargs or {}))
-
-    def refusal(self) -> BundleError:
-        """Return what to raise."""
-        return BundleError(
-            f"weights do not fit operator {self._operator}: the options of the bundle "
-            "ask for far more numbers than it has; train again with this version"
-        )
-
-
-def _largest(options: Any) -> int:
-    """The largest integer in nested options, but for seeds."""
-    if isinstance(options, Mapping):
-        return max((_largest(v) for k, v in options.items() if k != "seed"), default=0)
-    if isinstance(options, list | tuple):
-        return max(map(_largest, options), default=0)
-    return options if isinstance(options, int) else 0
-
-
-def _numbers(size: Any) -> int:
-    """Product of the integers of a size, given as numbers or in one sequence."""
-    first = next(iter(size), 1)
-    sizes = first if isinstance(first, (tuple, list)) else size
-    return math.prod(n for n in sizes if isinstance(n, int) and n > 0)
+def _too_much(operator: str) -> BundleError:
+    return BundleError(
+        f"weights do not fit operator {operator}: the options of the bundle ask for "
+        "far more numbers or layers than it has; train again with this version"
+    )
 
 
 def refuse_misfits(
@@ -143,26 +87,6 @@ def refuse_misfits(
             f"{len(expected)} tensors missing, unknown or of another shape "
             f"({', '.join(wrong[:3])}); train again with this version"
         )
-
-
-@contextmanager
-def _at_most(count: int) -> Iterator[None]:
-    """Refuse a model that registers more parameters than there are weights."""
-    budget = count
-
-    def note(*_: Any) -> None:
-        nonlocal budget
-        budget -= 1
-        if budget < 0:
-            raise BundleError(
-                "bundle: its options ask for many more parameters than it has weights"
-            )
-
-    handle = register_module_parameter_registration_hook(note)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def model_of_record(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
+from opkit.case.recipe import Recipe
 from opkit.datasets.field_dataset import collate
-from opkit.errors import DataError
+from opkit.errors import DataError, OpkitInputError
+from opkit.operators import budget
 from opkit.operators.interface import build_operator
 from opkit.operators.shapes import MeshShape
 from opkit.surrogate.bundle.build import number_normaliser, output_normaliser
@@ -17,10 +21,18 @@ from opkit.train.fields.setup import TrainingSetup, test_samples
 from opkit.train.loop import guards
 from opkit.train.loop.batches import Memory
 
+MOST_PARAMETERS = 20_000
+"""Tensors of weights of a model, a few for each layer."""
+
 
 def build_physical_model(setup: TrainingSetup, seed: int) -> PhysicalModel:
-    """Construct the model with the weights of a seed, normalisers not yet fitted."""
-    with torch.random.fork_rng():
+    """Construct the model with the weights of a seed, normalisers not yet fitted.
+
+    Raises:
+        OpkitInputError: options that the operator does not take, or that ask for more
+            than the memory of this machine can train.
+    """
+    with torch.random.fork_rng(), _within_memory(setup.recipe):
         torch.manual_seed(seed)
         operator = build_operator(
             setup.recipe.operator, setup.shape, setup.recipe.model
@@ -37,6 +49,25 @@ def build_physical_model(setup: TrainingSetup, seed: int) -> PhysicalModel:
         setup.recipe.keep_means,
         setup.recipe.keep_energy,
     )
+
+
+@contextmanager
+def _within_memory(recipe: Recipe) -> Iterator[None]:
+    """Refuse options of numbers that no machine, or not this one, can train."""
+    most, name = budget.trainable_numbers(), recipe.operator
+    if (largest := budget.largest(recipe.model)) > budget.LARGEST:
+        raise OpkitInputError(
+            f"operator {name}: an option is {largest}: give at most {budget.LARGEST}"
+        )
+    try:
+        with budget.at_most(most, MOST_PARAMETERS):
+            yield
+    except budget.TooMuch:
+        raise OpkitInputError(
+            f"operator {name}: its options ask for over {most:.2g} numbers, which is "
+            f"what this machine can train, or for over {MOST_PARAMETERS} layers: make "
+            "widths, modes or the number of layers smaller"
+        ) from None
 
 
 def fit_normalisers(model: PhysicalModel, setup: TrainingSetup) -> None:
