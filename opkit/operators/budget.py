@@ -87,6 +87,8 @@ def largest(options: Any) -> int:
         return max((largest(v) for k, v in options.items() if k != "seed"), default=0)
     if isinstance(options, list | tuple):
         return max(map(largest, options), default=0)
+    if isinstance(options, float):  # which stands for an integer where one is asked
+        return int(options) if options.is_integer() else 0
     return options if isinstance(options, int) else 0
 
 

@@ -99,7 +99,8 @@ def test_a_case_without_a_name() -> None:
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("model.hidden_channels=10000000000000000000", "give at most 1048576"),
+        ("model.hidden_channels=10000000000000000000", "an option is over 1048576"),
+        ("model.n_layers=1e308", "an option is over 1048576"),
         ("model.hidden_channels=1000000", "this machine can train"),
         ("training.workers=10000", "less than or equal to 1024"),
         ("training.memory=1e308", "less than or equal to 1000000000"),

@@ -55,9 +55,9 @@ def build_physical_model(setup: TrainingSetup, seed: int) -> PhysicalModel:
 def _within_memory(recipe: Recipe) -> Iterator[None]:
     """Refuse options of numbers that no machine, or not this one, can train."""
     most, name = budget.trainable_numbers(), recipe.operator
-    if (largest := budget.largest(recipe.model)) > budget.LARGEST:
+    if budget.largest(recipe.model) > budget.LARGEST:
         raise OpkitInputError(
-            f"operator {name}: an option is {largest}: give at most {budget.LARGEST}"
+            f"operator {name}: an option is over {budget.LARGEST}: make it smaller"
         )
     try:
         with budget.at_most(most, MOST_PARAMETERS):
