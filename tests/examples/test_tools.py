@@ -60,6 +60,7 @@ def test_emcee_over_http_has_the_posterior_of_a_quadrature(bumps_run: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_delayed_acceptance_over_http_has_the_solvers_posterior(
     bumps_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

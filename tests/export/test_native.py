@@ -28,7 +28,10 @@ ROOT = Path(__file__).parents[2]
 TORCH = Path(torch.__file__).parent
 SLOW = pytest.mark.slow
 FORTRAN = pytest.mark.skipif(not shutil.which("gfortran"), reason="no gfortran")
-pytestmark = pytest.mark.skipif(not shutil.which("g++"), reason="no g++")
+pytestmark = [
+    pytest.mark.timeout(1500),  # compilers, on a machine that others use too
+    pytest.mark.skipif(not shutil.which("g++"), reason="no g++"),
+]
 FLOAT32, FLOAT64 = 1, 2
 INPUT, OUTPUT, VERDICT = 1, 2, 3
 NO_FILE, PACKAGE, HANDLE, ARGUMENT, NOT_FINITE = 1, 2, 3, 4, 5
@@ -241,7 +244,6 @@ def test_bad_input_is_a_code_and_a_line(library, package, tmp_path: Path) -> Non
 
 
 @SLOW
-@pytest.mark.timeout(1500)
 def test_outputs_of_several_kinds(library, tmp_path: Path) -> None:
     """A field, a series and a number of one surrogate, and both its derivatives."""
     few = ("resolution=17", "solver.parameters.intervals=20", "distribution.terms=4")
