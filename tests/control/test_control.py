@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
+from opkit import control
 from opkit.assimilate import Grid
 from opkit.case.catalogue import load_case
 from opkit.case.record import Case
 from opkit.control import System, boxes, regulator, system_of
-from opkit.errors import OpkitInputError
+from opkit.errors import MissingExtraError, OpkitInputError
 
 # convection, diffusion and reaction of controlgym: growing, and advected around a ring
 GROWING = (
@@ -141,3 +144,9 @@ def test_what_cannot_be_is_refused_in_one_line(growing: System) -> None:
     ):
         with pytest.raises(OpkitInputError, match=message):
             make()
+
+
+def test_without_gymnasium_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gymnasium", None)
+    with pytest.raises(MissingExtraError, match=r'install "opkit\[control\]"'):
+        _ = control.environment
