@@ -33,7 +33,7 @@ from opkit.surrogate.bundle.record import BundleConfig
 from opkit.surrogate.surrogate import Surrogate
 from opkit.zoo import is_name
 
-INTERFACE = "1"
+INTERFACE = "2"
 """Version of the metadata that programs in C read; see export/native/opkit.h."""
 VERDICT = 1e-5
 """What a verdict may differ by from a check's, of its size or of 1."""

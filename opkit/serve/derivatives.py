@@ -52,7 +52,8 @@ def gradient(
         slopes = (
             _difference(asked, vectors, out, to, unit, s) for unit in np.eye(count)
         )
-        return [float(each @ slope) for slope in slopes]
+        row = np.array([each @ slope for slope in slopes], np.float64)
+        return _row(torch.from_numpy(row))
     x, output = _traced(asked, vectors, out, {"inWrt": to}, s)
     weights = _plain("sens", sens, len(output))
     (slope,) = torch.autograd.grad(output, x[to], weights)
@@ -70,9 +71,8 @@ def apply_jacobian(
     if s.level == "solver":
         count = _differenced(asked, vectors, out, to, s)
         direction = _plain("vec", vec, count).numpy()
-        product: list[float]
-        product = _difference(asked, vectors, out, to, direction, s).tolist()
-        return product
+        product = _difference(asked, vectors, out, to, direction, s)
+        return _row(torch.from_numpy(product))
     x, output = _traced(asked, vectors, out, {"inWrt": to}, s)
     along = _plain("vec", vec, asked.inputs[to].size).reshape(x[to].shape)
     u = torch.zeros_like(output, requires_grad=True)

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.skipif(
+    sys.version_info < (3, 12), reason="a checkout is worked on with Python 3.12"
+)
 SCRIPT = Path(__file__).parents[2] / ".ci" / "find-python"
 OLD = "#!/bin/sh\necho 'Python 3.11.7'\nexit 1\n"
 SHIM = "#!/bin/sh\necho 'pyenv: python3.12: command not found' >&2\nexit 127\n"

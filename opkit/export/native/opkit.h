@@ -21,7 +21,7 @@
 extern "C" {
 #endif
 
-#define OPKIT_INTERFACE 1 /* version of this file, and of what a package says of itself */
+#define OPKIT_INTERFACE 2 /* version of this file, and of what a package says of itself */
 #define OPKIT_RANK 8      /* axes at most */
 #define OPKIT_TEXT 256    /* bytes of a text, its end included */
 
