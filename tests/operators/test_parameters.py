@@ -20,6 +20,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "mionet": dict(n_basis=8, branch_widths=(16,)),
     "transolver": dict(hidden_channels=16, n_layers=2),
     "gno": dict(hidden_channels=8, n_layers=2, kernel_width=8),
+    "multipole-gno": dict(hidden_channels=8, n_layers=1, kernel_width=8, cells=(4,)),
     "gino": dict(hidden_channels=8, n_layers=2, kernel_width=8, latent_shape=(9, 9)),
     "lno": dict(hidden_channels=8, n_layers=2, kernel_width=8),
 }

@@ -178,7 +178,9 @@ def test_a_readout_is_a_mean_over_the_domain() -> None:
     torch.testing.assert_close(both, torch.cat([answer, answer]))
 
 
-@pytest.mark.parametrize("name", ["transolver", "gno", "lno", "gino"])
+@pytest.mark.parametrize(
+    "name", ["transolver", "gno", "multipole-gno", "lno", "gino"]
+)
 def test_operators_read_numbers_of_samples_of_several_lengths(name: str) -> None:
     """Of samples one after another as of each alone."""
     data = DataShape(
