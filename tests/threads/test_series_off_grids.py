@@ -178,16 +178,15 @@ def test_a_readout_is_a_mean_over_the_domain() -> None:
     torch.testing.assert_close(both, torch.cat([answer, answer]))
 
 
-@pytest.mark.parametrize(
-    "name", ["transolver", "gno", "multipole-gno", "lno", "gino"]
-)
+@pytest.mark.parametrize("name", ["transolver", "gno", "multipole-gno", "lno", "gino"])
 def test_operators_read_numbers_of_samples_of_several_lengths(name: str) -> None:
     """Of samples one after another as of each alone."""
     data = DataShape(
         0, 0, (30,), (False,), (1.0,), parameters=1, point_axes=2, ragged=True,
         series=1, times=9, readouts=(9, 1),
     )  # fmt: skip
-    options = {"gno": {"radius": 0.8}, "gino": {"latent_shape": [5, 5]}}
+    near = {"radius": 0.8}
+    options = {"gno": near, "multipole-gno": near, "gino": {"latent_shape": [5, 5]}}
     torch.manual_seed(0)
     operator = build_operator(name, data, options.get(name, {})).eval()
     points = torch.rand(1, 75, 2)
