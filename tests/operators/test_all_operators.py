@@ -89,11 +89,12 @@ CONSISTENT = (
     "gino",
 )
 LEARNT = [(name, d) for name, d in CASES if d == 2 or (name, 2) not in CASES]
-# a step of these is dear, so they are trained in slow tests; gno and its V-cycles learn
-# in test_gno.py instead
+# a step of these is dear; gno and its V-cycles learn in test_gno.py instead
 DEAR = ("gno", "multipole-gno", "lno", "gino", "transolver", "lsm-points")
+LONG = (*DEAR, "lsm", "elliptic-fno")
+"""Operators that are trained in slow tests: 8 s and more on a core."""
 TRAINED = [
-    pytest.param(*case, marks=pytest.mark.slow if case[0] in DEAR else ())
+    pytest.param(*case, marks=pytest.mark.slow if case[0] in LONG else ())
     for case in LEARNT
     if case[0] not in ("gno", "multipole-gno")
 ]

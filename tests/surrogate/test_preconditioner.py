@@ -171,6 +171,7 @@ def test_directions_are_judged_without_a_solution() -> None:
     assert float(left) == pytest.approx(1) and float(step) == 0
 
 
+@pytest.mark.slow
 def test_training_on_directions_finds_better_ones(learned: Surrogate) -> None:
     solver, rng = learned.context.case_solver.solver, np.random.default_rng(9)
     drawn = [solver.sample(rng) for _ in range(10)]
