@@ -75,12 +75,12 @@ def one(seed: int, options: argparse.Namespace) -> Row:
     )
     experts, spent = [], 0.0
     for k in range(3):
-        data = made(options, f"part-{k}", ENDS[k], ENDS[k + 1], 3, 1 + k, 0)
+        data = part_of_law(options, f"part-{k}", ENDS[k], ENDS[k + 1], 3, 1 + k, 0)
         run = options.folder / f"part-{k}-{seed}"
         expert, seconds = trained(data, run, "fno", learning, seed)
         experts.append(expert)
         spent += seconds
-    data = made(options, "whole", ENDS[0], ENDS[3], 1, 0, options.test)
+    data = part_of_law(options, "whole", ENDS[0], ENDS[3], 1, 0, options.test)
     run = options.folder / f"whole-{seed}"
     whole, seconds = trained(data, run, "fno", learning, seed)
     with DataFile(data) as file:
@@ -104,7 +104,7 @@ def one(seed: int, options: argparse.Namespace) -> Row:
     }
 
 
-def made(
+def part_of_law(
     options: argparse.Namespace,
     name: str,
     low: float,

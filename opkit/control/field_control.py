@@ -75,9 +75,9 @@ class FieldControl(gymnasium.Env[NDArray[Any], NDArray[Any]]):
             OpkitInputError: that state has another shape, or is not finite.
         """
         super().reset(seed=seed)
-        given = (options or {}).get("state")
-        drawn = self.initial(self.np_random) if given is None else given
-        state = np.asarray(drawn, np.float64)
+        first = (options or {}).get("state")
+        first = self.initial(self.np_random) if first is None else first
+        state = np.asarray(first, np.float64)
         shape = self.system.grid.shape
         if state.shape != shape or not np.isfinite(state).all():
             raise OpkitInputError(
@@ -98,15 +98,14 @@ class FieldControl(gymnasium.Env[NDArray[Any], NDArray[Any]]):
         """
         if self._state is None:
             raise OpkitInputError("no initial state yet: call reset() first")
-        given = np.asarray(action, np.float64)
+        raw = np.asarray(action, np.float64)
         box = self.action_space
         assert isinstance(box, spaces.Box)
-        if given.shape != box.shape or not np.isfinite(given).all():
+        if raw.shape != box.shape or not np.isfinite(raw).all():
             raise OpkitInputError(
-                f"an action of shape {given.shape}: give {box.shape[0]} finite "
-                "amplitudes"
+                f"an action of shape {raw.shape}: give {box.shape[0]} finite amplitudes"
             )
-        amplitudes = np.clip(given, box.low, box.high)[None]
+        amplitudes = np.clip(raw, box.low, box.high)[None]
         cost = float(self.system.cost(self._state[None], amplitudes)[0])
         failed = ""
         try:
@@ -152,13 +151,13 @@ def environment(
         OpkitInputError: the case has more axes, or numbers that cannot be.
     """
     name, solver = state_of(case), case.build_solver()
-    made = system_of(case, **system)
-    if len(made.grid.shape) != 1:
+    field = system_of(case, **system)
+    if len(field.grid.shape) != 1:
         raise OpkitInputError(
-            f"case {case.name} has {len(made.grid.shape)} axes: build FieldControl "
+            f"case {case.name} has {len(field.grid.shape)} axes: build FieldControl "
             "with sensors and forces of your own"
         )
-    axis, period = made.grid.axes[0], made.grid.periods[0]
+    axis, period = field.grid.axes[0], field.grid.periods[0]
     length = float(np.ptp(axis)) if period is None else period
     if sensors < 1:
         raise OpkitInputError(f"sensors {sensors}: give 1 or more")
@@ -167,5 +166,5 @@ def environment(
     def draw(rng: np.random.Generator) -> Array:
         return np.asarray(solver.sample(rng)[f"initial_{name}"], np.float64)
 
-    seen = at_points(places, made.grid)
-    return FieldControl(made, draw, seen, noise, horizon, limit)
+    seen = at_points(places, field.grid)
+    return FieldControl(field, draw, seen, noise, horizon, limit)
