@@ -43,9 +43,9 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
     ``"inputs"`` (channel, n), ``"outputs"``, ``"points"`` (n, d), ``"weights"`` (n,),
     and ``"sample"`` (n,), all 0, of cases also ``"cells"``, ``"facets"`` and
     ``"facet_part"``, which batches of several do not have; fields on cells have their
-    centres and volumes. Where no output has places, ``"outputs"`` is (1, value) as
-    elsewhere, and ``"whole"`` is there, empty, for `collate` to know. Batches are made
-    by `collate`.
+    centres and volumes. Where an output is no field, ``"outputs"`` is (1, value) as
+    elsewhere, and ``"whole"`` (r,), all 0, says that the last r of them have no places,
+    for `collate` to know. Batches are made by `collate`.
     Only the samples asked for are read; workers of a DataLoader, forked or spawned,
     open the file themselves.
 
@@ -192,8 +192,10 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
                 self._series(data[v.name]) if v.is_series else np.ravel(data[v.name])
                 for v in readouts
             ]
-            arrays["outputs"] = np.concatenate(values)[None]
-            arrays["whole"] = np.zeros(0, np.float32)
+            whole = np.concatenate(values)
+            parts = [arrays["outputs"].reshape(-1), whole]
+            arrays["outputs"] = np.concatenate(parts)[None]
+            arrays["whole"] = np.zeros(len(whole), np.float32)
         item = {role: _tensor(array).contiguous() for role, array in arrays.items()}
         if header.case and "cell_nodes" in data:  # whose solver may be asked
             for role, name in MESH.items():
@@ -383,7 +385,9 @@ def collate(items: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]
     ``"inputs"``, ``"outputs"`` (1, channel, N), ``"points"`` (1, N, d), ``"weights"``
     (1, N) for N nodes of all samples, and ``"sample"`` (N,), the position of the sample
     in the batch that each node belongs to. Everything else, outputs that belong to
-    whole samples, and all of other files, is stacked: (batch, ...).
+    whole samples, and all of other files, is stacked: (batch, ...). Where some outputs
+    are fields and others are not, ``"outputs"`` is (1, 1, value): the fields of all
+    samples, (channel, N) flattened, then the other values of each sample.
 
     Args:
         items: at least one.
@@ -399,12 +403,28 @@ def collate(items: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]
         if role == "sample":
             lengths = torch.tensor([len(part) for part in parts])
             batch[role] = torch.arange(len(parts)).repeat_interleave(lengths)
-        elif role in RAGGED and not (role == "outputs" and "whole" in items[0]):
+        elif role == "outputs" and "whole" in items[0]:
+            batch[role] = _laid(parts, len(items[0]["whole"]), items)
+        elif role in RAGGED:
             along = 1 if role in ("inputs", "outputs") else 0
             batch[role] = torch.cat(parts, along)[None]
         else:
             batch[role] = torch.stack(parts)
     return batch
+
+
+def _laid(
+    parts: Sequence[torch.Tensor], whole: int, items: Sequence[dict[str, torch.Tensor]]
+) -> torch.Tensor:
+    """Lay outputs (1, value) one after another, the last ``whole`` of them apart."""
+    if parts[0].shape[1] == whole:
+        return torch.stack(list(parts))
+    fields = [
+        part[0, :-whole].view(-1, len(item["sample"]))
+        for part, item in zip(parts, items, strict=True)
+    ]
+    values = [torch.cat(fields, 1).flatten(), *(part[0, -whole:] for part in parts)]
+    return torch.cat(values)[None, None]
 
 
 def _one_place(path: str, header: Header, stride: int) -> str:
@@ -415,14 +435,6 @@ def _one_place(path: str, header: Header, stride: int) -> str:
     """
     fields = [v for v in header.variables if v.is_field]
     on = {v.dims[0]: v.name for v in fields}
-    apart = [v.name for v in header.outputs if not v.is_field]
-    both = [v.name for v in header.outputs if v.is_field]
-    if apart and both:
-        raise DataError(
-            f"{path}: {both[0]} has a value at each node and {apart[0]} is none, and "
-            "each sample has a mesh of its own: operators give one kind of them there; "
-            f"declare {apart[0]} as a quantity of {both[0]}, or leave one out of a file"
-        )
     if len(on) > 1:
         raise DataError(
             f"{path}: {on['node']} is on nodes, {on['cell']} on cells: items have one "

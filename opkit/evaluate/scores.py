@@ -19,7 +19,7 @@ from opkit.datasets.field_dataset import FieldDataset, alone, collate
 from opkit.errors import DataError, OpkitInputError
 from opkit.evaluate import baselines
 from opkit.metrics import functional
-from opkit.metrics.domains import Domain, Elements, Packed, Points
+from opkit.metrics.domains import Domain, Elements, Packed
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.bundle.record import BundleConfig, Score
 from opkit.surrogate.checks.interface import Context, Pairs
@@ -108,16 +108,19 @@ def training_mean(surrogate: Surrogate, data: Path) -> Tensor:
     """Return the mean training output at every point of the file's own grid.
 
     Where samples have points of their own, the mean over them too, (channel, 1). Where
-    outputs are of several kinds, on the surrogate's grid, (1, value).
+    outputs are of several kinds, on the surrogate's grid, (1, value); of both, brief
+    (`opkit.operators.shapes.Packing`).
     """
-    own = None if surrogate.config.shape.packing is not None else 1
+    packing = surrogate.config.shape.packing
+    own = None if packing is not None else 1
     samples = surrogate.samples(data, "train", own, trusted=True)
     if samples.header.ragged and own is not None:
         parts = [b.outputs.double().mean(2) for b in read(samples, len(samples))]
         return torch.cat(parts).mean(0)[:, None].float()
     total = torch.zeros((), dtype=torch.float64)
     for batch in read(samples, len(samples)):
-        total = total + batch.outputs.double().sum(0)
+        outputs = batch.outputs if packing is None else packing.shorten(batch.outputs)
+        total = total + outputs.double().sum(0)
     return (total / len(samples)).float()
 
 
@@ -152,13 +155,13 @@ def _rows(
     on_mesh = isinstance(domain, Elements)
     ragged = config.shape.ragged
     shape = tuple(samples[0]["outputs"].shape[-space:])
-    packed = domain if isinstance(domain, Packed) else None
-    if ragged or packed is not None:
+    packed, packing = isinstance(domain, Packed), config.shape.packing
+    if ragged or packed:
         shape = config.shape.shape  # of one sample, for all
     count = min(len(samples), max(MAX_POINTS // int(np.prod(shape)), 1))
     coarse = _coarse_stride(config.recipe.subsample, stride)
     at_points = mean
-    if mean is not None and packed is None:
+    if mean is not None and not packed:
         at_points = mean[_every(stride, config.axes)]
     each: dict[str, list[Tensor]] = {}
     more = ["upsampled"] if coarse > 1 else []
@@ -171,12 +174,10 @@ def _rows(
     off: dict[str, dict[str, list[Tensor]]] = {name: {} for name in names}
 
     def note(name: str, prediction: Tensor, batch: Batch) -> None:
-        target, norm = batch.outputs, domain
-        if ragged and packed is None:
-            norm = Points(batch.inputs.need("weights"))
+        target, norm = batch.outputs, surrogate.domain_of(batch.inputs)
         errors[name].append(sample_errors(prediction, target, space, norm))
-        if packed is not None:
-            entries = functional.relative_entries(prediction, target, packed)
+        if isinstance(norm, Packed):
+            entries = functional.relative_entries(prediction, target, norm)
             each.setdefault(name, []).append(entries)
         if on_mesh:
             slopes[name].append(functional.relative_h1(prediction, target, domain))
@@ -195,8 +196,11 @@ def _rows(
         note("surrogate", prediction, batch)
         note_quantities("surrogate", prediction, batch)
         if at_points is not None:
-            note("mean", at_points.expand_as(batch.outputs), batch)
-            note_quantities("mean", at_points.expand_as(batch.outputs), batch)
+            whole = at_points
+            if packing is not None:
+                whole = packing.lengthen(at_points, batch.outputs.shape[-1])
+            note("mean", whole.expand_as(batch.outputs), batch)
+            note_quantities("mean", whole.expand_as(batch.outputs), batch)
         for name, guess in guesses.items():
             note(name, guess(batch.inputs, batch.outputs), batch)
         if coarse > 1:

@@ -201,6 +201,9 @@ def _error_of_kinds(
         count = len(true) - sum(
             1 if v.is_series else int(np.prod(v.shape)) for v in readouts
         )
+        weights = domain if isinstance(domain, Points) else None
         domain = Packed([part.shape[1] for part in true], count, scales)
+        if weights is not None:
+            domain = domain.on(weights)
     joined = (torch.cat(parts, 1)[:, None] for parts in (predicted, true))
     return float(norm(*joined, domain).mean())

@@ -14,11 +14,9 @@ from opkit.datasets.header import closed
 from opkit.errors import BundleError
 from opkit.figures import kinds, plots
 from opkit.metrics import functional
-from opkit.metrics.domains import Points
 from opkit.operators.inputs import Inputs
 from opkit.operators.shapes import MeshShape
 from opkit.surrogate import surrogate
-from opkit.surrogate.bundle.normalise import packed_domain
 from opkit.surrogate.bundle.outputs import by_name
 from opkit.surrogate.bundle.record import BundleConfig
 from opkit.surrogate.bundle.run_directory import RunDirectory, data_of_run
@@ -114,15 +112,16 @@ def _ragged(
     shapes = samples.header.shapes
     if shapes is None or shapes.dimension != 2:
         return []  # write predictions to .vtu and cut them open
-    config, packed = loaded.config, packed_domain(loaded.model.outputs)
-    errors, true, predicted = [], [], []
+    config, packing = loaded.config, loaded.config.shape.packing
+    errors, true, brief, predicted = [], [], [], []
     for index in range(count):
         batch = alone(samples[index])
         outputs = loaded.predict(Inputs.of(batch))
-        norm = packed or Points(batch["weights"])
+        norm = loaded.domain_of(Inputs.of(batch))
         errors.append(float(functional.relative_l2(outputs, batch["outputs"], norm)))
-        if packed is not None:
-            true.append(batch["outputs"])
+        if packing is not None:
+            true.append(packing.shorten(batch["outputs"]))
+            brief.append(packing.shorten(outputs))
             predicted.append(outputs)
     order = np.argsort(errors)
     choices = {
@@ -131,14 +130,14 @@ def _ragged(
     }
     names = [v.name for v in config.inputs for _ in range(v.channels)]
     figures = []
-    numbers = numbers_of(config, torch.cat(true), torch.cat(predicted)) if true else {}
+    numbers = numbers_of(config, torch.cat(true), torch.cat(brief)) if true else {}
     if numbers:
         figures.append(kinds.agreement(folder / "numbers.png", numbers))
     for name, chosen in choices.items():
         rows = []
         labels = [f"{split} {i}: {errors[i]:.3g}" for i in chosen]
         path = folder / f"{name}.png"
-        if packed is not None:
+        if packing is not None:
             drawn = []
             for index in map(int, chosen):
                 mesh = samples.file.mesh(int(samples.rows[index]))

@@ -128,10 +128,39 @@ class Packed:
 
     def __init__(self, sizes: Sequence[int], fields: int, scales: Tensor) -> None:
         self.sizes, self.fields, self.scales = list(sizes), fields, scales
+        self.ragged = False
+        self.points: Points | None = None
+
+    def on(self, points: Points | None) -> Packed:
+        """Return the same for samples of any number of points.
+
+        Args:
+            points: weights of those of a batch, and which sample each belongs to where
+                samples lie one after another: fields first, then what is none of each
+                sample. None where each point counts as much as another.
+        """
+        other = Packed(self.sizes, self.fields, self.scales)
+        other.ragged, other.points = True, points
+        return other
 
     def parts(self, u: Tensor) -> list[Tensor]:
-        """Return (batch, 1, value) as (batch, value of the entry) by entry."""
-        return list(torch.split(u[:, 0], self.sizes, 1))
+        """Return (batch, 1, value) as (batch, value of the entry) by entry.
+
+        Of samples one after another the fields are (1, N).
+        """
+        if not self.ragged:
+            return list(torch.split(u[:, 0], self.sizes, 1))
+        laid = self.points is not None and self.points.sample is not None
+        samples = self.points.count if self.points is not None and laid else 1
+        others = self.sizes[self.fields :]
+        nodes = u.shape[2] - samples * sum(others)
+        fields, read = u[:, 0].tensor_split([nodes], 1)
+        each = torch.chunk(fields, self.fields, 1)
+        return [*each, *torch.split(read.reshape(-1, sum(others)), others, 1)]
+
+    def weights(self, entry: int) -> Points | None:
+        """Return what means of an entry over its values are taken with."""
+        return self.points if entry < self.fields else None
 
     def floor(self, entry: int) -> float:
         """Return the least root mean square that an error is related to.

@@ -55,6 +55,11 @@ def relative_entries(
     pairs = zip(domain.parts(prediction), domain.parts(target), strict=True)
     for k, (p, t) in enumerate(pairs):
         p, t, size = _scaled(p[:, None], t[:, None])
+        weights = domain.weights(k)
+        if weights is not None:
+            square = weights.mean_square(t).clamp_min(eps**2)
+            errors.append((weights.mean_square(p - t) / square).sqrt())
+            continue
         root = t.shape[2] ** 0.5
         norm = (domain.floor(k) * root / size).clamp_min(eps)
         error = torch.linalg.vector_norm(p - t, dim=2)
@@ -88,7 +93,11 @@ def mse(prediction: Tensor, target: Tensor, grid: Domain | None = None) -> Tenso
     """Mean squared error <(p - t)²> of each sample, in float64 for its range."""
     if isinstance(grid, Packed):
         parts = zip(grid.parts(prediction), grid.parts(target), strict=True)
-        return torch.stack([mse(p[:, None], t[:, None]) for p, t in parts]).mean(0)
+        each = [
+            mse(p[:, None], t[:, None], grid.weights(k))
+            for k, (p, t) in enumerate(parts)
+        ]
+        return torch.stack(each).mean(0)
     prediction, target, size = _scaled(prediction, target, both=True)
     if isinstance(grid, Elements | Points):
         square = grid.mean_square(prediction - target)

@@ -71,6 +71,11 @@ class Inputs(NamedTuple):
         return len(self.fields)
 
     @property
+    def samples(self) -> int:
+        """Number of samples of several lengths, one after another; 1 of others."""
+        return 1 if self.sample is None else int(self.sample.max()) + 1
+
+    @property
     def by_role(self) -> dict[str, Tensor]:
         """Role to tensor, of the roles that are there."""
         pairs = zip(self._fields, self, strict=True)

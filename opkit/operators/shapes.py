@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -261,15 +261,70 @@ class Packing:
     """Outputs of several kinds in one tensor (batch, 1, value).
 
     The values of the fields come first, (channel, *space) flattened, then those of the
-    outputs that are no fields, the readouts.
+    outputs that are no fields, the readouts. Of samples of several lengths, one after
+    another, the fields of all come first, (channel, N), then the readouts of each:
+    (1, 1, channel N + samples values). What is one number for each channel of them, and
+    one for each value of a readout, is called brief: (..., channel + values).
 
     Args:
         fields: (channel, *space) of the fields; no channel where there are none.
         readouts: values of each readout: 1 of a number, more of a series.
+        ragged: whether there are fields, and samples have as many points as they like.
     """
 
     fields: tuple[int, ...]
     readouts: tuple[int, ...]
+    ragged: bool = False
+
+    def at(self, values: int) -> Packing:
+        """Return the packing of one sample with so many values in all."""
+        if not self.ragged:
+            return self
+        points = (values - sum(self.readouts)) // self.fields[0]
+        return Packing((self.fields[0], points), self.readouts)
+
+    @property
+    def brief(self) -> Packing:
+        """The packing of what has one number for each channel, where ragged."""
+        return self.at(self.fields[0] + sum(self.readouts))
+
+    def shorten(self, packed: Tensor) -> Tensor:
+        """Take means over the points of a sample, (..., value), where ragged."""
+        if not self.ragged:
+            return packed
+        fields = self.at(packed.shape[-1]).values
+        points = packed[..., :fields].reshape(*packed.shape[:-1], self.fields[0], -1)
+        return torch.cat([points.mean(-1), packed[..., fields:]], -1)
+
+    def lengthen(self, brief: Tensor, values: int) -> Tensor:
+        """Repeat what `shorten` gives at each point of a sample with so many values."""
+        if not self.ragged:
+            return brief
+        channels, points = self.at(values).fields
+        fields = brief[..., :channels].repeat_interleave(points, -1)
+        return torch.cat([fields, brief[..., channels:]], -1)
+
+    def lay(self, parts: Sequence[Tensor]) -> Tensor:
+        """Lay samples (1, 1, value) of several lengths one after another."""
+        if not self.ragged:
+            return torch.cat(list(parts))
+        pairs = [self.at(part.shape[-1]).split(part) for part in parts]
+        fields = torch.cat([fields for fields, _ in pairs], -1)
+        readouts = torch.cat([readouts for _, readouts in pairs], 1)
+        return torch.cat([fields.flatten(1), readouts], 1)[:, None]
+
+    def apart(self, laid: Tensor, points: Sequence[int]) -> list[Tensor]:
+        """Undo `lay`, for samples of so many points."""
+        if not self.ragged:
+            return list(torch.split(laid, 1))
+        channels = self.fields[0]
+        fields, readouts = laid[:, 0].tensor_split([channels * sum(points)], 1)
+        each = torch.split(fields.view(1, channels, -1), list(points), -1)
+        numbers = torch.split(readouts, sum(self.readouts), 1)
+        return [
+            torch.cat([field.flatten(1), own], 1)[:, None]
+            for field, own in zip(each, numbers, strict=True)
+        ]
 
     @property
     def values(self) -> int:
@@ -291,10 +346,26 @@ class Packing:
         fields, readouts = packed[:, 0].tensor_split([self.values], 1)
         return fields.reshape(len(packed), *self.fields), readouts
 
-    def each(self, values: Tensor) -> Tensor:
-        """Repeat one number per entry of `sizes` over its values, (value,)."""
-        pairs = zip(values.unbind(), self.sizes, strict=True)  # sizes a compiler knows
-        return torch.cat([value.expand(size) for value, size in pairs])
+    def each(
+        self, values: Tensor, count: int | None = None, samples: int = 1
+    ) -> Tensor:
+        """Repeat one number per entry of `sizes` over its values, (value,).
+
+        Args:
+            values: the numbers, (entry,).
+            count: of values in all, which says how many points there are where ragged.
+            samples: that they are of, one after another.
+        """
+        sizes = self.sizes  # which a compiler knows
+        if self.ragged:
+            assert count is not None
+            read = (samples - 1) * sum(self.readouts)
+            sizes = self.at(count - read).sizes
+        parts = [v.expand(n) for v, n in zip(values.unbind(), sizes, strict=True)]
+        first = self.fields[0]
+        if samples > 1 and self.ragged:
+            parts[first:] = [torch.cat(parts[first:]).repeat(samples)]
+        return torch.cat(parts)
 
 
 class Outputs(Protocol):
@@ -316,11 +387,17 @@ class Outputs(Protocol):
         ...
 
 
-def packing_of(data: Outputs) -> Packing | None:
-    """How outputs are laid one after another; None where all are fields."""
+def packing_of(data: Outputs, ragged: bool = False) -> Packing | None:
+    """How outputs are laid one after another; None where all are fields.
+
+    Args:
+        data: the shape.
+        ragged: whether samples have as many points as they like.
+    """
     if not data.readouts:
         return None
-    return Packing((data.out_channels, *data.shape), data.readouts)
+    fields = (data.out_channels, *data.shape)
+    return Packing(fields, data.readouts, ragged and data.out_channels > 0)
 
 
 @dataclass(frozen=True)
@@ -369,7 +446,7 @@ class DataShape:
     @property
     def packing(self) -> Packing | None:
         """How outputs are laid one after another; None where all are fields."""
-        return packing_of(self)
+        return packing_of(self, self.ragged)
 
     def __post_init__(self) -> None:
         """Check that every axis has a size, an extent and a periodicity.

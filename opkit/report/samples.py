@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -125,7 +126,14 @@ def _row_of_kinds(subject: Subject, name: str, index: int) -> Row:
 
 def _numbers(subject: Subject) -> tuple[Row, ...]:
     """Numbers of all samples, predictions against data."""
-    pairs = numbers_of(subject.config, subject.targets, subject.predicted)
+    targets, predicted = subject.targets, subject.predicted
+    packing = subject.config.shape.packing
+    if packing is not None and packing.ragged:
+        each = [subject.one(i)[1:] for i in range(subject.count)]
+        targets, predicted = (
+            torch.cat([packing.shorten(pair[k]) for pair in each]) for k in (0, 1)
+        )
+    pairs = numbers_of(subject.config, targets, predicted)
     pictures = tuple(
         chart(
             {"samples": (data.tolist(), predicted.tolist())},

@@ -20,7 +20,6 @@ from opkit.evaluate import scores
 from opkit.evaluate.run import Evaluation, evaluate
 from opkit.figures.plots import Triangles
 from opkit.metrics import functional
-from opkit.metrics.domains import Points
 from opkit.operators.inputs import Inputs
 from opkit.operators.shapes import MeshShape
 from opkit.surrogate import surrogate
@@ -99,11 +98,11 @@ class Subject:
     @cached_property
     def _apart(self) -> list[tuple[Inputs, Tensor, Tensor]]:
         inputs = self.batch.apart()
-        packed = self.config.shape.packing is not None
-        if packed:
-            pairs = torch.split(self.targets, 1), torch.split(self.predicted, 1)
-            return list(zip(inputs, *pairs, strict=True))
         lengths = [part.fields.shape[-1] for part in inputs]
+        packing = self.config.shape.packing
+        if packing is not None:
+            pairs = (packing.apart(u, lengths) for u in (self.targets, self.predicted))
+            return list(zip(inputs, *pairs, strict=True))
         targets = torch.split(self.targets, lengths, -1)
         predicted = torch.split(self.predicted, lengths, -1)
         return list(zip(inputs, targets, predicted, strict=True))
@@ -123,9 +122,9 @@ class Subject:
     def errors(self) -> NDArray[np.float64]:
         """Relative L2 error of each sample; of rollouts the mean over frames."""
         prediction, target = self.predicted, self.targets
-        if self.ragged and self.config.shape.packing is None:
+        if self.ragged:
             parts = [
-                functional.relative_l2(p, t, Points(x.need("weights")))
+                functional.relative_l2(p, t, self.surrogate.domain_of(x))
                 for x, t, p in self._apart
             ]
             return torch.cat(parts).double().numpy()

@@ -27,7 +27,12 @@ from opkit.surrogate.bundle.normalise import packed_domain
 from opkit.surrogate.bundle.record import BundleConfig
 from opkit.surrogate.bundle.run_directory import data_of_run
 from opkit.surrogate.checks import ASK_SOLVER
-from opkit.surrogate.checks.calibration import Calibration, inside, scale
+from opkit.surrogate.checks.calibration import (
+    Calibration,
+    inside,
+    lengthened,
+    scale,
+)
 from opkit.surrogate.checks.functions import QuantityFunction
 from opkit.surrogate.checks.interface import Pairs
 from opkit.surrogate.checks.nodes import with_points
@@ -143,16 +148,19 @@ def without_solver(
         outputs, target = prediction, pairs.outputs
         if not config.history:
             outputs, target = outputs[:, None], target[:, None]
-        weights = pairs.inputs.weights
+        weights, points = pairs.inputs.weights, None
+        if config.shape.ragged and weights is not None:
+            points = Points(weights)
+        packed = packed_domain(context.model.outputs, points)
         error = functional.relative_l2(
             outputs.flatten(0, 1),
             target.flatten(0, 1),
-            Points(weights)
-            if config.shape.ragged and weights is not None
-            else packed_domain(context.model.outputs),
+            points if packed is None else packed,
         )
         parts["errors"].append(error.view(outputs.shape[:2]).double().numpy() / sigma)
-        off = inside((outputs - target).abs() / calibration.spread)
+        off_by = (outputs - target).abs()
+        spread = lengthened(config.shape.packing, calibration.spread, off_by.shape[-1])
+        off = inside(off_by / spread)
         parts["points"].append(off.double().numpy() / sigma)
     ordered = {k: np.sort(np.concatenate(v).T, axis=-1) for k, v in parts.items()}
     return replace(

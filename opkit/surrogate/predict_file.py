@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from opkit.datasets.modes import need_steps
 from opkit.datasets.read import DataFile, is_data_file
 from opkit.errors import DataError, OpkitInputError, instead
 from opkit.operators.inputs import Inputs
+from opkit.operators.shapes import Packing
 from opkit.surrogate.adapters import mesh_files as mesh_output
 from opkit.surrogate.adapters.refuse import POINTS, TRAINED, WEIGHTS, with_finite
 from opkit.surrogate.bundle.outputs import by_name
@@ -134,27 +136,39 @@ def _ragged(surrogate: Surrogate, samples: FieldDataset, target: Path) -> xr.Dat
         with_finite(surrogate.predict)(Inputs.of(alone(samples[index])))
         for index in range(len(samples))
     )
-    if surrogate.config.shape.packing is not None:
-        by_variable = by_name(torch.cat(list(answers)), surrogate.config)
-        named = _of_kinds(by_variable, surrogate.config)
-        return _timed(named.assign_coords(sample=samples.rows), samples, None)
-    parts, lengths = [], []
+    config, packing = surrogate.config, surrogate.config.shape.packing
+    whole = xr.Dataset()
+    if packing is not None:
+        parts = list(answers)
+        brief = by_name(torch.cat([packing.shorten(p) for p in parts]), config)
+        others = [v for v in config.outputs if v.kind != "field"]
+        named = _of_kinds({v.name: brief[v.name] for v in others}, config, others)
+        whole = _timed(named.assign_coords(sample=samples.rows), samples, None)
+        if not packing.ragged:
+            return whole
+        answers = (_fields_of(packing, part) for part in parts)
+    rows, lengths = [], []
     for answer in answers:
         outputs = answer[0]
-        parts.append(outputs.numpy())
+        rows.append(outputs.numpy())
         lengths.append(outputs.shape[-1])
-    flat = np.concatenate(parts, -1)
-    ends = np.cumsum([v.channels for v in surrogate.config.outputs])[:-1]
+    flat = np.concatenate(rows, -1)
+    fields = [v for v in config.outputs if v.kind == "field"]
+    ends = np.cumsum([v.channels for v in fields])[:-1]
     arrays: dict[str, Any] = {
         f"{place}_offset": ("offset", np.cumsum([0, *lengths])),
         "sample": ("sample", samples.rows),
     }
-    pairs = zip(surrogate.config.outputs, np.split(flat, ends), strict=True)
-    for v, rows in pairs:
+    for v, values in zip(fields, np.split(flat, ends), strict=True):
         dims = ["layer", place] if v.channels > 1 else [place]
-        values = rows if v.channels > 1 else rows[0]
-        arrays[v.name] = (dims, values, {"units": v.units})
-    return xr.Dataset(arrays)
+        arrays[v.name] = (dims, values if v.channels > 1 else values[0])
+        arrays[v.name] += ({"units": v.units},)
+    return xr.Dataset(arrays).merge(whole)
+
+
+def _fields_of(packing: Packing, answer: torch.Tensor) -> torch.Tensor:
+    """Return the fields (1, channel, node) of an answer (1, 1, value)."""
+    return packing.at(answer.shape[-1]).split(answer)[0]
 
 
 def _refuse_no_fields(config: BundleConfig, target: Path) -> None:
@@ -436,10 +450,12 @@ def _write(target: Path, outputs: Any, replace: bool) -> tuple[int, ...]:
     return tuple(first.shape)
 
 
-def _of_kinds(outputs: Any, config: BundleConfig) -> xr.Dataset:
+def _of_kinds(
+    outputs: Any, config: BundleConfig, chosen: Sequence[Channels] | None = None
+) -> xr.Dataset:
     """Give arrays of outputs of several kinds their names, dims and units."""
     variables = {}
-    for v in config.outputs:
+    for v in config.outputs if chosen is None else chosen:
         if v.kind == "series":
             dims = ["time"]
         elif v.kind == "numbers":

@@ -17,7 +17,7 @@ from opkit.base.forks import watch_forks
 from opkit.base.show import Shown, grid
 from opkit.datasets.modes import need_steps
 from opkit.errors import DataError, OpkitInputError
-from opkit.metrics.domains import Domain, Elements, Grid
+from opkit.metrics.domains import Domain, Elements, Grid, Points
 from opkit.operators.inputs import Inputs, as_inputs
 from opkit.operators.shapes import DataShape, MeshShape
 from opkit.surrogate import held_out
@@ -250,6 +250,13 @@ class Surrogate(Shown):
             return Elements(shape.points, shape.cells)
         return Grid(shape.extent, shape.periodic)
 
+    def domain_of(self, inputs: Inputs) -> Domain:
+        """Return what norms of its outputs for a batch are taken with."""
+        if not self.config.shape.ragged:
+            return self.domain
+        points = Points(inputs.need("weights"))
+        return packed_domain(self.model.outputs, points) or points
+
     def predict(self, inputs: Inputs | Tensor, steps: int = 1) -> Tensor:
         """Map a batch (batch, [history,] channel, *space) of any float type.
 
@@ -261,12 +268,14 @@ class Surrogate(Shown):
 
         Returns:
             (batch, [steps,] channel, *space) on the inputs' device, in their type; of
-            samples one after another (1, channel, N).
+            samples one after another (1, channel, N), or as
+            `opkit.operators.shapes.Packing` lays them.
         """
         inputs = as_inputs(inputs)
         if isinstance(inputs, Inputs) and inputs.sample is not None:
-            along = -1 if self.config.shape.packing is None else 0
-            return torch.cat([self.predict(one) for one in inputs.apart()], along)
+            parts = [self.predict(one) for one in inputs.apart()]
+            packing = self.config.shape.packing
+            return torch.cat(parts, -1) if packing is None else packing.lay(parts)
         check_inputs(self.config, self.shape, inputs, self.dtype, steps)
         inputs = with_points(inputs, self.context, self.shape)
         return forward.predict(self.model, inputs.for_operators, steps)

@@ -11,6 +11,7 @@ import xarray as xr
 import opkit
 from opkit.datasets.field_dataset import FieldDataset, collate
 from opkit.datasets.read import DataFile
+from opkit.elements.weights import NodeWeights
 from opkit.errors import DataError, OpkitInputError
 from opkit.operators.inputs import Inputs
 from opkit.operators.interface import build_operator
@@ -145,12 +146,104 @@ def test_pictures_of_numbers_of_shapes(ragged: Path) -> None:
     assert "drag" in (ragged / "r.html").read_text()
 
 
-def test_a_number_beside_a_field_of_shapes_is_one_line(tmp_path: Path) -> None:
-    both = (item | {"u": item["points"][:, 0]} for item in shaped(50))
-    path = tmp_path / "d.h5"
-    opkit.save_meshes(both, path, [], ["u", "drag"], splits=SPLITS)
-    with pytest.raises(DataError, match="declare drag as a quantity of u, or leave"):
-        FieldDataset(path, "train")
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A field, a number and a series of samples that have a mesh each."""
+    path = tmp_path_factory.mktemp("both")
+    items = (
+        item | {"u": np.ptp(item["points"][:, 1]) * (2 + item["points"][:, 1])}
+        for item in shaped(50)
+    )
+    opkit.save_meshes(
+        items, path / "d.h5", ["inflow=inflow:time"], ["u", "drag", "lift=lift:time"],
+        splits=SPLITS, axes={"time": (0, 2)}, units={"time": "s"},
+    )  # fmt: skip
+    words = settings(*FEW, "training.epochs=15", "training.learning_rate=1e-2")
+    run(
+        "train", path / "d.h5", "--operator", "transolver", "--out", path / "run",
+        *words,
+    )  # fmt: skip
+    return path
+
+
+def test_fields_with_numbers_of_shapes(both: Path) -> None:
+    """One recipe learns all; scores are those that their definitions give."""
+    evaluation = opkit.evaluate(both / "run")
+    own, mean = evaluation.rows
+    assert evaluation.reproduced
+    for name in ("u", "drag", "lift"):
+        assert own.outputs[name] < 0.8 * mean.outputs[name]  # 30 samples, 15 epochs
+    samples = FieldDataset(both / "d.h5", "test")
+    surrogate = opkit.load(both / "run")
+    *_, first = shaped(41)
+    squares = []
+    with DataFile(both / "d.h5") as file:
+        for row in file.indices("train"):
+            squares.append(float(file.sample(int(row))["drag"]) ** 2)
+    errors: dict[str, list[float]] = {"u": [], "drag": [], "lift": []}
+    answers = []
+    for k in range(len(samples)):
+        item, w = samples[k], samples[k]["weights"]
+        alone = {name: v[None] for name, v in item.items() if name != "sample"}
+        answers.append(surrogate.predict(Inputs.of(alone)))
+        guess, true = answers[-1][0, 0], item["outputs"][0]
+        gap = guess - true
+        errors["u"].append(float((w @ gap[:-10] ** 2 / (w @ true[:-10] ** 2)) ** 0.5))
+        errors["drag"].append(float(gap[-10].abs()) / np.mean(squares) ** 0.5)
+        errors["lift"].append(float(gap[-9:].norm() / true[-9:].norm()))
+        if not k:
+            y = first["points"][:, 1]
+            u = np.ptp(y) * (2 + y)
+            np.testing.assert_allclose(true[:-10], u, rtol=1e-5, atol=1e-6)
+    for name, values in errors.items():
+        assert own.outputs[name] == pytest.approx(np.mean(values), rel=1e-4)
+    batch = collate([samples[0], samples[1]])
+    packing = surrogate.config.shape.packing
+    assert packing is not None
+    together, lengths = (
+        surrogate.predict(Inputs.of(batch)),
+        [len(samples[k]["weights"]) for k in (0, 1)],
+    )
+    assert together.shape == batch["outputs"].shape
+    apart = packing.apart(together, lengths)
+    for own_answer, answer in zip(apart, answers, strict=False):
+        torch.testing.assert_close(own_answer, answer)
+    back = packing.apart(batch["outputs"], lengths)
+    torch.testing.assert_close(back[1][0], samples[1]["outputs"])
+
+
+def test_calls_and_files_with_fields_and_numbers_of_shapes(both: Path) -> None:
+    surrogate = opkit.load(both / "run")
+    *_, item = shaped(43)
+    given = {name: item[name] for name in ("inflow", "points")}
+    weights = NodeWeights(item["cells"], *item["points"].shape)(item["points"])
+    checked = surrogate(given | {"weights": weights}, check=True, coverage=0.5)
+    answer = checked.prediction
+    assert answer["u"].shape == item["points"].shape[:1]
+    assert answer["drag"].shape == () and answer["lift"].shape == (9,)
+    assert (checked.lower["u"] <= checked.upper["u"]).all()
+    assert checked.lower["drag"] < answer["drag"] < checked.upper["drag"]
+    assert np.isfinite(checked.error_bound).all()
+    assert np.isfinite(checked.quantities["drag"].error_bound).all()
+    run("predict", both / "run", both / "d.h5", "-o", both / "p.nc")
+    with xr.open_dataset(both / "p.nc", engine="h5netcdf") as out:
+        assert out.u.dims == ("node",) and out.lift.dims == ("sample", "time")
+        at, ends = int(np.argmax(out.sample.values == 42)), out.node_offset.values
+        np.testing.assert_allclose(
+            out.u[ends[at] : ends[at + 1]], answer["u"], rtol=1e-4, atol=1e-5
+        )
+        np.testing.assert_allclose(out.drag[at], answer["drag"], rtol=1e-4)
+    words = ("predict", both / "run", both / "d.h5", "-o", both / "p.vtu")
+    assert "drag has no places" in " ".join(run(*words, code=2).stderr.split())
+
+
+@pytest.mark.slow
+def test_pictures_of_fields_with_numbers_of_shapes(both: Path) -> None:
+    run("plot", both / "run")
+    names = {path.name for path in (both / "run" / "figures").iterdir()}
+    assert {"numbers.png", "samples.png", "worst.png"} <= names
+    run("report", both / "run", "-o", both / "r.html")
+    assert "drag" in (both / "r.html").read_text()
 
 
 def test_a_series_of_another_length_is_refused(tmp_path: Path) -> None:
@@ -178,11 +271,14 @@ def test_a_readout_is_a_mean_over_the_domain() -> None:
     torch.testing.assert_close(both, torch.cat([answer, answer]))
 
 
+@pytest.mark.parametrize("fields", [0, 2])
 @pytest.mark.parametrize("name", ["transolver", "gno", "multipole-gno", "lno", "gino"])
-def test_operators_read_numbers_of_samples_of_several_lengths(name: str) -> None:
-    """Of samples one after another as of each alone."""
+def test_operators_read_numbers_of_samples_of_several_lengths(
+    name: str, fields: int
+) -> None:
+    """Of samples one after another as of each alone, with and without fields."""
     data = DataShape(
-        0, 0, (30,), (False,), (1.0,), parameters=1, point_axes=2, ragged=True,
+        0, fields, (30,), (False,), (1.0,), parameters=1, point_axes=2, ragged=True,
         series=1, times=9, readouts=(9, 1),
     )  # fmt: skip
     near = {"radius": 0.8}
@@ -198,9 +294,11 @@ def test_operators_read_numbers_of_samples_of_several_lengths(name: str) -> None
     operator.prepare({"points": points})
     with torch.no_grad():
         together = operator(batch)
-        alone = torch.cat([operator(part) for part in batch.apart()])
-    assert together.shape == (2, 1, 10)
-    torch.testing.assert_close(together, alone)
+        alone = [operator(part) for part in batch.apart()]
+    packing = data.packing
+    assert packing is not None
+    assert together.shape == ((1, 1, 2 * 75 + 20) if fields else (2, 1, 10))
+    torch.testing.assert_close(together, packing.lay(alone))
 
 
 def test_readouts_of_a_linear_operator_are_one_line() -> None:

@@ -14,7 +14,7 @@ from opkit.datasets.header import Header
 from opkit.datasets.read import DataFile
 from opkit.evaluate import scores, stored
 from opkit.evaluate import solver as solver_scores
-from opkit.metrics.domains import Domain, Points
+from opkit.metrics.domains import Domain
 from opkit.operators.inputs import Inputs
 from opkit.solvers.interface import Fields
 from opkit.surrogate.surrogate import Surrogate
@@ -119,10 +119,7 @@ class Subject:
 
 def _norm(loaded: Surrogate, inputs: Inputs) -> Domain:
     """What errors of a sample are measured with."""
-    shape = loaded.config.shape
-    if shape.ragged and shape.packing is None:
-        return Points(inputs.need("weights"))
-    return loaded.domain
+    return loaded.domain_of(inputs)
 
 
 def _mean_error(

@@ -79,7 +79,8 @@ class Readout(nn.Module):
 
         Args:
             features: of the last layer; of samples of several lengths, one after
-                another, (1, `CHANNELS`, N): they have no fields beside the readouts.
+                another, (1, out_channel + `CHANNELS`, N): the answer is then as
+                `opkit.operators.shapes.Packing` lays them.
             weights: (batch or 1, point) that sum to 1 in a sample; None for equal ones.
             counts: points of each sample, where they lie one after another.
         """
@@ -90,8 +91,10 @@ class Readout(nn.Module):
         if counts is not None:
             parts = torch.split(read, counts, 2)
             means = torch.stack([part.sum(2)[0] for part in parts])
-            alone: Tensor = self.network(means)[:, None]
-            return alone
+            numbers: Tensor = self.network(means)
+            if not channels:
+                return numbers[:, None]
+            return torch.cat([fields.flatten(1), numbers.view(1, -1)], 1)[:, None]
         means = read.mean(2) if weights is None else read.sum(2)
         return torch.cat([fields.flatten(1), self.network(means)], 1)[:, None]
 

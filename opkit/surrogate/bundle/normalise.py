@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from opkit.metrics.domains import Packed
+from opkit.metrics.domains import Packed, Points
 from opkit.operators.inputs import Inputs, as_inputs
 from opkit.operators.interface import Operator
 from opkit.operators.shapes import Packing
@@ -50,14 +50,13 @@ class PackedMoments(Moments):
 
     def __init__(self, packing: Packing) -> None:
         super().__init__()
-        self._sizes = list(packing.sizes)
-        self._each = [Moments() for _ in self._sizes]
+        self._packing = packing
+        self._each = [Moments() for _ in packing.sizes]
 
     def add(self, batch: Tensor) -> None:
         """Add a batch (batch, 1, value)."""
-        for own, part in zip(
-            self._each, torch.split(batch, self._sizes, 2), strict=True
-        ):
+        sizes = list(self._packing.at(batch.shape[2]).sizes)
+        for own, part in zip(self._each, torch.split(batch, sizes, 2), strict=True):
             own.add(part)
         self.count += len(batch)
         self.mean, self.low, self.high = (
@@ -159,13 +158,27 @@ class PackedNormaliser(Normaliser):
         self.size.copy_(torch.where(size > 0, size, 1.0))
         return self
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Return (x - mean) / std for x of shape (batch, 1, value)."""
-        return (x - self.packing.each(self.mean)) / self.packing.each(self.std)
+    def encode(self, x: Tensor, samples: int = 1) -> Tensor:
+        """Return (x - mean) / std for x of shape (batch, 1, value).
 
-    def decode(self, z: Tensor) -> Tensor:
+        Args:
+            x: physical units.
+            samples: of several lengths, that lie one after another.
+        """
+        mean, std = self._along(x, samples)
+        return (x - mean) / std
+
+    def decode(self, z: Tensor, samples: int = 1) -> Tensor:
         """Return z std + mean, the inverse of `encode`."""
-        return z * self.packing.each(self.std) + self.packing.each(self.mean)
+        mean, std = self._along(z, samples)
+        return z * std + mean
+
+    def _along(self, like: Tensor, samples: int) -> tuple[Tensor, Tensor]:
+        count = like.shape[2]
+        mean, std = (
+            self.packing.each(each, count, samples) for each in (self.mean, self.std)
+        )
+        return mean, std
 
 
 class NumberNormaliser(Normaliser):
@@ -204,15 +217,34 @@ class NumberNormaliser(Normaliser):
         return torch.stack(columns, 1)
 
 
-def packed_domain(outputs: Normaliser) -> Packed | None:
+def packed_domain(outputs: Normaliser, points: Points | None = None) -> Packed | None:
     """Return what errors of outputs of several kinds are measured with.
 
     None where all outputs are fields.
+
+    Args:
+        outputs: normaliser of the outputs.
+        points: of samples with a mesh or cloud each.
     """
     if not isinstance(outputs, PackedNormaliser):
         return None
     packing = outputs.packing
-    return Packed(packing.sizes, packing.fields[0], outputs.size)
+    fields = packing.fields[0]
+    domain = Packed(packing.sizes, fields, outputs.size)
+    return domain if not packing.ragged else domain.on(points)
+
+
+def decoded(outputs: Normaliser, z: Tensor, inputs: Inputs) -> Tensor:
+    """Return the answer to a batch in physical units.
+
+    Args:
+        outputs: normaliser of the outputs.
+        z: what the operator gives.
+        inputs: of the batch.
+    """
+    if isinstance(outputs, PackedNormaliser) and outputs.packing.ragged:
+        return outputs.decode(z, inputs.samples)
+    return outputs.decode(z)
 
 
 def _along(values: Tensor, like: Tensor) -> Tensor:
@@ -313,7 +345,7 @@ class PhysicalModel(nn.Module):
         physical = as_inputs(inputs)
         inputs = self.encode(physical)
         if not self.history:
-            return self.outputs.decode(self.operator(inputs))
+            return decoded(self.outputs, self.operator(inputs), inputs)
         static = [] if inputs.static is None else [inputs.static]
         window = deque(inputs.fields.unbind(1), maxlen=self.history)
         frames = []

@@ -32,6 +32,7 @@ def by_name(outputs: Tensor, config: BundleConfig, axis: int = 1) -> dict[str, T
                 config.outputs, torch.split(outputs, counts, axis), strict=True
             )
         }
+    packing = packing.at(outputs.shape[-1])
     ends = list(accumulate(packing.sizes, initial=0))
     parts: dict[str, Tensor] = {}
     entry = 0
@@ -39,7 +40,7 @@ def by_name(outputs: Tensor, config: BundleConfig, axis: int = 1) -> dict[str, T
         last = entry + v.channels
         part = outputs[:, 0, ends[entry] : ends[last]]
         if v.kind == "field":
-            shape = (v.channels, *config.shape.shape)
+            shape = (v.channels, *packing.fields[1:])
             part = part.reshape(-1, *shape[v.channels == 1 :])
         elif v.kind == "numbers" and v.channels == 1:
             part = part[:, 0]

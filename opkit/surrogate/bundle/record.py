@@ -86,7 +86,7 @@ class Shape(_Record):
     @property
     def packing(self) -> Packing | None:
         """How outputs are laid one after another; None where all are fields."""
-        return packing_of(self)
+        return packing_of(self, self.ragged)
 
     @classmethod
     def of(cls, shape: DataShape | MeshShape) -> Shape:

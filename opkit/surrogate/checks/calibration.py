@@ -28,6 +28,7 @@ from torch import Tensor
 
 from opkit.base.arrays import Array
 from opkit.errors import BundleError
+from opkit.operators.shapes import Packing
 from opkit.surrogate.bundle.record import CalibrationRecord
 from opkit.surrogate.checks import CHECKS, conformal
 from opkit.surrogate.checks.interface import Check, Context, refuse_names, refuse_shape
@@ -57,7 +58,9 @@ class Calibration:
             were not stored.
         errors: (frame, n) e / σ of the calibration samples, increasing.
         points: (frame, n) 95th percentiles over points of |û - u| / (s σ), increasing.
-        spread: s (frame, channel, *space), in the outputs' units.
+        spread: s (frame, channel, *space), in the outputs' units; (frame, channel, 1)
+            where samples have points of their own, brief (`Packing`) where some
+            outputs are no fields there.
         quantities: by quantity of interest (frame, n) |q(û) - q(u)| / σ, increasing.
     """
 
@@ -190,6 +193,17 @@ def error_bound(errors: Array, scale: Array, coverage: float, frames: int) -> Ar
     known = min(frames, len(errors))
     bound[:, :known] = conformal.quantile(errors[:known], coverage)
     return bound * scale[:, None]
+
+
+def lengthened(packing: Packing | None, spread: Tensor, values: int) -> Tensor:
+    """Return s at all values of a sample, where some of them have no places.
+
+    Args:
+        packing: of the outputs; None where all are fields.
+        spread: as stored.
+        values: of the sample.
+    """
+    return spread if packing is None else packing.lengthen(spread, values)
 
 
 def inside(relative: Tensor) -> Tensor:

@@ -18,7 +18,12 @@ from opkit.errors import BundleError, CaseError, MissingExtraError, OpkitInputEr
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.adapters import arrays
 from opkit.surrogate.bundle import forward
-from opkit.surrogate.checks.calibration import COVERAGE, Calibration, scale
+from opkit.surrogate.checks.calibration import (
+    COVERAGE,
+    Calibration,
+    lengthened,
+    scale,
+)
 from opkit.surrogate.checks.functions import QuantityFunction
 from opkit.surrogate.checks.interface import Pairs, Reading
 from opkit.surrogate.checks.novelty import Novelty
@@ -289,6 +294,7 @@ class Checker:
         outputs, verdict = judged[0]
         frames = outputs.shape[1] if self.model.history else 1
         half = self.calibration.half_width(verdict.scale, coverage, frames)
+        half = lengthened(self.config.shape.packing, half, outputs.shape[-1])
         half = (half if self.model.history else half[:, 0]).to(outputs)
         known = forward.knows_deviation(self.model)
         return Checked(

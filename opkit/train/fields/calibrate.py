@@ -20,12 +20,18 @@ from opkit.base.arrays import Array
 from opkit.datasets.field_dataset import alone, collate
 from opkit.errors import OpkitInputError
 from opkit.metrics import functional
-from opkit.metrics.domains import Points
 from opkit.operators.inputs import Inputs
+from opkit.operators.shapes import Packing
 from opkit.surrogate.bundle.normalise import PackedNormaliser, packed_domain
 from opkit.surrogate.bundle.record import CalibrationRecord
 from opkit.surrogate.checks import CHECKS, conformal
-from opkit.surrogate.checks.calibration import COVERAGE, Calibration, inside, scale
+from opkit.surrogate.checks.calibration import (
+    COVERAGE,
+    Calibration,
+    inside,
+    lengthened,
+    scale,
+)
 from opkit.surrogate.checks.interface import Check, Context, Pairs
 from opkit.surrogate.checks.quantities import Quantities, quantity_errors
 from opkit.surrogate.surrogate import Surrogate
@@ -68,19 +74,25 @@ def calibrate(surrogate: Surrogate, setup: TrainingSetup) -> Calibration:
     checks, unavailable = _fit(context, setup.train)
     quantities = Quantities(context)
     apart = setup.calibration is not setup.selection
-    of_points = setup.ragged and surrogate.config.shape.packing is None
+    packing = surrogate.config.shape.packing
+    of_points = setup.ragged and packing is None
     chosen = _measure(surrogate, checks, quantities, setup.selection)
     if apart:
         powers = _powers(chosen, checks)
         held_out = _measure(surrogate, checks, quantities, setup.calibration)
-        spread = _mean(chosen.differences, of_points)
+        spread = _mean(chosen.differences, of_points, packing)
         # where the error is always zero, such as on a Dirichlet boundary
         spread = spread.clamp(min=1e-3 * _usual(surrogate, spread) + 1e-30)
     else:
         powers, held_out = dict.fromkeys(checks, 0.0), chosen
-        spread = _typical(surrogate, _mean(chosen.differences, of_points))
+        spread = _typical(surrogate, _mean(chosen.differences, of_points, packing))
     sigma = scale(powers, held_out.readings, len(held_out.errors))
-    within = torch.cat([inside(each / spread) for each in held_out.differences])
+    within = torch.cat(
+        [
+            inside(each / lengthened(packing, spread, each.shape[-1]))
+            for each in held_out.differences
+        ]
+    )
     return Calibration(
         CalibrationRecord(
             samples=len(held_out.errors),
@@ -143,7 +155,7 @@ def _measure(
         error = functional.relative_l2(
             outputs.flatten(0, 1),
             target.flatten(0, 1),
-            Points(batch["weights"]) if ragged and packed is None else packed,
+            surrogate.domain_of(true.inputs) if ragged else packed,
         )
         errors.append(error.view(outputs.shape[:2]).double())
         differences.append((outputs - target).abs())
@@ -155,8 +167,12 @@ def _measure(
     )
 
 
-def _mean(differences: list[Tensor], of_points: bool) -> Tensor:
+def _mean(
+    differences: list[Tensor], of_points: bool, packing: Packing | None
+) -> Tensor:
     """Mean over samples (frame, channel, *space); over points too where they differ."""
+    if packing is not None:
+        differences = [packing.shorten(each) for each in differences]
     if of_points:
         differences = [each.mean(-1, keepdim=True) for each in differences]
     return torch.cat(differences).mean(0)
@@ -207,8 +223,9 @@ def _usual(surrogate: Surrogate, spread: Tensor) -> Tensor:
     outputs = surrogate.model.outputs
     if not isinstance(outputs, PackedNormaliser):
         return spread.mean()
-    parts = torch.split(spread, list(outputs.packing.sizes), -1)
-    return outputs.packing.each(torch.stack([part.mean() for part in parts]))
+    brief = outputs.packing.brief
+    parts = torch.split(spread, list(brief.sizes), -1)
+    return brief.each(torch.stack([part.mean() for part in parts]))
 
 
 def _typical(surrogate: Surrogate, like: Tensor) -> Tensor:
@@ -217,7 +234,7 @@ def _typical(surrogate: Surrogate, like: Tensor) -> Tensor:
     quarter = ((outputs.high - outputs.low) / 4).cpu().to(like)
     quarter = torch.where(quarter > 0, quarter, torch.ones_like(quarter))
     if isinstance(outputs, PackedNormaliser):
-        return outputs.packing.each(quarter).expand_as(like).clone()
+        return outputs.packing.brief.each(quarter).expand_as(like).clone()
     return quarter.view(-1, *(1,) * (like.ndim - 2)).expand_as(like).clone()
 
 

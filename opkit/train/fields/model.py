@@ -16,7 +16,11 @@ from opkit.operators import budget
 from opkit.operators.interface import build_operator
 from opkit.operators.shapes import MeshShape
 from opkit.surrogate.bundle.build import number_normaliser, output_normaliser
-from opkit.surrogate.bundle.normalise import Normaliser, PhysicalModel
+from opkit.surrogate.bundle.normalise import (
+    Normaliser,
+    PackedNormaliser,
+    PhysicalModel,
+)
 from opkit.train.fields.setup import TrainingSetup, test_samples
 from opkit.train.loop import guards
 from opkit.train.loop.batches import Memory
@@ -105,7 +109,9 @@ def prepare_operator(model: PhysicalModel, setup: TrainingSetup) -> None:
         fields = dict(Memory.of(setup.train).fields)
     for role, normaliser in _normalisers(model).items():
         field = fields[role]
-        if setup.history and role in FRAMED:  # (sample, time, channel, *space)
+        if isinstance(normaliser, PackedNormaliser):
+            fields[role] = normaliser.encode(field, len(setup.train))
+        elif setup.history and role in FRAMED:  # (sample, time, channel, *space)
             flat = normaliser.encode(field.flatten(0, 1))
             fields[role] = flat.view(field.shape)
         else:

@@ -143,7 +143,8 @@ def _ragged_shape(samples: FieldDataset, first: Mapping[str, Tensor]) -> DataSha
     readouts = samples.readout_sizes
     shape = DataShape(
         in_channels=len(first["inputs"]),
-        out_channels=0 if readouts else len(first["outputs"]),
+        out_channels=len(samples.output_channels)
+        - sum(len(channel_names(v)) for v in samples.mode.readouts(samples.header)),
         shape=(len(first["points"]),),
         periodic=(False,),
         extent=(1.0,),

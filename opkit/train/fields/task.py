@@ -93,12 +93,17 @@ class FieldTask:
 
     def domain(self, batch: Sample) -> Domain:
         """Return what errors of a batch are measured with."""
-        packed = packed_domain(self.bare.outputs)
+        points = None
+        if "sample" in batch:
+            points = Points(batch["weights"], batch["sample"])
+        packed = packed_domain(self.bare.outputs, points)
         if packed is not None:
             return packed
+        if points is not None:
+            return points
         weighted = self.training.quadrature and "weights" in batch
-        if weighted or "sample" in batch:
-            return Points(batch["weights"], batch.get("sample"))
+        if weighted:
+            return Points(batch["weights"])
         if batch["outputs"].shape[2:] != self.setup.shape.shape:  # some of the points
             return Grid((), ())
         return self.grid
