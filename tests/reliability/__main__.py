@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "datasets" / "plugin")]
+sys.path[:0] = [str(HERE), str(HERE.parent / "plugin")]
 
 import corruption  # noqa: E402
 import edited_records  # noqa: E402

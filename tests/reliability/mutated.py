@@ -125,6 +125,7 @@ def battery(
             continue
         rng = random.Random(f"{seed} {name}")
         good, bad = folder / f"good{kind.suffix}", folder / f"bad{kind.suffix}"
+        good.unlink(missing_ok=True)  # of another kind with this suffix
         kind.make(good)
         content = good.read_bytes()
         here = kind.read is foreign_files.of_source
