@@ -80,7 +80,7 @@ def run(
         for kind, outcomes in odd_numbers.battery(folder, many(300), seed, only):
             yield f"odd numbers: {kind}", outcomes
     elif name == "odd":
-        yield from odd_places.battery(folder, round(1 / scale), only)
+        yield from odd_places.battery(folder, scale, seed, only)
     elif name == "mutated":
         for kind, outcomes in mutated.battery(folder, many(300), seed, only):
             yield f"mutated {kind}", outcomes

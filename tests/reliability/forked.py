@@ -59,7 +59,7 @@ def written(code):
     sys.exit(0)
 
 for line in sys.stdin:
-    words, seconds, *rest = json.loads(line)
+    words, seconds, until, *rest = json.loads(line)
     out, err = os.pipe(), os.pipe()
     pid = os.fork()
     if not pid:
@@ -79,6 +79,9 @@ for line in sys.stdin:
         for end in ready:
             got = os.read(end, 65536)
             texts[end] += got
+            if until and until.encode() in texts[end] and not hung:
+                hung = True
+                os.killpg(pid, signal.SIGKILL)
             if not got:
                 open_.remove(end)
     os.close(out[0])
@@ -158,6 +161,7 @@ class Opkit:
         seconds: float = 900,
         limit: int | None = None,
         variables: Mapping[str, str] | None = None,
+        until: str = "",
     ) -> Ended:
         """Run a command line.
 
@@ -166,10 +170,11 @@ class Opkit:
             seconds: after which it is killed.
             limit: bytes a file may have.
             variables: to be set in the environment.
+            until: text after which it is killed, such as what a server says.
         """
         assert self._process.stdin is not None and self._process.stdout is not None
         split = shlex.split(words) if isinstance(words, str) else list(words)
-        request = [split, seconds, limit, dict(variables or {})]
+        request = [split, seconds, until, limit, dict(variables or {})]
         print(json.dumps(request), file=self._process.stdin, flush=True)
         return Ended(*json.loads(self._process.stdout.readline()))
 

@@ -7,18 +7,22 @@ each: it does its work without the file, or ends in one line within its time.
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
+import random
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import forked
 import full_disks
 
-SECONDS, SERVED = 300, 40
+SECONDS = 300
 MEBIBYTES = 2500
 """What a verb may take, with the libraries."""
 
@@ -211,9 +215,12 @@ class Places:
 
     Args:
         folder: an empty one.
+        share: of the command lines that are tried, chosen at random.
+        seed: of the choice.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, share: float = 1, seed: int = 0) -> None:
+        self.share, self.seed = share, seed
         self.folder = folder / "odd"
         self.folder.mkdir(parents=True)
         self.opkit = forked.Opkit(self.folder, unprivileged())
@@ -240,12 +247,20 @@ class Places:
                 path.unlink()  # too much to compare
         full_disks.restore(self.folder, self.before)
 
+    def some(self, *lists: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """A share of all combinations, in their order."""
+        every = list(itertools.product(*lists))
+        many = min(len(every), math.ceil(self.share * len(every)))
+        chosen = random.Random(self.seed).sample(range(len(every)), many)
+        return [every[k] for k in sorted(chosen)]
+
     def call(self, words: str | list[str], count: Count, what: str) -> None:
         """Run a command line and count what came of it."""
         serves = words[:5] == "serve" or words[0] == "serve"
-        ended = self.opkit(words, seconds=SERVED if serves else SECONDS)
+        until = "http://" if serves else ""
+        ended = self.opkit(words, seconds=SECONDS, until=until)
         if serves and ended.hung and "http://" in ended.out + ended.err:
-            ended = replace(ended, code=0, hung=False)  # it answered until it was ended
+            ended = replace(ended, code=0, hung=False)  # it listened until it was ended
         count.tried += 1
         count.did += ended.code == 0
         count.refused += ended.typed
@@ -263,77 +278,72 @@ class Places:
             wrong.append("controls")
             count.untyped += 1
         if wrong:
-            print(
-                what, "|", words, wrong, ended.code, ended.err[-700:], file=sys.stderr
-            )
+            said = (wrong, ended.code, ended.err[-700:])
+            print(what, "|", words, *said, file=sys.stderr, flush=True)
 
     def of_runs(self, names: list[str], odd: list[str], verbs: list[str]) -> Count:
         """Put odd things in the place of files of a run directory."""
         count = Count()
-        for name in names:
-            for kind in odd:
-                for verb in verbs:
-                    path = self.folder / "run" / name
-                    if path.is_dir() and not path.is_symlink():
-                        shutil.rmtree(path)
-                    else:
-                        path.unlink(missing_ok=True)
-                    ODD[kind](path)
-                    self.call(READERS[verb], count, f"{kind} in run/{name}")
-                    self.restore()
+        for name, kind, verb in self.some(names, odd, verbs):
+            path = self.folder / "run" / name
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+            ODD[kind](path)
+            self.call(READERS[verb], count, f"{kind} in run/{name}")
+            self.restore()
         return count
 
     def of_inputs(self, odd: list[str], verbs: list[str]) -> Count:
         """Give odd things to read."""
         count = Count()
-        for verb in verbs:
-            for kind in odd:
-                place = INPUTS[verb].partition("{}")[2].split()[:1] or [""]
-                suffix = place[0] if place[0].startswith(".") else ""
-                ODD[kind](self.folder / f"thing{suffix}")
-                self.call(INPUTS[verb].replace("{}", "thing"), count, kind)
-                self.restore()
+        for verb, kind in self.some(verbs, odd):
+            place = INPUTS[verb].partition("{}")[2].split()[:1] or [""]
+            suffix = place[0] if place[0].startswith(".") else ""
+            ODD[kind](self.folder / f"thing{suffix}")
+            self.call(INPUTS[verb].replace("{}", "thing"), count, kind)
+            self.restore()
         return count
 
     def of_names(self, verbs: dict[str, str]) -> Count:
         """Read and write under odd names; nothing is there."""
         count = Count()
-        for template in verbs.values():
-            for name in NAMES:
-                words = [w.replace("{}", name) for w in shlex.split(template)]
-                self.call(words, count, "name")
-                self.restore()
+        for template, name in self.some(list(verbs.values()), NAMES):
+            words = [w.replace("{}", name) for w in shlex.split(template)]
+            self.call(words, count, "name")
+            self.restore()
         return count
 
     def of_outputs(self, odd: list[str], verbs: list[str]) -> Count:
         """Have odd things stand where the output is to be."""
         count = Count()
-        for verb in verbs:
-            for kind in odd:
-                for force in ("", " --force") if verb in FORCED else ("",):
-                    words = OUTPUTS[verb].replace("{}", "thing")
-                    suffix = OUTPUTS[verb].partition("{}")[2].split(" ")[0]
-                    path = self.folder / f"thing{suffix}"
-                    ODD[kind](path)
-                    if kind == "to another":
-                        path.symlink_to("keep.txt")
-                    self.call(words + force, count, kind)
-                    there = self.folder / "keep.txt"
-                    if not there.exists() or there.read_text() != "mine":
-                        count.harmed += 1
-                        print("harmed", kind, words, force, file=sys.stderr)
-                    self.restore()
+        for verb, kind, force in self.some(verbs, odd, ("", " --force")):
+            if force and verb not in FORCED:
+                continue
+            words = OUTPUTS[verb].replace("{}", "thing")
+            suffix = OUTPUTS[verb].partition("{}")[2].split(" ")[0]
+            path = self.folder / f"thing{suffix}"
+            ODD[kind](path)
+            if kind == "to another":
+                path.symlink_to("keep.txt")
+            self.call(words + force, count, kind)
+            there = self.folder / "keep.txt"
+            if not there.exists() or there.read_text() != "mine":
+                count.harmed += 1
+                print("harmed", kind, words, force, file=sys.stderr)
+            self.restore()
         return count
 
     def of_closed_folders(self, verbs: dict[str, str]) -> Count:
         """Write where nothing may be written: in the folder, or in the run."""
         count = Count()
-        for closed in (self.folder, self.folder / "run", self.folder / "run/bundle"):
-            for words in verbs.values():
-                closed.chmod(0o555)
-                self.call(words.replace("{}", "thing"), count, f"closed {closed.name}")
-                closed.chmod(0o755)
-                self.restore()
+        folders = (self.folder, self.folder / "run", self.folder / "run/bundle")
+        for closed, words in self.some(folders, list(verbs.values())):
+            closed.chmod(0o555)
+            self.call(words.replace("{}", "thing"), count, f"closed {closed.name}")
+            closed.chmod(0o755)
+            self.restore()
         return count
 
     def close(self) -> None:
@@ -352,22 +362,32 @@ def files_of_a_run(folder: Path) -> list[str]:
 
 
 def battery(
-    folder: Path, every: int = 1, only: tuple[str, ...] = ()
+    folder: Path, share: float = 1, seed: int = 0, only: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, dict[str, int]]]:
-    """Try all of it, or one in so many odd things, or of the verbs named alone."""
-    readers, inputs, outputs_ = (
-        {k: v for k, v in verbs.items() if not only or k in only}
-        for verbs in (READERS, INPUTS, OUTPUTS)
+    """Try all of it, or a share at random, or of the verbs or rows named alone."""
+    rows = [name for name in ROWS if not only or name in only] or list(ROWS)
+    verbs = [name for name in only if name not in ROWS]
+    readers, inputs, outputs = (
+        {k: v for k, v in of_place.items() if not verbs or k in verbs}
+        for of_place in (READERS, INPUTS, OUTPUTS)
     )
-    places = Places(folder)
+    places = Places(folder, share, seed)
     names = files_of_a_run(places.folder / "run")
-    kinds = list(ODD)[::every]
-    yield "odd names", places.of_names(inputs | outputs_).row()
-    yield "odd files to read", places.of_inputs(kinds, list(inputs)).row()
+    kinds = list(ODD)
     ODD["to another"] = ODD_OUTPUTS["to another"]
-    outputs = places.of_outputs(list(ODD_OUTPUTS), list(outputs_))
-    yield "odd files to replace", outputs.row()
     writers = {k: readers[k] for k in ("plot", "train --resume") if k in readers}
-    yield "closed folders", places.of_closed_folders(outputs_ | writers).row()
-    yield "odd files in a run", places.of_runs(names, kinds, list(readers)).row()
+    each = (
+        lambda: places.of_names(inputs | outputs),
+        lambda: places.of_inputs(kinds, list(inputs)),
+        lambda: places.of_outputs(list(ODD_OUTPUTS), list(outputs)),
+        lambda: places.of_closed_folders(outputs | writers),
+        lambda: places.of_runs(names, kinds, list(readers)),
+    )
+    for name, row in zip(ROWS, each, strict=True):
+        if name in rows:
+            yield name, row().row()
     places.close()
+
+
+ROWS = ("odd names", "odd files to read", "odd files to replace", "closed folders",
+        "odd files in a run")  # fmt: skip
