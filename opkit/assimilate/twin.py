@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 1 << 33
 """Memory that an ensemble, or the truth, may take."""
+MOST_NOISE = 1e100
+"""Whose square, the variance, is a finite number too."""
 BURN_IN = 0.1
 """Part of the cycles, at the beginning, that scores leave out."""
 
@@ -140,10 +142,10 @@ def twin(
     ):  # fmt: skip
         if count < least:
             raise OpkitInputError(f"{what} {count}: give {least} or more")
-    if noise is not None and not 0 < noise < np.inf:
+    if noise is not None and not 0 < noise < MOST_NOISE:
         raise OpkitInputError(
             f"noise {noise:g}: the covariance of observations has to be positive: give "
-            "a standard deviation above 0"
+            f"a standard deviation above 0 and below {MOST_NOISE:g}"
         )
     if not 0 < initial_error < np.inf:
         raise OpkitInputError(f"initial error {initial_error:g}: give one above 0")

@@ -37,6 +37,8 @@ from opkit.solvers.interface import (
 )
 
 DType = Literal["float32", "float64"]
+MOST_SAMPLES = 10**9
+"""Of a file, whose rows are listed in memory."""
 
 
 def header_of(
@@ -274,7 +276,7 @@ def share_out(counts: Samples, total: int | None) -> dict[str, np.ndarray[Any, A
     at least one sample as long as there are enough.
 
     Raises:
-        CaseError: no samples at all.
+        CaseError: no samples at all, or more than a file can list.
     """
     sizes = {k: n for k, n in counts.model_dump().items() if n}
     everything = sum(sizes.values())
@@ -282,6 +284,8 @@ def share_out(counts: Samples, total: int | None) -> dict[str, np.ndarray[Any, A
         total = everything
     if total < 1 or not sizes:
         raise CaseError("no samples asked for: give at least one")
+    if total > MOST_SAMPLES:
+        raise CaseError(f"{total} samples: give at most {MOST_SAMPLES:,}")
     exact = {k: n * total / everything for k, n in sizes.items()}
     whole = {k: int(v) for k, v in exact.items()}
     for name in sorted(exact, key=lambda k: whole[k] - exact[k]):

@@ -17,7 +17,7 @@ from io import TextIOWrapper
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from opkit.base.children import close_folder
 from opkit.base.files import why
@@ -54,6 +54,8 @@ USAGE: Any = typer.BadParameter.__bases__[0]
 """Click's error about the words on the command line, of whichever click typer uses."""
 REFUSED = (OSError, UnicodeError, MemoryError, RecursionError)
 """What the system or Python refuses, wherever it happens."""
+MOST, MOST_REAL = 10**9, 1e100
+"""Of an option that counts, and of one that measures: its cube is still a number."""
 
 
 class _Stopped(Exception):
@@ -67,6 +69,23 @@ class _Group(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
             raise _Stopped(str(error)) from error
+
+
+class _Verb(TyperCommand):
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb, if its numbers are small enough to compute with."""
+        for option in self.params:
+            value = ctx.params.get(option.name or "")
+            for number in value if isinstance(value, list) else (value,):
+                if not isinstance(number, int | float) or option.name == "seed":
+                    continue
+                most = MOST if isinstance(number, int) else MOST_REAL
+                if not -most <= number <= most:
+                    text = f"{number:g}" if isinstance(number, float) else str(number)
+                    raise typer.BadParameter(
+                        f"{text} is not between {-most:g} and {most:g}", ctx, option
+                    )
+        return super().invoke(ctx)
 
 
 app = typer.Typer(
@@ -99,7 +118,9 @@ for module in (
     doctor,
 ):
     module.register(app)
-for command in app.registered_commands:  # lines flow at any width of the terminal
+for command in app.registered_commands:
+    command.cls = _Verb
+    # lines flow at any width of the terminal
     paragraphs = inspect.getdoc(command.callback) or ""
     command.help = "\n\n".join(" ".join(p.split()) for p in paragraphs.split("\n\n"))
 

@@ -58,7 +58,7 @@ def export(
         )
     from opkit.export import export as run_it
 
-    number = None if batch == "dynamic" else int(batch)
+    number = None if batch == "dynamic" else int(batch[:20])  # too large anyway
     result = run_it(run, to, out, number, data, device, not no_verdict, derivatives)
     if json:
         as_json(result)

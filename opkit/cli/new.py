@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from opkit.cli.console import say
 
 
 def register(app: typer.Typer) -> None:
@@ -37,5 +40,6 @@ def new(
     from opkit.templates import write_project
 
     folder = write_project(kind, name, out)
-    print(f"{folder}: written. Next:")
-    print(f"  cd {folder} && python -m pip install -e . && python -m pytest")
+    say(f"{folder}: written. Next:")
+    there = shlex.quote(str(folder))
+    say(f"  cd {there} && python -m pip install -e . && python -m pytest")

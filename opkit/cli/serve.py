@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from opkit.base.visible import visible
 from opkit.cli.cases import JSON
 
 
@@ -53,7 +54,7 @@ def serve(
     from opkit.serve import serve as run_it
 
     def ready(url: str) -> None:
-        text = f"{run} at {url} (Ctrl-C ends it)"
+        text = visible(f"{run} at {url} (Ctrl-C ends it)")
         line = dumps({"url": url, "model": "forward"}) if json else text
         try:
             print(line, flush=True)

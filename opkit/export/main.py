@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -35,6 +36,10 @@ from opkit.zoo import is_name
 
 INTERFACE = "2"
 """Version of the metadata that programs in C read; see export/native/opkit.h."""
+UNPAIRED = re.compile("[\ud800-\udfff]")
+"""What Python makes of the bytes of a name that is not UTF-8."""
+MOST = 1_000_000
+"""Samples of a batch, which are traced and compared."""
 VERDICT = 1e-5
 """What a verdict may differ by from a check's, of its size or of 1."""
 
@@ -82,8 +87,10 @@ def export(
         raise OpkitInputError(
             f"--to {to} runs on {' or '.join(kind.devices)}, not on {device!r}"
         )
-    if batch is not None and batch < 1:
-        raise OpkitInputError(f"batch {batch}: give a positive number, or dynamic")
+    if batch is not None and not 1 <= batch <= MOST:
+        raise OpkitInputError(
+            f"batch {batch}: give a number from 1 to {MOST:,}, or dynamic"
+        )
     if derivatives and not kind.several:
         raise OpkitInputError(
             f"a file of {to} holds one program: use --to pt2 or aoti with derivatives"
@@ -232,6 +239,8 @@ def _path(run: Path, kind: Target, out: str | Path | None) -> Path:
         raise OpkitInputError(f"{path}: the file's name must end with {kind.suffix}")
     if out is not None and not path.parent.is_dir():
         raise DataError(f"{path.parent}: no such folder, make it first")
+    if UNPAIRED.search(str(path.absolute())):
+        raise DataError(f"{path}: torch and onnxruntime open names in UTF-8 only")
     beside = _report_of(path)
     for name in (path, beside):
         if os.path.lexists(name) and not (name == beside and _is_report(beside)):
