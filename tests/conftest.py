@@ -20,7 +20,7 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 def pytest_runtest_setup(item):
     if item.get_closest_marker("fem") is None:
         return
-    for name in ("dolfinx", "mpi4py"):
+    for name in ("dolfinx", "mpi4py", "meshio"):
         if find_spec(name) is None:
             pytest.skip(f"no {name}: pip install 'opkit[fem]'")
 

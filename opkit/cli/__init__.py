@@ -81,9 +81,12 @@ class _Verb(TyperCommand):
                     continue
                 most = MOST if isinstance(number, int) else MOST_REAL
                 if not -most <= number <= most:
-                    text = f"{number:g}" if isinstance(number, float) else str(number)
+                    form = "," if isinstance(number, int) else "g"
                     raise typer.BadParameter(
-                        f"{text} is not between {-most:g} and {most:g}", ctx, option
+                        f"{number:{form}} is not between {-most:{form}} and "
+                        f"{most:{form}}",
+                        ctx,
+                        option,
                     )
         return super().invoke(ctx)
 

@@ -54,6 +54,7 @@ def test_cases_show_is_the_resolved_case() -> None:
         (["cases", "show", "dracy"], "Did you mean 'darcy'?"),
         (["generate", "case", "dracy", "--out", "x.h5"], "Did you mean 'darcy'?"),
         (["generate", "case", "darcy", "--out", "x.h5", "--set", "a"], "--set a.b=3"),
+        (["generate", "case", "darcy", "--workers", "9" * 12], "1,000,000,000"),
         (["inspect", "absent.h5"], "absent.h5"),
         (["train", "absent.h5"], "absent.h5"),
         (["evaluate", "absent-run"], "absent-run"),

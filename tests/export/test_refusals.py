@@ -43,7 +43,7 @@ def refused(monkeypatch, capsys, tmp_path):
         (["--to", "onxx"], "Did you mean 'onnx'?"),
         (["--to", "pt2", "-o", "a.onnx"], "end with .pt2"),
         (["--to", "pt2", "-o", "nowhere/a.pt2"], "no such folder"),
-        (["--to", "pt2", "--batch", "0"], "positive number"),
+        (["--to", "pt2", "--batch", "0"], "number from 1 to"),
         (["--to", "pt2", "--batch", "many"], "dynamic for any"),
         (["--to", "pt2", "--data", "absent.h5"], "absent.h5"),
         (["--to", "pt2"], "give --data FILE"),

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import h5py
-import meshio
 import numpy as np
 import pytest
 import torch
@@ -27,6 +26,7 @@ from opkit.generate.validate import validate
 from opkit.surrogate.predict_file import predict
 from opkit.train import train
 
+meshio = pytest.importorskip("meshio")
 SAMPLES = 8
 SMALL = ("resolution=5", "solver.parameters.around=10")
 

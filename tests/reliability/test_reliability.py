@@ -60,6 +60,7 @@ def test_disk_full(tmp_path: Path, count: int) -> None:
     assert set(kills.disk_full(tmp_path, count).values()) == {count}
 
 
+@pytest.mark.fem
 @pytest.mark.parametrize("count", counts(2, 10))
 def test_disk_full_for_every_verb(tmp_path: Path, count: int) -> None:
     few = ("import", "export-data, The Well", "predict, .nc")

@@ -16,6 +16,7 @@ NODES = "*NODE\n1, 0, 0, 0\n2, 1, 0, 0\n3, 1, 1, 0\n4, 0, 1, 0\n"
 CELLS = "*ELEMENT, TYPE=CPS3\n1, 1, 2, 3\n2, 1, 3, 4\n"
 
 
+@pytest.mark.fem
 @pytest.mark.parametrize("word", ["*INCLUDE", "*include", "*INC*LUDE"])
 def test_a_mesh_does_not_include_another(tmp_path: Path, word: str) -> None:
     secret, mesh = tmp_path / "secret.inp", tmp_path / "a.inp"

@@ -298,6 +298,7 @@ def test_axes_that_do_not_start_at_zero(make_data, tmp_path) -> None:
 @pytest.fixture(scope="module")
 def bumps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Flow over bumps: nodes that lie elsewhere for each sample."""
+    pytest.importorskip("dolfinx_solver")
     folder = tmp_path_factory.mktemp("bumps")
     sizes = ("samples.train=10", "samples.validation=4", "samples.test=2")
     case = opkit.load_case("channel-bumps", ("resolution=[13, 33]", *sizes))

@@ -14,6 +14,7 @@ from opkit.solvers.fem.lagrange import lagrange_nodes
 from opkit.solvers.fem.read_mesh import read_mesh
 from opkit.solvers.fem.simplex_mesh import MeshError, SimplexMesh, build, edges, refine
 
+pytestmark = pytest.mark.fem  # meshio comes with FEniCSx
 DOMAINS = [Square(), LShape(), NotchedTriangle()]
 AREAS = {
     "square": 1.0,
