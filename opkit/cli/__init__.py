@@ -74,7 +74,8 @@ class _Group(TyperGroup):
 class _Verb(TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         """Run the verb, if its numbers are small enough to compute with."""
-        for option in self.params:
+        options: list[Any] = self.params
+        for option in options:
             value = ctx.params.get(option.name or "")
             for number in value if isinstance(value, list) else (value,):
                 if not isinstance(number, int | float) or option.name == "seed":
