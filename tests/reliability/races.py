@@ -69,8 +69,8 @@ PAIRS = {
     "resume, train over it": Pair(RESUME, full_disks.TRAIN.replace("run2", "run"),
                                   METRICS),
     "train, train": Pair(full_disks.TRAIN, check=METRICS.replace("run", "run2")),
-    "generate, generate": Pair(DARCY, check=FILE.format("g.h5", 10)),
-    "generate -w, generate": Pair(f"{DARCY} -w 2", DARCY, FILE.format("g.h5", 10)),
+    "generate, generate": Pair(DARCY, check=FILE.format("g.h5", 210)),
+    "generate -w, generate": Pair(f"{DARCY} -w 2", DARCY, FILE.format("g.h5", 210)),
     "generate, import to it": Pair(
         DARCY, "import g.h5 --train a.npz --input a=a:sample,x --output b=b:sample,x",
         "from pathlib import Path\nfrom opkit.datasets.read import DataFile\n"
