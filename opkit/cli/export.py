@@ -58,7 +58,8 @@ def export(
         )
     from opkit.export import export as run_it
 
-    number = None if batch == "dynamic" else int(batch[:20])  # too large anyway
+    # Python reads no number of more than 4,300 digits; 20 are refused as too large
+    number = None if batch == "dynamic" else int(batch[:20])
     result = run_it(run, to, out, number, data, device, not no_verdict, derivatives)
     if json:
         as_json(result)

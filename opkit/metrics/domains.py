@@ -92,6 +92,11 @@ class Points:
         total = self._sum(flat[:, None])
         self.share = flat / self._spread(total)[:, 0]
 
+    @property
+    def in_a_row(self) -> int:
+        """How many samples lie one after another; 1 where they lie side by side."""
+        return 1 if self.sample is None else self.count
+
     def mean_square(self, u: Tensor) -> Tensor:
         """Return the mean of u² of (batch, channel, *space) as (batch, channel)."""
         return self._sum(u.flatten(2).square() * self.share.to(u)[:, None])
@@ -150,8 +155,7 @@ class Packed:
         """
         if not self.ragged:
             return list(torch.split(u[:, 0], self.sizes, 1))
-        laid = self.points is not None and self.points.sample is not None
-        samples = self.points.count if self.points is not None and laid else 1
+        samples = 1 if self.points is None else self.points.in_a_row
         others = self.sizes[self.fields :]
         nodes = u.shape[2] - samples * sum(others)
         fields, read = u[:, 0].tensor_split([nodes], 1)

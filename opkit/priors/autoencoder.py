@@ -142,14 +142,9 @@ class FunctionalAutoencoder(nn.Module):
         Raises:
             OpkitInputError: shapes that do not fit, or values that are not finite.
         """
-        values = values if values.ndim == 3 else values[..., None]
-        if values.shape[1] != len(points) or len(values) < 2:
-            raise OpkitInputError(
-                f"values of shape {tuple(values.shape)} at {len(points)} points: give "
-                "two samples or more, (sample, point[, channel])"
-            )
-        if not bool(values.isfinite().all()):
-            raise OpkitInputError("the values are not finite: leave such samples out")
+        values = _fields(values, points)
+        if len(values) < 2:
+            raise OpkitInputError("values of one sample: give two or more")
         generator = torch.Generator().manual_seed(training.seed)
         with torch.random.fork_rng():
             torch.manual_seed(training.seed)
@@ -169,9 +164,12 @@ class FunctionalAutoencoder(nn.Module):
             values: (batch, point) or (batch, point, channel).
             points: (point, d).
             weights: (point,), of any sum; 0 leaves a point out. None for `shares`.
+
+        Raises:
+            OpkitInputError: shapes that do not fit, or values that are not finite.
         """
+        values = _fields(values, points, self.channels)
         w = shares(points, self.periodic) if weights is None else weights
-        values = values if values.ndim == 3 else values[..., None]
         return self._encode(values.float(), self._waves(points), _unit(w).float())[0]
 
     def decode(self, code: Tensor, points: Tensor) -> Tensor:
@@ -196,8 +194,11 @@ class FunctionalAutoencoder(nn.Module):
             points: (point, d).
             noise: standard deviation of the errors of the values.
             steps: of the iteration.
+
+        Raises:
+            OpkitInputError: shapes that do not fit, or values that are not finite.
         """
-        values = (values if values.ndim == 3 else values[..., None]).float()
+        values = _fields(values, points, self.channels).float()
         known = self._waves(points)
         sigma = (noise**2 + self.lost * self.scale.square()).sqrt()
 
@@ -244,8 +245,11 @@ class FunctionalAutoencoder(nn.Module):
             values: (batch, point) or (batch, point, channel).
             points: (point, d).
             weights: (point,); None for `shares`.
+
+        Raises:
+            OpkitInputError: shapes that do not fit, or values that are not finite.
         """
-        values = values if values.ndim == 3 else values[..., None]
+        values = _fields(values, points, self.channels)
         w = shares(points, self.periodic) if weights is None else weights
         with torch.no_grad():
             code = self.encode(values, points, w)
@@ -368,6 +372,25 @@ class FunctionalAutoencoder(nn.Module):
             self.centre.copy_(code.mean(0))
             self.whiten.copy_(torch.linalg.solve_triangular(lower, eye, upper=False))
             self.lost.copy_(torch.cat(lost).mean().clamp(min=1e-12))
+
+
+def _fields(values: Tensor, points: Tensor, channels: int | None = None) -> Tensor:
+    """Return values as (sample, point, channel).
+
+    Raises:
+        OpkitInputError: shapes that do not fit, or values that are not finite.
+    """
+    fields = values[..., None] if values.ndim == 2 else values
+    wanted = (len(points), channels or fields.shape[-1])
+    if fields.ndim != 3 or fields.shape[1:] != wanted:
+        raise OpkitInputError(
+            f"values of shape {tuple(values.shape)} at {len(points)} points: give "
+            "(sample, point[, channel])"
+            + ("" if channels is None else f", of {channels} channels")
+        )
+    if not bool(fields.isfinite().all()):
+        raise OpkitInputError("the values are not finite: leave such samples out")
+    return fields
 
 
 def _unit(weights: Tensor) -> Tensor:

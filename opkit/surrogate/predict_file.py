@@ -161,8 +161,8 @@ def _ragged(surrogate: Surrogate, samples: FieldDataset, target: Path) -> xr.Dat
     }
     for v, values in zip(fields, np.split(flat, ends), strict=True):
         dims = ["layer", place] if v.channels > 1 else [place]
-        arrays[v.name] = (dims, values if v.channels > 1 else values[0])
-        arrays[v.name] += ({"units": v.units},)
+        rows_of = values if v.channels > 1 else values[0]
+        arrays[v.name] = (dims, rows_of, {"units": v.units})
     return xr.Dataset(arrays).merge(whole)
 
 

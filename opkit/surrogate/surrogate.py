@@ -254,7 +254,7 @@ class Surrogate(Shown):
         """Return what norms of its outputs for a batch are taken with."""
         if not self.config.shape.ragged:
             return self.domain
-        points = Points(inputs.need("weights"))
+        points = Points(inputs.need("weights"), inputs.sample)
         return packed_domain(self.model.outputs, points) or points
 
     def predict(self, inputs: Inputs | Tensor, steps: int = 1) -> Tensor:

@@ -22,6 +22,8 @@ from typing import Any
 import forked
 import full_disks
 
+ROWS = ("odd names", "odd files to read", "odd files to replace", "closed folders",
+        "odd files in a run")  # fmt: skip
 SECONDS = 300
 MEBIBYTES = 2500
 """What a verb may take, with the libraries."""
@@ -387,7 +389,3 @@ def battery(
         if name in rows:
             yield name, row().row()
     places.close()
-
-
-ROWS = ("odd names", "odd files to read", "odd files to replace", "closed folders",
-        "odd files in a run")  # fmt: skip

@@ -38,6 +38,8 @@ from pathlib import Path
 assert all(len(v) for v in np.load("p.npz").values())
 """
 SOLVE = f"{full_disks.LOADED}; s.solve({{}} * x, exact=True, store='q.h5')"
+ROWS = 8 + 2 + 200
+"""Samples of each split of the file that it writes."""
 DARCY = f"generate case darcy -o g.h5 -q {full_disks.SMALL}"
 
 
@@ -69,8 +71,8 @@ PAIRS = {
     "resume, train over it": Pair(RESUME, full_disks.TRAIN.replace("run2", "run"),
                                   METRICS),
     "train, train": Pair(full_disks.TRAIN, check=METRICS.replace("run", "run2")),
-    "generate, generate": Pair(DARCY, check=FILE.format("g.h5", 210)),
-    "generate -w, generate": Pair(f"{DARCY} -w 2", DARCY, FILE.format("g.h5", 210)),
+    "generate, generate": Pair(DARCY, check=FILE.format("g.h5", ROWS)),
+    "generate -w, generate": Pair(f"{DARCY} -w 2", DARCY, FILE.format("g.h5", ROWS)),
     "generate, import to it": Pair(
         DARCY, "import g.h5 --train a.npz --input a=a:sample,x --output b=b:sample,x",
         "from pathlib import Path\nfrom opkit.datasets.read import DataFile\n"

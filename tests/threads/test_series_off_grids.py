@@ -1,6 +1,6 @@
 """Series and numbers of samples on meshes: one for all, moved, and one each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -93,11 +93,12 @@ def shaped(count: int) -> Iterator[dict[str, np.ndarray]]:
         }
 
 
-@pytest.fixture(scope="module")
-def ragged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("each")
+def trained(
+    path: Path, items: Iterable[dict[str, np.ndarray]], outputs: list[str]
+) -> Path:
+    """Store samples, and train on them; lift is a series."""
     opkit.save_meshes(
-        shaped(50), path / "d.h5", ["inflow=inflow:time"], ["drag", "lift=lift:time"],
+        items, path / "d.h5", ["inflow=inflow:time"], [*outputs, "lift=lift:time"],
         splits=SPLITS, axes={"time": (0, 2)}, units={"time": "s"},
     )  # fmt: skip
     words = settings(*FEW, "training.epochs=15", "training.learning_rate=1e-2")
@@ -106,6 +107,21 @@ def ragged(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *words,
     )  # fmt: skip
     return path
+
+
+@pytest.fixture(scope="module")
+def ragged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained(tmp_path_factory.mktemp("each"), shaped(50), ["drag"])
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A field, a number and a series of samples that have a mesh each."""
+    items = (
+        item | {"u": np.ptp(item["points"][:, 1]) * (2 + item["points"][:, 1])}
+        for item in shaped(50)
+    )
+    return trained(tmp_path_factory.mktemp("both"), items, ["u", "drag"])
 
 
 def test_numbers_of_shapes(ragged: Path) -> None:
@@ -138,32 +154,16 @@ def test_numbers_of_shapes(ragged: Path) -> None:
 
 
 @pytest.mark.slow
-def test_pictures_of_numbers_of_shapes(ragged: Path) -> None:
-    run("plot", ragged / "run")
-    names = {path.name for path in (ragged / "run" / "figures").iterdir()}
+@pytest.mark.parametrize("kind", ["ragged", "both"])
+def test_pictures_of_numbers_of_shapes(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    path: Path = request.getfixturevalue(kind)
+    run("plot", path / "run")
+    names = {figure.name for figure in (path / "run" / "figures").iterdir()}
     assert {"numbers.png", "samples.png", "worst.png"} <= names
-    run("report", ragged / "run", "-o", ragged / "r.html")
-    assert "drag" in (ragged / "r.html").read_text()
-
-
-@pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A field, a number and a series of samples that have a mesh each."""
-    path = tmp_path_factory.mktemp("both")
-    items = (
-        item | {"u": np.ptp(item["points"][:, 1]) * (2 + item["points"][:, 1])}
-        for item in shaped(50)
-    )
-    opkit.save_meshes(
-        items, path / "d.h5", ["inflow=inflow:time"], ["u", "drag", "lift=lift:time"],
-        splits=SPLITS, axes={"time": (0, 2)}, units={"time": "s"},
-    )  # fmt: skip
-    words = settings(*FEW, "training.epochs=15", "training.learning_rate=1e-2")
-    run(
-        "train", path / "d.h5", "--operator", "transolver", "--out", path / "run",
-        *words,
-    )  # fmt: skip
-    return path
+    run("report", path / "run", "-o", path / "r.html")
+    assert "drag" in (path / "r.html").read_text()
 
 
 def test_fields_with_numbers_of_shapes(both: Path) -> None:
@@ -200,10 +200,8 @@ def test_fields_with_numbers_of_shapes(both: Path) -> None:
     batch = collate([samples[0], samples[1]])
     packing = surrogate.config.shape.packing
     assert packing is not None
-    together, lengths = (
-        surrogate.predict(Inputs.of(batch)),
-        [len(samples[k]["weights"]) for k in (0, 1)],
-    )
+    together = surrogate.predict(Inputs.of(batch))
+    lengths = [len(samples[k]["weights"]) for k in (0, 1)]
     assert together.shape == batch["outputs"].shape
     apart = packing.apart(together, lengths)
     for own_answer, answer in zip(apart, answers, strict=False):
@@ -235,15 +233,6 @@ def test_calls_and_files_with_fields_and_numbers_of_shapes(both: Path) -> None:
         np.testing.assert_allclose(out.drag[at], answer["drag"], rtol=1e-4)
     words = ("predict", both / "run", both / "d.h5", "-o", both / "p.vtu")
     assert "drag has no places" in " ".join(run(*words, code=2).stderr.split())
-
-
-@pytest.mark.slow
-def test_pictures_of_fields_with_numbers_of_shapes(both: Path) -> None:
-    run("plot", both / "run")
-    names = {path.name for path in (both / "run" / "figures").iterdir()}
-    assert {"numbers.png", "samples.png", "worst.png"} <= names
-    run("report", both / "run", "-o", both / "r.html")
-    assert "drag" in (both / "r.html").read_text()
 
 
 def test_a_series_of_another_length_is_refused(tmp_path: Path) -> None:

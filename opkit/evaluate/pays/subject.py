@@ -99,7 +99,7 @@ class Subject:
 
     def keep(self, i: int, prediction: Tensor) -> None:
         """Measure the answer to query i."""
-        norm = _norm(self.loaded, self.inputs[i])
+        norm = self.loaded.domain_of(self.inputs[i])
         self.errors.append(_mean_error(self.loaded, prediction, self.targets[i], norm))
 
     def query(self, i: int) -> Fields:
@@ -113,13 +113,8 @@ class Subject:
             self.truth[i],
             self.header,
             self.loaded.config.recipe,
-            _norm(self.loaded, self.inputs[i]),
+            self.loaded.domain_of(self.inputs[i]),
         )
-
-
-def _norm(loaded: Surrogate, inputs: Inputs) -> Domain:
-    """What errors of a sample are measured with."""
-    return loaded.domain_of(inputs)
 
 
 def _mean_error(
@@ -137,6 +132,6 @@ def _error_of_split(loaded: Surrogate, dataset: FieldDataset) -> float:
     for batch in scores.read(dataset, count):
         steps = batch.outputs.shape[1] if loaded.model.history else 1
         prediction = loaded.predict(batch.inputs, steps).cpu()
-        norm = _norm(loaded, batch.inputs)
+        norm = loaded.domain_of(batch.inputs)
         total += len(prediction) * _mean_error(loaded, prediction, batch.outputs, norm)
     return total / count
