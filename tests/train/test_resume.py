@@ -128,6 +128,26 @@ def test_damaged_checkpoint_is_said(tmp_path, make_data):
         train(data, run, operator="fno", resume=True)
 
 
+@pytest.mark.parametrize("fault", ["lacks", "another", "shape", "parameter"])
+def test_an_optimiser_state_that_is_none_is_said(fault, tmp_path, make_data):
+    """A checkpoint whose checksums are right may still hold anything."""
+    data, run = make_data(), tmp_path / "run"
+    train(data, run, operator="fno", overrides=["training.epochs=1"])
+    epoch, state = checkpoint.load(run / "checkpoints")
+    kept = state["optimiser"]["state"]
+    if fault == "lacks":
+        del kept[0]["exp_avg"]
+    elif fault == "another":
+        kept[1]["momentum_buffer"] = kept[1].pop("exp_avg_sq")
+    elif fault == "shape":
+        kept[0]["exp_avg"] = torch.zeros(2)
+    else:
+        kept[len(kept)] = kept[0]
+    checkpoint.save(run / "checkpoints", epoch, state)
+    with pytest.raises(BundleError, match="holds no state of this training"):
+        train(data, run, resume=True, overrides=["training.epochs=2"])
+
+
 def train_alone(data: Path, run: Path, overrides: list[str], resume: bool) -> None:
     """Train in a forked process, with a checkpoint every epoch."""
     torch.set_num_threads(1)

@@ -146,19 +146,18 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
 
 
 def optimiser_state(
-    state: dict[str, Any], parameters: Sequence[Tensor]
-) -> dict[str, Any]:
-    """Shard a whole optimiser state as its parameters are."""
-    sharded = {
+    state: dict[int, dict[str, Any]], parameters: Sequence[Tensor]
+) -> dict[int, dict[str, Any]]:
+    """Shard what an optimiser keeps of each parameter as the parameter is."""
+    return {
         index: {
             name: _like(value, parameters[index])
             if isinstance(value, Tensor) and value.shape == parameters[index].shape
             else value
             for name, value in entries.items()
         }
-        for index, entries in state["state"].items()
+        for index, entries in state.items()
     }
-    return {**state, "state": sharded}
 
 
 def _like(value: Tensor, other: Tensor) -> Tensor:

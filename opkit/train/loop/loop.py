@@ -36,7 +36,7 @@ from opkit.train.loop.events import (
     Step,
 )
 from opkit.train.loop.guards import LossGuard, TrainingError
-from opkit.train.loop.optimiser import build_optimiser
+from opkit.train.loop.optimiser import build_optimiser, refuse_other_state
 from opkit.train.loop.task import Stream, Task
 
 if TYPE_CHECKING:
@@ -155,8 +155,12 @@ class Loop:
     def _resume_optimiser(
         self, saved: dict[str, Any], parameters: list[nn.Parameter]
     ) -> None:
-        state = sharding.optimiser_state(saved["optimiser"], parameters)
-        self.optimiser.load_state_dict(state)
+        # settings, and the rate of each step, are those of the recipe
+        state = saved["optimiser"]["state"]
+        refuse_other_state(self.training, parameters, state)
+        state = sharding.optimiser_state(state, parameters)
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": state, "param_groups": groups})
         if saved["scaler"]:
             self.fabric.strategy.precision.load_state_dict(saved["scaler"])
 

@@ -1,17 +1,15 @@
-"""Learning-rate schedules as functions of the optimiser step, without state."""
+"""Optimisers, and learning-rate schedules as functions of their step."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from opkit.case.recipe import Training
-
-if TYPE_CHECKING:
-    pass
 
 
 def factor(training: Training, step: int, steps_per_epoch: int) -> float:
@@ -58,3 +56,37 @@ def build_optimiser(model: nn.Module, training: Training) -> torch.optim.Optimiz
     fused = training.precision != "fp16-mixed"
     fused = fused and all(p.is_floating_point() for p in parameters)
     return kind(parameters, rate, weight_decay=decay, fused=fused)
+
+
+def refuse_other_state(
+    training: Training,
+    parameters: Sequence[Tensor],
+    state: Mapping[int, Mapping[str, Any]],
+) -> None:
+    """Hold what a checkpoint says of each parameter against what an optimiser keeps.
+
+    Which numbers it keeps is seen from one step of its kind. A parameter that never
+    had a gradient has none of them.
+
+    Args:
+        training: recipe of the optimiser.
+        parameters: in its order.
+        state: number of the parameter to names and values.
+
+    Raises:
+        ValueError: another parameter, name or shape.
+    """
+    trial = nn.Linear(3, 1, bias=False)
+    trial.weight.grad = torch.zeros(1, 3)
+    optimiser = build_optimiser(trial, training)
+    optimiser.step()
+    own = optimiser.state[trial.weight]
+    for index, entries in state.items():
+        shape = parameters[index].shape
+        wanted = {
+            name: shape if torch.as_tensor(value).ndim else torch.Size()
+            for name, value in own.items()
+        }
+        shapes = {name: torch.as_tensor(v).shape for name, v in entries.items()}
+        if type(index) is not int or index < 0 or shapes != wanted:
+            raise ValueError(f"no state of {training.optimiser} for {index!r}")
