@@ -27,7 +27,8 @@ class Verdict:
         name: what is wrong with it.
         code: exit code.
         lines: of standard error.
-        seconds: of processor time, of it and of its children.
+        seconds: of processor time, of it and of its children; the less of two tries
+            where the first is over the limit.
         mebibytes: largest resident memory of it or of any child of it; for .pt files
             beyond what importing torch takes (CUDA builds take about 670 MiB).
         harmed: whether the canary exists or something was left behind.
@@ -53,6 +54,11 @@ def show(
 ) -> Verdict:
     """Run the command line on one file."""
     done, peak, seconds = watched(MAIN, *arguments)
+    if seconds >= SECONDS:
+        # modules compiled for the first time, and other work on a shared core, add to
+        # processor time and never take from it
+        done, peak, again = watched(MAIN, *arguments)
+        seconds = min(seconds, again)
     return Verdict(
         kind,
         name,

@@ -16,6 +16,9 @@ from opkit.solvers.interface import KeepsMeans, KeepsSquares
 from opkit.surrogate.bundle import forward
 from opkit.surrogate.bundle.normalise import Normaliser, PhysicalModel
 
+ROUND_OFF = 1e-13
+"""Some roundings of numbers up to 4 for each of five frames, in float64."""
+
 
 def drifting(keep_means: bool, keep_energy: bool = False) -> PhysicalModel:
     """An untrained operator on frames of two channels, whose means drift."""
@@ -30,30 +33,35 @@ def drifting(keep_means: bool, keep_energy: bool = False) -> PhysicalModel:
         keep_means=keep_means,
         keep_energy=keep_energy,
     )
-    return model.eval()
+    return model.eval().double()
+
+
+def frames_before() -> torch.Tensor:
+    """Return two frames (sample, frame, channel, y, x)."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(3, 2, 2, 8, 8, generator=generator, dtype=torch.float64)
 
 
 def test_means_of_a_rollout_stand_still_frame_by_frame_and_at_once() -> None:
-    fields = torch.randn(3, 2, 2, 8, 8, generator=torch.Generator().manual_seed(1))
+    fields = frames_before()
     kept, free = drifting(True), drifting(False)
     with torch.no_grad():
         rolled = kept(fields, 5)
         single = forward.predict(kept, Inputs(fields), 5)
         drifted = free(fields, 5)
     means = fields[:, -1].mean((-2, -1))[:, None]
-    # float32: round-off of sums over 64 points
     torch.testing.assert_close(
-        rolled.mean((-2, -1)), means.expand(3, 5, 2), rtol=0, atol=1e-6
+        rolled.mean((-2, -1)), means.expand(3, 5, 2), rtol=0, atol=ROUND_OFF
     )
-    torch.testing.assert_close(rolled, single, rtol=0, atol=1e-6)
+    torch.testing.assert_close(rolled, single, rtol=0, atol=ROUND_OFF)
     assert (drifted.mean((-2, -1)) - means).abs().max() > 1e-3
     # only the mean is another: the first frames differ by constants
     apart = rolled[:, 0] - drifted[:, 0]
-    assert (apart - apart.mean((-2, -1), keepdim=True)).abs().max() < 1e-6
+    assert (apart - apart.mean((-2, -1), keepdim=True)).abs().max() < ROUND_OFF
 
 
 def test_squares_of_a_rollout_stand_still_with_their_means() -> None:
-    fields = torch.randn(3, 2, 2, 8, 8, generator=torch.Generator().manual_seed(1))
+    fields = frames_before()
     both, energy = drifting(True, True), drifting(False, True)
     with torch.no_grad():
         rolled = both(fields, 5)
@@ -64,12 +72,12 @@ def test_squares_of_a_rollout_stand_still_with_their_means() -> None:
         torch.testing.assert_close(
             frames.square().mean((-2, -1)),
             last.square().mean((-2, -1)).expand(3, 5, 2),
-            rtol=1e-5,  # float32
+            rtol=ROUND_OFF,
             atol=0,
         )
     means = last.mean((-2, -1)).expand(3, 5, 2)
-    torch.testing.assert_close(rolled.mean((-2, -1)), means, rtol=0, atol=1e-6)
-    torch.testing.assert_close(rolled, single, rtol=0, atol=1e-5)
+    torch.testing.assert_close(rolled.mean((-2, -1)), means, rtol=0, atol=ROUND_OFF)
+    torch.testing.assert_close(rolled, single, rtol=0, atol=ROUND_OFF)
 
 
 def test_squares_that_equations_keep() -> None:

@@ -96,8 +96,12 @@ def test_backends_agree_on_etdrk4(layers: int, dealias: bool, backend: Backend) 
         trajectory.start(start[None])
         error = trajectory.advance(20 * DT)
         results.append((*trajectory.fields(), error))
-    for ours, theirs in zip(*results, strict=True):
-        assert difference(ours, theirs) < ROUND_OFF
+    (q, psi, error), (other_q, other_psi, other_error) = results
+    assert difference(q, other_q) < ROUND_OFF
+    assert difference(psi, other_psi) < ROUND_OFF
+    # a difference of two fields relative to their size: as many digits of it are lost
+    # as it is smaller
+    assert np.abs(error - other_error).max() < ROUND_OFF
 
 
 def test_torch_batch_agrees_with_single_trajectories() -> None:
