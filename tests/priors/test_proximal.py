@@ -213,6 +213,25 @@ def test_total_variation_moves_two_halves_towards_each_other() -> None:
     torch.testing.assert_close(x, torch.full_like(v, 0.3), rtol=0, atol=2e-4)
 
 
+def test_total_variation_forgets_what_it_was_asked_before() -> None:
+    generator = torch.Generator().manual_seed(6)
+    first, second = torch.randn(2, 1, 9, 8, generator=generator).double()
+    prior = TotalVariation(0.4)
+    prior.proximal(first)
+    x, size = prior.proximal(second)
+    fresh, known = TotalVariation(0.4).proximal(second)
+    # each within a gap of 72e-10 = ½|x - x*|²
+    assert (x - fresh).norm() < 2.5e-4
+    assert abs(size - known) < 1e-3 * known
+    # optimal: no smaller ½|x - v|² + R among 200 points nearby
+    near = x + 0.1 * torch.randn(200, 9, 8, generator=generator).double()
+    down, along = near.diff(dim=1), near.diff(dim=2)
+    rise = torch.nn.functional.pad(down, (0, 0, 0, 1)).square()
+    rise = rise + torch.nn.functional.pad(along, (0, 1)).square()
+    worth = (near - second).square().sum((1, 2)) / 2 + 0.4 * rise.sqrt().sum((1, 2))
+    assert worth.min() > (x - second).square().sum() / 2 + size.item()
+
+
 def test_refuses_what_it_cannot_use() -> None:
     matching = Matching(0.5, steps=1, warm_steps=1)
     with pytest.raises(OpkitInputError, match="not finite"):
