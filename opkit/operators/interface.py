@@ -125,6 +125,19 @@ class KnowsDeviation(Protocol):
 
 
 @runtime_checkable
+class KnowsGain(Protocol):
+    """An operator with a Lipschitz constant that is known, not measured."""
+
+    def gain(self) -> float:
+        """Bound of |û(z) - û(z')| / |z - z'| for any two fields z on its grid.
+
+        Euclidean norms of normalised values, at the same numbers per sample; inf where
+        its options give none.
+        """
+        ...
+
+
+@runtime_checkable
 class AnswersAnywhere(Protocol):
     """An operator whose answer is a function of the place, not values at nodes."""
 

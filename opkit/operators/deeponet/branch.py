@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from opkit.errors import OpkitInputError
 from opkit.operators.layers.convolutions import convolution, mlp
 from opkit.operators.layers.grids import boundaries, resample
+from opkit.operators.layers.sandwich import LipschitzMLP
 from opkit.operators.shapes import FINER
 
 
@@ -25,9 +26,10 @@ class Branch(nn.Module):
         in_channels: channels of the input.
         sensors: grid of sensors.
         periodic: which axes wrap around.
-        kind: ``"mlp"`` on all values, or ``"cnn"``: three convolutions of stride 2
-            before it.
+        kind: ``"mlp"`` on all values; ``"cnn"``: three convolutions of stride 2 before
+            it; or ``"sandwich"``: a perceptron with a Lipschitz constant that is set.
         widths: hidden widths of the multilayer perceptron.
+        bound: that constant, per root mean square of the input.
         n_coefficients: how many numbers come out.
         parameters: numbers per sample, values of functions of time among them, which
             join what the perceptron gets.
@@ -40,6 +42,7 @@ class Branch(nn.Module):
         periodic: Sequence[bool],
         kind: str,
         widths: Sequence[int],
+        bound: float,
         n_coefficients: int,
         parameters: int = 0,
     ) -> None:
@@ -53,7 +56,8 @@ class Branch(nn.Module):
                 layers += [convolution(source, target, 3, modes, stride=2), nn.GELU()]
                 channels, shape = target, [math.ceil(n / 2) for n in shape]
         sizes = [channels * math.prod(shape) + parameters, *widths, n_coefficients]
-        self.network = nn.Sequential(*layers, nn.Flatten(), mlp(sizes))
+        last = LipschitzMLP(sizes, bound) if kind == "sandwich" else mlp(sizes)
+        self.network = nn.Sequential(*layers, nn.Flatten(), last)
 
     def forward(self, x: Tensor, numbers: Tensor | None = None) -> Tensor:
         """Map (batch, channel, *space) and (batch, number) to (batch, coefficient)."""
@@ -68,6 +72,17 @@ class Branch(nn.Module):
             x = torch.cat([x, numbers], 1)
         coefficients: Tensor = perceptron(x)
         return coefficients
+
+    def gain(self, shape: tuple[int, ...]) -> float:
+        """Return the Lipschitz constant for inputs on a grid; inf if none is known.
+
+        Args:
+            shape: of the grid.
+        """
+        last = self.network[-1]
+        if not isinstance(last, LipschitzMLP) or shape != self.sensors:
+            return math.inf
+        return last.bound
 
 
 def sensor_grid(

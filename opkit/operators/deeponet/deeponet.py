@@ -29,8 +29,14 @@ Positive = Annotated[int, Field(ge=1)]
 class BranchOptions(interface.Options):
     """Options of the branch network."""
 
-    branch: Literal["mlp", "cnn"] = "mlp"
+    branch: Literal["mlp", "cnn", "sandwich"] = "mlp"
     branch_widths: tuple[Positive, ...] = (256, 256)
+    branch_bound: float = Field(
+        default=10.0,
+        gt=0,
+        description="Lipschitz constant of branch=sandwich: norm of the change of the "
+        "coefficients over the root mean square of that of the normalised input",
+    )
     sensors: tuple[Positive, ...] | None = Field(
         default=None, description="grid of sensors; the data's grid unless given"
     )
@@ -69,13 +75,14 @@ class DeepONet(Operator):
     def __init__(self, data: DataShape, options: Options) -> None:
         super().__init__()
         self.periodic, self.out_channels = data.periodic, data.out_channels
-        self.readouts = sum(data.readouts)
+        self.shape, self.readouts = data.shape, sum(data.readouts)
         self.branch = Branch(
             data.in_channels,
             sensor_grid(data.shape, options.sensors),
             data.periodic,
             options.branch,
             options.branch_widths,
+            options.branch_bound,
             data.out_channels * options.n_basis + sum(data.readouts),
             data.numbers,
         )
@@ -110,13 +117,25 @@ class DeepONet(Operator):
         count = coefficients.shape[1] // self.out_channels
         shape = (coefficients.shape[0], self.out_channels, count)
         coefficients = coefficients.reshape(shape)
-        basis = self.trunk(trunk_features(points, self.periodic).movedim(0, -1))
-        basis = basis.movedim(-1, 0)
+        basis = self._basis(points)
         # b and t have entries of order one: 1/√p keeps the sum so
         scale = 1 / math.sqrt(len(basis))
         values = torch.einsum("bck,kn->bcn", coefficients, basis.flatten(1)) * scale
         values = values + self.bias[:, None]
         return values.reshape(*values.shape[:2], *points.shape[1:])
+
+    def _basis(self, points: Tensor) -> Tensor:
+        """Return t_k at points (dimension, *places), (basis, *places)."""
+        basis: Tensor = self.trunk(trunk_features(points, self.periodic).movedim(0, -1))
+        return basis.movedim(-1, 0)
+
+    def gain(self) -> float:
+        """Lipschitz constant from a field on the training grid to the answer on it."""
+        like = self.bias
+        points = coordinates(self.shape, self.periodic, like=like)
+        basis = self._basis(points).flatten(1)
+        norm = torch.linalg.matrix_norm(basis, 2) / math.sqrt(len(basis))
+        return self.branch.gain(self.shape) * float(norm)
 
     def at(self, inputs: Inputs, points: Tensor) -> Tensor:
         """Answer at points (point, axis) in the unit cube, (batch, channel, point)."""

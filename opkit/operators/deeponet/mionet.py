@@ -65,6 +65,7 @@ class MIONet(Operator):
                 data.periodic,
                 options.branch,
                 options.branch_widths,
+                options.branch_bound,
                 width,
                 parameters,
             )

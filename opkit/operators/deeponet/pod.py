@@ -66,6 +66,7 @@ class PODDeepONet(Operator):
             data.periodic,
             options.branch,
             options.branch_widths,
+            options.branch_bound,
             options.n_basis,
             data.numbers,
         )
@@ -147,6 +148,11 @@ class PODDeepONet(Operator):
         return mean + torch.einsum(
             "bk,kc...->bc...", self.branch(x, inputs.numbers), modes
         )
+
+    def gain(self) -> float:
+        """Lipschitz constant from a field on the training grid to the answer on it."""
+        norm = torch.linalg.matrix_norm(self.modes.flatten(1), 2)
+        return self.branch.gain(self.data.shape) * float(norm)
 
     def _quadrature(self) -> Tensor:
         """Weights of the trapezoidal rule at every output value, flattened.
