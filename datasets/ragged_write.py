@@ -216,6 +216,7 @@ class RaggedWriter:
         mesh: Mesh,
         fields: Mapping[str, Array],
         diagnostics: Mapping[str, float] | None = None,
+        place: str | None = None,
     ) -> None:
         """Write the next sample.
 
@@ -224,12 +225,14 @@ class RaggedWriter:
             mesh: its nodes, cells and parts of the boundary.
             fields: variable name to (node,), (cell,), (time,) or number, as stored.
             diagnostics: name to number.
+            place: where the sample comes from, for messages; ``"sample 3"`` of the
+                fourth where not given.
 
         Raises:
             DataError: the mesh is not sound, of another kind than those before, or has
                 other lengths than the fields.
         """
-        row, sample = self.written, f"sample {self.written}"
+        row, sample = self.written, place or f"sample {self.written}"
         self._check(mesh, fields, sample)
         numbers = diagnostics or {}
         parts = parts_of_sample(mesh, weights_of(mesh, sample))

@@ -134,14 +134,10 @@ def copy(
                 fields = {s.field.name: s.read(rows) for s in part.selections}
                 for k, cloud in enumerate(clouds):
                     one = {name: values[k : k + 1] for name, values in fields.items()}
-                    values = scrutiny.look(
-                        part.path, start + k, row, one, cloud.tobytes()
-                    )
+                    place = f"{part.path}: sample {start + k}"
+                    values = scrutiny.look([place], row, one, cloud.tobytes())
                     own = {name: array[0] for name, array in values.items()}
-                    try:
-                        writer.put(row, Mesh(cloud, NONE), own)
-                    except DataError as error:
-                        raise DataError(f"{part.path}: {error}") from None
+                    writer.put(row, Mesh(cloud, NONE), own, place=place)
                     row += 1
         scrutiny.finish()
         writer.finish()

@@ -193,7 +193,8 @@ def convert(
         for part in every:
             for rows, block in _blocks(header, part):
                 _check_open(header, part.path, block)
-                values = scrutiny.look(part.path, rows.start, row, block)
+                places = [f"{part.path}: sample {k}" for k in range(rows.start, rows.stop)]
+                values = scrutiny.look(places, row, block)
                 here = slice(row, row + rows.stop - rows.start)
                 writer.put(here, np.arange(here.start, here.stop), values)
                 row = here.stop

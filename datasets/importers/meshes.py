@@ -252,7 +252,7 @@ def write(samples: Iterable[tuple[Path, Sample]], wanted: Wanted) -> None:
     """Write samples one after another, as many as the splits have.
 
     Args:
-        samples: with the paths that they come from.
+        samples: with the paths, or names, that they come from.
         wanted: the file to make.
 
     Raises:
@@ -290,16 +290,13 @@ def write(samples: Iterable[tuple[Path, Sample]], wanted: Wanted) -> None:
                 mesh = replace(sample.mesh, cells=cells)
                 weights_of(mesh, str(path))
                 whole[POINTS] = mesh.points[None]
-                values = scrutiny.look(path, 0, row, whole)
+                values = scrutiny.look([str(path)], row, whole)
                 writer.put(slice(row, row + 1), np.array([row]), values)
             if ragged is not None:
                 mesh = oriented(sample.mesh)
-                values = scrutiny.look(path, 0, row, whole, _bytes_of(mesh))
-                try:
-                    ragged.put(row, mesh, {n: array[0] for n, array in values.items()})
-                except DataError as error:
-                    said = str(error).removeprefix(f"{path}: ")
-                    raise DataError(f"{path}: {said}") from None
+                values = scrutiny.look([str(path)], row, whole, _bytes_of(mesh))
+                own = {n: array[0] for n, array in values.items()}
+                ragged.put(row, mesh, own, place=str(path))
         scrutiny.finish()
         if ragged is not None:
             ragged.finish()

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,7 +36,7 @@ class _Seen:
 
 
 def _check_whole(
-    path: Path, name: str, array: NDArray[Any], stored: NDArray[Any]
+    place: str, name: str, array: NDArray[Any], stored: NDArray[Any]
 ) -> None:
     """Refuse large whole numbers whose differences are lost, also in float64.
 
@@ -54,7 +53,7 @@ def _check_whole(
     error = max(abs(v - int(r)) for v, r in zip(values, rounds, strict=True))
     if error > LOST * (high - low):
         raise DataError(
-            f"{path}: {name} holds whole numbers from {low} to {high}, whose "
+            f"{place}: {name} holds whole numbers from {low} to {high}, whose "
             f"differences are lost in {stored.dtype}: subtract a reference value"
         )
 
@@ -75,8 +74,7 @@ class Scrutiny:
 
     def look(
         self,
-        path: Path,
-        start: int,
+        places: Sequence[str],
         row: int,
         values: Mapping[str, NDArray[Any]],
         shapes: bytes = b"",
@@ -84,8 +82,7 @@ class Scrutiny:
         """Return values in the stored type.
 
         Args:
-            path: file they come from.
-            start: number of the first sample in that file.
+            places: where each row comes from, for messages: ``"a.npz: sample 3"``.
             row: number of the first row in the file that is made.
             values: by variable, (row, ...), as read.
             shapes: what else is an input, where a sample has a shape of its own.
@@ -96,8 +93,8 @@ class Scrutiny:
             with np.errstate(over="ignore"):
                 stored[name] = np.ascontiguousarray(array.astype(spec.dtype))
             seen = self._seen.setdefault(name, _Seen())
-            self._note(seen, path, start, name, array, stored[name])
-        self._note_inputs(path, start, row, stored, shapes)
+            self._note(seen, places, name, array, stored[name])
+        self._note_inputs(places, row, stored, shapes)
         return stored
 
     def finish(self) -> None:
@@ -145,30 +142,27 @@ class Scrutiny:
     def _note(
         self,
         seen: _Seen,
-        path: Path,
-        start: int,
+        places: Sequence[str],
         name: str,
         array: NDArray[Any],
         stored: NDArray[Any],
     ) -> None:
         finite = np.isfinite(array)
         if not finite.all():
-            places = np.argwhere(~finite)
+            wrong = np.argwhere(~finite)
             if not seen.first:
-                where = self._place(name, places[0][1:])
-                sample = start + int(places[0][0])
-                seen.first = (
-                    f"{path}: {name} of sample {sample} is missing or not finite{where}"
-                )
-            seen.missing += len(places)
-            seen.samples += len(np.unique(places[:, 0]))
+                where = self._place(name, wrong[0][1:])
+                place = places[int(wrong[0][0])]
+                seen.first = f"{place}: {name} is missing or not finite{where}"
+            seen.missing += len(wrong)
+            seen.samples += len(np.unique(wrong[:, 0]))
             return
         if not np.isfinite(stored).all():
             seen.beyond = max(seen.beyond, float(np.abs(array).max()))
             return
         if not array.size:
             return
-        _check_whole(path, name, array, stored)
+        _check_whole(places[0], name, array, stored)
         flat = array.reshape(len(array), -1)
         exact = flat.astype(np.float64)
         error = np.abs(exact - stored.reshape(len(array), -1)).max(axis=1)
@@ -192,8 +186,7 @@ class Scrutiny:
 
     def _note_inputs(
         self,
-        path: Path,
-        start: int,
+        places: Sequence[str],
         row: int,
         stored: Mapping[str, NDArray[Any]],
         shapes: bytes,
@@ -205,7 +198,7 @@ class Scrutiny:
             for name in names:
                 total.update(stored[name][k].data)
             split = int(codes[row + k])
-            here = f"sample {start + k} of {path} ({SPLITS[split]})"
+            here = f"{places[k]} ({SPLITS[split]})"
             other = self._inputs.setdefault(total.digest(), (split, here))
             if other[0] != split:
                 self._crossing += 1

@@ -83,7 +83,26 @@ def load_case(name: str, overrides: Sequence[str] = ()) -> Case:
     for override in overrides:
         apply_override(data, override)
     case = parse_case(absolute_paths(data, Path.cwd()), origin)
+    _check_recipes(case, overrides, origin)
     return _described(case, overrides)
+
+
+def _check_recipes(case: Case, overrides: Sequence[str], origin: str) -> None:
+    """Refuse options that an operator does not have, where overrides give any.
+
+    A data file keeps its case: a fault that training finds comes after the solving.
+    """
+    paths = [override.partition("=")[0].split(".") for override in overrides]
+    changed = {path[1] if path[1:] else None for path in paths if path[0] == "recipes"}
+    for name, recipe in case.recipes.items():
+        if recipe.stream or not changed & {None, name}:
+            continue  # as it was, or of equations, which have no data
+        from opkit.operators.interface import parse_options  # loads torch
+
+        try:
+            parse_options(recipe.operator, recipe.model)
+        except OpkitError as error:
+            raise CaseError(f"{origin}: recipes.{name}: {error}") from None
 
 
 def _described(case: Case, overrides: Sequence[str]) -> Case:

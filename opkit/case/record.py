@@ -432,7 +432,7 @@ def parse_case(
     try:
         return Case.model_validate(data).on_mesh(mesh)
     except ValidationError as error:
-        raise CaseError(f"{origin}: {explain(error, Case)}") from None
+        raise CaseError(f"{origin}: {explain(error, Case, data)}") from None
 
 
 def parse_stored(

@@ -125,13 +125,8 @@ class ShardFile:
             one = {name: np.asarray(values)[k] for name, values in fields.items()}
             mesh = mesh_among(one, self._header.shapes)
             own = {name: float(values[k]) for name, values in numbers.items()}
-            try:
-                writer.put(int(i), mesh, one, own)
-            except DataError as error:
-                said = str(error).partition(": ")[2]
-                raise DataError(
-                    f"the solver's mesh of seed [{self._header.seed}, {i}]: {said}"
-                ) from None
+            place = f"the solver's mesh of seed [{self._header.seed}, {i}]"
+            writer.put(int(i), mesh, one, own, place)
 
     def _open(self, names: list[str], measure: str) -> None:
         if self._header.ragged:

@@ -255,14 +255,23 @@ def build_operator(
             f"operator {name} needs input fields, the data have numbers per sample "
             f"alone: use {_with_parameters(False)}"
         )
+    build: Callable[..., Operator] = cls
+    return build(data, parse_options(name, options))
+
+
+def parse_options(name: str, options: Mapping[str, Any]) -> BaseModel:
+    """Return plain options as the operator's own record.
+
+    Raises:
+        OpkitInputError: unknown name or option, or a value that it does not take.
+    """
+    cls = operator_class(name)
     try:
-        parsed = cls.Options.model_validate(dict(options))
+        return cls.Options.model_validate(dict(options))
     except ValidationError as error:
         raise OpkitInputError(
             f"operator {name}: {explain(error, cls.Options)}"
         ) from None
-    build: Callable[..., Operator] = cls
-    return build(data, parsed)
 
 
 def _with_parameters(needs_fields: bool = True) -> str:

@@ -51,6 +51,52 @@ def test_in_a_case(change: Callable[[dict[str, Any]], None], message: str) -> No
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("parameters.viscosty.low=1e-5",
+         "parameters.viscosty has no kind: give one of uniform, log-uniform, normal, "
+         "choice. Did you mean 'viscosity'?"),
+        ("parameters.height.low=1e-5",
+         "parameters.height has no kind: give one of uniform, log-uniform, normal, "
+         "choice."),
+        ("recipes.fnoo.training.epochs=3",
+         "recipes.fnoo.operator is missing. Did you mean 'fno'?"),
+        ("recipes.fno.traning.epochs=3",
+         "unknown key 'recipes.fno.traning'. Did you mean 'training'?"),
+        ("recipes.fno.model.hiden_channels=3",
+         "recipes.fno: operator fno: unknown key 'hiden_channels'. Did you mean "
+         "'hidden_channels'?"),
+        ("recipes={f: {operator: fno, model: {n_mods: 3}}}",
+         "recipes.f: operator fno: unknown key 'n_mods'. Did you mean 'n_modes'?"),
+        ("recipes.fno.operator=fnoo",
+         "recipes.fno: unknown operator 'fnoo'. Did you mean 'fno'?"),
+        ("boundary.lft.value=0", "boundary.lft.kind is missing. Did you mean 'left'?"),
+        ("quantities.men.of=velocity", "quantities.men has no kind: give one of mean, "),
+    ],
+)  # fmt: skip
+def test_in_an_override(override: str, message: str) -> None:
+    with pytest.raises(CaseError) as raised:
+        load_case("burgers-viscosity", [override])
+    said = str(raised.value)
+    assert said.startswith(f"case burgers-viscosity: {message}")
+    assert "\n" not in said
+
+
+def test_entries_of_a_dict_alone_have_siblings() -> None:
+    """A field of the record itself is not misspelt, whatever stands beside it."""
+    data = load_case("burgers-viscosity").dump()
+    data["quantities"] = {
+        "mean_u": {"kind": "mean", "of": "velocity"}, "mean_v": {"of": "velocity"},
+    }  # fmt: skip
+    with pytest.raises(CaseError, match="mean_v has no kind.*Did you mean 'mean_u'"):
+        parse_case(data)
+    del data["quantities"], data["geometry"]["extent"]
+    with pytest.raises(CaseError) as raised:
+        parse_case(data)
+    assert str(raised.value) == "case: geometry.extent is missing"
+
+
 def test_in_a_call() -> None:
     given = {"velocity": np.zeros(3), "viscosty": 0.1}
     with pytest.raises(OpkitInputError) as raised:

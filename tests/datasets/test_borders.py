@@ -108,7 +108,7 @@ def test_missing_values_are_counted(tmp_path: Path, kind: str, how: str) -> None
         encoding = {"u": {"_FillValue": None}}
     path = tmp_path / "holes.nc"
     data.to_netcdf(path, encoding=encoding, **KINDS[kind])  # type: ignore[call-overload]
-    says = "p of sample 2 is missing .* at y 0.75, x 0.25; 2 such values .* in 2 of 6"
+    says = "holes.nc: sample 2: p is missing .* at y 0.75, x 0.25; 2 such values .* in 2 of 6"
     refused(path, tmp_path, says)
 
 
@@ -385,7 +385,7 @@ def test_equal_inputs_in_two_splits(tmp_path: Path) -> None:
     path = tmp_path / "a.nc"
     dataset().to_netcdf(path)
     says = (
-        r"sample 0 of .*a.nc \(test\) has the inputs of sample 0 .*\(train\); 6 samples"
+        r"a.nc: sample 0 \(test\) has the inputs of .*a.nc: sample 0 \(train\); 6 samples"
     )
     refused({"train": path, "test": path}, tmp_path, says)
     assert leaks(imported(path, tmp_path, held_out={"test": 2})) == []
@@ -483,7 +483,7 @@ def test_tables(tmp_path: Path) -> None:
     hole = table.copy()
     hole.iloc[3, 4] = np.nan
     hole.to_csv(path, index=False)
-    refused(path, tmp_path, "p of sample .* is missing .*; 1 such")
+    refused(path, tmp_path, "sample .*: p is missing .*; 1 such")
     path.write_text("a,a,u\n1,2,3\n")
     refused(path, tmp_path, "column a twice")
     pd.DataFrame({"a": AXIS, "u": AXIS**2}).to_csv(path, index=False)

@@ -339,7 +339,7 @@ def test_meshes_that_are_refused(tmp_path: Path, capsys: Shown) -> None:
     nan = triangles(1)[0][:, 0].copy()
     nan[5] = np.nan
     write(1, *triangles(1), u=nan)
-    assert "1.npz: u of sample 0 is missing or not finite" in refused()
+    assert "1.npz: u is missing or not finite at node 5;" in refused()
     write(1, *triangles(1), u=np.zeros(3))
     assert "the axes of u (3,) are not known" in refused()
     assert "choose from one, moved, each" in refused("--meshes", "both")

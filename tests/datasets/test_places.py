@@ -1,0 +1,94 @@
+"""Messages name the sample at fault once, by its number where the user has it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import opkit
+from opkit.datasets.importers.convert import import_data
+from opkit.datasets.importers.fieldmap import FieldMap
+from opkit.errors import DataError
+
+SQUARE = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+CELLS = np.array([[0, 1, 2], [1, 3, 2]])
+
+
+def item(k: int) -> dict[str, Any]:
+    stretched = SQUARE * [1, 1 + 0.1 * k]
+    return {"points": stretched, "cells": CELLS, "u": np.full(4, k), "load": float(k)}
+
+
+def _nan(sample: dict[str, Any]) -> None:
+    sample["load"] = np.nan
+
+
+def _folded(sample: dict[str, Any]) -> None:
+    sample["points"] = sample["points"].copy()
+    sample["points"][3] = 0.1, 0.1
+
+
+def _lacks(sample: dict[str, Any]) -> None:
+    sample["lod"] = sample.pop("load")
+
+
+def _long(sample: dict[str, Any]) -> None:
+    sample["u"] = np.ones(5)
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (_nan, "sample 3: load is missing or not finite; 1 such values"),
+        (_folded, "sample 3: cell 1 is inverted: it lies over cell 0"),
+        (_lacks, "sample 3: lacks load. Did you mean 'lod'?"),
+        (_long, "sample 3: the axes of u (5,) are not known"),
+    ],
+)
+def test_of_samples_in_python(
+    damage: Callable[[dict[str, Any]], None], says: str, tmp_path: Path
+) -> None:
+    samples = [item(k) for k in range(6)]
+    damage(samples[3])
+    with pytest.raises(DataError) as raised:
+        opkit.save_meshes(
+            samples, tmp_path / "d.h5", ["load"], ["u"], splits={"train": 6}
+        )
+    assert str(raised.value).startswith(says)
+    assert str(raised.value).count("sample 3") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("fault", ["repeated", "nan", "twin"])
+def test_of_clouds_in_several_files(fault: str, tmp_path: Path) -> None:
+    """The number is that in the file, not the row of the file that is made."""
+    rng = np.random.default_rng(0)
+    files: dict[str, Any] = {}
+    for split, count in (("train", 5), ("test", 3)):
+        arrays = {"XY": rng.random((count, 9, 2)), "s": rng.random((count, 9))}
+        files[split] = arrays
+    if fault == "repeated":
+        files["test"]["XY"][1, 7] = files["test"]["XY"][1, 2]
+    elif fault == "nan":
+        files["test"]["s"][1, 4] = np.nan
+    else:
+        files["test"]["XY"][1] = files["train"]["XY"][4]
+    for split, arrays in files.items():
+        np.savez(tmp_path / f"{split}.npz", **arrays)
+        files[split] = tmp_path / f"{split}.npz"
+    with pytest.raises(DataError) as raised:
+        import_data(
+            files,
+            tmp_path / "d.h5",
+            [FieldMap.parse("s=s:sample,node", "output")],
+            points=[FieldMap.parse("points=XY:sample,node,component", "input")],
+        )
+    place = f"{files['test']}: sample 1"
+    assert str(raised.value).startswith({
+        "repeated": f"{place}: points 2 and 7 of the cloud are the same: remove one",
+        "nan": f"{place}: s is missing or not finite at node 4; 1 such values",
+        "twin": f"{place} (test) has the inputs of {files['train']}: sample 4 (train)",
+    }[fault])  # fmt: skip
+    assert not (tmp_path / "d.h5").exists()
