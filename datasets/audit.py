@@ -134,6 +134,11 @@ def _check_attributes(item: Any, where: str, flat: bool) -> None:
         text = h5py.check_string_dtype(identifier.dtype)
         if text is not None and text.length is not None:
             continue
+        if text is not None:
+            raise DataError(
+                f"{where}: attribute {name!r} is text of variable length, which no "
+                "data file has: another program wrote the file; opkit import reads it"
+            )
         if identifier.dtype.kind not in "iufSb" or identifier.dtype.hasobject:
             raise DataError(f"{where}: attribute {name!r} is of a refused type")
 

@@ -405,11 +405,15 @@ def open_hdf5(path: Path) -> h5py.File:
 
 
 def is_data_file(path: Path) -> bool:
-    """Whether a file says that it is opkit's; look into strangers' in a child first."""
+    """Whether a file says that it is opkit's; look into strangers' in a child first.
+
+    Netcdf libraries leave a mark in what they write: a copy that xarray made of a data
+    file has its attributes, and is none.
+    """
     if not h5py.is_hdf5(path):
         return False
     with explained(path), h5py.File(path, "r") as file:
-        return "opkit_header" in file.attrs
+        return "opkit_header" in file.attrs and "_NCProperties" not in file.attrs
 
 
 def hdf5_version() -> str:

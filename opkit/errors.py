@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 from collections.abc import Iterable
 from types import ModuleType
 
@@ -54,11 +55,15 @@ class SolverError(OpkitError, ArithmeticError):
         self.seed = seed
 
     def __str__(self) -> str:
-        """Return the message, followed by the seed where it is known."""
+        """Return the message, followed by the seed where it is known.
+
+        The seed then names the sample; its number in a batch is left out.
+        """
         message = super().__str__()
-        return (
-            message if self.seed is None else f"{message} (seed, sample: {self.seed})"
-        )
+        if self.seed is None:
+            return message
+        message = re.sub(r"\bsample \d+ of the batch:? ", "", message)
+        return f"{message} (seed, sample: {self.seed})"
 
     def __reduce__(
         self,

@@ -19,6 +19,7 @@ from opkit.datasets.importers.agree import AxisOptions, Part, variables
 from opkit.datasets.importers.scrutiny import Scrutiny
 from opkit.datasets.ragged_write import RaggedWriter
 from opkit.datasets.shapes import Shapes
+from opkit.elements.weights import folded
 from opkit.errors import DataError
 
 Dtype = Literal["float32", "float64"]
@@ -87,6 +88,36 @@ def points_of(
                 f"{', '.join(dims[:-1])}: name the axes alike"
             )
     return (VariableSpec(POINTS, "points", dims, shape, dtype),)
+
+
+def refuse_folds(
+    header: Header, values: Mapping[str, NDArray[Any]], places: Sequence[str]
+) -> None:
+    """Refuse mapped grids with a cell that is turned over.
+
+    Args:
+        header: of the data.
+        values: by variable, (row, ...), as read.
+        places: where each row comes from, for messages.
+
+    Raises:
+        DataError: naming sample and cell.
+    """
+    points = values.get(POINTS)
+    if points is None:
+        return
+    dims = header.variable(POINTS).dims[:-1]
+    if dims == ("node",) or len(dims) != points.shape[-1]:
+        return
+    periodic = [header.coordinates[dim].periodic for dim in dims]
+    for place, own in zip(places, points.astype(np.float64), strict=True):
+        cell = folded(own, periodic) if np.isfinite(own).all() else None
+        if cell is not None:
+            where = ", ".join(f"{dim} {k}" for dim, k in zip(dims, cell, strict=True))
+            raise DataError(
+                f"{place}: the cell at {where} is inverted: the grid folds over itself "
+                "there; correct its points"
+            )
 
 
 def copy(

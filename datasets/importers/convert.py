@@ -193,7 +193,9 @@ def convert(
         for part in every:
             for rows, block in _blocks(header, part):
                 _check_open(header, part.path, block)
-                places = [f"{part.path}: sample {k}" for k in range(rows.start, rows.stop)]
+                numbers = range(rows.start, rows.stop)
+                places = [f"{part.path}: sample {k}" for k in numbers]
+                clouds.refuse_folds(header, block, places)
                 values = scrutiny.look(places, row, block)
                 here = slice(row, row + rows.stop - rows.start)
                 writer.put(here, np.arange(here.start, here.stop), values)

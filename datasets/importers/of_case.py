@@ -10,7 +10,7 @@ import numpy as np
 from opkit.datasets.agreement import refuse_units
 from opkit.datasets.header import Header, Mesh, VariableSpec
 from opkit.datasets.importers.agree import AxisOptions, Part
-from opkit.errors import DataError
+from opkit.errors import DataError, instead
 
 SIDES = {"x": ("left", "right"), "y": ("bottom", "top"), "z": ("back", "front")}
 
@@ -52,6 +52,13 @@ def fitted(
 def _check_variables(name: str, header: Header, like: Header) -> None:
     ours = {v.name: v for v in header.variables}
     theirs = {v.name: v for v in like.variables}
+    lacks = sorted(theirs.keys() - ours.keys())
+    if lacks:
+        more = sorted(ours.keys() - theirs.keys())
+        raise DataError(
+            f"{name}: its {theirs[lacks[0]].role} {lacks[0]} is missing: name it by "
+            f"--{theirs[lacks[0]].role} {lacks[0]}=ARRAY.{instead(lacks, more)}"
+        )
     for variable in sorted(ours.keys() | theirs.keys()):
         here, there = _described(ours.get(variable)), _described(theirs.get(variable))
         if here != there:
@@ -64,6 +71,8 @@ def _check_variables(name: str, header: Header, like: Header) -> None:
 def _described(variable: VariableSpec | None) -> str:
     if variable is None:
         return "missing"
+    if not variable.dims:
+        return f"{variable.role}, a number per sample"
     shape = "x".join(map(str, variable.shape))
     return f"{variable.role} {','.join(variable.dims)} {shape}"
 

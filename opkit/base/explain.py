@@ -104,7 +104,7 @@ def explain(error: ValidationError, model: Any, data: Any = None) -> str:
     faults = error.errors(include_url=False, include_context=False)
     first = _telling(faults)
     path = tuple(first["loc"])
-    where = ".".join(str(part) for part in path) or "value"
+    where = ".".join(str(part) for part in path)
     others = error.error_count() - 1
     more = f" (and {others} more)" if others else ""
     if first["type"] in UNKNOWN:
@@ -124,4 +124,5 @@ def explain(error: ValidationError, model: Any, data: Any = None) -> str:
     if first["type"] == "missing":
         hint = _sibling(path, model, data)
         return f"{where} is missing{hint and '.' + hint}{more}"
-    return f"{where}: {message[:1].lower()}{message[1:]}{shown}{more}"
+    place = f"{where}: " if where else ""
+    return f"{place}{message[:1].lower()}{message[1:]}{shown}{more}"

@@ -191,7 +191,8 @@ def validate(
     as_json(findings) if json else table(rows)
     failed = [c for c in findings if c.passed is False]
     if failed:
-        raise DataError(f"{file}: {failed[0].name}: {failed[0].detail}")
+        detail = failed[0].detail.removeprefix(f"{file}: ")
+        raise DataError(f"{file}: {failed[0].name}: {detail}")
 
 
 def import_(

@@ -122,22 +122,53 @@ def of_grid(points: Array, axes: int, periodic: Sequence[bool]) -> Array:
     """
     *lead, d = points.shape
     space = lead[len(lead) - axes :]
-    steps = [np.arange(n if closed else n - 1)
-             for n, closed in zip(space, periodic, strict=True)]  # fmt: skip
-    firsts = np.meshgrid(*steps, indexing="ij")
-    corners = [
-        np.ravel_multi_index(
-            [(i + b) % n for i, b, n in zip(firsts, bits, space, strict=True)], space
-        )
-        for bits in product((0, 1), repeat=axes)
-    ]
-    cells = np.stack(corners, -1).reshape(-1, 2**axes)
+    cells = _cells_of_grid(space, periodic).reshape(-1, 2**axes)
     flat = points.reshape(-1, int(np.prod(space)), d)
     shares = _multilinear(flat[:, cells], axes).reshape(len(flat), -1)
     weights = np.zeros(flat.shape[:2])
     for weight, share in zip(weights, shares, strict=True):
         weight += np.bincount(cells.reshape(-1), share, flat.shape[1])
     return weights.reshape(*lead)
+
+
+def folded(points: Array, periodic: Sequence[bool]) -> tuple[int, ...] | None:
+    """Return the first cell of a moved grid that is turned over; None if there is none.
+
+    A cell is turned over where the determinant of its slopes has another sign than
+    that of most cells, at one of the Gauss points of the weights. Cells without area
+    are none, as along the cut of a C-grid: the sine between slopes must be below
+    -1e-3, and the determinant beyond the rounding of float32.
+
+    Args:
+        points: (*space, d), d as many as axes of space.
+        periodic: whether the point after the last is the first, of each axis.
+    """
+    *space, d = points.shape
+    cells = _cells_of_grid(space, periodic)
+    corners = points.reshape(-1, d)[cells]
+    rounding = 4 * np.finfo(np.float32).eps * np.abs(points).max()
+    spots = product((0.5 - 0.5 / np.sqrt(3), 0.5 + 0.5 / np.sqrt(3)), repeat=d)
+    slopes = np.stack([_jacobian(corners, np.array(spot)) for spot in spots])
+    areas = np.linalg.det(slopes)
+    lengths = np.linalg.norm(slopes, axis=-1)
+    least = np.maximum(1e-3 * lengths.prod(-1), rounding * lengths.max(-1) ** (d - 1))
+    turned = (areas * np.sign(np.median(areas)) < -least).any(0)
+    return tuple(int(k) for k in np.argwhere(turned)[0]) if turned.any() else None
+
+
+def _cells_of_grid(space: Sequence[int], periodic: Sequence[bool]) -> Cells:
+    """Return the corners (*cells, 2^axes) of the cells of a grid, counted by bits."""
+    steps = [np.arange(n if closed else n - 1)
+             for n, closed in zip(space, periodic, strict=True)]  # fmt: skip
+    firsts = np.meshgrid(*steps, indexing="ij")
+    corners = [
+        np.ravel_multi_index(
+            [(i + b) % n for i, b, n in zip(firsts, bits, space, strict=True)],
+            tuple(space),
+        )
+        for bits in product((0, 1), repeat=len(space))
+    ]
+    return np.stack(corners, -1)
 
 
 def _determinants(corners: Array) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -94,8 +94,4 @@ def read(model: type[M], body: bytes | str) -> M:
     try:
         return model.model_validate_json(body or b"{}")
     except ValidationError as error:
-        raise OpkitInputError(_said(error, model)) from None
-
-
-def _said(error: ValidationError, model: Any) -> str:
-    return explain(error, model).removeprefix("value: ")
+        raise OpkitInputError(explain(error, model)) from None

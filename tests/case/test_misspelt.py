@@ -72,7 +72,8 @@ def test_in_a_case(change: Callable[[dict[str, Any]], None], message: str) -> No
         ("recipes.fno.operator=fnoo",
          "recipes.fno: unknown operator 'fnoo'. Did you mean 'fno'?"),
         ("boundary.lft.value=0", "boundary.lft.kind is missing. Did you mean 'left'?"),
-        ("quantities.men.of=velocity", "quantities.men has no kind: give one of mean, "),
+        ("quantities.men.of=velocity",
+         "quantities.men has no kind: give one of mean, "),
     ],
 )  # fmt: skip
 def test_in_an_override(override: str, message: str) -> None:
@@ -89,7 +90,7 @@ def test_entries_of_a_dict_alone_have_siblings() -> None:
     data["quantities"] = {
         "mean_u": {"kind": "mean", "of": "velocity"}, "mean_v": {"of": "velocity"},
     }  # fmt: skip
-    with pytest.raises(CaseError, match="mean_v has no kind.*Did you mean 'mean_u'"):
+    with pytest.raises(CaseError, match=r"mean_v has no kind.*Did you mean 'mean_u'"):
         parse_case(data)
     del data["quantities"], data["geometry"]["extent"]
     with pytest.raises(CaseError) as raised:

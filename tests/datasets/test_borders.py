@@ -108,8 +108,8 @@ def test_missing_values_are_counted(tmp_path: Path, kind: str, how: str) -> None
         encoding = {"u": {"_FillValue": None}}
     path = tmp_path / "holes.nc"
     data.to_netcdf(path, encoding=encoding, **KINDS[kind])  # type: ignore[call-overload]
-    says = "holes.nc: sample 2: p is missing .* at y 0.75, x 0.25; 2 such values .* in 2 of 6"
-    refused(path, tmp_path, says)
+    says = "sample 2: p is missing .* at y 0.75, x 0.25; 2 such values .* in 2 of 6"
+    refused(path, tmp_path, f"holes.nc: {says}")
 
 
 def test_chunks_never_written(tmp_path: Path) -> None:
@@ -385,7 +385,8 @@ def test_equal_inputs_in_two_splits(tmp_path: Path) -> None:
     path = tmp_path / "a.nc"
     dataset().to_netcdf(path)
     says = (
-        r"a.nc: sample 0 \(test\) has the inputs of .*a.nc: sample 0 \(train\); 6 samples"
+        r"a.nc: sample 0 \(test\) has the inputs of .*a.nc: sample 0 \(train\); "
+        "6 samples"
     )
     refused({"train": path, "test": path}, tmp_path, says)
     assert leaks(imported(path, tmp_path, held_out={"test": 2})) == []

@@ -358,7 +358,7 @@ def test_values_that_are_not_finite(tmp_path: Path) -> None:
     arrays = pair()
     arrays["u"][4, 1, 1] = np.inf
     source = write(tmp_path / "d.npz", arrays)
-    with pytest.raises(DataError, match="d.npz: sample 4: pressure is missing"):
+    with pytest.raises(DataError, match=r"d.npz: sample 4: pressure is missing"):
         import_data(source, tmp_path / "out.h5", PAIR)
     assert not list(tmp_path.glob("*out*"))
 

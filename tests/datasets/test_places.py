@@ -10,7 +10,8 @@ import pytest
 import opkit
 from opkit.datasets.importers.convert import import_data
 from opkit.datasets.importers.fieldmap import FieldMap
-from opkit.errors import DataError
+from opkit.elements.weights import folded, of_grid
+from opkit.errors import DataError, SolverError
 
 SQUARE = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
 CELLS = np.array([[0, 1, 2], [1, 3, 2]])
@@ -92,3 +93,66 @@ def test_of_clouds_in_several_files(fault: str, tmp_path: Path) -> None:
         "twin": f"{place} (test) has the inputs of {files['train']}: sample 4 (train)",
     }[fault])  # fmt: skip
     assert not (tmp_path / "d.h5").exists()
+
+
+def test_of_a_batch_are_left_out_where_the_seed_says_it() -> None:
+    said = "sample 3 of the batch: fronts are too steep"
+    assert str(SolverError(said)) == said
+    assert str(SolverError(said, (0, 23))) == (
+        "fronts are too steep (seed, sample: (0, 23))"
+    )
+
+
+def grids() -> np.ndarray:
+    """Sheared grids (sample, 4, 5, 2)."""
+    y, x = np.meshgrid(np.linspace(0, 1, 4), np.linspace(0, 1, 5), indexing="ij")
+    return np.stack([np.stack([x + 0.1 * k * y, y], -1) for k in range(6)])
+
+
+@pytest.mark.parametrize("fault", ["none", "folded", "mirrored", "pinched"])
+def test_of_mapped_grids_that_fold(fault: str, tmp_path: Path) -> None:
+    """A grid that is mirrored as a whole, or has cells without area, is sound."""
+    points = grids()
+    if fault == "folded":
+        points[3, 1, 2] += [0.9, 0]  # beyond its right neighbour
+    elif fault == "mirrored":
+        points[3] = points[3, ::-1]
+    elif fault == "pinched":
+        points[3, 0] = points[3, 1]
+    x, y = points[..., 0], points[..., 1]
+    np.savez(tmp_path / "g.npz", X=x, Y=y, Q=x * y)
+    axes = ":sample,y,x"
+    target = tmp_path / "d.h5"
+
+    def imported() -> None:
+        import_data(
+            tmp_path / "g.npz",
+            target,
+            [FieldMap.parse(f"q=Q{axes}", "output")],
+            points=[FieldMap.parse(f"points={n}{axes}", "input") for n in "XY"],
+            coordinates={"x": (0, 1), "y": (0, 1)},
+        )
+
+    if fault == "folded":
+        with pytest.raises(DataError) as raised:
+            imported()
+        assert str(raised.value) == (
+            f"{tmp_path / 'g.npz'}: sample 3: the cell at y 0, x 2 is inverted: the "
+            "grid folds over itself there; correct its points"
+        )
+        assert not target.exists()
+    else:
+        imported()
+
+
+def test_folds_of_grids_that_close() -> None:
+    """The polar grid of a ring: area π (4 - 1) to O(h²), and a cell turned over at its end."""
+    r, t = np.meshgrid(np.linspace(1, 2, 9), np.arange(64) * np.pi / 32, indexing="ij")
+    ring = np.stack([r * np.cos(t), r * np.sin(t)], -1)
+    closes = (False, True)
+    assert folded(ring, closes) is None
+    # each chord of 1/64 of the circle takes away (2π/64)²/6 of the area
+    area = of_grid(ring, 2, closes).sum()
+    assert area == pytest.approx(3 * np.pi, rel=1.1 * (np.pi / 32) ** 2 / 6)
+    ring[4, 63], ring[4, 0] = ring[4, 0].copy(), ring[4, 63].copy()
+    assert folded(ring, closes) == (3, 63)

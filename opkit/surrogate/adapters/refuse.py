@@ -94,10 +94,13 @@ def check_inputs(
     for role, tensor in inputs.by_role.items():
         place = _not_finite(tensor.to(dtype))
         if place is not None:
-            what = "inputs" if role == "fields" else f"{role} data"
+            axis = lead - 1 if role == "fields" else 1
+            name = _variable_at(config.by_role.get(role, ()), place[axis]) or role
+            index = [k for a, k in enumerate(place) if a not in (0, axis)]
             raise OpkitInputError(
-                f"{what} hold NaN or infinity, or a value beyond {_name(dtype)}, in "
-                f"sample {place[0]} at {list(place[1:])}: remove such samples"
+                f"{name} holds NaN or infinity, or a value beyond {_name(dtype)}, in "
+                f"sample {place[0]}{f' at {index}' if index else ''}: remove such "
+                "samples"
             )
     _check_logs(config, inputs)
     space = tuple(fields.shape[lead:])
@@ -105,6 +108,12 @@ def check_inputs(
         shape.refuse(space)
     elif config.shape.is_other_grid(space):
         _warn_resolution(config, space)
+
+
+def _variable_at(variables: tuple[Channels, ...], channel: int) -> str:
+    """Name the variable that a channel of its role belongs to."""
+    names = [v.name for v in variables for _ in range(v.channels)]
+    return names[channel] if channel < len(names) else ""
 
 
 def _check_logs(config: BundleConfig, inputs: Inputs) -> None:
@@ -213,7 +222,7 @@ def _check_role(
         )
     if len(tensor) != inputs.batch:
         raise OpkitInputError(
-            f"{what} have {len(tensor)} samples, the inputs {inputs.batch}"
+            f"{names or what}: {len(tensor)} samples, the inputs have {inputs.batch}"
         )
     space = tuple(inputs.fields.shape[lead:])
     if role == "static" and tuple(tensor.shape[2:]) != space:
