@@ -38,7 +38,8 @@ def open_source(path: Path) -> Source:
         return _converted(meshio.read(path))
     except (Exception, SystemExit) as error:  # readers end in many ways
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        reason = lines[-1][:200]
+        ended = isinstance(error, SystemExit)  # with a number that says nothing
+        reason = "damaged, or another format" if ended else lines[-1][:200]
         raise DataError(f"{path}: cannot be read as a mesh ({reason})") from None
 
 

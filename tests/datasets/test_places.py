@@ -146,7 +146,7 @@ def test_of_mapped_grids_that_fold(fault: str, tmp_path: Path) -> None:
 
 
 def test_folds_of_grids_that_close() -> None:
-    """The polar grid of a ring: area π (4 - 1) to O(h²), and a cell turned over at its end."""
+    """The polar grid of a ring: area π (4 - 1) to O(h²); its last cell turned over."""
     r, t = np.meshgrid(np.linspace(1, 2, 9), np.arange(64) * np.pi / 32, indexing="ij")
     ring = np.stack([r * np.cos(t), r * np.sin(t)], -1)
     closes = (False, True)

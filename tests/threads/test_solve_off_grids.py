@@ -25,7 +25,7 @@ TINY = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A field u, a number drag and a series lift, of one epoch: all errors are large."""
+    """A field u, a number drag and a series lift; one epoch, so errors are large."""
     path = tmp_path_factory.mktemp("solve")
     items = (
         item | {"u": np.ptp(item["points"][:, 1]) * (2 + item["points"][:, 1])}
