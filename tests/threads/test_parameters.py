@@ -159,11 +159,15 @@ def test_solving_where_the_prediction_will_not_do(folder: Path) -> None:
     ("change", "words"),
     [
         ({"viscosity": None}, "inputs lack viscosity"),
-        ({"viscosity": np.array([0.1, np.nan])}, "NaN"),
+        ({"viscosity": np.array([0.1, np.nan])},
+         "viscosity holds NaN .* in sample 1: remove"),
+        ({"initial_velocity": np.full((2, 32), np.inf)},
+         r"initial_velocity holds NaN or infinity.* in sample 0 at \[0\]"),
+        ({"viscosity": np.full(3, 0.1)}, "viscosity: 3 samples, the inputs have 2"),
         ({"viscosity": np.array([0.1, -0.1])}, "viscosity of sample 1 is -0.1"),
         ({"viscosity": np.ones((2, 2))}, "viscosity has 2 axes"),
     ],
-)
+)  # fmt: skip
 def test_wrong_numbers_are_one_line(folder: Path, change: dict, words: str) -> None:
     """Missing, not finite, without a logarithm, of another shape."""
     surrogate = opkit.load(folder / "run")
@@ -171,6 +175,52 @@ def test_wrong_numbers_are_one_line(folder: Path, change: dict, words: str) -> N
     inputs = {k: v for k, v in (inputs | change).items() if v is not None}
     with pytest.raises(OpkitInputError, match=words):
         surrogate(inputs)
+
+
+def test_a_copy_that_xarray_made_of_a_data_file(folder: Path, tmp_path: Path) -> None:
+    """It has the attributes of a data file: predicted as any netCDF, bad or sound."""
+    with xr.open_dataset(folder / "d.h5", engine="h5netcdf") as stored:
+        two = stored.isel(sample=slice(0, 2))[["initial_velocity", "viscosity"]].load()
+
+    def predicted(change: xr.Dataset, code: int = 0) -> str:
+        change.to_netcdf(tmp_path / "in.nc", engine="h5netcdf")
+        words = ("predict", folder / "run", tmp_path / "in.nc", "-o")
+        said = run(*words, tmp_path / "out.nc", "--force", code=code).stderr
+        if code:
+            assert not (tmp_path / "out.nc").exists()
+        return " ".join(said.split())
+
+    units = two.viscosity.assign_attrs(units="m2 s-1")
+    assert "viscosity is in 'm2 s-1'" in predicted(two.assign(viscosity=units), 2)
+    misspelt = two.rename(viscosity="viscosty")
+    assert "Did you mean 'viscosity' by 'viscosty'?" in predicted(misspelt, 2)
+    assert "lacks viscosity" in predicted(two[["initial_velocity"]], 2)
+    negative = two.assign(viscosity=two.viscosity.copy(data=[0.1, -3.0]))
+    assert "viscosity of sample 1 is -3" in predicted(negative, 2)
+    predicted(two)
+    expected = opkit.load(folder / "run")(two)
+    with xr.open_dataset(tmp_path / "out.nc", engine="h5netcdf") as out:
+        np.testing.assert_array_equal(out.velocity, expected.velocity)
+    text = run("validate", tmp_path / "in.nc", code=2).stderr
+    assert "another program wrote the file" in " ".join(text.split())
+
+
+def test_data_of_a_case_that_lack_a_number(folder: Path, tmp_path: Path) -> None:
+    with xr.open_dataset(folder / "d.h5", engine="h5netcdf") as stored:
+        stored.to_netcdf(tmp_path / "in.nc", engine="h5netcdf")
+    words = [
+        "import", tmp_path / "out.h5", "--case", folder / "case.yaml", "--train",
+        tmp_path / "in.nc", "--input", "initial_velocity=initial_velocity", "--output",
+        "velocity=velocity",
+    ]  # fmt: skip
+    for more, hint in (
+        ([], "--input viscosity=ARRAY."),
+        (["--input", "viscosty=viscosity"], "'viscosity' by 'viscosty'?"),
+    ):
+        said = " ".join(run(*words, *more, code=2).stderr.split())
+        assert "case burgers-nu: its input viscosity is missing: name it" in said
+        assert said.endswith(hint)
+    assert not (tmp_path / "out.h5").exists()
 
 
 def test_constant_channels(folder: Path) -> None:
