@@ -19,7 +19,6 @@ from opkit.datasets.importers.agree import AxisOptions, Part, variables
 from opkit.datasets.importers.scrutiny import Scrutiny
 from opkit.datasets.ragged_write import RaggedWriter
 from opkit.datasets.shapes import Shapes
-from opkit.elements.weights import folded
 from opkit.errors import DataError
 
 Dtype = Literal["float32", "float64"]
@@ -109,6 +108,8 @@ def refuse_folds(
     dims = header.variable(POINTS).dims[:-1]
     if dims == ("node",) or len(dims) != points.shape[-1]:
         return
+    from opkit.elements.weights import folded  # its package loads torch
+
     periodic = [header.coordinates[dim].periodic for dim in dims]
     for place, own in zip(places, points.astype(np.float64), strict=True):
         cell = folded(own, periodic) if np.isfinite(own).all() else None
