@@ -81,6 +81,8 @@ def refuse_other_state(
     optimiser = build_optimiser(trial, training)
     optimiser.step()
     own = optimiser.state[trial.weight]
+    if not state:
+        raise ValueError(f"no state of {training.optimiser} for any parameter")
     for index, entries in state.items():
         shape = parameters[index].shape
         wanted = {
