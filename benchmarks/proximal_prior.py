@@ -1,6 +1,6 @@
 """Two-phase permeability from 36 noisy pressures: learned prior against known ones.
 
-    python -m benchmarks.proximal_prior [--seeds 0 1 2] [--truths 3] [--validate 2]
+    python -m benchmarks.proximal_prior [--seeds 0 1 2] [--truths 6] [--validate 3]
 
     D(u) = |p(exp(m + h u)) - d|² / 2 η²,   u = ±1: the two phases, 32 x 32 nodes
 
@@ -227,7 +227,7 @@ def run(seed: int, count: int, validate: int, sigmas: Sequence[float]) -> None:
     )
     normal = remembered(gaussian(samples))
     ways: dict[str, Callable[[Case], Tensor]]
-    ways = {f"w = {w}": lambda c, w=w: normal(c, w) for w in (0.3, 1.0, 3.0)}
+    ways = {f"w = {w}": lambda c, w=w: normal(c, w) for w in (0.03, 0.1, 0.3, 1.0)}
     chosen = measure("Gaussian", ways, validation, truths)
     usual = float(chosen.split()[-1])
 
@@ -241,7 +241,7 @@ def run(seed: int, count: int, validate: int, sigmas: Sequence[float]) -> None:
         prior = TotalVariation(weight / curved, tolerance=1e-7)
         return smoothed(case, prior, curved).field
 
-    ways = {f"w = {w}": lambda c, w=w: tv(c, w) for w in (0.1, 0.3)}
+    ways = {f"w = {w}": lambda c, w=w: tv(c, w) for w in (0.01, 0.03, 0.1, 0.3)}
     measure("total variation", ways, validation, truths)
     networks, training = {}, {}
     for sigma in sigmas:
@@ -269,15 +269,15 @@ def run(seed: int, count: int, validate: int, sigmas: Sequence[float]) -> None:
     path("exact", exact(truths[0], network, start(truths[0]), curved))
     times = ", ".join(f"σ = {s}: {t:.0f} s" for s, t in training.items())
     print(f"training: {times}\n", flush=True)
-    ways = {f"w = {w}": lambda c, w=w: level_set(c, w) for w in (0.3, 1.0)}
+    ways = {f"w = {w}": lambda c, w=w: level_set(c, w) for w in (0.3, 1.0, 3.0)}
     measure("level set, law known", ways, validation, truths)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--truths", type=int, default=3)
-    parser.add_argument("--validate", type=int, default=2)
+    parser.add_argument("--truths", type=int, default=6)
+    parser.add_argument("--validate", type=int, default=3)
     parser.add_argument("--sigmas", type=float, nargs="+", default=[0.5, 1.5])
     asked = parser.parse_args()
     torch.set_num_threads(1)
