@@ -216,7 +216,10 @@ def test_the_solver_is_scored_beside_it(folder: Path) -> None:
             ),
             "end_temperature has 1 values in time, the surrogate was trained on 21",
         ),
-        (lambda d: d.assign(end_temperature=d.end_temperature * np.nan), "hold NaN"),
+        (
+            lambda d: d.assign(end_temperature=d.end_temperature * np.nan),
+            "end_temperature holds NaN",
+        ),
     ],
 )
 def test_wrong_series_are_one_line(
