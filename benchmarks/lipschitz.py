@@ -34,7 +34,7 @@ COMMON = (
     "training.learning_rate=2e-3",
 )
 KINDS: dict[str, tuple[str, ...]] = {
-    "mlp": (),
+    "plain": (),
     "sandwich, 10": ("model.branch=sandwich", "model.branch_bound=10"),
     "sandwich, 30": ("model.branch=sandwich", "model.branch_bound=30"),
     "sandwich, 100": ("model.branch=sandwich", "model.branch_bound=100"),

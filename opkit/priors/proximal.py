@@ -101,19 +101,19 @@ class ProximalNetwork(nn.Module):
                 f"alpha {alpha}, beta {beta}: both have to be above zero"
             )
         self.flat = len(self.shape) == 1
-        self.given = nn.ModuleList()
-        self.passed = nn.ParameterList()
+        self.from_input = nn.ModuleList()
+        self.from_layer = nn.ParameterList()
         self.weights = nn.ParameterList()
         for layer in range(layers):
             if self.flat:
-                self.given.append(nn.Linear(self.shape[0], width))
+                self.from_input.append(nn.Linear(self.shape[0], width))
                 size: tuple[int, ...] = (width, width)
             else:
-                self.given.append(nn.Conv2d(1, width, 5, padding=2))
+                self.from_input.append(nn.Conv2d(1, width, 5, padding=2))
                 size = (width, width, 3, 3)
             if layer:
                 inputs = math.prod(size[1:])
-                self.passed.append(torch.rand(size) * 2 / inputs)
+                self.from_layer.append(torch.rand(size) * 2 / inputs)
             self.weights.append(torch.rand(width) * 2 / width)
         self.slope = nn.Parameter(torch.zeros(self.shape))
 
@@ -184,12 +184,12 @@ class ProximalNetwork(nn.Module):
         total = (self.slope * y).flatten(1).sum(1)
         total = total + self.alpha / 2 * y.square().flatten(1).sum(1)
         z, coarse = y, y if self.flat else y[:, None]
-        for layer, given in enumerate(self.given):
+        for layer, affine_of in enumerate(self.from_input):
             if not self.flat and layer:
                 coarse = F.avg_pool2d(coarse, 2, ceil_mode=True)
-            affine = given(coarse)
+            affine = affine_of(coarse)
             if layer:
-                weight = self.passed[layer - 1].abs()
+                weight = self.from_layer[layer - 1].abs()
                 if self.flat:
                     affine = affine + F.linear(z, weight)
                 else:
@@ -259,12 +259,12 @@ class ProximalNetwork(nn.Module):
             "maxcor": 30,
         }
         options |= {"ftol": 0.0, "gtol": tolerance / 2}
-        found = minimize(gap, start, jac=True, method="L-BFGS-B", options=options)
-        value, off = gap(found.x)
+        minimum = minimize(gap, start, jac=True, method="L-BFGS-B", options=options)
+        value, off = gap(minimum.x)
         if not np.linalg.norm(off) <= limit:
             raise NotConvergedError(
                 f"f(y) = x holds to {np.linalg.norm(off):.1e}, not to {limit:.1e}, "
-                f"after {found.nit} steps: give more steps or a larger tolerance"
+                f"after {minimum.nit} steps: give more steps or a larger tolerance"
             )
         return -value - x.square().sum() / 2
 

@@ -152,9 +152,9 @@ def half_quadratic(
         objective.append(value)
         residual.append(size)
 
-    first = start.detach().double().flatten().numpy().copy()
-    smooth(first)
-    record(first)
+    at = start.detach().double().flatten().numpy().copy()
+    smooth(at)
+    record(at)
     limit = tolerance * residual[0]
 
     def after(flat: NDArray[np.float64]) -> None:
@@ -165,11 +165,10 @@ def half_quadratic(
     options: dict[str, float] = {"maxiter": steps, "maxfun": 3 * steps, "maxcor": 20}
     options |= {"ftol": 0.0, "gtol": 0.0}
     if limit:
-        found = minimize(
-            smooth, first, jac=True, method="L-BFGS-B", options=options, callback=after
-        )
-        first = found.x
-    v = torch.from_numpy(first).to(kind).view(shape)
+        at = minimize(
+            smooth, at, jac=True, method="L-BFGS-B", options=options, callback=after
+        ).x
+    v = torch.from_numpy(at).to(kind).view(shape)
     point = prior.proximal(v[None])[0][0].to(kind)
     done = residual[-1] <= limit
     return Inversion(point, tuple(objective), tuple(residual), done)

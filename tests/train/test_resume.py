@@ -5,6 +5,7 @@ import multiprocessing
 import random
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -128,21 +129,40 @@ def test_damaged_checkpoint_is_said(tmp_path, make_data):
         train(data, run, operator="fno", resume=True)
 
 
-@pytest.mark.parametrize("fault", ["lacks", "another", "shape", "parameter"])
-def test_an_optimiser_state_that_is_none_is_said(fault, tmp_path, make_data):
+def other_shape(state: Any) -> None:
+    state["optimiser"]["state"][0]["exp_avg"] = torch.zeros(2)
+
+
+def other_name(state: Any) -> None:
+    kept = state["optimiser"]["state"][1]
+    kept["momentum_buffer"] = kept.pop("exp_avg_sq")
+
+
+def one_more(state: Any) -> None:
+    kept = state["optimiser"]["state"]
+    kept[len(kept)] = kept[0]
+
+
+FAULTS: dict[str, Callable[[Any], object]] = {
+    "a tensor less": lambda state: state["optimiser"]["state"][0].pop("exp_avg"),
+    "another name": other_name,
+    "another shape": other_shape,
+    "a parameter more": one_more,
+    "no average": lambda state: state["state"]["averaged"].clear(),
+    "an average less": lambda state: state["state"]["averaged"].popitem(),
+    "a best weight less": lambda state: state["state"]["best_weights"].popitem(),
+    "a loss scaler": lambda state: state["scaler"].update(scale=2.0),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_state_of_another_training_is_said(fault, tmp_path, make_data):
     """A checkpoint whose checksums are right may still hold anything."""
     data, run = make_data(), tmp_path / "run"
-    train(data, run, operator="fno", overrides=["training.epochs=1"])
+    once = ["training.epochs=1", "training.ema=0.9"]
+    train(data, run, operator="fno", overrides=once)
     epoch, state = checkpoint.load(run / "checkpoints")
-    kept = state["optimiser"]["state"]
-    if fault == "lacks":
-        del kept[0]["exp_avg"]
-    elif fault == "another":
-        kept[1]["momentum_buffer"] = kept[1].pop("exp_avg_sq")
-    elif fault == "shape":
-        kept[0]["exp_avg"] = torch.zeros(2)
-    else:
-        kept[len(kept)] = kept[0]
+    FAULTS[fault](state)
     checkpoint.save(run / "checkpoints", epoch, state)
     with pytest.raises(BundleError, match="holds no state of this training"):
         train(data, run, resume=True, overrides=["training.epochs=2"])

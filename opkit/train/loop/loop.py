@@ -145,11 +145,13 @@ class Loop:
         for name, value in vars(state).items():
             if type(value) is not type(kinds[name]):
                 raise TypeError(f"{name} is no {type(kinds[name]).__name__}")
-        state.averaged = sharding.as_in(self.bare, state.averaged)
-        own = self.bare.state_dict()
-        best = {name: weight.shape for name, weight in state.best_weights.items()}
-        if best and best != {name: w.shape for name, w in own.items()}:
+        own = _shapes(self.bare.state_dict())
+        averages = own if self.state.averaged else {}
+        if _shapes(state.averaged) != averages:
+            raise ValueError("averaged weights of another model")
+        if state.best_weights and _shapes(state.best_weights) != own:
             raise ValueError("best weights of another model")
+        state.averaged = sharding.as_in(self.bare, state.averaged)
         self.state = state
 
     def _resume_optimiser(
@@ -161,8 +163,13 @@ class Loop:
         state = sharding.optimiser_state(state, parameters)
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": state, "param_groups": groups})
-        if saved["scaler"]:
-            self.fabric.strategy.precision.load_state_dict(saved["scaler"])
+        precision, scaler = self.fabric.strategy.precision, saved["scaler"]
+        if scaler:
+            kinds = {name: type(value) for name, value in scaler.items()}
+            own = {name: type(v) for name, v in precision.state_dict().items()}
+            if kinds != own:
+                raise ValueError("state of another loss scaler")
+            precision.load_state_dict(scaler)
 
     def fit(self) -> State:
         """Train to the last epoch, or until patience runs out.
@@ -373,3 +380,7 @@ class Loop:
     def _tell(self, event: Event) -> None:
         if self.progress is not None and self.fabric.is_global_zero:
             self.progress(event)
+
+
+def _shapes(weights: dict[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: weight.shape for name, weight in weights.items()}

@@ -65,8 +65,8 @@ def refuse_other_state(
 ) -> None:
     """Hold what a checkpoint says of each parameter against what an optimiser keeps.
 
-    Which numbers it keeps is seen from one step of its kind. A parameter that never
-    had a gradient has none of them.
+    One step of the same optimiser on a trial layer shows which tensors it keeps for
+    each parameter. It keeps none for a parameter that never had a gradient.
 
     Args:
         training: recipe of the optimiser.
