@@ -6,7 +6,7 @@ as ``my-cases = "my_package.cases"``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -83,26 +83,45 @@ def load_case(name: str, overrides: Sequence[str] = ()) -> Case:
     for override in overrides:
         apply_override(data, override)
     case = parse_case(absolute_paths(data, Path.cwd()), origin)
-    _check_recipes(case, overrides, origin)
+    changed = _changed_recipes(case, overrides)
+    if changed:
+        check_recipes(case, changed, f"{origin}: ")
     return _described(case, overrides)
 
 
-def _check_recipes(case: Case, overrides: Sequence[str], origin: str) -> None:
-    """Refuse options that an operator does not have, where overrides give any.
+def check_recipes(
+    case: Case, names: Iterable[str] | None = None, origin: str = ""
+) -> None:
+    """Refuse options that an operator does not have, before anything is solved.
 
-    A data file keeps its case: a fault that training finds comes after the solving.
+    A data file keeps its case: training would find the fault after the solving.
+
+    Args:
+        case: the problem.
+        names: of the recipes to look at; None for all. Those of equations have no
+            options of data, and are left out.
+        origin: what a message begins with.
+
+    Raises:
+        CaseError: names the recipe, and the nearest option or operator.
     """
-    paths = [override.partition("=")[0].split(".") for override in overrides]
-    changed = {path[1] if path[1:] else None for path in paths if path[0] == "recipes"}
-    for name, recipe in case.recipes.items():
-        if recipe.stream or not changed & {None, name}:
-            continue  # as it was, or of equations, which have no data
-        from opkit.operators.interface import parse_options  # loads torch
+    from opkit.operators.interface import parse_options  # loads torch
 
+    for name in case.recipes if names is None else names:
+        recipe = case.recipes[name]
+        if recipe.stream:
+            continue
         try:
             parse_options(recipe.operator, recipe.model)
         except OpkitError as error:
-            raise CaseError(f"{origin}: recipes.{name}: {error}") from None
+            raise CaseError(f"{origin}recipes.{name}: {error}") from None
+
+
+def _changed_recipes(case: Case, overrides: Sequence[str]) -> list[str]:
+    """Return the names of the recipes that overrides touch."""
+    paths = [override.partition("=")[0].split(".") for override in overrides]
+    changed = {path[1] if path[1:] else None for path in paths if path[0] == "recipes"}
+    return [name for name in case.recipes if changed & {None, name}]
 
 
 def _described(case: Case, overrides: Sequence[str]) -> Case:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from opkit.case.catalogue import check_recipes
 from opkit.case.contract import blamed, check_solution, residual_of
 from opkit.case.data import draw, header_of
 from opkit.case.record import Case
@@ -44,7 +45,7 @@ def check_solver(
     seed; solutions that do not depend on the rest of the batch, bit for bit; inputs
     left as they are; residuals small for its own solutions and large for noise; the
     same solutions from a pickled copy and in another process; NaN and wrong shapes
-    refused.
+    refused; options of the case's recipes that their operators have.
 
     Args:
         case: the problem; a small resolution will do.
@@ -100,7 +101,8 @@ class _Trial:
     solution: Solution = field(default_factory=lambda: Solution({}, np.zeros(0)))
 
     def questions(self) -> Iterator[tuple[str, Callable[[], Answer]]]:
-        """The checks in order; the first two bring what the others need."""
+        """The checks in order; two of them bring what those after them need."""
+        yield "recipes", self._recipes
         yield "sample", self._sample
         yield "solve", self._solve
         yield "seeds", self._seeds
@@ -112,6 +114,10 @@ class _Trial:
         yield "another process", self._process
         yield "NaN", self._nan
         yield "shapes", self._shapes
+
+    def _recipes(self) -> Answer:
+        check_recipes(self.case)
+        return True, f"options of {', '.join(self.case.recipes) or 'none'}"
 
     @property
     def _count(self) -> int:

@@ -10,14 +10,15 @@ import yaml
 from typer.testing import CliRunner
 
 import opkit
+from opkit.case.recipe import Recipe
 from opkit.case.record import Case
 from opkit.cli import app
 from opkit.errors import CaseError, OpkitInputError
 from opkit.generate.check_solver import check_solver
 
 NAMES = [
-    "sample", "solve", "seeds", "again", "batches", "residual of its solutions",
-    "residual of noise", "pickling", "another process", "NaN", "shapes",
+    "recipes", "sample", "solve", "seeds", "again", "batches",
+    "residual of its solutions", "residual of noise", "pickling", "another process", "NaN", "shapes",
 ]  # fmt: skip
 OURS = {
     "darcy": ("resolution=9",),
@@ -99,8 +100,15 @@ def test_one_that_is_broken_fails_there(
 
 def test_nothing_is_asked_of_what_was_not_solved(stranger: Callable[..., Case]) -> None:
     checks = check_solver(stranger((END, "end = start[:, 1:]")))
-    assert [c.passed for c in checks] == [True, False, *[None] * 9]
-    assert checks[2].detail == "not asked: solve failed"
+    assert [c.passed for c in checks] == [True, True, False, *[None] * 9]
+    assert checks[3].detail == "not asked: solve failed"
+
+
+def test_options_that_an_operator_lacks(heat: Callable[..., Case]) -> None:
+    wrong = Recipe(operator="fno", model={"n_mods": [3]})
+    faults = failures(heat(8).model_copy(update={"recipes": {"fno": wrong}}))
+    assert faults.keys() == {"recipes"}
+    assert "unknown key 'n_mods'. Did you mean 'n_modes'?" in faults["recipes"]
 
 
 def test_one_that_takes_anything(stranger: Callable[..., Case]) -> None:
