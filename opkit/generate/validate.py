@@ -16,6 +16,7 @@ from opkit.case.record import Case, parse_stored
 from opkit.datasets.agreement import same_units
 from opkit.datasets.conformity import duplicates, faults
 from opkit.datasets.header import Header, Mesh, VariableSpec
+from opkit.datasets.importers.clouds import refuse_folds
 from opkit.datasets.ragged_write import weights_of
 from opkit.datasets.read import DataFile
 from opkit.datasets.suspicions import suspicions
@@ -47,7 +48,7 @@ def validate(
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> list[Finding]:
-    """Finding a data file against its spec, its checksums, its case and its solver.
+    """Check a data file against its spec, its checksums, its case and its solver.
 
     The solver of the case stored in the file redraws inputs from their seeds, and
     computes the residual of the stored outputs. A residual passes if it is at most
@@ -112,11 +113,16 @@ def _checksums(file: DataFile) -> Iterator[Finding]:
 
 
 def _meshes(file: DataFile) -> Iterator[Finding]:
-    """Look at the mesh of each sample, where each has its own."""
-    if not file.header.ragged:
+    """Look at the mesh or moved grid of each sample, where each has its own."""
+    header = file.header
+    if not header.ragged and not any(v.role == POINTS for v in header.variables):
         return
     try:
         for row in range(len(file)):
+            if not header.ragged:
+                points = {POINTS: file.read(POINTS, row)[None]}
+                refuse_folds(header, points, [f"sample {row}"])
+                continue
             weights = weights_of(file.mesh(row), f"sample {row}")
             stored = file.sample(row, ["weights"])["weights"]
             if not np.allclose(weights, stored, 1e-9, 1e-12 * weights.sum()):

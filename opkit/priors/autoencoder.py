@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from opkit.errors import OpkitInputError
 from opkit.operators.layers.convolutions import mlp
+from opkit.priors.samples import refuse_not_finite
 from opkit.priors.waves import shares, waves
 
 SMALLEST = 3e-3
@@ -149,7 +150,7 @@ class FunctionalAutoencoder(nn.Module):
         with torch.random.fork_rng():
             torch.manual_seed(training.seed)
             model = cls(latents, periodic, values.shape[-1], count, width)
-        w = _unit(shares(points, periodic) if weights is None else weights)
+        w = _shares(points, periodic, weights)
         model._begin(values.double(), points.double(), w.double())
         model._train(values.float(), points.float(), w.float(), training, generator)
         model._look(values.float(), points.float(), w.float())
@@ -169,8 +170,8 @@ class FunctionalAutoencoder(nn.Module):
             OpkitInputError: shapes that do not fit, or values that are not finite.
         """
         values = _fields(values, points, self.channels)
-        w = shares(points, self.periodic) if weights is None else weights
-        return self._encode(values.float(), self._waves(points), _unit(w).float())[0]
+        w = _shares(points, self.periodic, weights).float()
+        return self._encode(values.float(), self._waves(points), w)[0]
 
     def decode(self, code: Tensor, points: Tensor) -> Tensor:
         """Return fields (batch, point, channel) at points (point, d)."""
@@ -250,11 +251,11 @@ class FunctionalAutoencoder(nn.Module):
             OpkitInputError: shapes that do not fit, or values that are not finite.
         """
         values = _fields(values, points, self.channels)
-        w = shares(points, self.periodic) if weights is None else weights
+        w = _shares(points, self.periodic, weights).float()
         with torch.no_grad():
             code = self.encode(values, points, w)
             off = self.decode(code, points) - values
-            lost = _mean((off / self.scale).square(), _unit(w).float())
+            lost = _mean((off / self.scale).square(), w)
             far = ((code - self.centre) @ self.whiten.T).square().mean(1)
         return (far + lost / self.lost) / 2
 
@@ -388,13 +389,26 @@ def _fields(values: Tensor, points: Tensor, channels: int | None = None) -> Tens
             "(sample, point[, channel])"
             + ("" if channels is None else f", of {channels} channels")
         )
-    if not bool(fields.isfinite().all()):
-        raise OpkitInputError("the values are not finite: leave such samples out")
+    refuse_not_finite(fields)
     return fields
 
 
-def _unit(weights: Tensor) -> Tensor:
-    return weights / weights.sum()
+def _shares(points: Tensor, periodic: Sequence[bool], weights: Tensor | None) -> Tensor:
+    """Return the share of each point (point,), of sum 1.
+
+    Raises:
+        OpkitInputError: weights of another shape, negative, not finite or all zero.
+    """
+    if weights is None:
+        return shares(points, periodic)
+    sound = weights.shape == (len(points),) and bool((weights >= 0).all())
+    total = weights.sum()
+    if not (sound and bool(total.isfinite()) and total > 0):
+        raise OpkitInputError(
+            f"weights of shape {tuple(weights.shape)} for {len(points)} points: give "
+            "one for each, 0 or more, with a finite sum above 0"
+        )
+    return weights / total
 
 
 def _mean(values: Tensor, w: Tensor, channels: bool = False) -> Tensor:

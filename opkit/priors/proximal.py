@@ -32,6 +32,7 @@ from scipy.optimize import minimize
 from torch import Tensor, nn
 
 from opkit.errors import NotConvergedError, OpkitInputError
+from opkit.priors.samples import refuse_not_finite
 
 
 @dataclass(frozen=True)
@@ -293,6 +294,5 @@ def _samples(values: Tensor, shape: tuple[int, ...]) -> Tensor:
             f"values of shape {tuple(values.shape)}: give (sample, "
             f"{', '.join(map(str, shape))})"
         )
-    if not bool(values.isfinite().all()):
-        raise OpkitInputError("the values are not finite: leave such samples out")
+    refuse_not_finite(values)
     return values

@@ -30,6 +30,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from opkit.errors import NotConvergedError, OpkitInputError
+from opkit.priors.samples import refuse_not_finite
 
 ROUNDING = 1e-6
 """Rise of J, relative to its size, that the errors of R can cause."""
@@ -200,10 +201,11 @@ class TotalVariation:
             OpkitInputError: v of another number of axes, or not finite.
             NotConvergedError: the gap is too large after all steps.
         """
-        if v.ndim != 3 or not bool(v.isfinite().all()):
+        if v.ndim != 3:
             raise OpkitInputError(
-                f"fields of shape {tuple(v.shape)}: give finite ones (batch, y, x)"
+                f"fields of shape {tuple(v.shape)}: give (batch, y, x)"
             )
+        refuse_not_finite(v, "fields")
         p = self._dual
         if p is None or p.shape[1:] != v.shape or p.dtype != v.dtype:
             p = v.new_zeros(2, *v.shape)

@@ -31,12 +31,9 @@ def waves(points: Tensor, count: int, periodic: Sequence[bool]) -> Tensor:
         (..., wave), the constant first.
 
     Raises:
-        OpkitInputError: points of another dimension.
+        OpkitInputError: points of another dimension, or not finite.
     """
-    if points.shape[-1] != len(periodic):
-        raise OpkitInputError(
-            f"points of shape {tuple(points.shape)}: give (point, {len(periodic)})"
-        )
+    _refuse(points, periodic)
     k = torch.arange(1, count + 1, dtype=points.dtype, device=points.device)
     product = points.new_ones(*points.shape[:-1], 1)
     for axis, closed in enumerate(periodic):
@@ -54,7 +51,11 @@ def shares(points: Tensor, periodic: Sequence[bool]) -> Tensor:
     Args:
         points: (point, d).
         periodic: which axes are closed.
+
+    Raises:
+        OpkitInputError: points of another dimension, or not finite.
     """
+    _refuse(points, periodic)
     d = len(periodic)
     n = max(round(FINE ** (1 / d)), 8)
     axis = (np.arange(n) + 0.5) / n
@@ -65,3 +66,12 @@ def shares(points: Tensor, periodic: Sequence[bool]) -> Tensor:
     nearest = cKDTree(at, boxsize=box).query(grid)[1]
     part = np.bincount(nearest, minlength=len(at)) / len(grid)
     return torch.from_numpy(part).to(points)
+
+
+def _refuse(points: Tensor, periodic: Sequence[bool]) -> None:
+    if points.shape[-1] != len(periodic):
+        raise OpkitInputError(
+            f"points of shape {tuple(points.shape)}: give (point, {len(periodic)})"
+        )
+    if not bool(points.isfinite().all()):
+        raise OpkitInputError("the points are not finite: leave such points out")

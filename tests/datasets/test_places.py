@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 import opkit
+from opkit.datasets.importers import clouds
 from opkit.datasets.importers.convert import import_data
 from opkit.datasets.importers.fieldmap import FieldMap
 from opkit.elements.weights import folded, of_grid
 from opkit.errors import DataError, SolverError
+from opkit.generate.validate import validate
 
 SQUARE = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
 CELLS = np.array([[0, 1, 2], [1, 3, 2]])
@@ -110,7 +112,9 @@ def grids() -> np.ndarray:
 
 
 @pytest.mark.parametrize("fault", ["none", "folded", "mirrored", "pinched"])
-def test_of_mapped_grids_that_fold(fault: str, tmp_path: Path) -> None:
+def test_of_mapped_grids_that_fold(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A grid that is mirrored as a whole, or has cells without area, is sound."""
     points = grids()
     if fault == "folded":
@@ -141,8 +145,11 @@ def test_of_mapped_grids_that_fold(fault: str, tmp_path: Path) -> None:
             "grid folds over itself there; correct its points"
         )
         assert not target.exists()
-    else:
-        imported()
+        monkeypatch.setattr(clouds, "refuse_folds", lambda *_: None)
+    imported()
+    (meshes,) = (f for f in validate(target) if f.name == "meshes")
+    assert meshes.passed == (fault != "folded")
+    assert fault != "folded" or "sample 3: the cell at y 0, x 2" in meshes.detail
 
 
 def test_folds_of_grids_that_close() -> None:

@@ -18,7 +18,8 @@ from opkit.generate.check_solver import check_solver
 
 NAMES = [
     "recipes", "sample", "solve", "seeds", "again", "batches",
-    "residual of its solutions", "residual of noise", "pickling", "another process", "NaN", "shapes",
+    "residual of its solutions", "residual of noise", "pickling", "another process",
+    "NaN", "shapes",
 ]  # fmt: skip
 OURS = {
     "darcy": ("resolution=9",),

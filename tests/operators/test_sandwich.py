@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from opkit.operators.deeponet.deeponet import DeepONet
 from opkit.operators.layers.sandwich import LipschitzMLP, Sandwich
+from opkit.operators.shapes import DataShape
 
 
 def trained(bound: float, target: Tensor, x: Tensor) -> LipschitzMLP:
@@ -58,3 +60,21 @@ def test_a_bound_below_the_slope_costs_what_it_must() -> None:
     exact = (x / 2).square().mean()
     assert exact <= half < 1.05 * exact
     assert whole < 1e-3 * exact
+
+
+def test_gain_of_a_deeponet_is_the_norm_of_a_linear_one() -> None:
+    """With one layer and one basis function the map is t bᵀ: |t| |b|, and no less."""
+    torch.manual_seed(0)
+    options = DeepONet.Options(
+        branch="sandwich", branch_widths=(), branch_bound=3.0, n_basis=1
+    )
+    data = DataShape(1, 1, (12,), (True,), (1.0,))
+    model = DeepONet(data, options).double()
+    x = torch.zeros(1, 1, 12, dtype=torch.float64)
+    jacobian = torch.autograd.functional.jacobian(model, x).reshape(12, 12)
+    layer = model.branch.network[-1].layers[0]
+    reached = torch.linalg.matrix_norm(layer.halves()[1], 2)  # of the bound, at most 1
+    norm = torch.linalg.matrix_norm(jacobian, 2)
+    assert norm.item() == pytest.approx(model.gain() * reached.item(), rel=1e-10)
+    other = DeepONet.Options(branch="sandwich", branch_widths=(), sensors=(6,))
+    assert DeepONet(data, other).gain() == float("inf")  # interpolation has a norm too

@@ -169,6 +169,12 @@ def test_what_it_refuses() -> None:
         for door in (model.encode, model.fill, model.novelty):
             with pytest.raises(OpkitInputError, match=message):
                 door(values, ring(8))
+    zero = torch.zeros(8)
+    for weights in (zero, zero - 1, zero + math.nan, torch.ones(7)):
+        with pytest.raises(OpkitInputError, match="one for each, 0 or more"):
+            model.encode(torch.ones(4, 8), ring(8), weights)
+    with pytest.raises(OpkitInputError, match="the points are not finite"):
+        model.encode(torch.ones(4, 8), ring(8) + math.inf)
     with pytest.raises(OpkitInputError, match="of 1 channels"):
         model.encode(torch.ones(4, 8, 2), ring(8))
     with pytest.raises(OpkitInputError, match=r"give \(point, 2\)"):

@@ -93,6 +93,13 @@ def shaped(count: int) -> Iterator[dict[str, np.ndarray]]:
         }
 
 
+def with_field(count: int) -> Iterator[dict[str, np.ndarray]]:
+    """The same with a field u = height (2 + y)."""
+    for item in shaped(count):
+        y = item["points"][:, 1]
+        yield item | {"u": np.ptp(y) * (2 + y)}
+
+
 def trained(
     path: Path, items: Iterable[dict[str, np.ndarray]], outputs: list[str]
 ) -> Path:
@@ -117,11 +124,7 @@ def ragged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A field, a number and a series of samples that have a mesh each."""
-    items = (
-        item | {"u": np.ptp(item["points"][:, 1]) * (2 + item["points"][:, 1])}
-        for item in shaped(50)
-    )
-    return trained(tmp_path_factory.mktemp("both"), items, ["u", "drag"])
+    return trained(tmp_path_factory.mktemp("both"), with_field(50), ["u", "drag"])
 
 
 def test_numbers_of_shapes(ragged: Path) -> None:

@@ -14,7 +14,7 @@ from opkit.elements.weights import NodeWeights
 from opkit.errors import CaseError, OpkitInputError
 
 from .test_ragged_thread import mesh_of
-from .test_series_off_grids import shaped
+from .test_series_off_grids import shaped, with_field
 from .test_thread import run, settings
 
 TINY = [
@@ -27,12 +27,9 @@ TINY = [
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A field u, a number drag and a series lift; one epoch, so errors are large."""
     path = tmp_path_factory.mktemp("solve")
-    items = (
-        item | {"u": np.ptp(item["points"][:, 1]) * (2 + item["points"][:, 1])}
-        for item in shaped(20)
-    )
     opkit.save_meshes(
-        items, path / "d.h5", ["inflow=inflow:time"], ["u", "drag", "lift=lift:time"],
+        with_field(20), path / "d.h5", ["inflow=inflow:time"],
+        ["u", "drag", "lift=lift:time"],
         splits={"train": 8, "validation": 8, "test": 4}, axes={"time": (0, 2)},
     )  # fmt: skip
     words = ["--operator", "transolver", "--out", path / "run", *settings(*TINY)]

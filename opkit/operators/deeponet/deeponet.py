@@ -129,6 +129,7 @@ class DeepONet(Operator):
         basis: Tensor = self.trunk(trunk_features(points, self.periodic).movedim(0, -1))
         return basis.movedim(-1, 0)
 
+    @torch.no_grad()
     def gain(self) -> float:
         """Lipschitz constant from a field on the training grid to the answer on it."""
         like = self.bias
