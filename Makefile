@@ -19,10 +19,10 @@ demo: $(VENV)/ready
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh $(DEMO)
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest -q -n 2
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 test-all: $(VENV)/ready
-	$(BIN)/python -m pytest -q -n 2 -m "not gpu" --timeout 3000
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not gpu" --timeout 3000
 
 # What pyproject.toml promises, from the lowest versions that it allows to the newest
 # that there are. uv knows no configuration of pip: no constraint of the machine counts.
@@ -36,10 +36,10 @@ test-all: $(VENV)/ready
 	@touch $@
 
 test-lowest: .venv-lowest/ready
-	.venv-lowest/bin/python -m pytest -q -n 2
+	.venv-lowest/bin/python -m pytest -q -n 2 --dist worksteal
 
 test-newest: .venv-newest/ready
-	.venv-newest/bin/python -m pytest -q -n 2
+	.venv-newest/bin/python -m pytest -q -n 2 --dist worksteal
 
 # What a GPU machine's Python lacks: docs/gpu.md. pip refuses a file of another hash.
 gpu-wheels:

@@ -1,7 +1,8 @@
 """The Well's layout: groups by tensor rank, axes (sample, time, x, y, z).
 
 Inputs without time become fields that do not vary in time; layers become fields of
-their own. Everything is float32 there.
+their own. Numbers and series per sample become scalars, of vectors one each; where the
+points of each sample lie is a vector field. Everything is float32 there.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from opkit.datasets.read import DataFile
 from opkit.errors import DataError
 
 SPACE = ("x", "y", "z")
+GROUPS = ("scalars", "t0_fields", "t1_fields", "t2_fields")
 
 
 def write(file: DataFile, split: str, path: Path) -> None:
@@ -44,43 +46,45 @@ def write(file: DataFile, split: str, path: Path) -> None:
             dataset = dimensions.create_dataset(name, data=values.astype(np.float32))
             dataset.attrs["sample_varying"] = dataset.attrs["time_varying"] = False
         _boundary(out, header.case.get("boundary", {}), header.sizes, axes)
-        scalars = out.create_group("scalars")
-        scalars.attrs["field_names"] = np.array([], "S1")
-        for order in range(3):
-            out.create_group(f"t{order}_fields")
-        names: list[str] = []
+        names: dict[str, list[str]] = {name: [] for name in GROUPS}
+        for name in GROUPS:
+            out.create_group(name)
         for variable in header.variables:
-            names += _fields(out["t0_fields"], file, variable, rows, axes)
-        out["t0_fields"].attrs["field_names"] = names
-        for order in (1, 2):
-            out[f"t{order}_fields"].attrs["field_names"] = np.array([], "S1")
+            group = "t0_fields" if variable.is_field else "t1_fields"
+            group = "scalars" if variable.is_whole else group
+            names[group] += _write(out[group], file, variable, rows, axes)
+        for group, written_names in names.items():
+            listed = written_names or np.array([], "S1")
+            out[group].attrs["field_names"] = listed
 
 
-def _fields(
+def _write(
     group: h5py.Group,
     file: DataFile,
     variable: VariableSpec,
     rows: np.ndarray,
     axes: list[str],
 ) -> list[str]:
-    """Write a variable, or each of its layers, sample by sample."""
-    dims = [d for d in variable.dims if d != "layer"]
-    order = [d for d in ("time", *axes) if d in dims]
+    """Write a variable, or each of its layers or numbers, sample by sample."""
+    apart = "component" if variable.is_whole else "layer"
+    dims = [d for d in variable.dims if d != apart]
+    order = [d for d in ("time", *axes, "component") if d in dims]
     sizes = dict(zip(variable.dims, variable.shape, strict=True))
     shape = (len(rows), *(sizes[d] for d in order))
-    layers = range(sizes["layer"]) if "layer" in variable.dims else [None]
+    parts = range(sizes[apart]) if apart in variable.dims else [None]
     names = []
-    for layer in layers:
-        name = variable.name if layer is None else f"{variable.name}_{layer}"
+    for part in parts:
+        name = variable.name if part is None else f"{variable.name}_{part}"
         dataset = group.create_dataset(name, shape, "f4", chunks=(1, *shape[1:]))
-        dataset.attrs["dim_varying"] = [a in dims for a in axes]
+        if not variable.is_whole:
+            dataset.attrs["dim_varying"] = [a in dims for a in axes]
         dataset.attrs["sample_varying"] = True
         dataset.attrs["time_varying"] = "time" in dims
         dataset.attrs["units"] = variable.units
         for k, row in enumerate(rows):
             values = file.read(variable.name, int(row))
-            if layer is not None:
-                values = values.take(layer, variable.dims.index("layer"))
+            if part is not None:
+                values = values.take(part, variable.dims.index(apart))
             dataset[k] = values.transpose([dims.index(d) for d in order])
         names.append(name)
     return names

@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 
 from opkit.base.children import close_folder
 from opkit.base.sandbox import set_limit
-from opkit.datasets.importers import pdebench
 from opkit.datasets.importers.source import Coordinate, Source, unreadable
 from opkit.errors import DataError, MissingExtraError, OpkitError
 
@@ -206,6 +205,8 @@ def _described(source: Source) -> tuple[dict[str, Any], list[NDArray[Any]]]:
 
 
 def _layout(path: Path) -> str:
+    from opkit.datasets.importers import pdebench  # imports xarray: not for other files
+
     with h5py.File(path, "r") as file:
         if "t0_fields" in file:
             return "well"

@@ -43,6 +43,7 @@ def save(
     units: Mapping[str, str] | None = None,
     periodic: Sequence[str] = (),
     mesh: tuple[NDArray[Any], NDArray[Any]] | None = None,
+    points: Sequence[str] = (),
     like: Header | None = None,
     dtype: Literal["float32", "float64"] = "float32",
 ) -> Path:
@@ -64,6 +65,9 @@ def save(
         periodic: dimensions whose value after the last is the first again.
         mesh: points (node, 2 or 3) and cells (cell, corner), counted from 0, of
             variables on ``node`` or ``cell``.
+        points: where the nodes of each sample lie, if that differs: one array per
+            coordinate x, y (and z), or one with the axis ``component``, as
+            ``"points:sample,y,x,component"``.
         like: header of the case these data belong to.
         dtype: stored type.
 
@@ -80,8 +84,8 @@ def save(
     splits = _by_split(data)
     record = None
     if mesh is not None:
-        points, cells = (np.asarray(part) for part in mesh)
-        record = Mesh(points.astype(np.float64), cells.astype(np.int64))
+        nodes, cells = (np.asarray(part) for part in mesh)
+        record = Mesh(nodes.astype(np.float64), cells.astype(np.int64))
     sources: dict[str, list[tuple[Path, Source]]] = {}
     for name in SPLITS:
         if name in splits:
@@ -91,7 +95,19 @@ def save(
     fields = [_field(text, "input") for text in inputs]
     fields += [_field(text, "output") for text in outputs]
     options = AxisOptions(axes or {}, units or {}, frozenset(periodic))
-    return convert(sources, Path(out), fields, options, None, like, dtype, split, seed)
+    places = [FieldMap.parse(f"points={text}", "input") for text in points]
+    return convert(
+        sources,
+        Path(out),
+        fields,
+        options,
+        None,
+        like,
+        dtype,
+        split,
+        seed,
+        points=places,
+    )
 
 
 def save_meshes(
@@ -208,7 +224,7 @@ def _dataset(data: Any, where: Path) -> xr.Dataset:
             if isinstance(array, np.ndarray) and array.dtype.kind in "cOV":
                 raise DataError(f"{where}: {name} {fault_of(array.dtype)}")
         try:
-            return xr.Dataset(dict(data))
+            return xr.Dataset({n: _own_component(n, v) for n, v in data.items()})
         except (ValueError, TypeError) as error:
             reason = " ".join(str(error).split())[:160]
             raise DataError(
@@ -216,6 +232,14 @@ def _dataset(data: Any, where: Path) -> xr.Dataset:
                 "(dims, array)"
             ) from error
     return data
+
+
+def _own_component(name: str, value: Any) -> Any:
+    """Give each vector components of its own: others may be longer."""
+    if not isinstance(value, tuple) or not value or isinstance(value[0], str):
+        return value
+    own = [f"{name}_component" if dim == "component" else dim for dim in value[0]]
+    return (own, *value[1:])
 
 
 def _field(text: str, role: Literal["input", "output"]) -> FieldMap:

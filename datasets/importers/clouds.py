@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from opkit.datasets.disk import hdf5_appearing
 from opkit.datasets.header import POINTS, Header, Mesh, VariableSpec, check_header
-from opkit.datasets.importers.agree import AxisOptions, Part, variables
+from opkit.datasets.importers.agree import AxisOptions, Part, axes, variables
 from opkit.datasets.importers.scrutiny import Scrutiny
 from opkit.datasets.ragged_write import RaggedWriter
 from opkit.datasets.shapes import Shapes
@@ -81,7 +81,7 @@ def points_of(
             raise DataError(f"{part.path}: its points have another shape than before")
     for spec in specs:
         space = tuple(d for d in spec.dims if d not in ("time", "layer", "component"))
-        if not spec.is_number and space != dims[:-1]:
+        if not spec.is_whole and space != dims[:-1]:
             raise DataError(
                 f"{spec.name} is on {', '.join(space)}, the points on "
                 f"{', '.join(dims[:-1])}: name the axes alike"
@@ -92,7 +92,7 @@ def points_of(
 def refuse_folds(
     header: Header, values: Mapping[str, NDArray[Any]], places: Sequence[str]
 ) -> None:
-    """Refuse mapped grids with a cell that is turned over.
+    """Refuse mapped grids and moved meshes with a cell that is turned over.
 
     Args:
         header: of the data.
@@ -105,14 +105,24 @@ def refuse_folds(
     points = values.get(POINTS)
     if points is None:
         return
-    dims = header.variable(POINTS).dims[:-1]
-    if dims == ("node",) or len(dims) != points.shape[-1]:
-        return
-    from opkit.elements.weights import folded  # its package loads torch
+    from opkit.elements.weights import folded, turned_over  # its package loads torch
 
-    periodic = [header.coordinates[dim].periodic for dim in dims]
+    dims = header.variable(POINTS).dims[:-1]
+    mesh = header.mesh if dims == ("node",) else None
+    if mesh is None and len(dims) != points.shape[-1]:
+        return
+    periodic = [] if mesh else [header.coordinates[dim].periodic for dim in dims]
     for place, own in zip(places, points.astype(np.float64), strict=True):
-        cell = folded(own, periodic) if np.isfinite(own).all() else None
+        if not np.isfinite(own).all():
+            continue
+        if mesh is not None:
+            turned = turned_over(own, mesh.points, mesh.cells)
+            if turned is not None:
+                raise DataError(
+                    f"{place}: cell {turned} is inverted: correct its points"
+                )
+            continue
+        cell = folded(own, periodic)
         if cell is not None:
             where = ", ".join(f"{dim} {k}" for dim, k in zip(dims, cell, strict=True))
             raise DataError(
@@ -135,20 +145,18 @@ def copy(
     Raises:
         DataError: fields that are not on the points, repeated points, missing values.
     """
-    for name in (*options.ends, *options.periodic):
-        raise DataError(f"axis {name}: clouds have no axes")
     specs = []
     for v in variables(parts, dtype, options):
-        if not v.is_number and v.dims != ("node",):
+        if not v.is_whole and v.dims != ("node",):
             raise DataError(f"{v.name} is on {', '.join(v.dims)}, the points on node")
-        shape = v.shape if v.is_number else (0,)
+        shape = v.shape if v.is_whole else (0,)
         specs.append(
             VariableSpec(v.name, v.role, v.dims, shape, v.dtype, v.units, v.long_name)
         )
     header = Header(
         case={},
         variables=tuple(specs),
-        coordinates={},
+        coordinates=axes(parts, options),
         splits=splits,
         provenance=provenance,
         shapes=Shapes(_space(parts[0])[1][-1], weights="equal"),

@@ -120,6 +120,8 @@ class FieldMap:
         self, path: Path, array: LazyArray, coordinates: Mapping[str, Coordinate]
     ) -> tuple[str, ...]:
         dims = self.dims or array.dims
+        if dims and not self.dims:  # vectors have components of their own
+            dims = tuple("component" if _of_vector(d) else d for d in dims)
         if dims is None:
             raise DataError(
                 f"{path}: the axes of {self.source} {array.shape} are not known: write "
@@ -163,10 +165,15 @@ def meaning(name: str, coordinate: Coordinate | None) -> tuple[str, ...]:
     plain = name.rsplit("/", 1)[-1].lower()
     if plain in DIMENSIONS or plain == "sample":
         return (plain,)
-    if plain.endswith("_component"):  # of a vector in opkit's own files
+    if _of_vector(plain):
         return ("component",)
     letter = coordinate.letter if coordinate is not None else ""
     return LETTERS.get(letter or CUSTOMS.get(plain, ""), ())
+
+
+def _of_vector(dim: str) -> bool:
+    """Whether a dimension is that of a vector's components in opkit's own files."""
+    return dim.endswith("_component")
 
 
 def _runs_down(path: Path, dim: str, coordinate: Coordinate) -> bool:

@@ -49,6 +49,13 @@ def open_source(path: Path) -> Source:
             for item in file.get(f"t{order}_fields", {}).values():
                 if isinstance(item, h5py.Dataset):
                     arrays |= _components(item, lengths, order)
+        leads = [
+            a.shape[0] for a in arrays.values() if (a.dims or ("",))[0] == "sample"
+        ]
+        for item in file.get("scalars", {}).values():
+            if isinstance(item, h5py.Dataset):
+                name = item.name.rsplit("/", 1)[-1]
+                arrays.setdefault(name, _scalar(item, max(leads, default=1)))
         about = {
             name: _plain(value)
             for name, value in file.attrs.items()
@@ -92,6 +99,27 @@ def _components(
         called = f"{name}_{letters}" if letters else name
         result[called] = _component(whole, lead, stored, lengths, place)
     return result
+
+
+def _scalar(item: h5py.Dataset, samples: int) -> LazyArray:
+    """A number or series per sample; what is the same for all samples is repeated."""
+    whole, varying = lazy(item), bool(item.attrs.get("sample_varying", False))
+    dims = ("sample", *(["time"] if item.attrs.get("time_varying", False) else []))
+    if len(whole.shape) != len(dims) - (not varying):
+        raise DataError(
+            f"{item.file.filename}: {item.name} has shape {whole.shape}, not the axes "
+            f"{','.join(dims if varying else dims[1:]) or 'of one number'}"
+        )
+    if varying:
+        return replace(whole, dims=dims)
+    shape = (samples, *whole.shape)
+
+    def read(index: tuple[slice, ...]) -> NDArray[Any]:
+        count = len(range(shape[0])[index[0]])
+        values = whole.read(tuple(index[1:]))
+        return np.broadcast_to(values, (count, *values.shape))
+
+    return LazyArray(shape, whole.dtype, read, dims, whole.units)
 
 
 def _component(

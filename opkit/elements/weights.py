@@ -156,6 +156,31 @@ def folded(points: Array, periodic: Sequence[bool]) -> tuple[int, ...] | None:
     return tuple(int(k) for k in np.argwhere(turned)[0]) if turned.any() else None
 
 
+def turned_over(points: Array, reference: Array, cells: Cells) -> int | None:
+    """Return the first cell of a moved mesh that is turned over; None if there is none.
+
+    A cell is turned over where its smallest determinant has another sign than on the
+    reference mesh, beyond the rounding of float32, and most cells have not: a mesh may
+    be mirrored as a whole. Surfaces in space have no such sign.
+
+    Args:
+        points: (node, d).
+        reference: (node, d), where the cells have area or volume.
+        cells: (cell, corner) indices into points.
+    """
+    d = points.shape[1]
+    rule = NodeWeights(cells, len(points), d)
+    mirror = np.where(np.arange(d) == 0, -1.0, 1.0)
+    before = rule.least(reference)
+    as_they_are, mirrored = rule.least(points), rule.least(points * mirror)
+    if np.median(np.where(before > 0, as_they_are, mirrored)) < 0:
+        as_they_are, mirrored = mirrored, as_they_are
+    least = np.where(before > 0, as_they_are, mirrored)
+    rounding = 4 * np.finfo(np.float32).eps * np.abs(points).max()
+    turned = least < -rounding * np.abs(before) ** ((d - 1) / d)
+    return int(np.argmax(turned)) if turned.any() else None
+
+
 def _cells_of_grid(space: Sequence[int], periodic: Sequence[bool]) -> Cells:
     """Return the corners (*cells, 2^axes) of the cells of a grid, counted by bits."""
     steps = [np.arange(n if closed else n - 1)

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
+import opkit
 from opkit.case.record import Case
 from opkit.datasets.exporters.convert import export_data
 from opkit.datasets.header import Header, Mesh, VariableSpec
@@ -172,3 +173,73 @@ def test_mesh_as_ugrid(tmp_path: Path) -> None:
         assert data.permeability.attrs["location"] == "face"
         assert data.mesh.attrs["cf_role"] == "mesh_topology"
         assert data.cell_nodes.dims == ("cell", "corner")
+
+
+def test_numbers_vectors_series_and_places_in_the_well(tmp_path: Path) -> None:
+    """Scalars and a vector field there, and the same numbers back, to float32."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        "load": (("sample",), rng.random(6), {"units": "N"}),
+        "modes": (("sample", "component"), rng.random((6, 3))),
+        "force": (("sample", "time"), rng.random((6, 4))),
+        "drag": (("sample",), rng.random(6)),
+        "lift": (("sample", "component"), rng.random((6, 2))),
+        "at": (("sample", "y", "x", "component"), _sheared(6)),
+        "u": (("sample", "time", "y", "x"), rng.random((6, 4, 3, 5))),
+    }
+    path = opkit.save(
+        arrays, tmp_path / "d.h5", ["load", "modes", "force"], ["u", "drag", "lift"],
+        points=["at"], axes={"time": (0, 1)},
+    )  # fmt: skip
+    (made,) = export_data(path, tmp_path / "well", "well")
+    with h5py.File(made) as file:
+        scalars = file["scalars"]
+        names = ["load", "modes_0", "modes_1", "modes_2", "force", "drag"]
+        assert list(scalars.attrs["field_names"]) == [*names, "lift_0", "lift_1"]
+        assert scalars["force"].attrs["time_varying"]
+        assert not scalars["load"].attrs["time_varying"]
+        assert list(file["t0_fields"].attrs["field_names"]) == ["u"]
+        assert file["t1_fields/points"].shape == (6, 5, 3, 2)  # sample, x, y, component
+    inputs = [FieldMap.parse(f"{n}={n}", "input") for n in ("load", "modes_1", "force")]
+    outputs = [FieldMap.parse(f"{n}={n}", "output") for n in ("u", "lift_0")]
+    points = [FieldMap.parse(f"points=points_{a}", "input") for a in "xy"]
+    back = import_data(made, tmp_path / "b.h5", [*inputs, *outputs], points=points)
+    exact = {k: v[1].astype(np.float32) for k, v in arrays.items()}
+    with DataFile(back) as file:
+        for name, values in (
+            ("load", exact["load"]),
+            ("modes_1", exact["modes"][:, 1]),
+            ("force", exact["force"]),
+            ("lift_0", exact["lift"][:, 0]),
+            ("u", exact["u"]),
+            ("points", exact["at"]),
+        ):
+            np.testing.assert_array_equal(file.read(name, slice(None)), values)
+        assert file.header.variable("load").units == "N"
+
+
+def _sheared(samples: int) -> np.ndarray:
+    y, x = np.meshgrid(np.linspace(0, 1, 3), np.linspace(0, 1, 5), indexing="ij")
+    return np.stack([np.stack([x + 0.1 * k * y, y], -1) for k in range(samples)])
+
+
+def test_scalars_of_the_well_that_are_the_same_for_all_samples(
+    heat_file: Path, tmp_path: Path
+) -> None:
+    """A file of The Well states the viscosity of its run once."""
+    (made, *_) = export_data(heat_file, tmp_path / "well", "well")
+    with h5py.File(made, "r+") as file:
+        once = file["scalars"].create_dataset("viscosity", data=np.float32(0.25))
+        once.attrs["sample_varying"] = once.attrs["time_varying"] = False
+        ramp = file["scalars"].create_dataset("ramp", data=np.arange(4, dtype="f4"))
+        ramp.attrs["sample_varying"], ramp.attrs["time_varying"] = False, True
+    fields = [FieldMap.parse(f"{n}={n}", "input") for n in ("viscosity", "ramp")]
+    fields.append(FieldMap.parse("temperature=temperature", "output"))
+    back = import_data(made, tmp_path / "back.h5", fields)
+    with DataFile(back) as file:
+        assert file.read("viscosity", slice(None)).tolist() == [0.25] * 8
+        assert file.read("ramp", slice(None)).tolist() == [[0, 1, 2, 3]] * 8
+    with h5py.File(made, "r+") as file:
+        file["scalars/ramp"].attrs["sample_varying"] = True
+    with pytest.raises(DataError, match=r"ramp has shape .4,., not the axes sample"):
+        import_data(made, tmp_path / "other.h5", fields)

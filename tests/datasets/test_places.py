@@ -11,6 +11,7 @@ import opkit
 from opkit.datasets.importers import clouds
 from opkit.datasets.importers.convert import import_data
 from opkit.datasets.importers.fieldmap import FieldMap
+from opkit.datasets.read import DataFile
 from opkit.elements.weights import folded, of_grid
 from opkit.errors import DataError, SolverError
 from opkit.generate.validate import validate
@@ -163,3 +164,65 @@ def test_folds_of_grids_that_close() -> None:
     assert area == pytest.approx(3 * np.pi, rel=1.1 * (np.pi / 32) ** 2 / 6)
     ring[4, 63], ring[4, 0] = ring[4, 0].copy(), ring[4, 63].copy()
     assert folded(ring, closes) == (3, 63)
+
+
+@pytest.mark.parametrize("fault", ["none", "folded", "mirrored"])
+def test_of_moved_meshes_that_fold(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    middle = np.concatenate([SQUARE, [[0.5, 0.5]]])
+    cells = np.array([[0, 1, 4], [1, 3, 4], [3, 2, 4], [2, 0, 4]])
+    moved = np.stack([middle * [1, 1 + 0.1 * k] for k in range(6)])
+    if fault == "folded":
+        moved[3, 4] = 1.5, 0.6  # beyond the right side
+    elif fault == "mirrored":
+        moved[3] *= [-1, 1]
+    target = tmp_path / "d.h5"
+
+    def saved() -> None:
+        arrays = {
+            "at": (("sample", "node", "component"), moved),
+            "u": (("sample", "node"), moved.prod(-1)),
+        }
+        opkit.save(arrays, target, [], ["u"], mesh=(middle, cells), points=["at"])
+
+    if fault == "folded":
+        with pytest.raises(DataError) as raised:
+            saved()
+        assert str(raised.value) == (
+            "data: sample 3: cell 1 is inverted: correct its points"
+        )
+        assert not target.exists()
+        monkeypatch.setattr(clouds, "refuse_folds", lambda *_: None)
+    saved()
+    (meshes,) = (f for f in validate(target) if f.name == "meshes")
+    assert meshes.passed == (fault != "folded")
+    assert fault != "folded" or "sample 3: cell 1 is inverted" in meshes.detail
+
+
+def test_clouds_with_functions_of_time(tmp_path: Path) -> None:
+    """Forcings and the flux that they cause, of a cloud of points per sample."""
+    rng = np.random.default_rng(1)
+    arrays = {
+        "at": (("sample", "node", "component"), rng.random((6, 9, 2))),
+        "force": (("sample", "time"), rng.random((6, 4))),
+        "flux": (("sample", "time"), rng.random((6, 4))),
+        "u": (("sample", "node"), rng.random((6, 9))),
+    }
+    path = opkit.save(
+        arrays, tmp_path / "d.h5", ["force"], ["u", "flux"], points=["at"],
+        axes={"time": (0, 3)}, split={"validation": 0.34},
+    )  # fmt: skip
+    with DataFile(path) as file:
+        assert file.header.ragged
+        assert file.header.coordinates["time"].values.tolist() == [0, 1, 2, 3]
+        for k in range(6):
+            sample = file.sample(k)
+            for name in ("force", "flux", "u"):
+                stored = arrays[name][1][k].astype(np.float32)
+                np.testing.assert_array_equal(sample[name], stored)
+    with pytest.raises(DataError, match="axis x: the variables have the axes"):
+        opkit.save(
+            arrays, tmp_path / "e.h5", ["force"], ["u"], points=["at"],
+            axes={"x": (0, 3)},
+        )  # fmt: skip

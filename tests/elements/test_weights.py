@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial import Delaunay
 
 from opkit.base.arrays import Array, Indices
-from opkit.elements.weights import NodeWeights, of_grid
+from opkit.elements.weights import NodeWeights, of_grid, turned_over
 from opkit.errors import OpkitInputError
 
 EXACT = 1e-13
@@ -99,6 +99,41 @@ def test_a_cell_turned_over_is_seen(name: str) -> None:
         low = NodeWeights(wrong, len(points), d).least(points)
         assert low[3] < 0
         assert (np.delete(low, 3) > 0).all()
+
+
+OTHER_WAY = {
+    "triangles": [1, 0, 2],
+    "tetrahedra": [1, 0, 2, 3],
+    "quadrilaterals": [1, 0, 3, 2],
+    "hexahedra": [1, 0, 3, 2, 5, 4, 7, 6],
+}
+"""The corners of a cell in an order that turns it over."""
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("name", MESHES)
+def test_a_moved_mesh_that_folds(name: str, mirrored: bool) -> None:
+    """Sheared or mirrored as a whole it is sound; a node beyond its neighbours is not.
+
+    The cells of the reference mesh are oriented, but for one.
+    """
+    points, cells = MESHES[name]
+    d = points.shape[1]
+    shear = np.eye(d) + 0.5 * np.eye(d, k=1)
+    shear[0, 0] = -1 if mirrored else 1
+    moved = points @ shear + 3
+    assert turned_over(moved, points, cells) is None
+    if name in OTHER_WAY:
+        listed = cells.copy()
+        listed[3] = listed[3, OTHER_WAY[name]]
+        assert turned_over(moved, points, listed) is None
+    inside = np.flatnonzero(((points > 0.01) & (points < 0.99)).all(1))[0]
+    moved[inside] += 2 * shear[0]
+    found = turned_over(moved, points, cells)
+    assert found is not None
+    assert inside in cells[found]
+    first = np.flatnonzero((cells == inside).any(1))
+    assert found in first
 
 
 def test_several_sets_of_points_at_once() -> None:

@@ -4,7 +4,7 @@
         [--save FILE]
 
 NAME: kills workers points signals full writers space
-races pairs corruption headers records hostile mutated numbers odd
+races pairs corruption headers records values hostile mutated numbers odd
 (default: all). With --kind only these kinds of mutated files, or verbs.
 With --save the counts are added to those in FILE, so that long batteries can run in
 portions; the table printed is of the sum.
@@ -24,6 +24,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "plugin")]
 
 import corruption  # noqa: E402
 import edited_records  # noqa: E402
+import edited_values  # noqa: E402
 import full_disks  # noqa: E402
 import headers  # noqa: E402
 import hostile  # noqa: E402
@@ -76,6 +77,9 @@ def run(
     elif name == "records":
         for kind, outcomes in edited_records.battery(folder, many(300), seed, only):
             yield f"edited {kind}", outcomes
+    elif name == "values":
+        for kind, outcomes in edited_values.battery(folder, many(300), seed, only):
+            yield f"edited numbers, digests made right: {kind}", outcomes
     elif name == "numbers":
         for kind, outcomes in odd_numbers.battery(folder, many(300), seed, only):
             yield f"odd numbers: {kind}", outcomes
@@ -125,6 +129,7 @@ def main() -> None:
         "corruption",
         "headers",
         "records",
+        "values",
         "hostile",
         "mutated",
     ]

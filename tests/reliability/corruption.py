@@ -86,8 +86,8 @@ def outcome(path: Path, reference: str) -> str:
             os.waitpid(child, 0)
             return HUNG
         time.sleep(0.001)
-    if os.WIFSIGNALED(status):
-        return HUNG if os.WTERMSIG(status) == signal.SIGXCPU else CRASHED
+    if os.WIFSIGNALED(status):  # out of time: opkit then says so in one line
+        return REFUSED if os.WTERMSIG(status) == signal.SIGXCPU else CRASHED
     return (SAME, SILENT, REFUSED, CRASHED)[os.WEXITSTATUS(status)]
 
 

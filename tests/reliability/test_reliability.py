@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import corruption
+import edited_values
 import full_disks
 import hostile
 import kills
@@ -28,7 +29,7 @@ def counts(smoke: int, full: int) -> list[object]:
     ]
 
 
-@pytest.mark.parametrize("count", counts(3, 200))
+@pytest.mark.parametrize("count", counts(2, 200))
 def test_kills(tmp_path: Path, count: int) -> None:
     outcomes = kills.main_kills(tmp_path, count)
     assert outcomes["unreadable"] == outcomes["bad or lost rows"] == 0
@@ -37,7 +38,7 @@ def test_kills(tmp_path: Path, count: int) -> None:
     assert outcomes["before the end"] > 0
 
 
-@pytest.mark.parametrize("count", counts(3, 50))
+@pytest.mark.parametrize("count", counts(2, 50))
 def test_worker_kills(tmp_path: Path, count: int) -> None:
     outcomes = kills.worker_kills(tmp_path, count)
     assert outcomes["worker kills"] == count
@@ -63,7 +64,7 @@ def test_disk_full(tmp_path: Path, count: int) -> None:
 @pytest.mark.fem
 @pytest.mark.parametrize("count", counts(2, 10))
 def test_disk_full_for_every_verb(tmp_path: Path, count: int) -> None:
-    few = ("import", "export-data, The Well", "predict, .nc")
+    few = ("export-data, The Well", "predict, .nc")
     (tmp_path / "limits").mkdir()
     (tmp_path / "space").mkdir()
     space = full_disks.Disk.can_be(tmp_path / "space")
@@ -86,7 +87,7 @@ def test_two_writers(tmp_path: Path, count: int) -> None:
     assert set(kills.two_writers(tmp_path, count).values()) == {count}
 
 
-@pytest.mark.parametrize("share", counts(20, 1))
+@pytest.mark.parametrize("share", counts(60, 1))
 def test_corruption(tmp_path: Path, share: int) -> None:
     amounts = {name: max(2, n // share) for name, n in corruption.FULL.items()}
     for name, outcomes in corruption.battery(tmp_path, amounts):
@@ -94,10 +95,18 @@ def test_corruption(tmp_path: Path, share: int) -> None:
         assert outcomes["refused"] > 0, name
 
 
-@pytest.mark.parametrize("every", counts(25, 1))
+@pytest.mark.parametrize("every", counts(50, 1))
 def test_hostile_files(tmp_path: Path, every: int) -> None:
     for verdict in hostile.battery(tmp_path, every):
         assert verdict.passed, verdict
+
+
+@pytest.mark.parametrize("count", counts(2, 300))
+def test_edited_values(tmp_path: Path, count: int) -> None:
+    only = ("meshes per sample",) if count == 2 else ()
+    for name, found in edited_values.battery(tmp_path, count, only=only):
+        right = ("files", "did their work", "one line")
+        assert not any(v for k, v in found.items() if k not in right), name
 
 
 @pytest.mark.slow

@@ -13,7 +13,14 @@ from opkit.elements.weights import NodeWeights
 from opkit.errors import OpkitInputError, instead
 from opkit.operators.inputs import MESH, Inputs
 from opkit.surrogate.adapters.at import At
-from opkit.surrogate.adapters.refuse import POINTS, WEIGHTS, check_length, check_plain
+from opkit.surrogate.adapters.fields import no_fields
+from opkit.surrogate.adapters.refuse import (
+    POINTS,
+    WEIGHTS,
+    check_length,
+    check_plain,
+    refuse_folds,
+)
 from opkit.surrogate.bundle.outputs import by_name
 from opkit.surrogate.bundle.record import BundleConfig, Channels
 
@@ -77,6 +84,8 @@ def _apply_array(
     if config.boundary or sum(map(bool, kinds)) > 1 or config.shape.packing:
         names = ", ".join(v.name for v in config.all_inputs)
         raise OpkitInputError(f"give a dict or an xarray.Dataset with {names}")
+    if not any(kinds):
+        raise OpkitInputError(f"give a dict or an xarray.Dataset with {POINTS}")
     tensor = as_tensor(inputs)
     if config.parameters:
         return _apply_numbers(predict, tensor, inputs, config)
@@ -122,16 +131,12 @@ def _apply_numbers(
         )
     batched = numbers.ndim == 2
     rows = numbers if batched else numbers[None]
-    result = predict(Inputs(_no_fields(rows, config), parameters=rows))
+    none = no_fields({"parameters": rows}, config)
+    result = predict(Inputs(none, parameters=rows))
     if sum(v.channels for v in config.outputs) == 1:
         result = result.squeeze(1)
     result = result if batched else result.squeeze(0)
     return result if isinstance(inputs, Tensor) else result.detach().numpy()
-
-
-def _no_fields(numbers: Tensor, config: BundleConfig) -> Tensor:
-    """Return (batch, 0, *space): fields of a case whose inputs are all numbers."""
-    return numbers.new_zeros(len(numbers), 0, *config.shape.shape)
 
 
 def _apply_dict(
@@ -192,13 +197,14 @@ def batch_of(
             kind = torch.promote_types(parts[0].dtype, parts[-1].dtype)
             tensors[role] = torch.cat([p.to(kind) for p in parts], axis)
     if config.shape.point_axes:
-        tensors, batched = _with_places(tensors, inputs, batched)
+        tensors, batched = _with_places(tensors, inputs, batched, len(config.axes))
+        if not tensors:
+            hint = instead([POINTS], inputs)
+            raise OpkitInputError(f"give {POINTS}, which are the only input.{hint}")
+        if POINTS in tensors:
+            refuse_folds(config, tensors[POINTS])
     if "fields" not in tensors:
-        numbers = next(iter(tensors.values()))
-        tensors["fields"] = _no_fields(numbers, config)
-        if config.shape.ragged and POINTS in tensors:
-            count = tensors[POINTS].shape[1]
-            tensors["fields"] = numbers.new_zeros(len(numbers), 0, count)
+        tensors["fields"] = no_fields(tensors, config)
     if static is None:
         names = [v.name for v in config.by_role["static"]]
         static = {name: inputs[name] for name in names if name in inputs} or None
@@ -207,15 +213,18 @@ def batch_of(
 
 
 def _with_places(
-    tensors: dict[str, Tensor], inputs: Mapping[str, Any], batched: bool | None
+    tensors: dict[str, Tensor],
+    inputs: Mapping[str, Any],
+    batched: bool | None,
+    axes: int,
 ) -> tuple[dict[str, Tensor], bool | None]:
-    """Add places and weights of nodes where they are given by name."""
+    """Add places and weights of nodes, which lie along so many axes, where given."""
     added = dict(tensors)
     for name in (POINTS, WEIGHTS):
         if name in inputs:
             place = as_tensor(inputs[name])
             if batched is None:  # points alone
-                batched = place.ndim == 3
+                batched = place.ndim == axes + 2
             added[name] = place if batched else place[None]
     for name in MESH:
         if name in inputs:
@@ -224,9 +233,6 @@ def _with_places(
     _check_mesh(added)
     if {*MESH[:1], POINTS} <= added.keys() and WEIGHTS not in added:
         added[WEIGHTS] = _weights(added[POINTS], added["cells"])
-    if not tensors and POINTS in added:
-        points = added[POINTS]
-        added["fields"] = points.new_zeros(len(points), 0, points.shape[1])
     return added, batched
 
 

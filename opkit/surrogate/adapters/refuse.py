@@ -7,10 +7,12 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from opkit.datasets.agreement import PART, refuse_other
+from opkit.elements.weights import folded
 from opkit.errors import DataError, NonFiniteError, OpkitInputError
 from opkit.operators.inputs import Inputs, refuse_short
 from opkit.operators.shapes import DataShape, MeshShape
@@ -230,6 +232,31 @@ def _check_role(
             f"{names} on {tuple(tensor.shape[2:])}, the inputs on {space}: give them "
             "on one grid"
         )
+
+
+def refuse_folds(config: BundleConfig, points: Tensor) -> None:
+    """Refuse mapped grids with a cell that is turned over.
+
+    Args:
+        config: record of the surrogate.
+        points: (batch, *space, d).
+
+    Raises:
+        OpkitInputError: naming sample and cell.
+    """
+    axes = len(config.axes)
+    grid = config.axes != ("node",) and not config.shape.ragged
+    if not grid or points.ndim != axes + 2 or points.shape[-1] != axes:
+        return
+    places = points.detach().cpu().double().numpy()
+    for k, own in enumerate(places):
+        cell = folded(own, config.shape.periodic) if np.isfinite(own).all() else None
+        if cell is not None:
+            where = zip(config.axes, cell, strict=True)
+            raise OpkitInputError(
+                f"sample {k}: the cell at {', '.join(f'{a} {i}' for a, i in where)} is "
+                "inverted: the grid folds over itself there; correct its points"
+            )
 
 
 def with_finite(predict: Callable[..., Tensor]) -> Callable[..., Tensor]:

@@ -26,7 +26,8 @@ from opkit.datasets.agreement import (
 from opkit.errors import OpkitInputError, instead
 from opkit.operators.inputs import Inputs, refuse_short
 from opkit.surrogate.adapters.at import At
-from opkit.surrogate.adapters.refuse import POINTS, TRAINED, check_times
+from opkit.surrogate.adapters.fields import no_fields
+from opkit.surrogate.adapters.refuse import POINTS, TRAINED, check_times, refuse_folds
 from opkit.surrogate.bundle.outputs import by_name
 from opkit.surrogate.bundle.record import BundleConfig, Channels
 
@@ -267,9 +268,10 @@ def _call(
             parts.append(tensor if whole else tensor.unsqueeze(axis))
         if parts:
             roles[role] = torch.cat(parts, axis)
+    if POINTS in roles:
+        refuse_folds(config, roles[POINTS])
     if "fields" not in roles:
-        numbers = next(iter(roles.values()))
-        roles["fields"] = numbers.new_zeros(len(numbers), 0, *config.shape.shape)
+        roles["fields"] = no_fields(roles, config)
     result = predict(Inputs(**roles)).detach()
     axis = 1 + frame
     if frame and core_out[0][0] != "time":  # one frame, without an axis

@@ -195,8 +195,9 @@ def input_features(
             parts.append(features(functions, True, power))
     if inputs.boundary is not None:  # in physical units
         parts.append(features(inputs.boundary.detach().cpu(), spectral=False))
-    if inputs.points is not None and context.config.shape.ragged:
-        parts.append(_outline(inputs.points.detach().cpu().double()))
+    if inputs.points is not None and (context.config.shape.ragged or not parts):
+        places = inputs.points.detach().cpu().double()
+        parts.append(_outline(places.flatten(1, -2)))
     return torch.cat(parts, 1)
 
 

@@ -14,7 +14,7 @@ from opkit.case.record import parse_stored
 from opkit.datasets.field_dataset import FieldDataset, channel_names
 from opkit.datasets.header import Header, VariableSpec
 from opkit.errors import DataError, OpkitInputError
-from opkit.operators.interface import check_acceptance
+from opkit.operators.interface import acceptance, check_acceptance
 from opkit.operators.shapes import DataShape, MeshShape
 
 
@@ -27,12 +27,19 @@ def data_shape(
 
     Raises:
         DataError: variables with different space axes.
-        OpkitInputError: the operator does not take the case's geometry.
+        OpkitInputError: the operator does not take the case's geometry, or nothing of
+            the file is given to it.
     """
     header, first = samples.header, samples[0]
     if header.ragged:
         check_acceptance(recipe.operator, "mesh", 1)
         return _ragged_shape(samples, first), (samples.place,)
+    if not header.inputs and "points" not in first:
+        raise OpkitInputError(
+            f"operator {recipe.operator} is not given points, which are the only "
+            f"input: use {' or '.join(_pointwise())}, or import the coordinates as "
+            "input fields too (--input at_x=X)"
+        )
     if header.mesh is not None:
         check_acceptance(recipe.operator, "mesh", 1)
         on_mesh = mesh_shape(header, recipe)
@@ -80,6 +87,11 @@ def data_shape(
         point_axes=_point_axes(first),
     )
     return _with_series(shape, samples), axes
+
+
+def _pointwise() -> list[str]:
+    """Operators that are given the points of each sample."""
+    return [name for name, offer in acceptance().items() if offer.points]
 
 
 POINT = ("point",)
