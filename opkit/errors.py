@@ -9,13 +9,25 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import re
 from collections.abc import Iterable
 from types import ModuleType
 
 
 class OpkitError(Exception):
-    """Base class of every exception opkit raises on purpose."""
+    """Base class of every exception opkit raises on purpose.
+
+    Attributes:
+        sample: number in its batch of the sample at fault, where known.
+    """
+
+    sample: int | None = None
+
+    def __str__(self) -> str:
+        """Return the message, which begins with the sample where it is known."""
+        message = super().__str__()
+        if self.sample is None:
+            return message
+        return f"sample {self.sample} of the batch: {message}"
 
 
 class OpkitInputError(OpkitError, ValueError):
@@ -48,28 +60,27 @@ class SolverError(OpkitError, ArithmeticError):
     Args:
         message: what happened, in one line.
         seed: (seed, sample index) of the sample at fault, where known.
+        sample: its number in the batch, where known.
     """
 
-    def __init__(self, message: str, seed: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        seed: tuple[int, int] | None = None,
+        sample: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.seed = seed
+        self.sample = sample
 
     def __str__(self) -> str:
         """Return the message, followed by the seed where it is known.
 
         The seed then names the sample; its number in a batch is left out.
         """
-        message = super().__str__()
         if self.seed is None:
-            return message
-        message = re.sub(r"\bsample \d+ of the batch:? ", "", message)
-        return f"{message} (seed, sample: {self.seed})"
-
-    def __reduce__(
-        self,
-    ) -> tuple[type[SolverError], tuple[str, tuple[int, int] | None]]:
-        """Keep the seed when the exception crosses a process boundary."""
-        return type(self), (super().__str__(), self.seed)
+            return super().__str__()
+        return f"{self.args[0]} (seed, sample: {self.seed})"
 
 
 class Interrupted(KeyboardInterrupt):

@@ -181,8 +181,8 @@ class Burgers:
             count *= 2
             if count > _MOST_STEPS:
                 raise NotConvergedError(
-                    f"sample {pending[0]} of the batch: {count // 2} steps do not "
-                    f"reach rtol={self.rtol:g}; relax it"
+                    f"{count // 2} steps do not reach rtol={self.rtol:g}; relax it",
+                    sample=int(pending[0]),
                 )
             fine = self._march(u[pending], count)
             # not divided by 2⁴ − 1: stiff diffusion leaves less than the fourth order
@@ -231,6 +231,7 @@ class Burgers:
         tail = edge / np.maximum(size.max(1), 1e-300)
         if (tail > _TAIL).any():
             raise NotConvergedError(
-                f"sample {tail.argmax()} of the batch: fronts are too steep for "
-                f"{self.resolution[0]} points; take more, or more viscosity"
+                f"fronts are too steep for {self.resolution[0]} points; take more, or "
+                "more viscosity",
+                sample=int(tail.argmax()),
             )

@@ -191,6 +191,7 @@ class ConductivityCell:
             direction = z + after / square * direction
             square = after
         raise NotConvergedError(
-            f"sample {sample} of the batch: residual {(square / start) ** 0.5:.2g} "
-            f"after {self.max_iterations} iterations: allow more, or a lower contrast"
+            f"residual {(square / start) ** 0.5:.2g} after {self.max_iterations} "
+            "iterations: allow more, or a lower contrast",
+            sample=sample,
         )

@@ -169,9 +169,9 @@ class HeatRod:
         else:
             worst = int(error.argmax())
             raise NotConvergedError(
-                f"sample {worst} of the batch: changes by {error[worst]:.2g} on "
-                f"{count} intervals, more than rtol={self.rtol:g}: give a looser "
-                "one, or a larger diffusivity"
+                f"changes by {error[worst]:.2g} on {count} intervals, more than "
+                f"rtol={self.rtol:g}: give a looser one, or a larger diffusivity",
+                sample=worst,
             )
         return answer, error, count
 
@@ -339,9 +339,9 @@ class DrivenRod:
         if error.max(initial=0.0) > self.rtol:
             worst = int(error.argmax())
             raise NotConvergedError(
-                f"sample {worst} of the batch: changes by {error[worst]:.2g} on twice "
-                f"the intervals, more than rtol={self.rtol:g}: give a looser one, or "
-                "more points"
+                f"changes by {error[worst]:.2g} on twice the intervals, more than "
+                f"rtol={self.rtol:g}: give a looser one, or more points",
+                sample=worst,
             )
         measure = "change on doubling the intervals in space (relative L2)"
         return Solution({"temperature": records}, error, measure)

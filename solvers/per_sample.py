@@ -87,7 +87,7 @@ def _each(
             try:
                 results.append(method(_changed(self, here), *one))
             except OpkitError as error:
-                _name_sample(error, i)
+                error.sample = i  # the solver saw that one alone
                 raise
         if not results:
             return method(self, *fields)
@@ -101,12 +101,6 @@ def _changed(solver: Any, values: Mapping[str, float]) -> Any:
         return with_parameters(solver, **values)
     except ValidationError as error:
         raise OpkitInputError(explain(error, type(solver))) from None
-
-
-def _name_sample(error: OpkitError, i: int) -> None:
-    """Say which sample of the batch it was: the solver saw that one alone."""
-    text = str(error).replace("sample 0 of the batch", f"sample {i} of the batch")
-    error.args = (text, *error.args[1:])
 
 
 def _solution(parts: list[Solution]) -> Solution:

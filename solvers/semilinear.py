@@ -172,7 +172,8 @@ class Semilinear:
                     field, self.record_interval, self.records
                 )
             except NotConvergedError as problem:
-                raise NotConvergedError(f"sample {i} of the batch: {problem}") from None
+                problem.sample = i
+                raise
             error[i] += change
         return Solution(
             {"state": states},

@@ -140,8 +140,8 @@ class Bracket3D:
             error[i] = _relative(right - equations.force(values, u), right, reference)
             if not error[i] <= self.rtol:
                 raise NotConvergedError(
-                    f"Bracket3D: sample {i} of the batch has relative residual "
-                    f"{error[i]:.1e} (rtol {self.rtol:.1e})"
+                    f"relative residual {error[i]:.1e}, above rtol {self.rtol:.1e}",
+                    sample=i,
                 )
             stress = von_mises(equations.stress(points, u))
             fields[i] = self._prolong(strip, np.column_stack([u, stress]).T)

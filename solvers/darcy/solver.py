@@ -133,10 +133,10 @@ class Darcy:
             iterations, error = self._one_by_one(permeability, pressure)
         for i in np.flatnonzero(~(error <= self.rtol)):
             raise NotConvergedError(
-                f"Darcy: sample {i} of the batch stopped at relative residual "
-                f"{error[i]:.1e}, above rtol {self.rtol:.1e}, in {iterations[i]:.0f} "
-                f"iterations; permeability {permeability[i].min():.1e} to "
-                f"{permeability[i].max():.1e}"
+                f"relative residual {error[i]:.1e}, above rtol {self.rtol:.1e}, in "
+                f"{iterations[i]:.0f} iterations; permeability "
+                f"{permeability[i].min():.1e} to {permeability[i].max():.1e}",
+                sample=int(i),
             )
         return Solution(
             outputs={"pressure": pressure},

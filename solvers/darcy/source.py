@@ -153,8 +153,8 @@ class DarcySource:
             pressure[i, 1:-1, 1:-1] = p
             if not error[i] <= self.rtol:
                 raise NotConvergedError(
-                    f"Darcy: sample {i} of the batch stopped at relative residual "
-                    f"{error[i]:.1e}, above rtol {self.rtol:.1e}"
+                    f"relative residual {error[i]:.1e}, above rtol {self.rtol:.1e}",
+                    sample=i,
                 )
         return Solution(
             outputs={"pressure": pressure},

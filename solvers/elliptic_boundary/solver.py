@@ -138,8 +138,8 @@ class EllipticBoundary:
             error[i] = system.residual(u, b)
             if not error[i] <= self.rtol:
                 raise NotConvergedError(
-                    f"EllipticBoundary: sample {i} of the batch has relative residual "
-                    f"{error[i]:.1e}, above rtol {self.rtol:.1e}"
+                    f"relative residual {error[i]:.1e}, above rtol {self.rtol:.1e}",
+                    sample=i,
                 )
             potential[i][system.inside] = u
         return Solution(

@@ -190,7 +190,7 @@ class Airfoil:
                 results.append(make(i, self._flow(sample)))
             except OpkitError as error:
                 if batch > 1:
-                    error.args = (f"sample {i} of the batch: {error}", *error.args[1:])
+                    error.sample = i
                 raise
         return results
 

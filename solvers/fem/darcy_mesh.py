@@ -210,9 +210,10 @@ class DarcyMesh:
             error[i] = poisson.residual(a, pressure[i])
             if not (converged and error[i] <= self.rtol):
                 raise NotConvergedError(
-                    f"DarcyMesh: sample {i} of the batch stopped at relative residual "
-                    f"{error[i]:.1e} (rtol {self.rtol:.1e}) after {iterations[i]:.0f} "
-                    f"iterations; permeability {a.min():.1e} to {a.max():.1e}"
+                    f"relative residual {error[i]:.1e}, above rtol {self.rtol:.1e}, in "
+                    f"{iterations[i]:.0f} iterations; permeability {a.min():.1e} to "
+                    f"{a.max():.1e}",
+                    sample=i,
                 )
         return Solution(
             outputs={"pressure": pressure},

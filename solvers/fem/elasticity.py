@@ -125,8 +125,8 @@ class Cantilever:
         if (error > self.rtol).any():
             sample = int(np.argmax(error))
             raise NotConvergedError(
-                f"Cantilever: sample {sample} of the batch has relative residual "
-                f"{error[sample]:.1e} (rtol {self.rtol:.1e})"
+                f"relative residual {error[sample]:.1e}, above rtol {self.rtol:.1e}",
+                sample=sample,
             )
         return Solution(outputs, error, "relative residual (dual of the energy)")
 

@@ -140,8 +140,8 @@ class HelmholtzScattering:
             error[i] = equations.residual(u, *data)
             if not error[i] <= self.rtol:
                 raise NotConvergedError(
-                    f"HelmholtzScattering: sample {i} of the batch has relative "
-                    f"residual {error[i]:.1e} (rtol {self.rtol:.1e})"
+                    f"relative residual {error[i]:.1e}, above rtol {self.rtol:.1e}",
+                    sample=i,
                 )
             parts = np.stack([u.real, u.imag])
             if self.cells is not None:

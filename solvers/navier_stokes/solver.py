@@ -279,7 +279,7 @@ class NavierStokes:
             if status == Status.DONE:
                 continue
             error, message = _FAULTS[Status(status)]
-            raise error(f"sample {sample} of the batch: {message}")
+            raise error(message, sample=sample)
 
 
 _FAULTS: dict[Status, tuple[type[SolverError], str]] = {

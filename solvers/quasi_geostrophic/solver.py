@@ -266,7 +266,8 @@ class QuasiGeostrophic:
                         error[where] += trajectory.advance(interval)
                         q[where, record], psi[where, record] = trajectory.fields()
                 except SolverError as fault:
-                    raise type(fault)(f"sample {i} of the batch: {fault}") from None
+                    fault.sample = i if together == 1 else None
+                    raise
 
         if len(trajectories) < 2:
             for first in range(len(trajectories)):

@@ -1,5 +1,6 @@
 """Messages name the sample at fault once, by its number where the user has it."""
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from opkit.datasets.importers.convert import import_data
 from opkit.datasets.importers.fieldmap import FieldMap
 from opkit.datasets.read import DataFile
 from opkit.elements.weights import folded, of_grid
-from opkit.errors import DataError, SolverError
+from opkit.errors import CFLError, DataError
 from opkit.generate.validate import validate
 
 SQUARE = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
@@ -99,11 +100,14 @@ def test_of_clouds_in_several_files(fault: str, tmp_path: Path) -> None:
 
 
 def test_of_a_batch_are_left_out_where_the_seed_says_it() -> None:
-    said = "sample 3 of the batch: fronts are too steep"
-    assert str(SolverError(said)) == said
-    assert str(SolverError(said, (0, 23))) == (
-        "fronts are too steep (seed, sample: (0, 23))"
-    )
+    """Another process is told the same."""
+    error = CFLError("dt is too long", sample=3)
+    assert str(error) == "sample 3 of the batch: dt is too long"
+    assert pickle.loads(pickle.dumps(error)).sample == 3
+    error.seed = (0, 23)
+    for same in (error, pickle.loads(pickle.dumps(error))):
+        assert type(same) is CFLError
+        assert str(same) == "dt is too long (seed, sample: (0, 23))"
 
 
 def grids() -> np.ndarray:

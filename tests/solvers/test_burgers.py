@@ -167,3 +167,16 @@ def test_the_case_solves() -> None:
     assert set(batch) == {v.name for v in case.inputs}
     assert solution.outputs["velocity"].shape == (1, 1, 256)
     assert solution.error[0] <= 1e-6
+
+
+def test_the_sample_at_fault_is_known_in_python() -> None:
+    """Viscosities differ, so that each sample is solved alone: the third is too low."""
+    burgers = solver(resolution=(64,), record_interval=0.5)
+    inputs = {
+        "initial_velocity": np.tile(cole_hopf(64, 0.1, 0.0), (4, 1)),
+        "viscosity": np.array([0.1, 0.1, 1e-5, 0.1]),
+    }
+    with pytest.raises(NotConvergedError) as raised:
+        burgers.solve(inputs)
+    assert raised.value.sample == 2
+    assert str(raised.value).startswith("sample 2 of the batch: fronts are too steep")

@@ -206,8 +206,7 @@ class GridSolver(ABC):
                 results.append(make(i, sample))
             except OpkitError as error:
                 if len(samples) > 1:
-                    text = f"sample {i} of the batch: {error}"
-                    error.args = (text, *error.args[1:])
+                    error.sample = i
                 raise
         return results
 

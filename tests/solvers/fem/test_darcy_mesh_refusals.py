@@ -20,7 +20,7 @@ Make = Callable[..., DarcyMesh]
 def test_petsc_giving_up_is_an_error(l_shape: Make) -> None:
     solver = l_shape(32, linear_solver="iterative", max_iterations=2)
     a = solver.sample(np.random.default_rng(0))["permeability"][None]
-    with pytest.raises(NotConvergedError, match="after 2 iterations"):
+    with pytest.raises(NotConvergedError, match="in 2 iterations"):
         solver.solve({"permeability": a})
 
 
