@@ -143,17 +143,47 @@ def folded(points: Array, periodic: Sequence[bool]) -> tuple[int, ...] | None:
         points: (*space, d), d as many as axes of space.
         periodic: whether the point after the last is the first, of each axis.
     """
-    *space, d = points.shape
-    cells = _cells_of_grid(space, periodic)
-    corners = points.reshape(-1, d)[cells]
+    d = points.shape[-1]
     rounding = 4 * np.finfo(np.float32).eps * np.abs(points).max()
+    for axis, closed in enumerate(periodic):
+        if closed:
+            points = np.concatenate([points, points.take([0], axis)], axis)
+    ends = (slice(None, -1), slice(1, None))
+    corners = [
+        points[tuple(ends[b] for b in bits)] for bits in product((0, 1), repeat=d)
+    ]
     spots = product((0.5 - 0.5 / np.sqrt(3), 0.5 + 0.5 / np.sqrt(3)), repeat=d)
-    slopes = np.stack([_jacobian(corners, np.array(spot)) for spot in spots])
-    areas = np.linalg.det(slopes)
+    slopes = np.stack([_slopes(corners, np.array(spot)) for spot in spots])
+    areas = _determinant(slopes)
     lengths = np.linalg.norm(slopes, axis=-1)
-    least = np.maximum(1e-3 * lengths.prod(-1), rounding * lengths.max(-1) ** (d - 1))
+    least = np.maximum(1e-3 * lengths.prod(1), rounding * lengths.max(1) ** (d - 1))
     turned = (areas * np.sign(np.median(areas)) < -least).any(0)
     return tuple(int(k) for k in np.argwhere(turned)[0]) if turned.any() else None
+
+
+def _slopes(corners: Sequence[Array], where: Array) -> Array:
+    """Slopes (axis, *cells, d) of cells at a place; corners are counted by bits."""
+    axes = len(where)
+    parts = np.stack([1 - where, where])
+    slopes = []
+    for axis in range(axes):
+        own = parts.copy()
+        own[:, axis] = -1.0, 1.0
+        pairs = zip(_products(own, axes), corners, strict=True)
+        slopes.append(sum(weight * corner for weight, corner in pairs))
+    return np.stack(slopes)
+
+
+def _determinant(slopes: Array) -> Array:
+    """Determinants of slopes (place, axis, *cells, d), d = 1, 2 or 3."""
+    rows = slopes.swapaxes(0, 1)
+    areas: Array = rows[0, ..., 0]
+    if len(rows) == 2:
+        a, b = rows
+        areas = a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
+    elif len(rows) == 3:
+        areas = (np.cross(rows[0], rows[1]) * rows[2]).sum(-1)
+    return areas
 
 
 def turned_over(points: Array, reference: Array, cells: Cells) -> int | None:
