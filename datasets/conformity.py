@@ -59,7 +59,7 @@ def _rows_of_places(file: DataFile) -> Iterator[str]:
 
 
 def duplicates(file: DataFile) -> list[tuple[str, int, int]]:
-    """Return (kind, row, row) of samples with equal inputs.
+    """Return (kind, row, row) of samples with equal inputs, on equal points.
 
     Kind is ``"across splits"`` or ``"within train"`` and so on.
     """
@@ -73,8 +73,9 @@ def duplicates(file: DataFile) -> list[tuple[str, int, int]]:
                 total.update(np.ascontiguousarray(values).data)
             groups[total.digest()].append(row)
             continue
-        for v in file.header.inputs:
-            total.update(np.ascontiguousarray(file.read(v.name, row)).data)
+        for v in file.header.variables:
+            if v.role in ("input", "points"):
+                total.update(np.ascontiguousarray(file.read(v.name, row)).data)
         groups[total.digest()].append(row)
     codes = file.header.split_codes
     pairs = []

@@ -137,9 +137,10 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         fields = [v for v in variables if v not in apart]
         frames = {v.name: self._frames(v, data[v.name]) for v in fields}
         arrays = self.mode.arrange(frames, header)
-        if "inputs" not in arrays:  # nothing has a place: no fields at one point
-            count = 1 if header.mesh is None else len(header.mesh.points)
-            arrays["inputs"] = np.zeros((len(items), 0, count), np.float32)
+        if "inputs" not in arrays:  # no fields, at one point if nothing has a place
+            sizes = [len(self.axis(dim)) for dim in self.moved_axes] or [1]
+            sizes = sizes if header.mesh is None else [len(header.mesh.points)]
+            arrays["inputs"] = np.zeros((len(items), 0, *sizes), np.float32)
         if series:
             parts = [self._strided(v, data[v.name]) for v in series]
             arrays["series"] = self.mode.along(np.stack(parts, 1), header)
@@ -203,6 +204,11 @@ class FieldDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
                     item[role] = torch.from_numpy(data[name].astype(np.int64))
         item["sample"] = torch.zeros(count, dtype=torch.int64)
         return item
+
+    @property
+    def moved_axes(self) -> tuple[str, ...]:
+        """Names of the axes of ``"points"``; none where items hold none."""
+        return self._moved[0].dims[:-1] if self._moved else ()
 
     @property
     def place(self) -> str:

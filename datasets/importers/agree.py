@@ -117,7 +117,7 @@ def axes(parts: Sequence[Part], options: AxisOptions) -> dict[str, Axis]:
     """
     users_by_dim: dict[str, list[tuple[str, Selection]]] = {}
     for part in parts:
-        for selection in part.selections:
+        for selection in (*part.selections, *part.points):
             for dim in selection.target:
                 where = f"{part.path}: {selection.field.source}"
                 users_by_dim.setdefault(dim, []).append((where, selection))

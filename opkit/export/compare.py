@@ -20,7 +20,7 @@ from opkit.errors import DataError
 from opkit.export.derivatives import FORMS, directions
 from opkit.export.report import ROOM, Difference, compare
 from opkit.export.targets import Function, silent
-from opkit.export.verdict import Entry
+from opkit.export.verdict import SIGNIFICANCE, Entry
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.adapters.refuse import refuse_other_data
 from opkit.surrogate.bundle.normalise import PackedNormaliser, PhysicalModel
@@ -91,7 +91,8 @@ def verdict_gaps(
 
     Returns:
         By name |a - b| / max(|b|, 1), the largest one; for p-values what exceeds the
-        share of one calibration sample, which rounding may move across.
+        share of one calibration sample, which rounding may move across, and whether an
+        input is usual only of those that one such sample does not decide.
 
     Args:
         judged: surrogate with checks that ask no solver.
@@ -124,6 +125,11 @@ def verdict_gaps(
         if "range" in verdict.by_variable
         else None,
     }
+    share = 1 / (verdict.samples + 1)
+    level = max(SIGNIFICANCE, share)
+    near = np.zeros(count, np.bool_)
+    for name in verdict.of_input & verdict.p_values.keys():
+        near |= np.abs(verdict.p_values[name] - level) <= share
     gaps = {}
     for name, parts in found.items():
         known = expected[name]
@@ -133,7 +139,9 @@ def verdict_gaps(
             gap = np.abs(got - want) / np.maximum(np.abs(want), 1)
         gap = np.where(got == want, 0.0, gap)
         if name == "p_value":
-            gap = np.maximum(gap - 1 / (verdict.samples + 1), 0)
+            gap = np.maximum(gap - share, 0)
+        elif name == "usual":
+            gap = np.where(near, 0.0, gap)
         gaps[name] = float(np.max(gap, initial=0.0))
     return gaps
 

@@ -56,6 +56,8 @@ def draw(data: Path, picture: Path, samples: int = 3) -> Path:
             ]
             for row in range(count)
         ]
+        if not (rows and rows[0]):
+            raise DataError(f"{data}: only fields on grids and triangles can be drawn")
         ends = [header.coordinates[axis].values[[0, -1]] for axis in reversed(space)]
         x, y = [*ends, np.array([0.0, 1.0]), np.array([0.0, 1.0])][:2]
         name = str(header.case.get("title", data.name))
@@ -77,12 +79,16 @@ def _with_series(file: DataFile, picture: Path, samples: int) -> Path:
                 line.append(kinds.Curves(name, times, {name: file.read(v.name, row)}))
             elif v.is_field:
                 panels = _panels(file, v, row)
-                line += [_line(p, ends) if p.values.ndim == 1 else p for p in panels]
+                line += [_line(p, ends) if _is_line(p) else p for p in panels]
         rows.append(line)
     x, y = [*ends, np.array([0.0, 1.0]), np.array([0.0, 1.0])][:2]
     labels = [f"sample {row}" for row in range(len(rows))]
     title = str(header.case.get("title", file.path))
     return kinds.rows_of_kinds(picture, rows, labels, (*x, *y), title)
+
+
+def _is_line(panel: plots.Panel) -> bool:
+    return panel.values.ndim == 1 and panel.mesh is None
 
 
 def _line(panel: plots.Panel, ends: list[np.ndarray]) -> kinds.Curves:

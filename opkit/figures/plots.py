@@ -403,6 +403,19 @@ def image_of(
     )
 
 
+def last_plane(points: Array | None) -> Array | None:
+    """Return x and y of points on the last plane of three axes; others as they are.
+
+    Args:
+        points: (*space, d); None where there are none.
+    """
+    if points is None or points.ndim < 3:
+        return points
+    while points.ndim > 3:
+        points = points[-1]
+    return points[..., :2]
+
+
 def _look_where_the_nodes_are(axis: Any, x: Array, y: Array) -> None:
     """Leave a far field out of sight: twice the middle half of nodes is shown.
 

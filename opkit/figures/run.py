@@ -89,7 +89,14 @@ def draw(run: Path, data: Path | None = None) -> list[Path]:
         if config.shape.packing is not None:
             whole = None if mesh is None else plots.Triangles(*mesh)
             drawn = [
-                _kinds(loaded, fields, predicted, i, samples.points(i), whole)
+                _kinds(
+                    loaded,
+                    fields,
+                    predicted,
+                    i,
+                    plots.last_plane(samples.points(i)),
+                    whole,
+                )
                 for i in chosen
             ]
             figures += _drawn_kinds(path, config, drawn, labels)
@@ -184,11 +191,12 @@ def _rows(
     names = [v.name for v in config.inputs for _ in range(v.channels)]
     rows = []
     for i in chosen:
-        points = samples.points(i)
+        points = plots.last_plane(samples.points(i))
 
         def shown(field: Tensor, moved: bool = points is not None) -> np.ndarray:
             plane = _plane(field)
-            return closed(plane, samples.header, config.axes) if moved else plane
+            axes = config.axes[-plane.ndim :]
+            return closed(plane, samples.header, axes) if moved else plane
 
         inputs = {
             name: shown(fields["inputs"][i, channel])

@@ -62,14 +62,15 @@ def draw(
         targets, predicted = targets[:, -1], predicted[:, -1]
     errors = functional.relative_l2(predicted, targets, surrogate.domain)
     chosen = int(errors.argsort()[len(errors) // 2])
-    points = samples.points(chosen)
+    points = plots.last_plane(samples.points(chosen))
 
     def shown(field: Tensor) -> np.ndarray:
         while field.ndim > 2:  # the last plane, or the last time
             field = field[-1]
         plane = field.numpy()
         moved = points is not None and mesh is None
-        return closed(plane, samples.header, config.axes) if moved else plane
+        axes = config.axes[-plane.ndim :]
+        return closed(plane, samples.header, axes) if moved else plane
 
     name = samples.header.outputs[0].long_name or config.outputs[0].name
     target, prediction = shown(targets[chosen, 0]), shown(predicted[chosen, 0])

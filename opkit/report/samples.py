@@ -53,13 +53,14 @@ def section(subject: Subject) -> Section:
 def _row(subject: Subject, name: str, index: int) -> Row:
     config = subject.config
     names = [v.name for v in config.inputs for _ in range(v.channels)]
-    points = None if subject.ragged else subject.points(index)
+    points = None if subject.ragged else plots.last_plane(subject.points(index))
     own = subject.drawn_on(index) if subject.ragged else None
     batch, truth, guess = subject.one(index)
 
     def shown(field: Tensor) -> NDArray[Any]:
         flat = plane(field)
-        return flat if points is None else closed(flat, subject.header, config.axes)
+        axes = config.axes[-flat.ndim :]
+        return flat if points is None else closed(flat, subject.header, axes)
 
     inputs = {_numbered(names, c): shown(batch.fields[0, c]) for c in range(len(names))}
     outputs = [v.name for v in config.outputs for _ in range(v.channels)]
@@ -80,7 +81,7 @@ def _row_of_kinds(subject: Subject, name: str, index: int) -> Row:
     words: list[str] = []
     extent, alt = config.shape.extent, f"{name} sample"
     batch, truth, guess = subject.one(index)
-    points = None if subject.ragged else subject.points(index)
+    points = None if subject.ragged else plots.last_plane(subject.points(index))
     own = subject.drawn_on(index) if subject.ragged else None
     mesh = subject.mesh if own is None else (own.points, own.cells)
     flat = mesh is None or mesh[0].shape[1] == 2  # others are not drawn

@@ -15,6 +15,7 @@ from opkit.datasets.importers.fieldmap import FieldMap
 from opkit.datasets.read import DataFile
 from opkit.elements.weights import folded, of_grid
 from opkit.errors import CFLError, DataError
+from opkit.figures.data_file import draw
 from opkit.generate.validate import validate
 
 SQUARE = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
@@ -225,6 +226,8 @@ def test_clouds_with_functions_of_time(tmp_path: Path) -> None:
             for name in ("force", "flux", "u"):
                 stored = arrays[name][1][k].astype(np.float32)
                 np.testing.assert_array_equal(sample[name], stored)
+    draw(path, tmp_path / "d.png")  # the cloud, and lines over time
+    assert (tmp_path / "d.png").stat().st_size > 10_000
     with pytest.raises(DataError, match="axis x: the variables have the axes"):
         opkit.save(
             arrays, tmp_path / "e.h5", ["force"], ["u"], points=["at"],

@@ -13,9 +13,10 @@ import torch
 import opkit
 from opkit.elements.sparse import SparseMatrix
 from opkit.errors import BundleError
+from opkit.export.compare import verdict_gaps
 from opkit.export.targets import TARGETS
 from opkit.export.trace import RowSums, lower
-from opkit.export.verdict import VerdictProgram, power_by_products
+from opkit.export.verdict import SIGNIFICANCE, VerdictProgram, power_by_products
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.checks.novelty import power_by_fft
 
@@ -56,6 +57,35 @@ def test_the_verdict_is_that_of_a_check(darcy, inputs):
     same(names, found, values_of(judged, x))
     usual = found[names.index("usual")]
     assert usual[:20].mean() > 0.7 and not usual[20:].any()
+
+
+def test_rounding_may_turn_the_verdict_of_inputs_on_the_edge(darcy, inputs):
+    """Inputs whose p-value is the level of significance, to one calibration sample."""
+    judged = darcy.load().without_solver()
+    x = torch.from_numpy(inputs)[:, None]
+    module = lower(judged.model, Inputs(x), judged.config)
+    program = VerdictProgram(module.model, module.roles, judged.calibration)
+    names = [entry.name for entry in program.entries]
+    checked = judged(x.numpy(), check=True)
+    share = 1 / (checked.samples + 1)
+    level = max(SIGNIFICANCE, share)
+    p = np.stack(list(checked.p_values[name] for name in ("novelty", "range")))
+    edge = (np.abs(p - level) <= share).any(0)
+    assert edge.any() and not edge.all()
+
+    def turned(rows: np.ndarray) -> float:
+        def exported(tensors):
+            found = list(program(*tensors))
+            usual = found[names.index("usual")].clone()
+            usual[rows] = 1 - usual[rows]
+            found[names.index("usual")] = usual
+            return found
+
+        gaps = verdict_gaps(judged, exported, program.entries, Inputs(x), None)
+        return gaps["usual"]
+
+    assert turned(np.flatnonzero(edge)) == 0
+    assert turned(np.flatnonzero(~edge)[:1]) == 1
 
 
 def with_residual(surrogate):

@@ -101,6 +101,7 @@ def test_hostile_files(tmp_path: Path, every: int) -> None:
         assert verdict.passed, verdict
 
 
+@pytest.mark.fem  # the process that forks loads meshio
 @pytest.mark.parametrize("count", counts(2, 300))
 def test_edited_values(tmp_path: Path, count: int) -> None:
     only = ("meshes per sample",) if count == 2 else ()

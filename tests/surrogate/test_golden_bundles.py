@@ -15,7 +15,7 @@ from opkit.surrogate.bundle import files as bundle
 from opkit.surrogate.bundle.record import FORMAT
 
 FOLDER = Path(__file__).parents[1] / "data" / "bundles"
-VERSIONS = sorted(path.name for path in FOLDER.iterdir() if path.is_dir())
+VERSIONS = sorted(path.parent.name for path in FOLDER.glob("*/config.json"))
 
 
 def test_the_present_version_and_format_have_one():

@@ -10,7 +10,11 @@ import xarray as xr
 
 import opkit
 from opkit.base.arrays import Array
-from opkit.errors import OpkitInputError
+from opkit.errors import DataError, OpkitInputError
+from opkit.figures import run as run_figures
+from opkit.figures.data_file import draw
+from opkit.figures.plots import last_plane
+from opkit.generate.validate import validate
 from opkit.surrogate import Surrogate
 
 SMALL = [
@@ -89,3 +93,49 @@ def test_operators_that_are_not_given_points_say_who_is(
     with pytest.raises(OpkitInputError, match=r"fno is not given points.*transolver"):
         opkit.train(data, tmp_path / "run", operator="fno", device="cpu")
     assert not (tmp_path / "run").exists()
+
+
+def test_other_points_make_another_sample(data: Path) -> None:
+    """All else that the samples have is equal."""
+    (duplicates,) = (f for f in validate(data) if f.name == "duplicates")
+    assert duplicates.passed
+
+
+def test_a_number_of_each_shape(tmp_path: Path) -> None:
+    """No field at all: the mean height of the nodes, from where they lie."""
+    points = np.stack([sheared(k) for k in range(12)])
+    arrays = {
+        "at": (("sample", "y", "x", "component"), points),
+        "height": (("sample",), points[..., 1].mean((1, 2))),
+    }
+    data = opkit.save(
+        arrays, tmp_path / "d.h5", [], ["height"], points=["at"],
+        split={"validation": 0.25},
+    )  # fmt: skip
+    run = tmp_path / "run"
+    opkit.train(data, run, operator="transolver", overrides=SMALL, device="cpu")
+    answer = opkit.load(run)({"points": points})
+    assert answer["height"].shape == (12,)
+    with pytest.raises(DataError, match="only fields on grids and triangles"):
+        draw(data, tmp_path / "d.png")
+
+
+def test_a_mapped_box_is_drawn(tmp_path: Path) -> None:
+    """The last plane of three axes, at its own x and y."""
+    line = np.linspace(0, 1, 4)
+    z, y, x = np.meshgrid(line[:3], line, line, indexing="ij")
+    points = np.stack([np.stack([x + 0.1 * k * z, y, z], -1) for k in range(12)])
+    arrays = {
+        "at": (("sample", "z", "y", "x", "component"), points),
+        "u": (("sample", "z", "y", "x"), points[..., 0]),
+    }
+    data = opkit.save(
+        arrays, tmp_path / "d.h5", [], ["u"], points=["at"], split={"validation": 0.25}
+    )
+    run = tmp_path / "run"
+    opkit.train(data, run, operator="transolver", overrides=SMALL, device="cpu")
+    drawn = {figure.name for figure in run_figures.draw(run)}
+    assert {"samples.png", "worst.png"} <= drawn
+    plane = last_plane(points[5])
+    assert plane is not None
+    np.testing.assert_array_equal(plane, points[5, -1, ..., :2])

@@ -103,7 +103,7 @@ def _axes(samples: FieldDataset) -> tuple[str, ...]:
     mode, header = samples.mode, samples.header
     fields = [*mode.outputs(header), *mode.fields(header)]
     if not fields:
-        return ()
+        return samples.moved_axes
     space = [d for d in fields[0].dims if d not in ("time", "layer")]
     return mode.axes(space)
 
