@@ -139,3 +139,30 @@ def test_a_mapped_box_is_drawn(tmp_path: Path) -> None:
     plane = last_plane(points[5])
     assert plane is not None
     np.testing.assert_array_equal(plane, points[5, -1, ..., :2])
+
+
+def test_what_is_missing_is_named_without_the_points(tmp_path: Path) -> None:
+    """Points belong to the call: they are not what stands in place of the load."""
+    points = np.stack([sheared(k) for k in range(12)])
+    arrays = {
+        "at": (("sample", "y", "x", "component"), points),
+        "load": (("sample",), np.arange(12.0)),
+        "u": (("sample", "y", "x"), points.prod(-1)),
+    }
+    data = opkit.save(
+        arrays, tmp_path / "d.h5", ["load"], ["u"], points=["at"],
+        split={"validation": 0.25},
+    )  # fmt: skip
+    run = tmp_path / "run"
+    opkit.train(data, run, operator="transolver", overrides=SMALL, device="cpu")
+    surrogate = opkit.load(run)
+    for given in (
+        {"points": sheared(1), "lod": 1.0},
+        xr.Dataset({"points": (("y", "x", "c"), sheared(1)), "lod": 1.0}),
+    ):
+        with pytest.raises(OpkitInputError) as raised:
+            surrogate(given)
+        said = str(raised.value)
+        assert said.startswith("inputs lack load: give load")
+        assert said.endswith("Did you mean 'load' by 'lod'?")
+        assert "points" not in said

@@ -178,7 +178,10 @@ def batch_of(
     frame = int(bool(config.history))
     places = {"fields": len(config.axes), "parameters": 0, "boundary": 1, "series": 1}
     roles = {role: config.by_role[role] for role in places}
-    _check_names(list(inputs), [v.name for part in roles.values() for v in part])
+    also = [v.name for v in config.by_role["static"]]
+    also += [POINTS, WEIGHTS, *MESH] if config.shape.point_axes else []
+    needed = [v.name for part in roles.values() for v in part]
+    _check_names([name for name in inputs if name not in also], needed)
     batched: bool | None = None
     tensors: dict[str, Tensor] = {}
     for role, variables in roles.items():

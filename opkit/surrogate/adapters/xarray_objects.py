@@ -79,7 +79,8 @@ def apply(
     missing = [v.name for v in config.all_inputs if v.name not in dataset.data_vars]
     if missing:
         wanted = [v.name for v in config.all_inputs]
-        others = [str(name) for name in dataset.data_vars if str(name) not in wanted]
+        known = [*wanted, POINTS] if config.shape.point_axes else wanted
+        others = [str(name) for name in dataset.data_vars if str(name) not in known]
         raise OpkitInputError(
             f"inputs lack {', '.join(missing)}: give {', '.join(wanted)}."
             + instead(missing, others)
