@@ -171,9 +171,9 @@ def test_the_case_solves() -> None:
 
 def test_the_sample_at_fault_is_known_in_python() -> None:
     """Viscosities differ, so that each sample is solved alone: the third is too low."""
-    burgers = solver(resolution=(64,), record_interval=0.5)
+    burgers = solver(resolution=(32,), record_interval=0.5, rtol=1e-2)
     inputs = {
-        "initial_velocity": np.tile(cole_hopf(64, 0.1, 0.0), (4, 1)),
+        "initial_velocity": np.tile(cole_hopf(32, 0.1, 0.0), (4, 1)),
         "viscosity": np.array([0.1, 0.1, 1e-5, 0.1]),
     }
     with pytest.raises(NotConvergedError) as raised:
