@@ -66,7 +66,8 @@ def test_trigonometric_interpolation_is_exact_up_to_half_the_nodes(n: int) -> No
 
 def test_waves_faster_than_any_power_and_linear_axes_beside_them() -> None:
     """exp(sin 2πx) converges beyond order 8; with y linear the whole is of order 2."""
-    x = torch.rand(100, 2, dtype=F64)
+    # so many points that some lie next to where the error is largest on each grid
+    x = torch.rand(10_000, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
     errors: dict[tuple[bool, bool], list[float]] = {}
     for n in (8, 16, 32):
         wraps, ends = torch.arange(n, dtype=F64) / n, torch.linspace(0, 1, n, dtype=F64)
@@ -79,7 +80,7 @@ def test_waves_faster_than_any_power_and_linear_axes_beside_them() -> None:
             off = between(wave * side, x, kind) - exact
             errors.setdefault(kind, []).append(float(off.abs().max()))
     assert slope(errors[True, True]) > 8
-    assert slope(errors[False, True]) == pytest.approx(2, abs=0.3)
+    assert slope(errors[False, True]) == pytest.approx(2, abs=0.2)
 
 
 @pytest.mark.parametrize("degree", [1, 2])
