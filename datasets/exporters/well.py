@@ -53,9 +53,8 @@ def write(file: DataFile, split: str, path: Path) -> None:
             group = "t0_fields" if variable.is_field else "t1_fields"
             group = "scalars" if variable.is_whole else group
             names[group] += _write(out[group], file, variable, rows, axes)
-        for group, written_names in names.items():
-            listed = written_names or np.array([], "S1")
-            out[group].attrs["field_names"] = listed
+        for group, fields in names.items():
+            out[group].attrs["field_names"] = fields or np.array([], "S1")
 
 
 def _write(

@@ -105,7 +105,10 @@ def refuse_folds(
     points = values.get(POINTS)
     if points is None:
         return
-    from opkit.elements.weights import folded, turned_over  # its package loads torch
+    from opkit.elements.weights import (  # its package loads torch
+        fold_of_grid,
+        turned_over,
+    )
 
     dims = header.variable(POINTS).dims[:-1]
     mesh = header.mesh if dims == ("node",) else None
@@ -113,22 +116,14 @@ def refuse_folds(
         return
     periodic = [] if mesh else [header.coordinates[dim].periodic for dim in dims]
     for place, own in zip(places, points.astype(np.float64), strict=True):
-        if not np.isfinite(own).all():
-            continue
-        if mesh is not None:
+        if mesh is None:
+            fold = fold_of_grid(own, dims, periodic)
+        else:
             turned = turned_over(own, mesh.points, mesh.cells)
-            if turned is not None:
-                raise DataError(
-                    f"{place}: cell {turned} is inverted: correct its points"
-                )
-            continue
-        cell = folded(own, periodic)
-        if cell is not None:
-            where = ", ".join(f"{dim} {k}" for dim, k in zip(dims, cell, strict=True))
-            raise DataError(
-                f"{place}: the cell at {where} is inverted: the grid folds over itself "
-                "there; correct its points"
-            )
+            fold = f"cell {turned} is inverted: correct its points"
+            fold = fold if turned is not None else ""
+        if fold:
+            raise DataError(f"{place}: {fold}")
 
 
 def copy(

@@ -161,6 +161,24 @@ def folded(points: Array, periodic: Sequence[bool]) -> tuple[int, ...] | None:
     return tuple(int(k) for k in np.argwhere(turned)[0]) if turned.any() else None
 
 
+def fold_of_grid(points: Array, dims: Sequence[str], periodic: Sequence[bool]) -> str:
+    """Say in words which cell of a moved grid is turned over; empty if none is.
+
+    Args:
+        points: (*space, d), d as many as axes of space; not looked at unless finite.
+        dims: names of the axes.
+        periodic: whether the point after the last is the first, of each axis.
+    """
+    cell = folded(points, periodic) if np.isfinite(points).all() else None
+    if cell is None:
+        return ""
+    where = ", ".join(f"{dim} {k}" for dim, k in zip(dims, cell, strict=True))
+    return (
+        f"the cell at {where} is inverted: the grid folds over itself there; correct "
+        "its points"
+    )
+
+
 def _slopes(corners: Sequence[Array], where: Array) -> Array:
     """Slopes (axis, *cells, d) of cells at a place; corners are counted by bits."""
     axes = len(where)

@@ -19,7 +19,7 @@ import headers
 import mutated
 import yaml
 
-SECONDS, MEBIBYTES = 300, 2500
+SECONDS = 300
 RESUME = "train --resume run -q --set training.epochs=5"
 READ = ("runs .", "predict run d.h5 -o p.h5", "evaluate run", "report run -o r.html "
         "--no-solver", "plot run", "train d.h5 --continue run -o run2 -q "
@@ -119,14 +119,9 @@ class Records:
             words = verbs[number // 2 % len(verbs)]
             ended = self.opkit(words, seconds=SECONDS)
             counts["records"] += 1
-            counts["did their work"] += ended.code == 0
-            counts["one line"] += ended.typed
-            counts["hung"] += ended.hung
-            untyped = (ended.code != 0 and not ended.typed) or "Traceback" in ended.err
-            counts["untyped or crashed"] += untyped and not ended.hung
-            counts["over 2.5 GB"] += ended.mebibytes > MEBIBYTES
+            untyped = forked.tally(counts, ended)
             counts["controls printed"] += "\x1b" in ended.out + ended.err
-            if untyped or ended.mebibytes > MEBIBYTES:
+            if untyped or ended.mebibytes > forked.MEBIBYTES:
                 print(kind, words, ended.code, ended.err[-900:], file=sys.stderr)
                 kept = self.folder.parent / f"{kind} {number}".replace(" ", "-")
                 kept.write_bytes(changed)

@@ -19,7 +19,7 @@ import forked
 import h5py
 import numpy as np
 
-SECONDS, MEBIBYTES = 120, 2500
+SECONDS = 120
 INTEGERS = (-1, 0, 1, 2, 3, 7, 127, -128, 2**31 - 1, 2**31, 2**62, -(2**63))
 FLOATS = (np.nan, np.inf, -np.inf, 0.0, -1.0, 1e308, 1e39, -1e39, 5e-324, 1e-300)
 PLAIN = "training.epochs=1 --set training.batch_size=2"
@@ -243,13 +243,8 @@ def _changes(
         words = verbs[number % len(verbs)]
         ended = opkit(words, seconds=SECONDS)
         counts["files"] += 1
-        counts["did their work"] += ended.code == 0
-        counts["one line"] += ended.typed
-        counts["hung"] += ended.hung
-        untyped = (ended.code != 0 and not ended.typed) or "Traceback" in ended.err
-        counts["untyped or crashed"] += untyped and not ended.hung
-        counts["over 2.5 GB"] += ended.mebibytes > MEBIBYTES
-        if untyped or ended.mebibytes > MEBIBYTES:
+        untyped = forked.tally(counts, ended)
+        if untyped or ended.mebibytes > forked.MEBIBYTES:
             print(what, "|", words, ended.code, ended.err[-1500:], file=sys.stderr)
         for left in set(folder.iterdir()) - before:
             if left.is_dir():

@@ -123,6 +123,21 @@ class Ended:
         return self.code in (1, 2) and len(errors) == 1 and not self.hung
 
 
+MEBIBYTES = 2500
+"""The most that a command line may hold."""
+
+
+def tally(counts: dict[str, int], ended: Ended) -> bool:
+    """Count how a command line ended; say whether it was untyped or crashed."""
+    wrong = (ended.code != 0 and not ended.typed) or "Traceback" in ended.err
+    counts["did their work"] += ended.code == 0
+    counts["one line"] += ended.typed
+    counts["hung"] += ended.hung
+    counts["untyped or crashed"] += wrong and not ended.hung
+    counts["over 2.5 GB"] += ended.mebibytes > MEBIBYTES
+    return wrong
+
+
 class Opkit:
     """Command lines in forks of one process.
 
