@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from opkit.base.linearise import Linearised
 from opkit.errors import ExportError
 from opkit.export.targets import first_line, several, silent
 
@@ -44,20 +44,7 @@ def jvp_backwards(function: Function, count: int) -> Function:
     """Return the same by two products with the transposed Jacobian."""
 
     def product(*tensors: Tensor) -> tuple[Tensor, ...]:
-        x = [tensor.detach().requires_grad_(True) for tensor in tensors[:count]]
-        with torch.enable_grad():
-            outputs = function(*x)
-            w = [torch.zeros_like(output, requires_grad=True) for output in outputs]
-            back = torch.autograd.grad(
-                outputs, x, w, create_graph=True, materialize_grads=True
-            )
-            varied = [
-                (g, v)
-                for g, v in zip(back, tensors[count:], strict=True)
-                if g.requires_grad
-            ]
-            gradients, along = zip(*varied, strict=True)
-            return torch.autograd.grad(gradients, w, along, materialize_grads=True)
+        return Linearised(function, tensors[:count]).jvp(tensors[count:])
 
     return product
 
@@ -66,12 +53,7 @@ def vjp(function: Function, count: int) -> Function:
     """Return (inputs, weights of the outputs) -> gradients of the inputs."""
 
     def product(*tensors: Tensor) -> tuple[Tensor, ...]:
-        x = [tensor.detach().requires_grad_(True) for tensor in tensors[:count]]
-        with torch.enable_grad():
-            outputs = function(*x)
-            return torch.autograd.grad(
-                outputs, x, tensors[count:], materialize_grads=True
-            )
+        return Linearised(function, tensors[:count]).vjp(tensors[count:])
 
     return product
 
@@ -122,7 +104,7 @@ def derivative_program(
 
     for form in FORMS[name]:
         try:
-            with silent(), sdpa_kernel(SDPBackend.MATH):
+            with silent():
                 traced = make_fx(form(whole, len(inputs)))(*tensors)
             with silent(), torch.no_grad():
                 return torch.export.export(traced, tensors)

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from opkit.base.arrays import Array
+from opkit.base.linearise import Linearised
 from opkit.errors import OpkitInputError
 from opkit.serve.asked import Asked, Vectors
 from opkit.serve.settings import Config
 from opkit.serve.vectors import arrays_of
+from opkit.surrogate.adapters.refuse import POINTS
 
 MOST_DIFFERENCES = 64
 """Values of an input whose gradient of the solver is computed, by two solves each."""
@@ -54,10 +56,9 @@ def gradient(
         )
         row = np.array([each @ slope for slope in slopes], np.float64)
         return _row(torch.from_numpy(row))
-    x, output = _traced(asked, vectors, out, {"inWrt": to}, s)
-    weights = _plain("sens", sens, len(output))
-    (slope,) = torch.autograd.grad(output, x[to], weights)
-    return _row(slope)
+    lines = _linearised(asked, vectors, out, {"inWrt": to}, s)
+    weights = _plain("sens", sens, lines.outputs[0].numel())
+    return _row(lines.vjp([weights])[0])
 
 
 def apply_jacobian(
@@ -65,20 +66,16 @@ def apply_jacobian(
 ) -> list[float]:
     """Return ∂output/∂input vec; see `gradient`.
 
-    J v is the derivative of uᵀ J v with respect to u, so that an operator needs
-    reverse derivatives alone. Of level ``solver`` it is a central difference.
+    Of level ``solver`` it is a central difference.
     """
     if s.level == "solver":
         count = _differenced(asked, vectors, out, to, s)
         direction = _plain("vec", vec, count).numpy()
         product = _difference(asked, vectors, out, to, direction, s)
         return _row(torch.from_numpy(product))
-    x, output = _traced(asked, vectors, out, {"inWrt": to}, s)
-    along = _plain("vec", vec, asked.inputs[to].size).reshape(x[to].shape)
-    u = torch.zeros_like(output, requires_grad=True)
-    (slope,) = torch.autograd.grad(output, x[to], u, create_graph=True)
-    (back,) = torch.autograd.grad((slope * along).sum(), u)
-    return _row(back)
+    lines = _linearised(asked, vectors, out, {"inWrt": to}, s)
+    along = _plain("vec", vec, asked.inputs[to].size).reshape(lines.x[0].shape)
+    return _row(lines.jvp([along])[0])
 
 
 def apply_hessian(
@@ -110,11 +107,12 @@ def apply_hessian(
             "or its nodes move; ask for Gradient"
         )
     first, second = to
-    x, output = _traced(asked, vectors, out, {"inWrt1": first, "inWrt2": second}, s)
-    weights = _plain("sens", sens, len(output))
-    along = _plain("vec", vec, asked.inputs[second].size).reshape(x[second].shape)
-    (slope,) = torch.autograd.grad(output, x[second], weights, create_graph=True)
-    (product,) = torch.autograd.grad((slope * along).sum(), x[first])
+    wrt = {"inWrt1": first, "inWrt2": second}
+    lines = _linearised(asked, vectors, out, wrt, s, second=True)
+    weights = _plain("sens", sens, lines.outputs[0].numel())
+    along = _plain("vec", vec, asked.inputs[second].size).reshape(lines.x[-1].shape)
+    slope = lines.vjp([weights])[-1]
+    (product,) = torch.autograd.grad((slope * along).sum(), lines.x[0])
     return _row(product)
 
 
@@ -152,10 +150,15 @@ def _difference(
     return slope
 
 
-def _traced(
-    asked: Asked, vectors: Vectors, out: int, to: dict[str, int], s: Config
-) -> tuple[list[Tensor], Tensor]:
-    """Return the inputs, and one output as a flat tensor that depends on them."""
+def _linearised(
+    asked: Asked,
+    vectors: Vectors,
+    out: int,
+    to: dict[str, int],
+    s: Config,
+    second: bool = False,
+) -> Linearised:
+    """Linearise one output, a flat tensor, in one input or in two that differ."""
     s.agree()
     _refuse_quantities(s)
     if s.level != "surrogate":
@@ -168,18 +171,26 @@ def _traced(
     _refuse("outWrt", out, len(outputs))
     for what, index in to.items():
         _refuse(what, index, len(asked.inputs))
+        if asked.inputs[index].role == POINTS:
+            raise OpkitInputError(
+                f"{what} is {index}, the points: their weights follow from them "
+                "without derivatives; ask for those of another input"
+            )
     arrays = arrays_of(asked.inputs, vectors)
-    x = [torch.from_numpy(arrays[part.name]) for part in asked.inputs]
-    for index in to.values():
-        x[index].requires_grad_()
-    given = {part.name: t for part, t in zip(asked.inputs, x, strict=True)}
+    given = {part.name: torch.from_numpy(arrays[part.name]) for part in asked.inputs}
     steps = asked.steps(s)
-    if steps is None:
-        answer = asked.surrogate(given)
-    else:
-        answer = asked.surrogate.rollout(given, steps)
-    flat = answer[outputs[out].name].reshape(-1)
-    return x, flat if s.nodes is None else flat[torch.tensor(s.nodes)]
+
+    def output(*x: Tensor) -> tuple[Tensor, ...]:
+        inputs = given | dict(zip(names, x, strict=True))
+        if steps is None:
+            answer = asked.surrogate(inputs)
+        else:
+            answer = asked.surrogate.rollout(inputs, steps)
+        flat = answer[outputs[out].name].reshape(-1)
+        return (flat if s.nodes is None else flat[torch.tensor(s.nodes)],)
+
+    names = list(dict.fromkeys(asked.inputs[index].name for index in to.values()))
+    return Linearised(output, [given[name] for name in names], second)
 
 
 def _refuse_quantities(s: Config) -> None:

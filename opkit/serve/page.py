@@ -32,6 +32,7 @@ from opkit.serve import plain
 from opkit.serve.asked import Asked
 from opkit.serve.pictures import pictures, places
 from opkit.serve.vectors import Part
+from opkit.surrogate.adapters.refuse import POINTS
 
 MOST_STORED = 12
 """Samples of the run's data file that can be chosen."""
@@ -107,7 +108,7 @@ class Page:
         sliders = self._sliders(first)
         if first is None:
             first = self._of_sliders(sliders)
-        whole = [p.name for p in self.asked.inputs if p.role != "parameters"]
+        whole = [p.name for p in self._fields]
         return {
             "sliders": sliders,
             "inputs": _plain(first),
@@ -140,9 +141,8 @@ class Page:
         reply, arrays = self._asked(chosen, check)
         seconds = time.perf_counter() - begun
         outputs = self.asked.outputs(_question(chosen))
-        fields = [p for p in self.asked.inputs if p.role != "parameters"]
         return {
-            "inputs": pictures(self.surrogate, fields, arrays),
+            "inputs": pictures(self.surrogate, self._fields, arrays),
             "outputs": pictures(self.surrogate, outputs, reply["outputs"]),
             "places": places(self.surrogate, arrays),
             "verdict": reply.get("verdict"),
@@ -167,6 +167,12 @@ class Page:
             "relative_l2": self._error(outputs, *both),
             "seconds": seconds,
         }
+
+    @property
+    def _fields(self) -> list[Part]:
+        """What is drawn of the inputs: neither sliders nor places of nodes."""
+        others = ("parameters", POINTS)
+        return [part for part in self.asked.inputs if part.role not in others]
 
     def _asked(
         self, chosen: Chosen, check: bool, level: Any = "surrogate"
@@ -280,6 +286,8 @@ class Page:
                 own = sample[key].narrow(axis, begin, v.channels)
                 arrays[v.name] = own.double().numpy().reshape(part.shape)
                 begin += v.channels
+        if any(part.role == POINTS for part in self.asked.inputs):
+            arrays[POINTS] = sample[POINTS].double().numpy()
         return arrays
 
     @cached_property

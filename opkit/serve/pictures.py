@@ -9,12 +9,11 @@ import numpy as np
 import torch
 
 from opkit.case.contract import points_of
-from opkit.errors import CaseError, MissingExtraError
 from opkit.operators.shapes import MeshShape
-from opkit.serve.vectors import Part
-from opkit.solvers.interface import MovesNodes
+from opkit.serve.vectors import Part, mover
 from opkit.surrogate import Surrogate
 from opkit.surrogate.adapters.arrays import batch_of
+from opkit.surrogate.adapters.refuse import POINTS
 
 MOST_CHANNELS = 4
 """Components of one variable that are drawn."""
@@ -90,7 +89,7 @@ def places(surrogate: Surrogate, arrays: Mapping[str, Any] | None) -> dict[str, 
 
     Args:
         surrogate: whose.
-        arrays: inputs of a sample whose solver moves nodes; None of the reference.
+        arrays: inputs of a sample; None of the reference.
     """
     config, shape = surrogate.config, surrogate.shape
     moved = None if arrays is None else _moved(surrogate, arrays)
@@ -116,17 +115,17 @@ def places(surrogate: Surrogate, arrays: Mapping[str, Any] | None) -> dict[str, 
 
 
 def _moved(surrogate: Surrogate, arrays: Mapping[str, Any]) -> Any:
-    try:
-        solver = surrogate.context.case_solver
-    except (CaseError, MissingExtraError):
-        return None
-    if not isinstance(solver.solver, MovesNodes):
+    if POINTS in arrays:
+        return np.asarray(arrays[POINTS])
+    solver = mover(surrogate)
+    if solver is None:
         return None
     with torch.no_grad():
         batch, _ = batch_of(
             {k: np.asarray(v, np.float64) for k, v in arrays.items()}, surrogate.config
         )
-    return points_of(solver.solver, solver.inputs(batch), 1)[0]
+    fields = surrogate.context.case_solver.inputs(batch)
+    return points_of(solver, fields, 1)[0]
 
 
 def _pairs(points: Any) -> list[list[float]]:

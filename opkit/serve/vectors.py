@@ -11,8 +11,10 @@ import numpy as np
 
 from opkit.base.arrays import Array
 from opkit.base.show import grid
-from opkit.errors import OpkitInputError
+from opkit.errors import CaseError, MissingExtraError, OpkitInputError
+from opkit.solvers.interface import MovesNodes
 from opkit.surrogate import Surrogate
+from opkit.surrogate.adapters.refuse import POINTS
 from opkit.surrogate.bundle.record import Channels
 
 
@@ -22,7 +24,8 @@ class Part:
 
     Args:
         name: of the variable.
-        role: ``fields``, ``parameters``, ``series``, ``static`` or ``outputs``.
+        role: ``fields``, ``parameters``, ``series``, ``static``, ``points`` (where
+            the nodes of the sample lie) or ``outputs``.
         units: of its values.
         shape: of its array; () of a number.
         axes: names of its axes, as many as the shape has.
@@ -59,13 +62,14 @@ class Part:
 def input_parts(surrogate: Surrogate) -> tuple[Part, ...]:
     """Return what a surrogate is given for one sample, in the order of its record.
 
+    Where each sample has its own places of the nodes, these come last, unless the
+    case's solver says where they are.
+
     Raises:
         OpkitInputError: the lengths differ from sample to sample.
     """
     config = surrogate.config
-    shape = surrogate.shape
-    free = shape.point_axes and not config.parameters
-    if config.boundary or config.shape.ragged or free:
+    if config.boundary or config.shape.ragged:
         what = "data on a boundary" if config.boundary else "nodes of its own"
         raise OpkitInputError(
             f"each sample of this surrogate has {what}, so there are no vectors of one "
@@ -99,7 +103,21 @@ def input_parts(surrogate: Surrogate) -> tuple[Part, ...]:
                 parts.append(_part(v, role, space, axes, before, names))
             else:
                 parts.append(_part(v, role, space, axes))
+    if surrogate.shape.point_axes and mover(surrogate) is None:
+        whole = (*config.shape.shape, surrogate.shape.point_axes)
+        parts.append(Part(POINTS, POINTS, "1", whole, (*config.axes, "component")))
     return tuple(parts)
+
+
+def mover(surrogate: Surrogate) -> MovesNodes | None:
+    """Return the case's solver, if it says where the nodes of a sample lie."""
+    if not surrogate.config.parameters:
+        return None
+    try:
+        solver = surrogate.context.case_solver.solver
+    except (CaseError, MissingExtraError):
+        return None
+    return solver if isinstance(solver, MovesNodes) else None
 
 
 def output_parts(surrogate: Surrogate, steps: int | None) -> tuple[Part, ...]:

@@ -2,8 +2,8 @@
 
     σ(x) = max over dx of |J dx| / |dx|,  J = ∂û/∂x,     κ(x) = σ |x| / |û|
 
-σ is the largest singular value of the Jacobian at x, by power iteration: J by forward
-mode, its transpose by a backward pass, no matrix. κ is the relative one: an error of
+σ is the largest singular value of the Jacobian at x, by power iteration: products with
+J and its transpose by backward passes, no matrix. κ is the relative one: an error of
 1 % in x, in the worst direction, is one of κ % in û. It holds for small errors at this
 input; nothing is promised for large ones.
 
@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from opkit.base.arrays import Array
+from opkit.base.linearise import Linearised
 from opkit.errors import OpkitInputError
 from opkit.operators.interface import KnowsGain
 from opkit.surrogate.bundle.normalise import Normaliser
@@ -74,13 +75,13 @@ def sensitivity(
         raise OpkitInputError("the input is not finite: remove such samples")
     generator = torch.Generator().manual_seed(seed)
     direction = _unit(torch.randn(at.shape, generator=generator).to(at))
-    pair = torch.func.vjp(function, at)
-    values, pull = pair[0], pair[1]
+    lines = Linearised(lambda at: (function(at),), [at])
+    (values,) = lines.outputs
     gain = before = torch.zeros(len(at))
     for _ in range(steps):
-        pushed = torch.func.jvp(function, (at,), (direction,))[1]
+        (pushed,) = lines.jvp([direction])
         before, gain = gain, _norms(pushed)
-        (back,) = pull(pushed)
+        (back,) = lines.vjp([pushed])
         direction = _unit(back)
     change = (gain - before).abs() / gain.clamp(min=1e-30)
     relative = gain * _norms(at) / _norms(values.detach()).clamp(min=1e-30)

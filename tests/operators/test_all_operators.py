@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from opkit.base.linearise import Linearised
 from opkit.errors import OpkitInputError
 from opkit.operators import OPERATORS
 from opkit.operators.interface import build_operator, operator_class
@@ -229,6 +230,25 @@ def test_gradient_reaches_every_parameter_and_the_input(name, dimension):
     assert not dead
     assert x.grad is not None
     assert x.grad.isfinite().all() and x.grad[:, -1].abs().max() > 0
+
+
+@pytest.mark.parametrize(("name", "dimension"), LEARNT)
+def test_products_with_the_jacobian_and_its_transpose_agree(name, dimension):
+    """<J v, w> = <v, Jᵀ w>: J v needs a derivative of Jᵀ w, on every operator."""
+    model, fields, _ = build(name, dimension)
+    model.eval().double()
+    x = fields.draw(2)[0].double()
+    generator = torch.Generator().manual_seed(1)
+    v = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+    lines = Linearised(lambda x: (model(x),), [x])
+    w = torch.randn(lines.outputs[0].shape, generator=generator, dtype=x.dtype)
+    (pushed,), (pulled,) = lines.jvp([v]), lines.vjp([w])
+    # rounding; elliptic-fno solves a system by iteration, to 1e-6
+    rounding = 1e-5 if name == "elliptic-fno" else 1e-10
+    assert (pushed * w).sum().item() == pytest.approx(
+        (pulled * v).sum().item(), abs=rounding * float(pushed.norm() * w.norm())
+    )
+    assert pushed.norm() > 0
 
 
 @pytest.mark.parametrize(("name", "dimension"), USUAL)
