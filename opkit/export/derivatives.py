@@ -14,6 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
+from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from opkit.base.linearise import Linearised
@@ -106,12 +107,25 @@ def derivative_program(
         try:
             with silent():
                 traced = make_fx(form(whole, len(inputs)))(*tensors)
+            _with_zeros(traced)
             with silent(), torch.no_grad():
                 return torch.export.export(traced, tensors)
         except Exception as error:  # as above
             fault = fault or error
     assert fault is not None
     raise _cannot(operator, name, fault) from fault
+
+
+def _with_zeros(traced: GraphModule) -> None:
+    """Give constants that stand for zeros the memory that a file needs.
+
+    A forward derivative of what does not depend on the inputs is such a constant.
+    """
+    for node in traced.graph.find_nodes(op="get_attr"):
+        value = getattr(traced, str(node.target))
+        if isinstance(value, Tensor) and value._is_zerotensor():
+            zeros = torch.zeros(value.shape, dtype=value.dtype, device=value.device)
+            setattr(traced, str(node.target), zeros)
 
 
 def _cannot(operator: str, name: str, error: Exception) -> ExportError:

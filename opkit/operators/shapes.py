@@ -24,7 +24,7 @@ DEGREES = {(2, 3): 1, (2, 6): 2, (3, 4): 1, (3, 10): 2}
 """Degree of the Lagrange elements by (dimension, corners of a cell)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MeshShape:
     """The mesh an operator is built for, without the samples.
 
@@ -130,6 +130,19 @@ class MeshShape:
     def input_points(self) -> int:
         """Number of points that the inputs are on."""
         return len(self.cells if self.on_cells else self.points)
+
+    __hash__ = None  # type: ignore[assignment]  # arrays have no hash
+
+    def __eq__(self, other: object) -> bool:
+        """Whether mesh, values given on it and all numbers are the same."""
+        if not isinstance(other, MeshShape):
+            return NotImplemented
+        mine, others = self.tensors(), other.tensors()
+        return (
+            self._exchanged == other._exchanged
+            and mine.keys() == others.keys()
+            and all(torch.equal(own, others[name]) for name, own in mine.items())
+        )
 
     def exchanges_with(self, other: MeshShape) -> bool:
         """Whether an operator of the other mesh fits this one: same inputs, outputs."""

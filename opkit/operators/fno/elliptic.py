@@ -154,7 +154,7 @@ class FivePoint(torch.autograd.Function):
             along_y: (batch, y + 1, x).
             source: (batch, y, x).
         """
-        if not len(source):  # not every library of linear algebra takes none
+        if not source.shape[0]:  # not every library of linear algebra takes none
             ctx.save_for_backward(source, source)
             return torch.empty_like(source)
         factor = torch.linalg.cholesky(_matrix(along_x, along_y))

@@ -70,7 +70,7 @@ class NeuralSpectralBlock(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """Points (patch, channel, point) to tokens (patch, head, token, channel)."""
-        count = len(x)
+        count = x.shape[0]
         # channel (head, c, key or value): keys and values are interleaved
         pairs = self.key_value(x).unflatten(1, (self.n_heads, -1, 2))
         key, value = pairs.permute(3, 0, 1, 4, 2)
@@ -85,12 +85,12 @@ class NeuralSpectralBlock(nn.Module):
         sines, cosines = (half.unbind(-1) for half in weights.chunk(2, dim=-1))
         angle = (math.pi / len(sines)) * tokens
         cos, sin = angle.cos(), angle.sin()
+        # tracing forward derivatives of addcmul(..., value=-1) ends the process
+        minus = -sin
         real, imaginary = cosines[-1], -sines[-1]
         for m in reversed(range(len(sines) - 1)):
             real, imaginary = (
-                torch.addcmul(
-                    torch.addcmul(cosines[m], real, cos), imaginary, sin, value=-1
-                ),
+                torch.addcmul(torch.addcmul(cosines[m], real, cos), imaginary, minus),
                 torch.addcmul(torch.addcmul(-sines[m], real, sin), imaginary, cos),
             )
         return tokens + real

@@ -16,6 +16,7 @@ from opkit.datasets.field_dataset import FieldDataset
 from opkit.datasets.header import is_store
 from opkit.datasets.read import DataFile
 from opkit.errors import BundleError, DataError, OpkitInputError
+from opkit.operators.shapes import DataShape, MeshShape
 from opkit.surrogate.bundle import files as bundle
 from opkit.surrogate.bundle.normalise import PhysicalModel
 from opkit.surrogate.bundle.run_directory import RunDirectory
@@ -138,13 +139,14 @@ def add(setup: TrainingSetup, more: Sequence[Path], seed: int) -> TrainingSetup:
     recipe = setup.recipe
     train, validation, known = [setup.train], [setup.validation], []
     for path in more:
+        if real(path) == real(setup.data):
+            raise DataError(f"{path}: is the first data file: leave it away")
         extra = _opened(path, recipe)
         name = extra.header.case.get("name")
         if name != setup.case.get("name"):
             raise DataError(f"{path}: of case {name}, not {setup.case.get('name')}")
         refuse_other(setup.stated, extra.stated(setup.axes), f"{setup.data} says")
-        if data_shape(extra, recipe)[0] != setup.shape:
-            raise DataError(f"{path}: another grid or other channels than {setup.data}")
+        _refuse_shape(path, data_shape(extra, recipe)[0], setup)
         _refuse_length(path, extra, setup)
         known.append(f"{path.name} {extra.file.content_hash()}")
         if not is_store(extra.header):
@@ -177,6 +179,22 @@ def _opened(path: Path, recipe: Recipe, split: str | None = None) -> FieldDatase
         if is_store(file.header):
             return recipe.samples(path, split, subsample=1, trusted=True)
     return recipe.samples(path, split or "train")
+
+
+def _refuse_shape(
+    path: Path, shape: DataShape | MeshShape, setup: TrainingSetup
+) -> None:
+    """Refuse another grid, mesh or other channels.
+
+    Raises:
+        DataError: they are.
+    """
+    ours = setup.shape
+    if isinstance(shape, DataShape) and shape.ragged:
+        shape = replace(shape, shape=ours.shape)  # of the first sample
+    if shape != ours:
+        what = "mesh" if isinstance(ours, MeshShape) else "grid"
+        raise DataError(f"{path}: another {what} or other channels than {setup.data}")
 
 
 def _refuse_length(path: Path, extra: FieldDataset, setup: TrainingSetup) -> None:
