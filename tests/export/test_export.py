@@ -84,6 +84,27 @@ def test_every_operator_and_target(name, to, bundles, data, tmp_path):
     assert report.bytes == path.stat().st_size
 
 
+ATTENTION = {
+    "lsm": dict(hidden_channels=8, n_scales=2, n_basis=2),
+    "transolver": dict(hidden_channels=8, n_layers=1, n_heads=2, n_slices=4),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ATTENTION)
+def test_derivatives_of_operators_with_attention(name, bundles, data, tmp_path):
+    run = bundles(tmp_path / "bundle", name, ATTENTION[name])
+    report = export(run, "pt2", data=data, derivatives=True)
+    assert report.programs[-2:] == ("jvp", "vjp")
+    surrogate = opkit.load(run)
+    x = real_inputs(run, surrogate.config, data).fields[:1]
+    v = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    (found,) = TARGETS["pt2"].open(run / "model.pt2", "jvp")((x, v))
+    expected = torch.func.jvp(surrogate.predict, (x,), (v,))[1]
+    # float32 sums in another order
+    assert (found - expected).norm() < 1e-4 * expected.norm()
+
+
 def test_files_run_in_a_process_without_opkit(fno, data, tmp_path):
     for to in ("pt2", "onnx"):
         export(fno, to, tmp_path / f"model.{to}", data=data)
