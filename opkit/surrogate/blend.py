@@ -25,11 +25,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from opkit.base.arrays import Array
-from opkit.base.show import Shown
+from opkit.base.show import Shown, grid
 from opkit.errors import OpkitInputError
 from opkit.operators.inputs import Inputs
 from opkit.surrogate.adapters import arrays
 from opkit.surrogate.adapters.refuse import with_finite
+from opkit.surrogate.bundle.record import BundleConfig
 from opkit.surrogate.checks.calibration import COVERAGE
 from opkit.surrogate.surrogate import Surrogate, load
 
@@ -89,10 +90,11 @@ class Blend:
                         f"surrogate {k} has other {what} than the first: give "
                         "surrogates of one problem"
                     )
-            if config.shape.shape != first.shape.shape:
+            here, there = _places(config), _places(first)
+            if here != there:
                 raise OpkitInputError(
-                    f"surrogate {k} is on {config.shape.shape}, the first on "
-                    f"{first.shape.shape}: give surrogates on one grid"
+                    f"surrogate {k} is on {here}, the first on {there}: give "
+                    "surrogates on one grid"
                 )
             if member.model.history:
                 raise OpkitInputError(
@@ -180,3 +182,9 @@ def weights_of(bounds: Array, usual: NDArray[np.bool_]) -> Array:
     ratio = np.where(counts, ratio, 0.0)
     weights: Array = ratio**2 / (ratio**2).sum(1, keepdims=True)
     return weights
+
+
+def _places(config: BundleConfig) -> str:
+    if config.shape.ragged:
+        return "nodes of each sample's own"
+    return grid(config.shape.shape)

@@ -109,3 +109,27 @@ def test_what_cannot_be_blended(halves) -> None:
         Blend(members[:1])
     with pytest.raises(OpkitInputError, match="of one problem"):
         Blend([members[0], opkit.load("zoo:burgers")])
+
+
+def test_samples_with_nodes_of_their_own_are_blended(tmp_path) -> None:
+    """Of two files whose first samples have 8 and 9 points."""
+    small = ("hidden_channels=8", "n_layers=1", "n_heads=2", "n_slices=4")
+    overrides = [*(f"model.{one}" for one in small), "training.epochs=1"]
+    rng, members = np.random.default_rng(0), []
+    for first in (8, 9):
+        every = [rng.random((first + k % 3, 2)) for k in range(12)]
+        samples = ({"points": points, "u": points[:, 0]} for points in every)
+        data = opkit.save_meshes(
+            samples, tmp_path / f"{first}.h5", [], ["u"],
+            splits={"train": 9, "validation": 3},
+        )  # fmt: skip
+        run = tmp_path / str(first)
+        opkit.train(data, run, operator="transolver", overrides=overrides, device="cpu")
+        members.append(opkit.load(run))
+    cloud = {"points": rng.random((7, 2)), "weights": np.full(7, 1 / 7)}
+    blend = Blend(members)
+    answers = [member(cloud)["u"] for member in members]
+    weights = blend(cloud, check=True).weights[0]
+    expected = weights @ np.stack(answers)
+    # float32
+    np.testing.assert_allclose(blend(cloud)["u"], expected, rtol=1e-5, atol=1e-6)
