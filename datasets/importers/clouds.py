@@ -120,8 +120,8 @@ def refuse_folds(
             fold = fold_of_grid(own, dims, periodic)
         else:
             turned = turned_over(own, mesh.points, mesh.cells)
-            fold = f"cell {turned} is inverted: correct its points"
-            fold = fold if turned is not None else ""
+            words = f"cell {turned} is inverted: correct its points"
+            fold = "" if turned is None else words
         if fold:
             raise DataError(f"{place}: {fold}")
 

@@ -17,7 +17,7 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from opkit.base.linearise import Linearised
+from opkit.base.linearisation import Linearisation
 from opkit.errors import ExportError
 from opkit.export.targets import first_line, several, silent
 
@@ -45,7 +45,7 @@ def jvp_backwards(function: Function, count: int) -> Function:
     """Return the same by two products with the transposed Jacobian."""
 
     def product(*tensors: Tensor) -> tuple[Tensor, ...]:
-        return Linearised(function, tensors[:count]).jvp(tensors[count:])
+        return Linearisation(function, tensors[:count]).jvp(tensors[count:])
 
     return product
 
@@ -54,7 +54,7 @@ def vjp(function: Function, count: int) -> Function:
     """Return (inputs, weights of the outputs) -> gradients of the inputs."""
 
     def product(*tensors: Tensor) -> tuple[Tensor, ...]:
-        return Linearised(function, tensors[:count]).vjp(tensors[count:])
+        return Linearisation(function, tensors[:count]).vjp(tensors[count:])
 
     return product
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from opkit.base.arrays import Array
-from opkit.base.linearise import Linearised
+from opkit.base.linearisation import Linearisation
 from opkit.errors import OpkitInputError
 from opkit.serve.asked import Asked, Vectors
 from opkit.serve.settings import Config
@@ -56,7 +56,7 @@ def gradient(
         )
         row = np.array([each @ slope for slope in slopes], np.float64)
         return _row(torch.from_numpy(row))
-    lines = _linearised(asked, vectors, out, {"inWrt": to}, s)
+    lines = _linearisation(asked, vectors, out, {"inWrt": to}, s)
     weights = _plain("sens", sens, lines.outputs[0].numel())
     return _row(lines.vjp([weights])[0])
 
@@ -73,7 +73,7 @@ def apply_jacobian(
         direction = _plain("vec", vec, count).numpy()
         product = _difference(asked, vectors, out, to, direction, s)
         return _row(torch.from_numpy(product))
-    lines = _linearised(asked, vectors, out, {"inWrt": to}, s)
+    lines = _linearisation(asked, vectors, out, {"inWrt": to}, s)
     along = _plain("vec", vec, asked.inputs[to].size).reshape(lines.x[0].shape)
     return _row(lines.jvp([along])[0])
 
@@ -108,7 +108,7 @@ def apply_hessian(
         )
     first, second = to
     wrt = {"inWrt1": first, "inWrt2": second}
-    lines = _linearised(asked, vectors, out, wrt, s, second=True)
+    lines = _linearisation(asked, vectors, out, wrt, s, second=True)
     weights = _plain("sens", sens, lines.outputs[0].numel())
     along = _plain("vec", vec, asked.inputs[second].size).reshape(lines.x[-1].shape)
     slope = lines.vjp([weights])[-1]
@@ -150,14 +150,14 @@ def _difference(
     return slope
 
 
-def _linearised(
+def _linearisation(
     asked: Asked,
     vectors: Vectors,
     out: int,
     to: dict[str, int],
     s: Config,
     second: bool = False,
-) -> Linearised:
+) -> Linearisation:
     """Linearise one output, a flat tensor, in one input or in two that differ."""
     s.agree()
     _refuse_quantities(s)
@@ -190,7 +190,7 @@ def _linearised(
         return (flat if s.nodes is None else flat[torch.tensor(s.nodes)],)
 
     names = list(dict.fromkeys(asked.inputs[index].name for index in to.values()))
-    return Linearised(output, [given[name] for name in names], second)
+    return Linearisation(output, [given[name] for name in names], second)
 
 
 def _refuse_quantities(s: Config) -> None:

@@ -16,6 +16,7 @@ from opkit.solvers.interface import MovesNodes
 from opkit.surrogate import Surrogate
 from opkit.surrogate.adapters.refuse import POINTS
 from opkit.surrogate.bundle.record import Channels
+from opkit.surrogate.checks.nodes import moving_solver
 
 
 @dataclass(frozen=True)
@@ -114,10 +115,9 @@ def mover(surrogate: Surrogate) -> MovesNodes | None:
     if not surrogate.config.parameters:
         return None
     try:
-        solver = surrogate.context.case_solver.solver
-    except (CaseError, MissingExtraError):
+        return moving_solver(surrogate.context)
+    except (CaseError, MissingExtraError, OpkitInputError):
         return None
-    return solver if isinstance(solver, MovesNodes) else None
 
 
 def output_parts(surrogate: Surrogate, steps: int | None) -> tuple[Part, ...]:

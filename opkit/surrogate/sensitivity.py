@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from opkit.base.arrays import Array
-from opkit.base.linearise import Linearised
+from opkit.base.linearisation import Linearisation
 from opkit.errors import OpkitInputError
 from opkit.operators.interface import KnowsGain
 from opkit.surrogate.bundle.normalise import Normaliser
@@ -75,7 +75,7 @@ def sensitivity(
         raise OpkitInputError("the input is not finite: remove such samples")
     generator = torch.Generator().manual_seed(seed)
     direction = _unit(torch.randn(at.shape, generator=generator).to(at))
-    lines = Linearised(lambda at: (function(at),), [at])
+    lines = Linearisation(lambda at: (function(at),), [at])
     (values,) = lines.outputs
     gain = before = torch.zeros(len(at))
     for _ in range(steps):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from opkit.base.linearise import Linearised
+from opkit.base.linearisation import Linearisation
 from opkit.errors import OpkitInputError
 from opkit.operators import OPERATORS
 from opkit.operators.inputs import Inputs
@@ -253,7 +253,7 @@ def test_products_with_the_jacobian_and_its_transpose_agree(name, dimension):
     x = fields.draw(2)[0].double()
     generator = torch.Generator().manual_seed(1)
     v = torch.randn(x.shape, generator=generator, dtype=x.dtype)
-    lines = Linearised(lambda x: (model(x),), [x])
+    lines = Linearisation(lambda x: (model(x),), [x])
     w = torch.randn(lines.outputs[0].shape, generator=generator, dtype=x.dtype)
     (pushed,), (pulled,) = lines.jvp([v]), lines.vjp([w])
     # rounding; elliptic-fno solves a system by iteration, to 1e-6

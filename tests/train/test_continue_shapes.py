@@ -57,8 +57,11 @@ def test_further_samples_are_learnt_from(make, tmp_path: Path) -> None:
     train(first, tmp_path / "next", start=tmp_path / "run", more=[second], device="cpu")
     made = bundle.read_config(tmp_path / "next").provenance
     assert (made.train_samples, made.validation_samples) == (18, 3)
-    with pytest.raises(DataError, match=r"1\.h5: is the first data file"):
-        train(first, tmp_path / "own", start=tmp_path / "run", more=[first])
+    copy = tmp_path / "copy.h5"
+    copy.write_bytes(first.read_bytes())
+    for more in ([first], [copy]):
+        with pytest.raises(DataError, match="a file that is given already"):
+            train(first, tmp_path / "own", start=tmp_path / "run", more=more)
     assert not (tmp_path / "own").exists()
 
 

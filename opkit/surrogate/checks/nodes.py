@@ -47,7 +47,7 @@ def with_points(
     if isinstance(shape, DataShape) and shape.ragged:
         return _of_cloud(inputs, shape)
     if inputs.points is None:
-        solver = _solver(context)
+        solver = moving_solver(context)
         numbers = inputs.parameters
 
         def place(values: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,7 +114,14 @@ def weights_of(points: Any, shape: DataShape | MeshShape) -> Any:
     return NodeWeights(shape.cells, nodes, points.shape[-1])(points)
 
 
-def _solver(context: Context) -> MovesNodes:
+def moving_solver(context: Context) -> MovesNodes:
+    """Return the case's solver, which says where the nodes of a sample lie.
+
+    Raises:
+        CaseError: the solver is not known here.
+        MissingExtraError: it is not installed.
+        OpkitInputError: it does not move nodes.
+    """
     try:
         case_solver: CaseSolver = context.case_solver
     except (CaseError, MissingExtraError) as error:

@@ -138,17 +138,24 @@ def add(setup: TrainingSetup, more: Sequence[Path], seed: int) -> TrainingSetup:
         return setup
     recipe = setup.recipe
     train, validation, known = [setup.train], [setup.validation], []
+    with DataFile(setup.data) as first:
+        contents = {first.content_hash()}
     for path in more:
-        if real(path) == real(setup.data):
-            raise DataError(f"{path}: is the first data file: leave it away")
         extra = _opened(path, recipe)
+        content = extra.file.content_hash()
+        if content in contents:
+            raise DataError(
+                f"{path}: holds the samples of a file that is given already: leave it "
+                "away"
+            )
+        contents.add(content)
         name = extra.header.case.get("name")
         if name != setup.case.get("name"):
             raise DataError(f"{path}: of case {name}, not {setup.case.get('name')}")
         refuse_other(setup.stated, extra.stated(setup.axes), f"{setup.data} says")
         _refuse_shape(path, data_shape(extra, recipe)[0], setup)
         _refuse_length(path, extra, setup)
-        known.append(f"{path.name} {extra.file.content_hash()}")
+        known.append(f"{path.name} {content}")
         if not is_store(extra.header):
             train.append(in_memory(extra, recipe.training.memory))
             continue

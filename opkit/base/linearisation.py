@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 
-class Linearised:
-    """A function y = f(x) at x: outputs, and products with J = ∂y/∂x.
+class Linearisation:
+    """The linearisation of y = f(x) at x: y, and products with J = ∂y/∂x.
 
     Args:
         function: f, of tensors to a tuple of tensors. What it does not depend on has
